@@ -1,0 +1,1 @@
+"""What a candidate is worth: models, data, quantization, accuracy, size and latency."""

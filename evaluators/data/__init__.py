@@ -1,0 +1,1 @@
+"""Images: sources, disjoint splits, and preprocessing as the model was trained with."""

@@ -1,0 +1,122 @@
+"""Preprocessed images: one split of a source, kept as bytes after the model's own preprocessing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from bitfront.evaluators.data.decoding import with_channels
+from bitfront.evaluators.data.source import CorruptImageError, ImageSource
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import UserError
+
+log = logging.getLogger(__name__)
+
+LARGEST_ASPECT = 64  # resizing the shorter side of a sliver would make an enormous image
+
+
+@dataclass(frozen=True, eq=False)
+class PreprocessedImages:
+    """Images of one split after resizing and cropping, before normalisation.
+
+    Attributes:
+        pixels: uint8 tensor ``[images, channels, height, width]``.
+        labels: int64 tensor ``[images]``.
+        indices: Position of every image in its source, shape ``[images]``.
+        mean: Mean per channel, of pixel values scaled to 0..1.
+        std: Standard deviation per channel, likewise.
+        skipped: Why each unreadable image was left out, naming it.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    indices: NDArray[np.int64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 pixels ``[..., channels, height, width]`` as the float32 input of the model."""
+        mean = torch.tensor(self.mean).view(-1, 1, 1) * 255.0
+        std = torch.tensor(self.std).view(-1, 1, 1) * 255.0
+        return (pixels.float() - mean) / std
+
+    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Normalised float32 images ``[n, channels, height, width]`` and labels ``[n]``, in order."""
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.normalised(self.pixels[part]), self.labels[part]
+
+
+def load_images(
+    source: ImageSource, indices: Sequence[int] | NDArray[np.int64], data_config: Mapping[str, Any]
+) -> PreprocessedImages:
+    """Loads and preprocesses the images of one split as timm does for validation.
+
+    Unreadable images are left out, logged as warnings and listed in ``skipped``.
+
+    Args:
+        source: Where the images come from.
+        indices: Positions in the source, shape ``[images]``.
+        data_config: timm's resolved configuration of the model (``timm.data.resolve_data_config``).
+
+    Raises:
+        UserError: More than half of the images cannot be read.
+    """
+    channels, height, width = data_config["input_size"]
+    preprocess = _eval_transform(data_config)
+    pixels = np.empty((len(indices), channels, height, width), dtype=np.uint8)
+    kept: list[int] = []
+    skipped: list[str] = []
+    for index in map(int, indices):
+        try:
+            pixels[len(kept)] = preprocess(_readable(source, index, channels))
+        except CorruptImageError as error:
+            log.warning("left out an image: %s", error)
+            skipped.append(str(error))
+        else:
+            kept.append(index)
+    if 2 * len(skipped) > len(indices):
+        raise UserError(
+            f"{len(skipped)} of {len(indices)} images of {source.name} cannot be read (first: {skipped[0]}); "
+            "at least half must be readable: check the files, or that --data is the right folder"
+        )
+    positions = np.asarray(kept, dtype=np.int64)
+    return PreprocessedImages(
+        pixels=torch.from_numpy(pixels[: len(kept)]),
+        labels=torch.from_numpy(source.labels[positions]),
+        indices=positions,
+        mean=tuple(data_config["mean"]),
+        std=tuple(data_config["std"]),
+        skipped=tuple(skipped),
+    )
+
+
+def _eval_transform(data_config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    ensure_torchvision()
+    import timm.data
+
+    # use_prefetcher leaves the pixels as uint8 [channels, height, width]: a quarter of the memory of floats
+    transform: Callable[[Image.Image], NDArray[np.uint8]] = timm.data.create_transform(
+        **data_config, is_training=False, use_prefetcher=True
+    )
+    return transform
+
+
+def _readable(source: ImageSource, index: int, channels: int) -> Image.Image:
+    image = source.load(index)
+    if max(image.size) > LARGEST_ASPECT * min(image.size):
+        raise CorruptImageError(
+            f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be resized"
+        )
+    return with_channels(image, channels, source.describe(index))

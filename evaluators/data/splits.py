@@ -1,0 +1,126 @@
+"""Splits: disjoint, seeded, stratified sets of images to calibrate on, to search with and to report on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.evaluators.data.source import HELD_OUT, TRAIN, ImageSource
+from bitfront.spaces import UserError
+
+log = logging.getLogger(__name__)
+
+LARGEST_DEFAULT_SEARCH = 512
+LARGEST_DEFAULT_TEST = 5_000
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Positions in the source, disjoint; every prefix of a split has its classes in proportion.
+
+    Attributes:
+        calibration: Where ranges are observed.
+        search: What candidates are compared on.
+        test: What the finished front is reported on.
+    """
+
+    calibration: Indices
+    search: Indices
+    test: Indices
+
+    def to_json(self) -> dict[str, list[int]]:
+        """A JSON object with the three lists of positions."""
+        return {
+            "calibration": self.calibration.tolist(),
+            "search": self.search.tolist(),
+            "test": self.test.tolist(),
+        }
+
+
+def make_splits(
+    source: ImageSource, *, calibration: int, search: int | None, test: int | None, seed: int
+) -> Splits:
+    """Draws the splits; the same source, sizes and seed give the same splits.
+
+    Calibration images come from the source's ``train`` partition, the others from its ``held-out`` partition.
+    A source without a partition gives all three from the same images, disjointly.
+
+    Args:
+        source: Where the images are.
+        calibration: Images to calibrate on.
+        search: Images to search with; by default half of those left, at most 512.
+        test: Images to report on; by default all those left, at most 5,000.
+        seed: Of the shuffle.
+
+    Raises:
+        UserError: A size is below 1, or there are too few images.
+    """
+    for name, size in (("calibration", calibration), ("search", search), ("test", test)):
+        if size is not None and size < 1:
+            raise UserError(f"the {name} split cannot have {size} images; expected at least 1")
+    rng = np.random.default_rng(seed)
+    if source.partition is None:
+        order = _stratified(np.arange(len(source)), source.labels, rng)
+        _check_enough("calibration", calibration, len(order) - (search or 1) - (test or 1), source.name)
+        calibrating, rest = order[:calibration], order[calibration:]
+    else:
+        calibrating, rest = (
+            _stratified(np.flatnonzero(source.partition == side), source.labels, rng)
+            for side in (TRAIN, HELD_OUT)
+        )
+        _check_enough("calibration", calibration, len(calibrating), f"the train partition of {source.name}")
+    if search is None:
+        search = max(1, min(len(rest) // 2, len(rest) - (test or 0), LARGEST_DEFAULT_SEARCH))
+    _check_enough("search", search, len(rest) - (test or 1), source.name)
+    if test is None:
+        test = min(len(rest) - search, LARGEST_DEFAULT_TEST)
+    return Splits(calibrating[:calibration], rest[:search], rest[search : search + test])
+
+
+def check_labels(source: ImageSource, classes: int) -> None:
+    """Refuses labels that the model has no class for; warns where the number of classes differs.
+
+    Raises:
+        UserError: A label is outside 0 to ``classes`` - 1.
+    """
+    outside = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
+    if len(outside):
+        first = int(outside[0])
+        raise UserError(
+            f"{source.describe(first)} has label {source.labels[first]} ({len(outside)} such images); "
+            f"expected 0 to {classes - 1}, the model's {classes} classes: pass data or a checkpoint that fits"
+        )
+    names = source.class_names
+    if names is not None and len(names) != classes:
+        log.warning(
+            "%s has %d classes and the model %d: labels are positions in the sorted class names (%s = 0)",
+            source.name, len(names), classes, names[0],
+        )  # fmt: skip
+
+
+def _stratified(items: Indices, labels: Indices, rng: np.random.Generator) -> Indices:
+    """The items shuffled so that every prefix holds each class nearly in proportion.
+
+    The members of a class are shuffled and spread evenly over 0..1, from a random offset; sorting by that
+    place interleaves the classes.
+    """
+    shuffled = rng.permutation(items).astype(np.int64)
+    classes = labels[shuffled]
+    place = np.empty(len(shuffled))
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return shuffled[np.argsort(place, kind="stable")]
+
+
+def _check_enough(split: str, needed: int, available: int, where: str) -> None:
+    if needed > available:
+        raise UserError(
+            f"too few images in {where}: the {split} split needs {needed}, "
+            f"{max(0, available)} are available; pass more images or smaller splits"
+        )

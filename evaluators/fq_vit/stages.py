@@ -1,0 +1,128 @@
+"""Stages of the integer model: residual sum, integer LayerNorm and integer softmax with their constants."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bitfront.evaluators.kernels.attention import log_softmax_codes, uniform_softmax
+from bitfront.evaluators.kernels.int_exp import integer_exponentials
+from bitfront.evaluators.kernels.layer_norm import add, add_norm, norm
+from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid
+
+# Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.
+LOG_BITS = 4
+_MULTIPLIER_BITS = 8
+
+
+class IntegerNorm:
+    """Integer LayerNorm from a power-of-two grid to an affine one.
+
+    Args:
+        parts: The float LayerNorm.
+        source: Grid of its input.
+        out: Grid of its output.
+    """
+
+    def __init__(self, parts: LayerNormParts, source: PowerOfTwoGrid, out: AffineGrid) -> None:
+        gain = parts.weight.double().numpy() / out.scale
+        mantissa, exponent = np.frexp(np.abs(gain))
+        self._source_zero = source.zero_point
+        self.constants = (
+            np.left_shift(1, source.exponents).astype(np.int32),
+            parts.eps / source.scale**2,
+            gain,
+            mantissa,
+            np.ldexp(1.0, exponent.astype(np.int64) - _MULTIPLIER_BITS),
+            parts.bias.double().numpy() / out.scale,
+            out.zero_point,
+            out.qmax,
+        )
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Output codes of input codes ``[rows, channels]``, both uint8."""
+        out = torch.empty_like(x)
+        norm(x.numpy(), self._source_zero, *self.constants, out.numpy())
+        return out
+
+
+class ResidualSum:
+    """Adds an affine tensor to the residual stream and puts the sum on its own power-of-two grid.
+
+    Args:
+        x: Grid of the residual stream (affine for the embedding, before the first sum).
+        y: Grid of what is added.
+        total: Grid of the sum.
+    """
+
+    def __init__(self, x: AffineGrid | PowerOfTwoGrid, y: AffineGrid, total: PowerOfTwoGrid) -> None:
+        scales = total.channel_scales
+        x_scales = x.channel_scales if isinstance(x, PowerOfTwoGrid) else x.scale
+        self._terms = (x.zero_point, x_scales / scales, y.zero_point, y.scale / scales)
+        self._grid = (total.zero_point, total.qmax)
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Codes of the sum of codes ``x [rows, channels]`` and ``y [period, channels]``."""
+        total = torch.empty_like(x)
+        x_zero, x_factor, y_zero, y_factor = self._terms
+        add(x.numpy(), x_zero, x_factor, y.numpy(), y_zero, y_factor, *self._grid, total.numpy())
+        return total
+
+    def then_norm(
+        self, x: torch.Tensor, y: torch.Tensor, following: IntegerNorm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes of the sum, and of its LayerNorm, in one pass over the tokens."""
+        total, out = torch.empty_like(x), torch.empty_like(x)
+        x_zero, x_factor, y_zero, y_factor = self._terms
+        add_norm(
+            x.numpy(),
+            x_zero,
+            x_factor,
+            y.numpy(),
+            y_zero,
+            y_factor,
+            *self._grid,
+            total.numpy(),
+            *following.constants,
+            out.numpy(),
+        )
+        return total, out
+
+
+def log_code_values(bits: int) -> NDArray[np.float32]:
+    """Values of LIS codes ``0 .. 2^bits - 1``, then the zero of all codes beyond, ``[2^bits + 1]``."""
+    codes = 1 << bits
+    return np.append(np.ldexp(1.0, -np.arange(codes)), 0.0).astype(np.float32)
+
+
+class IntegerSoftmax:
+    """Integer softmax of 8-bit scores with attention codes of a chosen width.
+
+    Args:
+        integer_scale: Scale of the integer products ``q k^T``, the head's scaling included.
+        scores: Grid of the scores.
+        attention: Grid of uniform attention codes (unused at 4 bits or fewer).
+        bits: Attention width; up to 4 takes logarithmic codes, more takes uniform ones.
+
+    Attributes:
+        scale: What one unit of the returned values stands for.
+    """
+
+    def __init__(self, integer_scale: float, scores: AffineGrid, attention: AffineGrid, bits: int) -> None:
+        table = integer_exponentials(scores.scale, scores.qmax + 1)
+        self._scores = (integer_scale / scores.scale, scores.zero_point, scores.qmax)
+        self.logarithmic = bits <= LOG_BITS
+        self.scale = 1.0 if self.logarithmic else attention.scale
+        with np.errstate(divide="ignore"):
+            self._log_constants = (np.log2(table.astype(np.float64)), table, log_code_values(bits))
+        self._uniform_constants = (table, attention.scale, attention.qmax)
+
+    def __call__(self, scores: torch.Tensor) -> None:
+        """Overwrites integer scores ``[..., tokens]`` (float32 lanes) by attention in units of ``scale``."""
+        rows = scores.view(-1, scores.shape[-1]).numpy()
+        if self.logarithmic:
+            log_softmax_codes(rows, *self._scores, *self._log_constants)
+        else:
+            uniform_softmax(rows, *self._scores, *self._uniform_constants)

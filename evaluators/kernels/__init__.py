@@ -1,0 +1,1 @@
+"""Integer kernels: linear layers, attention, integer LayerNorm with the residual sum."""

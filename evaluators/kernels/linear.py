@@ -1,0 +1,120 @@
+"""Integer linear layers: int8 GEMM with int32 accumulation, dequantized and requantized on the way out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
+
+# Largest inner dimension whose sums of 8-bit products (255 * 128 each) are exact in float32.
+FLOAT32_INNER_LIMIT = (1 << 24) // (255 * 128)
+
+
+class IntegerLinear(Protocol):
+    """A linear layer on codes."""
+
+    def to_codes(
+        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+    ) -> torch.Tensor:
+        """uint8 codes ``[rows, out]`` on ``out`` of the (GELU of the) layer at uint8 codes ``[rows, in]``."""
+
+    def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """float32 ``[rows, out]`` of the layer at uint8 codes ``[rows, in]``."""
+
+
+def integer_bias(bias: torch.Tensor, scales: torch.Tensor, input_scale: float) -> torch.Tensor:
+    """The bias rounded to the accumulator's steps ``input_scale * scales``: an int32 bias, as float32."""
+    step = scales.double() * input_scale
+    return (torch.round(bias.double() / step) * step).float()
+
+
+class OneDnnLinear:
+    """oneDNN's fused int8 linear with prepacked weights (VNNI or AMX where the CPU has them)."""
+
+    def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
+        self._packed = torch.ops.onednn.qlinear_prepack(weight.codes, None)
+        self._scales = weight.scales
+        self._zeros = torch.zeros(len(weight.scales), dtype=torch.int32)
+        self._bias = bias
+        self._biases: dict[float, torch.Tensor] = {}
+
+    def _run(self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid | None, post: str) -> torch.Tensor:
+        if grid.scale not in self._biases:
+            self._biases[grid.scale] = integer_bias(self._bias, self._scales, grid.scale)
+        result: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            x,
+            grid.scale,
+            grid.zero_point,
+            self._packed,
+            self._scales,
+            self._zeros,
+            self._biases[grid.scale],
+            1.0 if out is None else out.scale,
+            0 if out is None else out.zero_point,
+            torch.float32 if out is None else torch.uint8,
+            post,
+            [],
+            "none" if post == "gelu" else "",
+        )
+        return result
+
+    def to_codes(
+        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+    ) -> torch.Tensor:
+        """See :class:`IntegerLinear`; codes saturate at 255 and are clipped where the grid is narrower."""
+        codes = self._run(x, grid, out, "gelu" if gelu else "none")
+        return codes.clamp_(max=out.qmax) if out.qmax < 255 else codes
+
+    def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """See :class:`IntegerLinear`."""
+        return self._run(x, grid, None, "none")
+
+
+class FloatLaneLinear:
+    """The same integers in float lanes wide enough to be exact, for CPUs without int8 kernels."""
+
+    def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
+        inner = weight.codes.shape[1]
+        self._lane = torch.float32 if inner <= FLOAT32_INNER_LIMIT else torch.float64
+        self._weight = weight.codes.to(self._lane)
+        self._scales = weight.scales
+        self._bias = bias
+
+    def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """See :class:`IntegerLinear`."""
+        accumulated = F.linear(x.to(self._lane) - grid.zero_point, self._weight).float()
+        return accumulated * (self._scales * grid.scale) + integer_bias(self._bias, self._scales, grid.scale)
+
+    def to_codes(
+        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+    ) -> torch.Tensor:
+        """See :class:`IntegerLinear`."""
+        value = self.to_float(x, grid)
+        return out.quantize(F.gelu(value) if gelu else value)
+
+
+@functools.cache
+def int8_kernels_are_exact() -> bool:
+    """Whether oneDNN's int8 linear is present and exact here.
+
+    Before AVX512-VNNI, x86 multiplies unsigned by signed bytes into saturating 16-bit pairs; the largest
+    codes tell.
+    """
+    weight = QuantizedWeight(torch.full((16, 64), -128, dtype=torch.int8), torch.ones(16), 8)
+    x = torch.full((4, 64), 255, dtype=torch.uint8)
+    try:
+        result = OneDnnLinear(weight, torch.zeros(16)).to_float(x, AffineGrid(1.0, 0, 255))
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    return bool((result == -128.0 * 255.0 * 64.0).all())
+
+
+def integer_linear(weight: QuantizedWeight, bias: torch.Tensor) -> IntegerLinear:
+    """The quickest exact integer linear layer of this machine."""
+    kernel: Any = OneDnnLinear if int8_kernels_are_exact() else FloatLaneLinear
+    layer: IntegerLinear = kernel(weight, bias)
+    return layer

@@ -1,0 +1,64 @@
+"""Modelled latency: bit operations at a nominal rate, for machines and precisions that cannot be measured."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from bitfront.evaluators.latency.table import Entry, LatencyTable, Triple, encoder_shape
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.sites import attention_macs
+from bitfront.spaces import UserError
+
+SOURCE = "model:bops"
+# A nominal machine of 10^12 float32 multiply-accumulates a second, each of 32 x 32 bit operations.
+BIT_OPERATIONS_PER_MS = 1024e9
+_FLOAT_BITS = 32
+_PINNED_BITS = 8
+
+
+def encoder_bit_operations(blueprint: Blueprint, encoder: EncoderParts, bits: Triple) -> float:
+    """Bit operations of an encoder per image: multiply-accumulates times both operands' widths.
+
+    Linear layers count their tokens; ``q k^T`` multiplies activations by activations, ``attention @ V``
+    attention by activations.
+    """
+    weights, activations, attention = bits
+    linear = blueprint.tokens * sum(parts.weight.numel() for parts in encoder.linear().values())
+    product = attention_macs(encoder, blueprint.tokens)
+    return linear * weights * activations + product * activations * (activations + attention)
+
+
+def _outer_macs(blueprint: Blueprint) -> int:
+    patches = blueprint.tokens - len(blueprint.prefix)
+    heads = sum(head.weight.numel() for head in blueprint.readout.heads)
+    return patches * blueprint.patch.weight.numel() + heads
+
+
+def model_table(blueprint: Blueprint, widths: Sequence[int], profile: str) -> LatencyTable:
+    """A table of modelled times for one image.
+
+    Args:
+        blueprint: The model.
+        widths: Widths of the search.
+        profile: ``bops``.
+
+    Raises:
+        UserError: The profile is unknown.
+    """
+    if profile != "bops":
+        raise UserError(f"unknown latency profile {profile!r}: the one there is is model:bops")
+
+    def entry(operations: float) -> Entry:
+        return Entry(operations / BIT_OPERATIONS_PER_MS)
+
+    float_operations = _outer_macs(blueprint) * _FLOAT_BITS**2 + sum(
+        encoder_bit_operations(blueprint, encoder, (_FLOAT_BITS,) * 3) for encoder in blueprint.encoders
+    )
+    encoders = {
+        (encoder_shape(blueprint, encoder), triple): entry(encoder_bit_operations(blueprint, encoder, triple))
+        for encoder in blueprint.encoders
+        for triple in itertools.product(widths, repeat=3)
+    }
+    rest = entry(_outer_macs(blueprint) * _PINNED_BITS**2)
+    return LatencyTable(encoders, rest, entry(float_operations), 1, SOURCE)

@@ -1,0 +1,98 @@
+"""Latency sources by name: measured on a runtime, read from a table, or modelled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from bitfront.evaluators.fq_vit import PreparedFqVit
+from bitfront.evaluators.latency.measured import measure_table
+from bitfront.evaluators.latency.modelled import model_table
+from bitfront.evaluators.latency.table import LatencyTable
+from bitfront.spaces import UserError
+
+Progress = Callable[[float], None]
+
+
+class LatencySource(Protocol):
+    """Provides the latency table of a quantized model."""
+
+    def table(
+        self,
+        prepared: PreparedFqVit,
+        module: nn.Module,
+        batch: int,
+        progress: Progress | None = None,
+    ) -> LatencyTable:
+        """The table; ``progress`` hears the share that is done."""
+
+
+class TorchSource:
+    """``measured:torch``: this machine, now, in torch."""
+
+    def table(
+        self,
+        prepared: PreparedFqVit,
+        module: nn.Module,
+        batch: int,
+        progress: Progress | None = None,
+    ) -> LatencyTable:
+        """Measures for as long as the protocol's budget allows."""
+        return measure_table(prepared, module, batch, progress=progress)
+
+
+class FileSource:
+    """``table:FILE``: times measured earlier or elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def table(
+        self,
+        prepared: PreparedFqVit,  # noqa: ARG002
+        module: nn.Module,  # noqa: ARG002
+        batch: int,  # noqa: ARG002
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> LatencyTable:
+        """Reads the file; its batch size is the one it was measured with."""
+        table = LatencyTable.read(self._path)
+        return dataclasses.replace(table, source=f"table:{self._path.name} ({table.source})")
+
+
+class ModelSource:
+    """``model:PROFILE``: times computed from a hardware profile."""
+
+    def __init__(self, profile: str) -> None:
+        self._profile = profile
+
+    def table(
+        self,
+        prepared: PreparedFqVit,
+        module: nn.Module,  # noqa: ARG002
+        batch: int,  # noqa: ARG002
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> LatencyTable:
+        """Computes times for one image."""
+        return model_table(prepared.blueprint, prepared.widths, self._profile)
+
+
+def latency_source(name: str) -> LatencySource:
+    """The source that ``--latency`` names.
+
+    Raises:
+        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:PROFILE``.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "measured" and rest in ("", "torch"):
+        return TorchSource()
+    if kind == "table" and rest:
+        return FileSource(Path(rest))
+    if kind == "model" and rest:
+        return ModelSource(rest)
+    raise UserError(
+        f"unknown latency source {name!r}: choose measured, measured:torch, table:FILE or model:bops"
+    )

@@ -1,0 +1,1 @@
+"""Float models: the embedded default, its training, and loading of any timm vision transformer."""

@@ -1,0 +1,163 @@
+"""Loading of float models by name: the embedded default, or any timm vision transformer."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitfront.evaluators.models import digits_deit
+from bitfront.evaluators.models.checkpoint import State, classes_of, load_strictly, read_checkpoint
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import BitfrontError, UserError
+
+FAMILY_MODULES = ("vision_transformer", "deit")  # timm's files with plain ViTs, the names worth suggesting
+SUGGESTIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A float model that is ready to be evaluated.
+
+    Attributes:
+        name: As the user gave it.
+        module: In evaluation mode and float32, without gradients.
+        data_config: timm's resolved preprocessing: ``input_size``, ``mean``, ``std``, ``crop_pct``, ...
+        classes: Number of classes.
+        weights: Where the weights come from, for records.
+    """
+
+    name: str
+    module: nn.Module
+    data_config: dict[str, Any]
+    classes: int
+    weights: str
+
+
+def load_model(
+    name: str,
+    *,
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+) -> LoadedModel:
+    """Loads ``digits_deit`` or a timm ``VisionTransformer``; other families are refused before any download.
+
+    Args:
+        name: The model's name; timm's may carry a tag (``deit_tiny_patch16_224.fb_in1k``).
+        checkpoint: A weights file to load; its classifier decides the number of classes.
+        pretrained: Take timm's weights from the hub (``digits_deit`` always has its embedded ones).
+        num_classes: The number of classes that the weights must have.
+
+    Raises:
+        UserError: Unknown name, another family, no weights or two kinds of them, or weights that do not fit.
+        BitfrontError: The hub's weights cannot be had.
+    """
+    if checkpoint is not None and pretrained:
+        raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
+    embedded = name == digits_deit.NAME
+    outline = digits_deit.build() if embedded else _outline(name)
+    if checkpoint is not None:
+        module, weights = _from_checkpoint(name, checkpoint, num_classes), f"checkpoint {checkpoint}"
+    elif embedded:
+        module, weights = digits_deit.load(), "embedded"
+    elif pretrained:
+        module, weights = _from_hub(name, outline, num_classes), _hub_address(outline)
+    else:
+        raise UserError(
+            f"{name} has no weights without a source: pass --checkpoint FILE, or --pretrained for timm's own "
+            "(random weights have no accuracy to keep)"
+        )
+    return _finished(name, module, weights, num_classes)
+
+
+def _outline(name: str) -> nn.Module:
+    """The model on the meta device: its structure and pretrained configuration, but no weights."""
+    ensure_torchvision()
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
+    if not timm.is_model(name):
+        raise UserError(f"unknown model {name!r}; {_nearest(name)}")
+    try:
+        with torch.device("meta"):
+            module: nn.Module = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:  # the architecture is known, the tag after the dot is not
+        raise UserError(f"unknown model {name!r} ({error}); {_nearest(name)}") from error
+    plain: bool = isinstance(module, VisionTransformer)
+    if not plain:
+        raise UserError(
+            f"{name} is a {type(module).__name__}, not a plain vision transformer; "
+            "expected digits_deit or a timm ViT or DeiT, such as deit_tiny_patch16_224"
+        )
+    return module
+
+
+def _nearest(name: str) -> str:
+    import timm
+
+    architecture, dot, _ = name.partition(".")
+    if dot and timm.is_model(architecture):
+        candidates = [architecture, *timm.list_pretrained(f"{architecture}.*")]
+    else:
+        known = (timm.list_models(module=family) for family in FAMILY_MODULES)
+        candidates = [digits_deit.NAME, *(model for models in known for model in models)]
+    close = difflib.get_close_matches(name.lower(), candidates, n=SUGGESTIONS, cutoff=0.0)
+    return f"expected digits_deit or a timm ViT or DeiT; the nearest names are {', '.join(close)}"
+
+
+def _from_checkpoint(name: str, path: Path, num_classes: int | None) -> nn.Module:
+    state: State = read_checkpoint(path)
+    classes = num_classes or classes_of(state)
+    if name == digits_deit.NAME:
+        module = digits_deit.build(classes=classes or digits_deit.CLASSES)
+    else:
+        import timm
+
+        given = {} if classes is None else {"num_classes": classes}
+        module = timm.create_model(name, pretrained=False, **given)
+    load_strictly(module, state, name, path)
+    return module
+
+
+def _from_hub(name: str, outline: Any, num_classes: int | None) -> nn.Module:
+    import timm
+
+    _check_classes(name, int(outline.num_classes), num_classes)
+    if not (outline.pretrained_cfg.get("hf_hub_id") or outline.pretrained_cfg.get("url")):
+        raise UserError(f"timm has no pretrained weights for {name}; pass --checkpoint FILE")
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=True)
+    except (
+        Exception
+    ) as error:  # no network, no such file, proxies, full disk: the hub's clients raise many types
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BitfrontError(
+            f"timm's weights for {name} cannot be downloaded ({reason}); offline, pass --checkpoint FILE"
+        ) from error
+    return module
+
+
+def _hub_address(outline: Any) -> str:
+    return f"pretrained {outline.pretrained_cfg.get('hf_hub_id') or outline.pretrained_cfg.get('url')}"
+
+
+def _finished(name: str, module: Any, weights: str, num_classes: int | None) -> LoadedModel:
+    import timm.data
+
+    classes = int(module.num_classes)
+    _check_classes(name, classes, num_classes)
+    module = module.float().eval().requires_grad_(False)
+    config = timm.data.resolve_data_config({}, model=module)
+    return LoadedModel(name, module, dict(config), classes, weights)
+
+
+def _check_classes(name: str, classes: int, expected: int | None) -> None:
+    if classes < 1:
+        raise UserError(f"{name} has no classifier; expected one: pass a fine-tuned --checkpoint")
+    if expected is not None and classes != expected:
+        raise UserError(f"{name} has {classes} classes; expected {expected}: pass a --checkpoint with those")

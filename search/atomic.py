@@ -1,0 +1,57 @@
+"""Writing files of a run so that a reader never sees half of one, with failures told in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bitfront.spaces import BitfrontError, UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns a failure to write ``path`` into the project's errors.
+
+    Raises:
+        UserError: The place is not writable.
+        BitfrontError: The disk is full, or writing failed otherwise.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        if error.errno in _FORBIDDEN:
+            raise UserError(
+                f"cannot write {path}: {reason}; make the folder writable, or choose another runs folder"
+            ) from error
+        remedy = "free some space" if error.errno in _FULL else "mend that"
+        raise BitfrontError(
+            f"cannot write {path}: {reason}; every evaluation recorded so far is safe in the "
+            f"study: {remedy}, then go on with --resume"
+        ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes ``text`` to ``path`` as a whole or not at all, and to the disk before it returns.
+
+    Raises:
+        UserError: The folder is not writable.
+        BitfrontError: The disk is full, or writing failed otherwise.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with explained(path):
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise

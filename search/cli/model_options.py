@@ -1,0 +1,114 @@
+"""Options that say what is evaluated and how it is quantized, shared by ``search`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from bitfront.search.cli.options import positive
+
+SCHEMES = ("fq-vit",)
+OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")
+WEIGHT_RANGES = ("mse", "minmax")
+WEIGHT_ROUNDINGS = ("gptq", "nearest")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Model, weights, data and splits."""
+    group = parser.add_argument_group("model and data")
+    group.add_argument(
+        "--model",
+        default="digits_deit",
+        metavar="NAME",
+        help="digits_deit (built in) or the name of a timm ViT or DeiT (default: %(default)s)",
+    )
+    weights = group.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", metavar="FILE", help="weights file (.pth or .safetensors)")
+    weights.add_argument("--pretrained", action="store_true", help="take timm's weights from the model hub")
+    group.add_argument(
+        "--data",
+        default="digits",
+        metavar="DATA",
+        help="digits, cifar10, cifar10:PATH, a folder with one sub-folder per class, or a labels.csv with "
+        "columns path,label (default: %(default)s)",
+    )
+    group.add_argument(
+        "--calibration-images",
+        type=positive,
+        default=128,
+        metavar="N",
+        help="images that set the quantization ranges (default: %(default)s)",
+    )
+    group.add_argument(
+        "--search-images",
+        type=positive,
+        metavar="N",
+        help="images that candidates are scored on (default: a share of the data)",
+    )
+    group.add_argument(
+        "--test-images",
+        type=positive,
+        metavar="N",
+        help="images for the final figures (default: all that are left)",
+    )
+
+
+def add_quantization_options(parser: argparse.ArgumentParser) -> None:
+    """Scheme, observer, weight ranges and weight rounding."""
+    group = parser.add_argument_group("quantization")
+    group.add_argument(
+        "--scheme", choices=SCHEMES, default="fq-vit", help="quantization scheme (default: %(default)s)"
+    )
+    group.add_argument(
+        "--observer",
+        choices=OBSERVERS,
+        default="auto",
+        help="how activation ranges are found (default: %(default)s)",
+    )
+    group.add_argument(
+        "--weight-ranges",
+        choices=WEIGHT_RANGES,
+        default="mse",
+        help="clip each output channel for the least squared error, or not at all (default: %(default)s)",
+    )
+    group.add_argument(
+        "--weight-rounding",
+        choices=WEIGHT_ROUNDINGS,
+        default="gptq",
+        help="make up for rounding errors on the calibration images, or not (default: %(default)s)",
+    )
+
+
+def add_latency_option(group: argparse._ArgumentGroup) -> None:
+    """``--latency``."""
+    group.add_argument(
+        "--latency",
+        default="measured",
+        metavar="SOURCE",
+        help="measured or measured:torch (on this machine, now), table:FILE (an earlier latency_table.csv) "
+        "or model:bops (modelled from bit operations) (default: %(default)s)",
+    )
+    group.add_argument(
+        "--latency-batch",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="images in the batch whose latency is measured (default: %(default)s)",
+    )
+
+
+def add_machine_options(group: argparse._ArgumentGroup) -> None:
+    """Batch size and threads."""
+    group.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="images at a time when accuracy is measured (default: %(default)s)",
+    )
+    group.add_argument(
+        "--threads",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="torch threads of each process (default: %(default)s)",
+    )

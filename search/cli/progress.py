@@ -1,0 +1,137 @@
+"""The live display of a running search."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bitfront.search.wording import megabytes, milliseconds, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bitfront.search.progress import Progress
+    from bitfront.search.trial import Trial
+
+PLAIN_INTERVAL_S = 5.0
+Point = Mapping[str, float]
+
+
+class SearchProgress:
+    """Shows how far a search is and what it has found: a context manager, and a ``SearchObserver``.
+
+    On a terminal a bar with the time left and a line of figures are kept up to date; elsewhere a line is
+    printed every few seconds.
+
+    Args:
+        total: Evaluations in all.
+        console: Where to write, usually stderr.
+    """
+
+    def __init__(self, total: int, console: Console) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._total = total
+        self._console = console
+        self._failed = 0
+        self._printed = -math.inf
+        self._line = ""
+        columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TextColumn("evaluations"))
+        self._bar = Progress(*columns, TimeElapsedColumn(), TextColumn("{task.description}"), console=console)
+        self._task = self._bar.add_task("", total=total)
+        self._live = Live(console=console, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> SearchProgress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        if kind is None and self._line:
+            self._console.print(self._line, soft_wrap=True)
+
+    def update(
+        self,
+        *,
+        evaluations: int,
+        trials: int,
+        front: Sequence[Point],
+        hypervolume: float,
+        failed: int = 0,
+        remaining_s: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Shows a new state.
+
+        Args:
+            evaluations: Configurations evaluated so far.
+            trials: Trials so far, with rejected and failed ones.
+            front: The front's ``top1``, ``size_bytes`` and ``latency_ms``.
+            hypervolume: Hypervolume of the front; higher is better.
+            failed: Evaluations that ended in an error.
+            remaining_s: Estimated time left in seconds, or None.
+            note: What else to say, such as ``stopping after this evaluation``.
+        """
+        figures = _figures(front, hypervolume, trials, failed)
+        left = "" if remaining_s is None else f"{duration(remaining_s)} left"
+        self._line = f"{evaluations}/{self._total} evaluations; {figures}"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=evaluations, description=left)
+            self._show(figures, note)
+        elif time.monotonic() - self._printed >= PLAIN_INTERVAL_S:
+            self._printed = time.monotonic()
+            parts = [f"{evaluations}/{self._total} evaluations", left, figures, note]
+            self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:
+        """Shows the state after an evaluation."""
+        self._failed += trial.state == "failed"
+        self.on_generation(progress)
+
+    def on_generation(self, progress: Progress) -> None:
+        """Shows the state after a generation."""
+        self.update(
+            evaluations=progress.evaluations,
+            trials=progress.trials,
+            front=[trial.values for trial in progress.front],
+            hypervolume=progress.hypervolume,
+            failed=self._failed,
+            remaining_s=progress.remaining_s,
+        )
+
+    def _show(self, figures: str, note: str) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        notes = [Text(note, style="bold")] if note else []
+        self._live.update(Group(self._bar, Text(figures, style="dim"), *notes))
+
+
+def duration(seconds: float) -> str:
+    """A time as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _figures(front: Sequence[Point], hypervolume: float, trials: int, failed: int) -> str:
+    parts = [f"{len(front)} on the front"]
+    if front:
+        parts.append(f"best {percent(_extreme(front, 'top1', max))} %")
+        parts.append(f"smallest {megabytes(_extreme(front, 'size_bytes', min))} MB")
+        parts.append(f"fastest {milliseconds(_extreme(front, 'latency_ms', min))} ms")
+    parts += [f"hypervolume {hypervolume:.4f}", f"{trials} trials"]
+    return ", ".join(parts + ([f"{failed} failed"] if failed else []))
+
+
+def _extreme(front: Sequence[Point], column: str, choose: Callable[..., float]) -> float:
+    return choose((point[column] for point in front if column in point), default=math.nan)

@@ -1,0 +1,102 @@
+"""``bitfront train``: the embedded default model from nothing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.search.cli.options import command_parser, natural, positive
+from bitfront.search.cli.output import hint, print_json, stderr_console, stdout_console
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+    from bitfront.search.cli.options import Subparsers
+
+_DETAIL = """\
+Trains digits_deit, the model that `bitfront search` uses by default, from random weights on scikit-learn's
+digits. The default options reproduce the weights that bitfront ships.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "train", "train the embedded default model", _DETAIL)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("digits_deit.safetensors"),
+        metavar="FILE",
+        help="file for the weights (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (default: %(default)s)")
+    parser.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="passes over the scans (default: as for the shipped weights)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="torch threads (default: as for the shipped weights)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, writes the weights and prints their accuracy on held-out scans."""
+    _check_output(args.output, args.force)
+    chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
+    result = _train(args.output, seed=args.seed, **chosen)
+    if args.json:
+        print_json(dataclasses.asdict(result))
+        return 0
+    stdout_console().print(
+        f"{result.path}: {result.held_out_top1:.2f} % top-1 on {result.held_out_images} held-out scans after "
+        f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
+        soft_wrap=True,
+    )
+    hint(f"bitfront search --checkpoint {result.path}")
+    return 0
+
+
+def _check_output(path: Path, force: bool) -> None:
+    """Finds out before the training what would go wrong after it."""
+    from bitfront.spaces.errors import UserError
+
+    folder = path.parent
+    if not folder.is_dir():
+        raise UserError(f"--output {path}: there is no folder {folder}; make it, or choose another file")
+    if not os.access(folder, os.W_OK) or path.is_dir():
+        raise UserError(f"--output {path} cannot be written: choose another file")
+    if path.exists() and not force:
+        raise UserError(f"--output {path} exists: choose another file, or overwrite it with --force")
+
+
+def _train(output: Path, **options: Any) -> TrainingResult:
+    from bitfront.evaluators.models.training import train_digits_deit
+
+    console = stderr_console()
+    if not console.is_terminal:
+        return train_digits_deit(output, progress=_print_tenths, **options)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    figures = TextColumn("epochs, loss {task.fields[loss]:.4f}")
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"))
+
+        def show(state: TrainingProgress) -> None:
+            bar.update(task, total=state.epochs, completed=state.epoch, loss=state.loss)
+
+        return train_digits_deit(output, progress=show, **options)
+
+
+def _print_tenths(state: TrainingProgress) -> None:
+    if state.epoch % max(1, state.epochs // 10) == 0:
+        line = f"epoch {state.epoch}/{state.epochs}, loss {state.loss:.4f}, {state.seconds:.0f} s"
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What the commands that load a model do: search and evaluate."""

@@ -1,0 +1,55 @@
+"""Evaluation specs from command-line arguments."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.spaces import UserError
+
+# Options of the command line that are fields of the spec under the same name.
+OPTIONS = (
+    "model",
+    "checkpoint",
+    "pretrained",
+    "data",
+    "scheme",
+    "calibration_images",
+    "search_images",
+    "test_images",
+    "seed",
+    "weight_ranges",
+    "weight_rounding",
+    "observer",
+    "batch_size",
+    "threads",
+)
+
+
+def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
+    """The spec that arguments describe, at the given widths."""
+    return EvaluationSpec(**{name: getattr(args, name) for name in OPTIONS}, widths=widths)
+
+
+def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> EvaluationSpec:
+    """The spec under which a bit config was found, changed by the options that were written.
+
+    Raises:
+        UserError: The record is damaged.
+    """
+    try:
+        spec = EvaluationSpec.from_json(dict(recorded))
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"the bit config's provenance is damaged ({error}): remove its \"evaluation\" entry and give "
+            "--model and --data"
+        ) from error
+    written = {name: getattr(args, name) for name in OPTIONS if name in args.given}
+    if "checkpoint" in written:
+        written["pretrained"] = False
+    elif "pretrained" in written:
+        written["checkpoint"] = None
+    return dataclasses.replace(spec, **written)

@@ -1,0 +1,240 @@
+"""``bitfront search``: from the arguments to a finished run folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from bitfront.search.budget import Budget
+from bitfront.search.commands.evaluation_spec import evaluation_spec
+from bitfront.search.environment import describe_environment
+from bitfront.search.limits import check_limit_texts
+from bitfront.search.objectives import parse_objectives
+from bitfront.search.preparation import Preparation, prepare_run
+from bitfront.search.run_store import RunFolder, RunStore
+from bitfront.search.samplers.registry import check_sampler
+from bitfront.search.space_file import write_space
+from bitfront.search.spec import EXTENDABLE, RunSpec, parse_duration
+from bitfront.spaces import BitfrontError, UserError, parse_bits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bitfront.search.problem import SearchProblem
+    from bitfront.search.result import SearchResult
+    from bitfront.search.run_tables import RunTables
+
+# Options that may be written beside --resume.
+_WITH_RESUME = frozenset({*EXTENDABLE, "resume", "runs_dir", "workers", "cluster", "storage", "json", "verbose", "debug"})
+INTERRUPTED_STATUS = 130
+Stage = Callable[[str], AbstractContextManager[Callable[[float], None]]]
+
+
+def run_search(args: argparse.Namespace) -> int:
+    """Runs or resumes a search and returns the exit status.
+
+    Raises:
+        UserError: The request cannot be carried out as stated.
+        BitfrontError: No configuration met the limits; the run folder is complete all the same.
+    """
+    from bitfront.search.cli.output import stderr_console
+    from bitfront.search.cli.stages import stage
+
+    console = stderr_console()
+    store = RunStore(args.runs_dir)
+    spec, folder = _resumed(args, store) if args.resume else _started(args, store)
+    with folder.lock(), folder.log_file():
+        folder.write_spec(spec)
+        folder.write_json("environment.json", describe_environment(spec.evaluation.threads))
+        console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
+        session = _Session(args, spec, folder, console, lambda text: stage(console, text))
+        result = session.search()
+    return _report(args, folder, result)
+
+
+def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
+    """The spec of a new run and its folder; everything that can be checked without loading is."""
+    from bitfront.evaluators.context import check_spec
+    from bitfront.evaluators.latency import latency_source
+
+    spec = run_spec(args)
+    check_spec(spec.evaluation)
+    check_limit_texts(spec)
+    check_sampler(spec.sampler)
+    latency_source(spec.latency)
+    return spec, store.create(args.run or store.default_name(spec.evaluation.model))
+
+
+def run_spec(args: argparse.Namespace) -> RunSpec:
+    """The run spec that arguments describe.
+
+    Raises:
+        UserError: An option cannot be read.
+    """
+    return RunSpec(
+        evaluation=evaluation_spec(args, parse_bits(args.bits)),
+        space=args.space,
+        objectives=tuple(objective.name for objective in parse_objectives(args.objectives)),
+        max_latency=args.max_latency,
+        max_size=args.max_size,
+        min_top1=args.min_top1,
+        max_drop=args.max_drop,
+        latency=args.latency,
+        latency_batch=args.latency_batch,
+        sampler=args.sampler,
+        evaluations=args.evaluations,
+        time_budget=None if args.time_budget is None else parse_duration(args.time_budget),
+        population=args.population,
+        seed=args.seed,
+        allow_uniform=args.allow_uniform,
+    )
+
+
+def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
+    """The recorded spec of an earlier run, with budgets that were written anew, and its folder."""
+    folder = store.open(args.resume)
+    foreign = sorted(args.given - _WITH_RESUME)
+    if foreign:
+        option = f"--{foreign[0].replace('_', '-')}"
+        raise UserError(
+            f"{option} cannot be given with --resume: run {folder.name} keeps its settings; only "
+            "--evaluations, --time-budget, --workers, --cluster and --storage may be"
+        )
+    spec = folder.read_spec()
+    if "evaluations" in args.given:
+        spec = dataclasses.replace(spec, evaluations=args.evaluations)
+    if "time_budget" in args.given:
+        spec = dataclasses.replace(spec, time_budget=parse_duration(args.time_budget))
+    return spec, folder
+
+
+class _Session:
+    """One search in its run folder: prepare, search, measure the front, write."""
+
+    def __init__(
+        self, args: argparse.Namespace, spec: RunSpec, folder: RunFolder, console: Console, stage: Stage
+    ) -> None:
+        self._args = args
+        self._spec = spec
+        self._folder = folder
+        self._console = console
+        self._stage = stage
+
+    def search(self) -> SearchResult:
+        """Runs everything and leaves a complete run folder."""
+        from bitfront.search.problem import SearchProblem
+        from bitfront.search.run_tables import RunTables
+
+        ready = prepare_run(self._spec, self._folder, self._stage)
+        if ready.note:
+            self._console.print(f"note: {ready.note}", soft_wrap=True)
+        self._write_references(ready.references.to_json())
+        write_space(self._folder.path, ready.space)
+        problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
+        tables = RunTables(self._folder, problem)
+        result = self._run_engine(problem, tables)
+        self._write_summary(result, ready)
+        if result.front and not self._interrupted(result):
+            self._measure_front(result, ready, tables)
+        self._draw()
+        return result
+
+    def _run_engine(self, problem: SearchProblem, tables: RunTables) -> SearchResult:
+        from bitfront.search.cli.progress import SearchProgress
+        from bitfront.search.engine import SearchEngine
+        from bitfront.search.folder_writer import FolderWriter
+        from bitfront.search.samplers.registry import make_sampler
+        from bitfront.search.study import StudyRecord
+        from bitfront.search.workers import DaskPool, available_workers
+
+        spec, folder, args = self._spec, self._folder, self._args
+        sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed)
+        begin = StudyRecord.open if args.resume and _has_study(folder, args.storage) else StudyRecord.create
+        record = begin(folder.path, folder.name, spec, problem, args.storage)
+        workers = args.workers or (0 if args.cluster else available_workers())
+        with self._stage(f"starting {workers or 'cluster'} workers"):
+            pool = DaskPool(spec.evaluation, workers, args.cluster)
+        try:
+            with SearchProgress(spec.evaluations, self._console) as display:
+                budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s)
+                observers = (display, FolderWriter(tables, record))
+                return SearchEngine(problem, sampler, pool, record, budget, observers).run()
+        finally:
+            pool.close()
+
+    def _measure_front(self, result: SearchResult, ready: Preparation, tables: RunTables) -> None:
+        from bitfront.search.finals import (
+            completed_references,
+            final_measurements,
+            held_out_accuracies,
+            whole_latencies,
+        )
+
+        points = f"{len(result.front)} front points"
+        with self._stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
+            top1 = held_out_accuracies(ready.context, ready.space, result.front, share)
+        with self._stage(f"whole-model latency of {points}, batch {self._spec.latency_batch}") as share:
+            latency, float_ms, eight_bit_ms = whole_latencies(
+                ready.context, ready.space, result.front, self._spec.latency_batch, share
+            )
+        tables.write(result.trials, result.front, final_measurements(top1, latency))
+        references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
+        self._write_references(references.to_json())
+
+    def _write_references(self, document: list[dict[str, object]]) -> None:
+        self._folder.write_text("references.json", json.dumps(document, indent=2) + "\n")
+
+    def _write_summary(self, result: SearchResult, ready: Preparation) -> None:
+        skipped = [*ready.context.images("search").skipped]
+        document = {
+            **result.to_json(),
+            "latency_batch": ready.costs.latency_batch,
+            "latency_note": ready.note,
+            "skipped_images": skipped,
+        }
+        self._folder.write_json("summary.json", document)
+
+    def _draw(self) -> None:
+        from bitfront.search.plots.album import write_plots
+        from bitfront.search.run_reader import open_run
+
+        with self._stage("drawing plots"):
+            write_plots(open_run(self._folder.path.parent, self._folder.name))
+
+    @staticmethod
+    def _interrupted(result: SearchResult) -> bool:
+        from bitfront.search.engine import INTERRUPTED
+
+        return result.reason == INTERRUPTED
+
+
+def _has_study(folder: RunFolder, storage: str | None) -> bool:
+    """Whether the run got as far as its study; a database is asked when it is opened."""
+    from bitfront.search.storage import JOURNAL
+
+    return storage is not None or (folder.path / JOURNAL).exists()
+
+
+def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -> int:
+    from bitfront.search.cli.front import front_document, print_front
+    from bitfront.search.cli.output import hint, print_json
+    from bitfront.search.engine import INTERRUPTED
+    from bitfront.search.run_reader import open_run
+
+    run = open_run(folder.path.parent, folder.name)
+    if args.json:
+        print_json(front_document(run))
+    elif result.front:
+        print_front(run)
+    interrupted = result.reason == INTERRUPTED
+    if result.message and not interrupted:
+        raise BitfrontError(result.message)
+    if not args.json:
+        going_on = [f"bitfront search --resume {run.name}"] if interrupted else []
+        chosen = [f"bitfront export {run.name} --pick knee"] if result.front else []
+        hint(*going_on, *chosen, f"pictures in {folder.path / 'plots'}")
+    return INTERRUPTED_STATUS if interrupted else 0

@@ -1,0 +1,72 @@
+"""The environment of a run: machine and versions, for environment.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "bitfront",
+    "torch",
+    "timm",
+    "numpy",
+    "pymoo",
+    "moocore",
+    "optuna",
+    "distributed",
+    "numba",
+    "pandas",
+    "scikit-learn",
+)
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+
+
+def describe_environment(threads: int | None = None) -> dict[str, Any]:
+    """Python, platform, processor, memory and package versions of this process.
+
+    Args:
+        threads: Torch threads of an evaluating process, where known.
+    """
+    import psutil
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cpu_flags": _cpu_flags(),
+        "cpus_logical": os.cpu_count(),
+        "cpus_physical": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+        "threads": threads,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpuinfo(key: str) -> str:
+    """The first value of a key in Linux's processor description; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    lines = (line.partition(":") for line in path.read_text().splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
+
+
+def _cpu_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> list[str]:
+    """Those of the flags that matter to integer kernels."""
+    found = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return [flag for flag in _CPU_FLAGS if flag in found]

@@ -1,0 +1,93 @@
+"""The rows of a front table: reference models first, then the front from the smallest point on."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from bitfront.search.gene_columns import MeanBits, mean_bits
+from bitfront.search.run_reader import FLOAT_NAME, Reference, Run
+from bitfront.search.selection import KNEE, pick
+
+_UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
+_FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
+_UNKNOWN_BITS = MeanBits(math.nan, math.nan, math.nan)
+
+
+class FrontRow(NamedTuple):
+    """One row; NaN where a value is not known.
+
+    Attributes:
+        name: Trial number, or the name of a reference model.
+        reference: Whether it is a reference model.
+        knee: Whether it is the knee.
+        digest: The configuration's digest; empty for a reference.
+        top1: Top-1 on the search split in percent.
+        test_top1: Top-1 on the test split in percent.
+        loss: Cross-entropy on the search split in nats.
+        latency_ms: Latency from the run's source in milliseconds.
+        latency_measured_ms: Measured whole-model latency in milliseconds.
+        size_bytes: Packed size in bytes.
+        size_share: Size as a share of the float model's.
+        bits: Mean bits of each kind.
+    """
+
+    name: str
+    reference: bool
+    knee: bool
+    digest: str
+    top1: float
+    test_top1: float
+    loss: float
+    latency_ms: float
+    latency_measured_ms: float
+    size_bytes: float
+    size_share: float
+    bits: MeanBits
+
+
+def front_rows(run: Run) -> list[FrontRow]:
+    """The reference models and the front of a run."""
+    base = run.float_reference
+    whole = base.size_bytes if base else math.nan
+    knee = int(pick(run.front, KNEE, run.objectives)["trial"]) if len(run.front) else None
+    rows = [_reference_row(reference, whole) for reference in run.references]
+    points = run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records")
+    return rows + [_point_row(run, {str(k): v for k, v in p.items()}, whole, knee) for p in points]
+
+
+def _reference_row(reference: Reference, whole: float) -> FrontRow:
+    match = _UNIFORM.fullmatch(reference.name)
+    bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
+    return FrontRow(
+        name=reference.name,
+        reference=True,
+        knee=False,
+        digest="",
+        top1=reference.top1,
+        test_top1=reference.test_top1,
+        loss=reference.loss,
+        latency_ms=reference.latency_ms,
+        latency_measured_ms=reference.latency_measured_ms,
+        size_bytes=reference.size_bytes,
+        size_share=reference.size_bytes / whole,
+        bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
+    )
+
+
+def _point_row(run: Run, point: dict[str, Any], whole: float, knee: int | None) -> FrontRow:
+    return FrontRow(
+        name=str(point["trial"]),
+        reference=False,
+        knee=point["trial"] == knee,
+        digest=str(point["digest"]),
+        top1=point["top1"],
+        test_top1=point["test_top1"],
+        loss=point["loss"],
+        latency_ms=point["latency_ms"],
+        latency_measured_ms=point["latency_measured_ms"],
+        size_bytes=point["size_bytes"],
+        size_share=point["size_bytes"] / whole,
+        bits=mean_bits(point, run.genes),
+    )

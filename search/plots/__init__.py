@@ -1,0 +1,1 @@
+"""Pictures of a run: the front, the bit map along it and the hypervolume history."""

@@ -1,0 +1,43 @@
+"""The hypervolume history: how much of the objective space the front covers after each evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.search.plots import style
+from bitfront.search.run_reader import Run
+
+
+class HypervolumeInfo(NamedTuple):
+    """Hypervolume after numbers of evaluations, each ``[steps]``; larger is better."""
+
+    evaluations: NDArray[np.int64]
+    hypervolume: NDArray[np.float64]
+
+
+def collect_hypervolume(run: Run) -> HypervolumeInfo:
+    """The history in a run's summary; empty where nothing has been recorded."""
+    history = np.asarray(run.summary.get("hypervolume_history") or [], dtype=np.float64).reshape(-1, 2)
+    return HypervolumeInfo(history[:, 0].astype(np.int64), history[:, 1])
+
+
+def draw_hypervolume(info: HypervolumeInfo, path: Path, title: str, subtitle: str) -> Path:
+    """Draws the history as steps with its last value written at the end; returns the path of the PNG."""
+    last, final = int(info.evaluations[-1]), float(info.hypervolume[-1])
+    with style.house_style():
+        figure = style.new_figure(7.2, 3.6)
+        axes = figure.add_subplot()
+        axes.fill_between(
+            info.evaluations, info.hypervolume, step="post", color=style.FRONT, alpha=0.10, lw=0
+        )
+        axes.step(info.evaluations, info.hypervolume, where="post", color=style.FRONT, linewidth=1.6)
+        axes.scatter(last, final, s=34, color=style.FRONT, edgecolors="white", zorder=5, clip_on=False)
+        axes.annotate(f"{final:.4g}", (last, final), (0, 7), textcoords="offset points", ha="center")
+        axes.set(xlabel="evaluations", ylabel="hypervolume (larger is better)")
+        axes.set(xlim=(0, max(last, 1) * 1.03), ylim=(0, max(final, 1e-9) * 1.12))
+        style.heading(axes, title, subtitle)
+        return style.save(figure, path)

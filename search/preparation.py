@@ -1,0 +1,132 @@
+"""Preparation of a run: model, latency table, reference models and the search problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitfront.search.costs import ModelCosts
+from bitfront.search.references import ReferencePoint, References
+from bitfront.search.run_store import RunFolder
+from bitfront.search.spec import RunSpec
+from bitfront.spaces import BitConfig, SearchSpace, UserError
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context import EvaluationContext
+    from bitfront.evaluators.latency import LatencyTable
+
+LATENCY_TABLE = "latency_table.csv"
+EMBEDDED_MODEL = "digits_deit"
+FALLBACK = "model:bops"
+ShareDone = Callable[[float], None]
+Stage = Callable[[str], AbstractContextManager[ShareDone]]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything a search needs before its first evaluation.
+
+    Attributes:
+        context: The calibrated model and its data.
+        space: The search space.
+        costs: Latency and size of configurations.
+        references: The float and the uniform 8-bit model on the search split.
+        note: What the user must know of the latency source; empty where it is the one asked for.
+    """
+
+    context: EvaluationContext
+    space: SearchSpace
+    costs: ModelCosts
+    references: References
+    note: str
+
+
+def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
+    """Loads and calibrates the model, finds its latencies and scores the reference models.
+
+    A latency table that the run folder has already, from an earlier part of the run, is taken as it is.
+
+    Args:
+        spec: The run's settings.
+        folder: Its folder; receives ``latency_table.csv`` and ``splits.json``.
+        stage: Shows a step while it runs.
+
+    Raises:
+        UserError: The spec cannot be carried out.
+    """
+    from bitfront.evaluators.context import EvaluationContext
+
+    evaluation = spec.evaluation
+    with stage(f"loading {evaluation.model}, calibrating on {evaluation.calibration_images} images"):
+        context = EvaluationContext.from_spec(evaluation)
+    folder.write_json("splits.json", context.splits.to_json())
+    space = SearchSpace(evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space)
+    costs, note = _costs(spec, folder, context, space, stage)
+    with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
+        references = _references(context, costs)
+    return Preparation(context, space, costs, references, note)
+
+
+def _costs(
+    spec: RunSpec, folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> tuple[ModelCosts, str]:
+    from bitfront.evaluators.latency import LatencyTable, latency_source
+
+    path = folder.path / LATENCY_TABLE
+    if path.exists():
+        return _model_costs(LatencyTable.read(path), context), ""
+    with stage(f"latency of encoders ({spec.latency})") as share_done:
+        table = latency_source(spec.latency).table(
+            context.prepared, context.model.module, spec.latency_batch, share_done
+        )
+    costs, note = _model_costs(table, context), ""
+    if costs.minimum_latency_ms(space) > costs.float_latency_ms and spec.latency.startswith("measured"):
+        note = _slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms)
+        table = latency_source(FALLBACK).table(context.prepared, context.model.module, 1)
+        costs = _model_costs(table, context)
+    folder.write_text(LATENCY_TABLE, table.to_csv())
+    return costs, note
+
+
+def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
+    """What to say of the fallback to a modelled latency.
+
+    Raises:
+        UserError: The model is not the embedded default, whose search must run everywhere.
+    """
+    fact = (
+        f"constraint 3 cannot be met by measurement here: the quickest configuration takes {least:.4g} ms, "
+        f"the float model {whole:.4g} ms"
+    )
+    if spec.evaluation.model != EMBEDDED_MODEL:
+        raise UserError(
+            f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
+            "(modelled), or try another --latency-batch"
+        )
+    return f"{fact}. Latencies of this run are modelled ({FALLBACK}), not measured."
+
+
+def _model_costs(table: LatencyTable, context: EvaluationContext) -> ModelCosts:
+    from bitfront.evaluators.latency import TableLatency
+
+    return ModelCosts(TableLatency(table, context.prepared.blueprint, context.prepared.widths), context.size)
+
+
+def eight_bit_config(context: EvaluationContext) -> BitConfig:
+    """The uniform 8-bit configuration."""
+    return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, (8, 8, 8))
+
+
+def _references(context: EvaluationContext, costs: ModelCosts) -> References:
+    float_accuracy, config = context.float_accuracy(), eight_bit_config(context)
+    accuracy = context.accuracy(config)
+    return References(
+        ReferencePoint(
+            costs.float_latency_ms, costs.float_size_bytes, float_accuracy.top1, float_accuracy.loss
+        ),
+        ReferencePoint(costs.latency_ms(config), costs.size_bytes(config), accuracy.top1, accuracy.loss),
+        context.model.classes,
+        costs.latency_source,
+    )

@@ -1,0 +1,105 @@
+"""NSGA-II (Deb et al. 2002) by ask and tell, on pymoo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.termination import NoTermination
+from pymoo.problems.static import StaticProblem
+
+from bitfront.search.problem import SearchProblem
+from bitfront.search.samplers.history import History
+from bitfront.search.samplers.initial import stratified_population
+from bitfront.search.samplers.operators import (
+    EncoderCrossover,
+    NeverAgain,
+    ResampleMutation,
+    encoder_blocks,
+)
+from bitfront.search.samplers.sampler import GenomeTuple
+from bitfront.search.trial import Trial
+
+
+class Nsga2Sampler:
+    """Non-dominated sorting with crowding; feasible before infeasible; never asks for a genome twice.
+
+    Args:
+        problem: Space, objectives and constraints.
+        population: Genomes asked for at a time, and survivors of a generation.
+        seed: Seed of everything random.
+    """
+
+    def __init__(self, problem: SearchProblem, population: int, seed: int) -> None:
+        space = problem.space
+        self._problem = problem
+        self._population = population
+        self._history = History(space)
+        self._rng = np.random.default_rng(seed)
+        # One constraint more than the problem has: a failed candidate violates it by 1.
+        self._pymoo_problem = Problem(
+            n_var=len(space),
+            n_obj=len(problem.objectives),
+            n_ieq_constr=len(problem.constraint_names) + 1,
+            xl=0,
+            xu=len(space.widths) - 1,
+            vtype=int,
+        )
+        first = self._first_population()
+        self._algorithm = NSGA2(
+            pop_size=population,
+            sampling=np.array(first, dtype=np.int64),
+            crossover=EncoderCrossover(encoder_blocks(space)),
+            mutation=ResampleMutation(len(space.widths)),
+            eliminate_duplicates=NeverAgain(self._history),
+            seed=seed,
+            termination=NoTermination(),
+        )
+        self._algorithm.setup(self._pymoo_problem)
+        self._asked: Population | None = None
+
+    def ask(self) -> list[GenomeTuple]:
+        """The next generation; mating is topped up with random unseen genomes where it finds too few."""
+        offspring = self._algorithm.ask()
+        genomes = [] if offspring is None else [_genome(row) for row in offspring.get("X")]
+        self._history.add(genomes)
+        self._algorithm.termination.force_termination = False  # set where mating found nothing new
+        extra = self._history.draw(self._rng, self._population - len(genomes))
+        genomes += extra
+        self._asked = Population.new("X", np.array(genomes)) if genomes else None
+        return genomes
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Survival of the fittest among the parents and these trials."""
+        if self._asked is None or len(trials) != len(self._asked):
+            raise ValueError("tell() takes one trial for each genome of the last ask()")
+        rows = [self._row(trial) for trial in trials]
+        static = StaticProblem(
+            self._pymoo_problem, F=np.array([f for f, _ in rows]), G=np.array([g for _, g in rows])
+        )
+        Evaluator().eval(static, self._asked)
+        self._algorithm.tell(infills=self._asked)
+        self._asked = None
+
+    def _first_population(self) -> list[GenomeTuple]:
+        def excess(genome: GenomeTuple) -> float:
+            return self._problem.prepare(genome).total_violation
+
+        return stratified_population(self._problem.space, self._population, self._rng, excess)
+
+    def _row(self, trial: Trial) -> tuple[list[float], list[float]]:
+        """Objectives in minimisation form and constraints; infeasible rows rank by their violation alone."""
+        violations = [trial.violations.get(name, 0.0) for name in self._problem.constraint_names]
+        failed = 1.0 if trial.state == "failed" else 0.0
+        if trial.state != "complete":
+            return list(self._problem.box.reference), [*violations, failed]
+        return [o.minimised(trial.values) for o in self._problem.objectives], [*violations, failed]
+
+
+def _genome(row: NDArray[np.int64]) -> GenomeTuple:
+    return tuple(int(i) for i in row)

@@ -1,0 +1,94 @@
+"""Genetic operators on genomes of choices: encoder-wise crossover, resampling mutation, no repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.core.crossover import Crossover
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.mutation import Mutation
+
+from bitfront.search.samplers.history import History
+from bitfront.spaces import SearchSpace
+
+
+def encoder_blocks(space: SearchSpace) -> NDArray[np.int64]:
+    """The encoder of every gene, shape ``[genes]``."""
+    return np.array([gene.slots[0].encoder for gene in space.genes], dtype=np.int64)
+
+
+class EncoderCrossover(Crossover):  # type: ignore[misc]  # pymoo is untyped
+    """Two parents exchange whole encoders, or single genes, half of the matings each.
+
+    The bits of one encoder act together (its weights meet its activations), so exchanging encoders keeps
+    good combinations; exchanging genes still reaches every recombination.
+
+    Args:
+        blocks: The encoder of every gene, shape ``[genes]``.
+    """
+
+    def __init__(self, blocks: NDArray[np.int64]) -> None:
+        super().__init__(n_parents=2, n_offsprings=2, prob=0.9)
+        self._blocks = blocks
+
+    def _do(
+        self,
+        _problem: Any,
+        X: NDArray[np.int64],
+        *_args: Any,
+        random_state: np.random.Generator,
+        **_kwargs: Any,
+    ) -> NDArray[np.int64]:
+        _, matings, genes = X.shape
+        by_encoder = random_state.random((matings, int(self._blocks.max()) + 1)) < 0.5
+        by_gene = random_state.random((matings, genes)) < 0.5
+        whole = random_state.random((matings, 1)) < 0.5
+        swap = np.where(whole, by_encoder[:, self._blocks], by_gene)
+        return np.stack([np.where(swap, X[1], X[0]), np.where(swap, X[0], X[1])])
+
+
+class ResampleMutation(Mutation):  # type: ignore[misc]  # pymoo is untyped
+    """Gives each gene another width with probability 1 / genes.
+
+    Args:
+        choices: Number of widths.
+    """
+
+    def __init__(self, choices: int) -> None:
+        super().__init__(prob=1.0)
+        self._choices = choices
+
+    def _do(
+        self,
+        _problem: Any,
+        X: NDArray[np.int64],
+        *_args: Any,
+        random_state: np.random.Generator,
+        **_kwargs: Any,
+    ) -> NDArray[np.int64]:
+        hit = random_state.random(X.shape) < 1.0 / X.shape[1]
+        step = random_state.integers(1, self._choices, size=X.shape)
+        return np.where(hit, (X + step) % self._choices, X)
+
+
+class NeverAgain(DuplicateElimination):  # type: ignore[misc]  # pymoo is untyped
+    """Drops genomes that were asked for at any time; pymoo's own looks at the current population only.
+
+    Args:
+        history: What was asked for.
+    """
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self._history = history
+
+    def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        rows = {tuple(int(i) for i in row) for row in other.get("X")} if other is not None else set()
+        for position, row in enumerate(pop.get("X")):
+            genome = tuple(int(i) for i in row)
+            is_duplicate[position] = genome in rows or genome in self._history
+            if other is None:
+                rows.add(genome)
+        return is_duplicate

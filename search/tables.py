@@ -1,0 +1,91 @@
+"""Tables for a person: the front of a run and the list of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from bitfront.search.front_rows import front_rows
+from bitfront.search.gene_columns import MeanBits
+from bitfront.search.run_list import RunSummary
+from bitfront.search.run_reader import Run
+from bitfront.search.wording import MISSING, is_modelled, megabytes, milliseconds, percent
+
+STAR = "\N{BLACK STAR}"
+_QUIET = "dim"
+_KNEE = "bold"
+
+
+def front_table(run: Run, plain: bool = False) -> Table:
+    """The front with the reference models on top and the knee starred.
+
+    Args:
+        run: The run.
+        plain: Whether to leave out lines, for a file or a pipe.
+    """
+    rows = front_rows(run)
+    measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
+    table = _table(plain)
+    columns = ["trial", "top-1\n%", "test\n%", "modelled\nms" if is_modelled(run.latency_source) else "ms"]
+    columns += ["measured\nms"] if measured else []
+    for heading in [*columns, "size\nMB", "of\nfloat", "mean bits\nW    A    T"]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
+    slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
+    for position, row in enumerate(rows):
+        times = [row.latency_ms, row.latency_measured_ms] if measured else [row.latency_ms]
+        cells = [
+            f"{STAR} {row.name}" if row.knee else row.name,
+            percent(row.top1),
+            percent(row.test_top1),
+            *(milliseconds(value, slowest) for value in times),
+            megabytes(row.size_bytes, largest_size),
+            MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %",
+            _bits(row.bits),
+        ]
+        last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
+        style = _QUIET if row.reference else _KNEE if row.knee else ""
+        table.add_row(*map(Text, cells), style="" if plain else style, end_section=last_reference)
+    return table
+
+
+def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
+    """The list of runs, one to a line."""
+    table = _table(plain)
+    table.add_column("run", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for heading in ("evaluated", "front", "best\ntop-1 %", "smallest\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("model, data")
+    for run in runs:
+        cells = [
+            run.name,
+            run.status,
+            f"{run.evaluations}/{run.budget}" if run.budget else str(run.evaluations),
+            str(run.front_points),
+            percent(run.best_top1),
+            megabytes(run.smallest_bytes),
+            ", ".join(part for part in (run.model, PurePath(run.data).name) if part),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(plain: bool) -> Table:
+    return Table(
+        box=None if plain else SIMPLE_HEAD,
+        pad_edge=False,
+        header_style="" if plain else "bold",
+        show_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+
+
+def _bits(bits: MeanBits) -> str:
+    return " ".join(MISSING if math.isnan(value) else f"{value:4.1f}" for value in bits)

@@ -1,0 +1,51 @@
+"""A trial: one candidate of a search with what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+TrialState = Literal["complete", "failed", "rejected"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished candidate.
+
+    Attributes:
+        number: Position in the order of asking, from 0.
+        digest: Digest of its bit configuration.
+        genome: Index into the space's widths for every gene.
+        state: ``complete`` (evaluated), ``failed`` (the evaluation ended in an error) or ``rejected``
+            (violates a constraint that needs no evaluation, so it was never evaluated).
+        values: What is known of it: ``latency_ms`` and ``size_bytes`` always, accuracies in percent
+            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats where it is complete.
+        violations: Violation by constraint name; at most 0 where the constraint holds.
+        error: Why the evaluation failed, in one line.
+        elapsed_s: Search time at which it was finished, in seconds.
+    """
+
+    number: int
+    digest: str
+    genome: tuple[int, ...]
+    state: TrialState
+    values: Mapping[str, float]
+    violations: Mapping[str, float]
+    error: str | None = None
+    elapsed_s: float = field(default=0.0, compare=False)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it was evaluated and satisfies every constraint."""
+        return self.state == "complete" and self.total_violation == 0.0
+
+    @property
+    def total_violation(self) -> float:
+        """Sum of the violated constraints' violations; 0 where all hold."""
+        return sum(max(0.0, value) for value in self.violations.values())
+
+    @property
+    def paid(self) -> bool:
+        """Whether it cost an evaluation."""
+        return self.state != "rejected"

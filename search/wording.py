@@ -1,0 +1,41 @@
+"""Numbers as people read them: sizes in MB, times in ms, shares in percent, an em dash where unknown."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "\N{EM DASH}"
+_DIGITS = 4
+
+
+def megabytes(size_bytes: float, largest: float | None = None) -> str:
+    """A size in MB of 10^6 bytes; ``largest`` of a column sets the decimals for all its entries."""
+    return _fixed(size_bytes / 1e6, (size_bytes if largest is None else largest) / 1e6)
+
+
+def milliseconds(value: float, largest: float | None = None) -> str:
+    """A time in milliseconds, likewise."""
+    return _fixed(value, value if largest is None else largest)
+
+
+def percent(value: float, decimals: int = 2) -> str:
+    """A share that is already in percent, without the sign."""
+    return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def points(count: int) -> str:
+    """A number of points in words."""
+    return {0: "no point", 1: "1 point"}.get(count, f"{count} points")
+
+
+def is_modelled(latency_source: str) -> bool:
+    """Whether times of this source are modelled, be it through a table of modelled times."""
+    return "model:" in latency_source
+
+
+def _fixed(value: float, largest: float) -> str:
+    """Four significant digits of the largest value, one decimal at least."""
+    if math.isnan(value):
+        return MISSING
+    digits = _DIGITS - 1 - math.floor(math.log10(largest)) if largest > 0 else 1
+    return f"{value:.{min(max(digits, 1), 6)}f}"

@@ -1,0 +1,31 @@
+"""What may be chosen: precisions, quantization sites, bit configurations, search spaces, constraints."""
+
+from bitfront.spaces.config import BitConfig, EncoderBits
+from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
+from bitfront.spaces.errors import BitfrontError, UserError
+from bitfront.spaces.precision import Precision, parse_bits, parse_uniform
+from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, encoder_layers
+from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace
+
+__all__ = [
+    "GRANULARITIES",
+    "KINDS",
+    "BitConfig",
+    "BitfrontError",
+    "EncoderBits",
+    "EncoderLayers",
+    "Gene",
+    "Genome",
+    "Granularity",
+    "Kind",
+    "NotUniform",
+    "Precision",
+    "QuantSite",
+    "SearchSpace",
+    "StructuralConstraint",
+    "UserError",
+    "encoder_layers",
+    "mixed_only",
+    "parse_bits",
+    "parse_uniform",
+]

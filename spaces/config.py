@@ -1,0 +1,194 @@
+"""The bit configuration: which precision every searched tensor of a model takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitfront.spaces.errors import UserError
+from bitfront.spaces.precision import MAX_BITS, MIN_BITS
+from bitfront.spaces.sites import EncoderLayers, Kind
+
+FORMAT = "bitfront/bit-config"
+VERSION = 1
+PINNED_BITS: tuple[tuple[str, int], ...] = (
+    ("embedding", 8),
+    ("head", 8),
+    ("residual", 8),
+    ("scores", 8),
+)
+
+LayerBits = int | tuple[tuple[str, int], ...]
+
+
+def collapse(bits: Mapping[str, int]) -> LayerBits:
+    """Bits by layer, as one number where all layers agree (so that equal assignments compare equal)."""
+    widths = set(bits.values())
+    return widths.pop() if len(widths) == 1 else tuple(bits.items())
+
+
+@dataclass(frozen=True)
+class EncoderBits:
+    """Bits of one encoder; ``weights`` and ``activations`` are one number, or pairs (layer, bits)."""
+
+    index: int
+    name: str
+    weights: LayerBits
+    activations: LayerBits
+    attention: int
+
+    def bits(self, kind: Kind, layer: str) -> int:
+        """The width of ``kind`` at ``layer`` (ignored for attention)."""
+        value: LayerBits = getattr(self, kind)
+        return value if isinstance(value, int) else dict(value)[layer]
+
+    def to_json(self) -> dict[str, Any]:
+        """This encoder's entry in the ``encoders`` list of the JSON form."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "weights": _plain(self.weights),
+            "activations": _plain(self.activations),
+            "attention": self.attention,
+        }
+
+
+def _plain(bits: LayerBits) -> int | dict[str, int]:
+    return bits if isinstance(bits, int) else dict(bits)
+
+
+@dataclass(frozen=True)
+class BitConfig:
+    """An assignment of bits to every encoder of a model: what a search finds and an export carries.
+
+    Attributes:
+        model: The model's name.
+        scheme: The quantization scheme, such as ``fq-vit``.
+        encoders: One entry per encoder, in order.
+        pinned: Widths of the tensors that are not searched, as (group, bits) pairs.
+    """
+
+    model: str
+    scheme: str
+    encoders: tuple[EncoderBits, ...]
+    pinned: tuple[tuple[str, int], ...] = PINNED_BITS
+
+    @classmethod
+    def uniform(
+        cls,
+        model: str,
+        scheme: str,
+        encoders: Sequence[EncoderLayers],
+        bits: tuple[int, int, int],
+    ) -> BitConfig:
+        """The same (weights, activations, attention) bits in every encoder."""
+        weights, activations, attention = bits
+        return cls(
+            model,
+            scheme,
+            tuple(EncoderBits(e.index, e.name, weights, activations, attention) for e in encoders),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that identify the assignment (SHA-256 of its canonical JSON)."""
+        canonical = json.dumps(self._identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def widths(self) -> frozenset[int]:
+        """Every searched width that occurs."""
+        found: set[int] = set()
+        for encoder in self.encoders:
+            found.add(encoder.attention)
+            for value in (encoder.weights, encoder.activations):
+                found.update([value] if isinstance(value, int) else dict(value).values())
+        return frozenset(found)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "scheme": self.scheme,
+            "encoders": [encoder.to_json() for encoder in self.encoders],
+            "pinned": dict(self.pinned),
+        }
+
+    def to_json(
+        self,
+        measured: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The exported form: format, version, the assignment, what was measured, where it came from."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            **self._identity(),
+            "measured": dict(measured or {}),
+            "provenance": dict(provenance or {}),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> BitConfig:
+        """Reads the exported form.
+
+        Raises:
+            UserError: The document is not a bit config of this version, or an entry is out of range.
+        """
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise UserError(f'not a bit config: expected a JSON object with "format": "{FORMAT}"')
+        if document.get("version") != VERSION:
+            raise UserError(
+                f"bit config version {document.get('version')!r} is not supported: expected {VERSION}; "
+                "export it again with this version of bitfront"
+            )
+        model, scheme = document.get("model"), document.get("scheme")
+        entries, pinned = document.get("encoders"), document.get("pinned")
+        if not isinstance(model, str) or not isinstance(scheme, str):
+            raise UserError('bit config: "model" and "scheme" must be strings')
+        if not isinstance(entries, list) or not entries:
+            raise UserError('bit config: "encoders" must be a list with one entry for each encoder')
+        if pinned is not None and not isinstance(pinned, dict):
+            raise UserError('bit config: "pinned" must be an object of group names and bits')
+        widths = dict(PINNED_BITS) if pinned is None else pinned
+        return cls(
+            model,
+            scheme,
+            tuple(_read_encoder(entry, position) for position, entry in enumerate(entries)),
+            tuple((str(k), _read_bits(v, f"pinned.{k}")) for k, v in sorted(widths.items())),
+        )
+
+
+def _read_bits(value: object, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not MIN_BITS <= value <= MAX_BITS:
+        raise UserError(
+            f"bit config: {where} is {value!r}; expected a whole number from {MIN_BITS} to {MAX_BITS}"
+        )
+    return value
+
+
+def _read_layer_bits(value: object, where: str) -> LayerBits:
+    if isinstance(value, dict) and value:
+        return collapse({str(k): _read_bits(v, f"{where}.{k}") for k, v in value.items()})
+    return _read_bits(value, where)
+
+
+def _read_encoder(entry: object, position: int) -> EncoderBits:
+    where = f"encoders[{position}]"
+    if not isinstance(entry, dict):
+        raise UserError(f"bit config: {where} must be an object")
+    if entry.get("index") != position:
+        raise UserError(
+            f'bit config: {where} has "index" {entry.get("index")!r}; expected {position} '
+            "(encoders are listed in order from 0)"
+        )
+    if not isinstance(entry.get("name"), str):
+        raise UserError(f'bit config: {where} needs a "name", such as "blocks.{position}"')
+    return EncoderBits(
+        position,
+        entry["name"],
+        _read_layer_bits(entry.get("weights"), f"{where}.weights"),
+        _read_layer_bits(entry.get("activations"), f"{where}.activations"),
+        _read_bits(entry.get("attention"), f"{where}.attention"),
+    )

@@ -1,0 +1,170 @@
+"""Search spaces: how a genome of choices becomes a bit configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.spaces.config import BitConfig, EncoderBits, collapse
+from bitfront.spaces.errors import UserError
+from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
+
+Granularity = Literal["encoder", "encoder-kind", "layer"]
+GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
+Genome = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One width that a gene sets: a kind of tensor at a layer of an encoder."""
+
+    encoder: int
+    kind: Kind
+    layer: str
+
+
+@dataclass(frozen=True)
+class Gene:
+    """One choice of a genome: a named width that all its slots share."""
+
+    name: str
+    slots: tuple[Slot, ...]
+
+
+ATTENTION_LAYER = "attn"
+
+
+def _slots(encoder: EncoderLayers) -> list[Slot]:
+    weights = [Slot(encoder.index, "weights", layer) for layer in encoder.linear]
+    activations = [Slot(encoder.index, "activations", layer) for layer in encoder.linear]
+    return [*weights, *activations, Slot(encoder.index, "attention", ATTENTION_LAYER)]
+
+
+def _gene_name(granularity: Granularity, slot: Slot) -> str:
+    encoder = f"encoder{slot.encoder:02d}"
+    if granularity == "encoder":
+        return encoder
+    if granularity == "encoder-kind" or slot.kind == "attention":
+        return f"{encoder}.{slot.kind}"
+    return f"{encoder}.{slot.layer}.{slot.kind}"
+
+
+class SearchSpace:
+    """All assignments of the allowed widths at one granularity.
+
+    A genome is an int64 vector of shape ``[genes]`` with indices into ``widths``.
+
+    Args:
+        model: The model's name, carried into every config.
+        scheme: The quantization scheme, likewise.
+        encoders: The encoders and their linear layers, in order.
+        widths: Allowed bit widths, ascending.
+        granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention
+            of each encoder) or ``layer`` (weights and input of each linear layer, each attention matrix).
+
+    Raises:
+        UserError: Fewer than two widths, no encoders or an unknown granularity.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        scheme: str,
+        encoders: Sequence[EncoderLayers],
+        widths: Sequence[int],
+        granularity: Granularity = "encoder-kind",
+    ) -> None:
+        if granularity not in GRANULARITIES:
+            raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
+        if len(set(widths)) < 2:
+            raise UserError(
+                f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
+            )
+        if not encoders:
+            raise UserError("the model has no encoders to search over")
+        self.model = model
+        self.scheme = scheme
+        self.encoders = tuple(encoders)
+        self.widths = tuple(sorted(set(widths)))
+        self.granularity: Granularity = granularity
+        grouped: dict[str, list[Slot]] = {}
+        for encoder in self.encoders:
+            for slot in _slots(encoder):
+                grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
+        self.genes = tuple(Gene(name, tuple(slots)) for name, slots in grouped.items())
+
+    def __len__(self) -> int:
+        return len(self.genes)
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """Names of the genes in genome order, such as ``encoder00.weights``."""
+        return tuple(gene.name for gene in self.genes)
+
+    @property
+    def cardinality(self) -> int:
+        """How many genomes there are."""
+        return int(len(self.widths) ** len(self.genes))
+
+    def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """``count`` genomes drawn uniformly, shape ``[count, genes]``."""
+        return rng.integers(len(self.widths), size=(count, len(self.genes)), dtype=np.int64)
+
+    def bits(self, genome: Genome) -> dict[str, int]:
+        """The genome as bits by gene name."""
+        self._check(genome)
+        return {gene.name: self.widths[int(i)] for gene, i in zip(self.genes, genome, strict=True)}
+
+    def decode(self, genome: Genome) -> BitConfig:
+        """The configuration that a genome stands for; raises ValueError for a wrong shape or index."""
+        self._check(genome)
+        chosen: dict[Slot, int] = {}
+        for gene, index in zip(self.genes, genome, strict=True):
+            for slot in gene.slots:
+                chosen[slot] = self.widths[int(index)]
+        return BitConfig(self.model, self.scheme, tuple(_encoder_bits(e, chosen) for e in self.encoders))
+
+    def encode(self, config: BitConfig) -> Genome:
+        """The genome of a configuration.
+
+        Raises:
+            UserError: The configuration has other encoders or widths, or is finer than this space.
+        """
+        if [e.name for e in config.encoders] != [e.name for e in self.encoders]:
+            raise UserError(
+                f"the bit config has {len(config.encoders)} encoders that do not match the "
+                f"{len(self.encoders)} of {self.model}"
+            )
+        genome = np.empty(len(self.genes), dtype=np.int64)
+        for position, gene in enumerate(self.genes):
+            widths = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
+            if len(widths) != 1 or not widths <= set(self.widths):
+                raise UserError(
+                    f"{gene.name} has {sorted(widths)} bits; space {self.granularity} takes one of "
+                    f"{list(self.widths)}"
+                )
+            genome[position] = self.widths.index(widths.pop())
+        return genome
+
+    def _check(self, genome: Genome) -> None:
+        if genome.shape != (len(self.genes),):
+            raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
+        if genome.min() < 0 or genome.max() >= len(self.widths):
+            raise ValueError(f"genome entries are indices 0 to {len(self.widths) - 1}")
+
+
+def _encoder_bits(encoder: EncoderLayers, chosen: dict[Slot, int]) -> EncoderBits:
+    def by_layer(kind: Kind) -> dict[str, int]:
+        return {layer: chosen[Slot(encoder.index, kind, layer)] for layer in encoder.linear}
+
+    return EncoderBits(
+        encoder.index,
+        encoder.name,
+        collapse(by_layer(KINDS[0])),
+        collapse(by_layer(KINDS[1])),
+        chosen[Slot(encoder.index, "attention", ATTENTION_LAYER)],
+    )

@@ -1,0 +1,168 @@
+"""Loading models: the embedded default, names, families, weights of every origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from bitfront.evaluators.data.images import load_images
+from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.models import digits_deit
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import BitfrontError, UserError
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+DEIT_TINY = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
+PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
+needs_shared_data = pytest.mark.skipif(not DEIT_TINY.is_file(), reason="the shared data folder is absent")
+
+
+@torch.inference_mode()
+def top1(module: torch.nn.Module, data: str, indices: list[int], config: dict[str, object]) -> float:
+    images = load_images(open_source(data), indices, config)
+    hits = sum(int((module(batch).argmax(-1) == labels).sum()) for batch, labels in images.batches(50))
+    return 100.0 * hits / len(images)
+
+
+def refused(match: str, name: str, **options: object) -> str:
+    with pytest.raises(UserError, match=match) as caught:
+        load_model(name, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestEmbeddedDefault:
+    def test_held_out_accuracy(self) -> None:
+        loaded = load_model("digits_deit")
+        source = open_source("digits")
+        assert source.partition is not None
+        held_out = [i for i, side in enumerate(source.partition) if side == "held-out"]
+        assert top1(loaded.module, "digits", held_out, loaded.data_config) >= 98.5
+
+    def test_it_is_ready_to_be_evaluated(self) -> None:
+        loaded = load_model("digits_deit")
+        assert loaded.classes == 10
+        assert loaded.weights == "embedded"
+        assert loaded.data_config["input_size"] == (1, 16, 16)
+        assert not loaded.module.training
+        assert len(loaded.module.blocks) == 12  # type: ignore[arg-type]
+        for parameter in loaded.module.parameters():
+            assert parameter.dtype == torch.float32
+            assert not parameter.requires_grad
+
+    def test_the_file_is_small_and_says_where_it_comes_from(self) -> None:
+        path = Path(digits_deit.__file__).parent / digits_deit.WEIGHTS
+        assert path.stat().st_size < 3_000_000
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+            assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+        assert header["architecture"] == "digits_deit"
+        assert float(header["held_out_top1"]) >= 98.5
+        assert {"seed", "epochs"} <= set(header)
+
+    def test_a_checkpoint_replaces_the_weights(self, tmp_path: Path) -> None:
+        module = digits_deit.build()
+        save_file(module.state_dict(), tmp_path / "mine.safetensors")
+        loaded = load_model("digits_deit", checkpoint=tmp_path / "mine.safetensors")
+        assert torch.equal(loaded.module.state_dict()["head.weight"], module.state_dict()["head.weight"])
+        assert loaded.weights == f"checkpoint {tmp_path / 'mine.safetensors'}"
+
+    def test_it_has_ten_classes(self) -> None:
+        refused("digits_deit has 10 classes; expected 100", "digits_deit", num_classes=100)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "nearest"),
+        [
+            ("deit_tinny_patch16_224", "deit_tiny_patch16_224"),
+            ("DeiT_Tiny_Patch16_224", "deit_tiny_patch16_224"),
+            ("digit_deit", "digits_deit"),
+            ("deit_tiny_patch16_224.fb_in22k", "deit_tiny_patch16_224.fb_in1k"),
+            ("vit_tiny", "vit_tiny_patch16_224"),
+        ],
+    )
+    def test_unknown_names_get_the_nearest(self, name: str, nearest: str) -> None:
+        message = refused("unknown model .*the nearest names are ", name, pretrained=True)
+        assert nearest in message.split("the nearest names are ")[1].split(", ")
+
+    @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:model", "../deit", ""])
+    def test_addresses_and_paths_are_no_names(self, name: str) -> None:
+        refused("unknown model", name, pretrained=True)
+
+    @pytest.mark.parametrize(
+        ("name", "family"),
+        [
+            ("resnet18", "ResNet"),
+            ("swin_tiny_patch4_window7_224", "SwinTransformer"),
+            ("eva02_tiny_patch14_224", "Eva"),
+        ],
+    )
+    def test_other_families_are_refused_without_a_download(
+        self, name: str, family: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ensure_torchvision()
+        import timm
+
+        create, requests = timm.create_model, []
+
+        def watched(*args: object, **options: object) -> object:
+            requests.append(options.get("pretrained"))
+            return create(*args, **options)
+
+        monkeypatch.setattr(timm, "create_model", watched)
+        refused(f"{name} is a {family}, not a plain vision transformer", name, pretrained=True)
+        assert requests == [False]
+
+
+class TestOrigins:
+    def test_weights_must_come_from_somewhere(self) -> None:
+        refused("pass --checkpoint FILE, or --pretrained", "deit_tiny_patch16_224")
+
+    def test_weights_come_from_one_place(self, tmp_path: Path) -> None:
+        options = {"checkpoint": tmp_path / "any.pth", "pretrained": True}
+        refused("both --checkpoint and --pretrained", "deit_tiny_patch16_224", **options)
+
+    def test_an_unreachable_hub_is_a_failure_with_a_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "no-such-cache")
+        with pytest.raises(
+            BitfrontError, match=r"cannot be downloaded .*; offline, pass --checkpoint"
+        ) as caught:
+            load_model("vit_tiny_patch16_224.augreg_in21k", pretrained=True)
+        assert caught.value.exit_status == 1
+        assert "\n" not in str(caught.value)
+
+    def test_weights_without_a_classifier_are_refused_before_the_download(self) -> None:
+        refused("has no classifier", "vit_small_patch14_dinov2", pretrained=True)
+
+    def test_the_hubs_classes_are_checked_before_the_download(self) -> None:
+        refused("has 1000 classes; expected 10", "deit_tiny_patch16_224", pretrained=True, num_classes=10)
+
+
+@pytest.mark.data
+@needs_shared_data
+class TestDeitTiny:
+    def test_it_recognises_photographs(self) -> None:
+        loaded = load_model("deit_tiny_patch16_224", checkpoint=DEIT_TINY)
+        assert loaded.classes == 1000
+        assert loaded.data_config["input_size"] == (3, 224, 224)
+        assert top1(loaded.module, str(PHOTOS), list(range(100)), loaded.data_config) > 75.0
+
+    @pytest.mark.parametrize(
+        ("name", "match"),
+        [
+            ("deit_small_patch16_224", r"cls_token has shape \[1, 1, 192\] in the file and \[1, 1, 384\]"),
+            ("digits_deit", r"cls_token has shape \[1, 1, 192\] in the file and \[1, 1, 96\]"),
+            ("deit_tiny_distilled_patch16_224", r"3 tensors missing \(dist_token, head_dist.weight"),
+        ],
+    )
+    def test_it_does_not_fit_other_models(self, name: str, match: str) -> None:
+        refused(match, name, checkpoint=DEIT_TINY)

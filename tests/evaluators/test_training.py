@@ -1,0 +1,97 @@
+"""Training of the embedded default: reproducible, silent, complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from bitfront.evaluators.models.augmentation import Distortion
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.models.training import TrainingProgress, train_digits_deit
+from bitfront.evaluators.models.weights_file import round_to_half, write_weights
+from bitfront.spaces import UserError
+
+
+class TestTraining:
+    def test_a_short_run_is_reproducible_and_reports(self, tmp_path: Path) -> None:
+        seen: list[TrainingProgress] = []
+        global_state, threads = torch.get_rng_state(), torch.get_num_threads()
+        result = train_digits_deit(
+            tmp_path / "a.safetensors", seed=1, epochs=2, threads=1, train_images=96, progress=seen.append
+        )
+        train_digits_deit(tmp_path / "b.safetensors", seed=1, epochs=2, threads=1, train_images=96)
+        train_digits_deit(tmp_path / "c.safetensors", seed=2, epochs=1, threads=1, train_images=96)
+
+        first, second, other = (load_file(tmp_path / f"{name}.safetensors") for name in "abc")
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        assert not torch.equal(first["blocks.0.attn.qkv.weight"], other["blocks.0.attn.qkv.weight"])
+        assert torch.equal(torch.get_rng_state(), global_state)
+        assert torch.get_num_threads() == threads
+
+        assert [(step.epoch, step.epochs) for step in seen] == [(1, 2), (2, 2)]
+        assert seen[1].loss < seen[0].loss
+        assert result.path == tmp_path / "a.safetensors"
+        assert (result.train_images, result.held_out_images) == (96, 719)
+        assert result.size_bytes == result.path.stat().st_size
+        with safe_open(result.path, framework="pt") as file:
+            assert file.metadata() == {
+                "architecture": "digits_deit",
+                "seed": "1",
+                "epochs": "2",
+                "held_out_top1": str(round(result.held_out_top1, 3)),
+            }
+        assert load_model("digits_deit", checkpoint=result.path).classes == 10
+
+    def test_mistakes_are_found_before_the_training(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="0 epochs: expected at least 1"):
+            train_digits_deit(tmp_path / "a.safetensors", epochs=0)
+        with pytest.raises(UserError, match="no such folder"):
+            train_digits_deit(tmp_path / "missing" / "a.safetensors", epochs=10_000)
+
+
+class TestDistortion:
+    def test_none_is_the_identity(self) -> None:
+        pixels = torch.rand(3, 1, 16, 16) * 255
+        still = Distortion(rotation=0, scale=0, shear=0, shift=0, contrast=0)
+        moved = still.apply(pixels, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(moved, pixels, rtol=1e-4, atol=1e-2)
+
+    def test_a_shift_is_a_share_of_the_side(self) -> None:
+        pixels = torch.zeros(1, 1, 16, 16)
+        pixels[0, 0, 8, 8] = 255.0
+        shift = Distortion(rotation=0, scale=0, shear=0, shift=0.25, contrast=0)
+        for seed in range(20):
+            moved = shift.apply(pixels, torch.Generator().manual_seed(seed))[0, 0]
+            rows, columns = torch.nonzero(moved > 1.0, as_tuple=True)
+            assert int((rows - 8).abs().max()) <= 5
+            assert int((columns - 8).abs().max()) <= 5
+
+    def test_every_image_moves_differently_within_the_byte_range(self) -> None:
+        pixels = torch.full((4, 1, 16, 16), 255.0)
+        moved = Distortion().apply(pixels, torch.Generator().manual_seed(0))
+        assert moved.min() >= 0.0
+        assert moved.max() <= 255.0
+        assert not torch.equal(moved[0], moved[1])
+
+
+class TestWeightsFile:
+    def test_a_full_disk_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(b"old")
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(
+            UserError, match=r"No space left on device; expected a writable folder with \d+ bytes"
+        ):
+            write_weights(round_to_half({"w": torch.ones(4)}), path, {})
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,198 @@
+"""Run folders as a search leaves them, made without a search: an additive toy model of a small DeiT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bitfront.search.space_file import write_space
+from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, SearchSpace
+
+LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+PARAMETERS = {"attn.qkv": 27648, "attn.proj": 9216, "mlp.fc1": 36864, "mlp.fc2": 36864}
+OBJECTIVES = ("top1", "latency_ms", "size_bytes")
+
+
+def space(granularity: Granularity, encoders: int = 12) -> SearchSpace:
+    layers = [EncoderLayers(i, f"blocks.{i}", LINEAR) for i in range(encoders)]
+    return SearchSpace("digits_deit", "fq-vit", layers, (4, 8), granularity)
+
+
+def worth(config: BitConfig) -> dict[str, float]:
+    """Top-1 that collapses with many 4-bit activations; size and latency that add up."""
+    rng = np.random.default_rng(3)
+    hurt, size, latency = 0.0, 21000.0, 0.9
+    for encoder in config.encoders:
+        sensitivity = rng.gamma(1.2, 0.35, size=3)
+        for layer, parameters in PARAMETERS.items():
+            weights, activations = encoder.bits("weights", layer), encoder.bits("activations", layer)
+            size += parameters * weights / 8
+            latency += parameters * (0.9 * activations + 1.1 * weights) / 6.2e6
+            hurt += (weights == 4) * 0.25 * sensitivity[0] + (activations == 4) * 0.5 * sensitivity[1]
+        hurt += (encoder.attention == 4) * 0.12 * sensitivity[2]
+        latency += 0.02 * encoder.attention / 8
+    top1 = 10.0 + 88.7 / (1 + (hurt / 9) ** 3)
+    return {"top1": np.round(top1 / 100 * 899) * 100 / 899, "latency_ms": latency, "size_bytes": size}
+
+
+def dominated(rows: pd.DataFrame) -> np.ndarray:
+    costs = rows[list(OBJECTIVES)].to_numpy() * [-1, 1, 1]
+    better = (costs[None] <= costs[:, None]).all(-1) & (costs[None] < costs[:, None]).any(-1)
+    return better.any(1)
+
+
+def genomes(space: SearchSpace, count: int, rng: np.random.Generator) -> list[Genome]:
+    """A crude search: genomes of every share of 8 bits, then mutations of the non-dominated."""
+    found = [(rng.random(len(space)) < rng.random()).astype(np.int64) for _ in range(count // 3)]
+    while len(found) < count:
+        rows = pd.DataFrame([worth(space.decode(g)) for g in found])
+        best = [g for g, bad in zip(found, dominated(rows), strict=True) if not bad]
+        for _ in range(min(30, count - len(found))):
+            child = best[rng.integers(len(best))].copy()
+            flips = rng.random(len(space)) < 2 / len(space)
+            child[flips] = 1 - child[flips]
+            found.append(child)
+    return found
+
+
+def trial_table(space: SearchSpace, count: int, source: str, max_size: float) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for number, genome in enumerate(genomes(space, count, np.random.default_rng(0))):
+        config = space.decode(genome)
+        values = worth(config)
+        row = {
+            "trial": number,
+            "digest": config.digest,
+            "state": "complete",
+            "feasible": values["size_bytes"] <= max_size,
+            "top1": values["top1"],
+            "loss": 0.05 + (99 - values["top1"]) / 30,
+            "kl": (99 - values["top1"]) / 40,
+            "latency_ms": values["latency_ms"],
+            "latency_source": source,
+            "latency_measured_ms": None,
+            "size_bytes": values["size_bytes"],
+            "test_top1": None,
+            **space.bits(genome),
+            "violation.max_size": values["size_bytes"] / max_size - 1,
+        }
+        if number % 37 == 36:
+            row |= dict.fromkeys(("top1", "loss", "kl", "latency_ms", "size_bytes")) | {
+                "state": "failed",
+                "feasible": False,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def references(space: SearchSpace, source: str) -> list[dict[str, Any]]:
+    marks = [
+        {
+            "name": "float32",
+            "top1": 98.9,
+            "loss": 0.05,
+            "latency_ms": 4.9,
+            "latency_source": source,
+            "latency_measured_ms": 4.9,
+            "size_bytes": 5_360_000,
+            "test_top1": 98.7,
+        }
+    ]
+    for name, bits in {"W8A8T8": (8, 8, 8), "W4A4T4": (4, 4, 4)}.items():
+        values = worth(BitConfig.uniform(space.model, space.scheme, space.encoders, bits))
+        marks.append(
+            {
+                "name": name,
+                **values,
+                "loss": None,
+                "latency_source": source,
+                "latency_measured_ms": None,
+                "test_top1": None,
+            }
+        )
+    return marks
+
+
+def make_run(
+    root: Path,
+    name: str = "digits-1",
+    granularity: Granularity = "encoder-kind",
+    count: int = 240,
+    source: str = "measured:torch",
+    max_size: float = 1_250_000.0,
+    encoders: int = 12,
+) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    searched = space(granularity, encoders)
+    trials = trial_table(searched, count, source, max_size)
+    good = trials[trials["feasible"]]
+    front = good[~dominated(good)].drop_duplicates(["top1", "latency_ms", "size_bytes"])
+    rng = np.random.default_rng(1)
+    front = front.assign(
+        latency_measured_ms=front["latency_ms"] * rng.normal(1.03, 0.02, len(front)),
+        test_top1=front["top1"] - rng.normal(0.3, 0.3, len(front)),
+    ).drop(columns=["state", "feasible", "kl", "violation.max_size"])
+    spec = {
+        "version": 1,
+        "evaluation": {
+            "model": "digits_deit",
+            "data": "digits",
+            "scheme": "fq-vit",
+            "widths": [4, 8],
+            "seed": 0,
+            "batch_size": 32,
+        },
+        "space": granularity,
+        "objectives": ["top1", "latency", "size"],
+        "max_size": "0.95x",
+        "max_latency": None,
+        "min_top1": None,
+        "max_drop": None,
+        "sampler": "nsga2",
+        "evaluations": count,
+        "population": 30,
+        "seed": 0,
+    }
+    history = [[n, 0.62 * (1 - np.exp(-n / (count / 4)))] for n in range(30, count + 1, 30)]
+    summary = {
+        "evaluations": count,
+        "trials": len(trials),
+        "seconds": 61.5,
+        "stopped_because": "all evaluations done",
+        "front_points": len(front),
+        "hypervolume": history[-1][1] if history else 0.0,
+        "reference_point": {"top1": 0.0, "latency_ms": 4.9, "size_bytes": 5_360_000},
+        "hypervolume_history": history,
+        "limits": [{"name": "max_size", "column": "size_bytes", "bound": max_size, "text": "0.95x"}],
+        "latency_source": source,
+        "feasible": len(good),
+        "message": "",
+    }
+    write_space(folder, searched)
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "references.json").write_text(json.dumps(references(searched, source)))
+    trials.to_csv(folder / "trials.csv", index=False)
+    front.to_csv(folder / "front.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def run_folder() -> Callable[..., Path]:
+    """Makes a run folder: ``run_folder(root, name=..., granularity=..., count=..., source=...)``."""
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one finished run, ``digits-1``; to be read only."""
+    root = tmp_path_factory.mktemp("runs")
+    make_run(root)
+    return root

@@ -1,0 +1,202 @@
+"""A search whose evaluations are a formula: 12 encoders, additive error with interactions; also a program.
+
+python synthetic.py FOLDER NAME [--seed N] [--evaluations N] [--workers N] [--pause S] [--resume] ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.budget import Budget
+from bitfront.search.engine import SearchEngine
+from bitfront.search.folder_writer import FolderWriter
+from bitfront.search.pool import AccuracyPool, InlinePool
+from bitfront.search.problem import SearchProblem
+from bitfront.search.references import ReferencePoint, References
+from bitfront.search.result import SearchResult
+from bitfront.search.run_store import RunFolder, RunStore
+from bitfront.search.run_tables import RunTables
+from bitfront.search.samplers.registry import make_sampler
+from bitfront.search.spec import RunSpec
+from bitfront.search.study import StudyRecord
+from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, SearchSpace
+
+LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Fields of ``bitfront.evaluators.accuracy.Accuracy``, without loading torch in every process."""
+
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    kl: float
+    agreement: float
+    seconds: float
+
+
+def space(
+    granularity: str = "encoder-kind", encoders: int = 12, widths: tuple[int, ...] = (4, 8)
+) -> SearchSpace:
+    layers = [EncoderLayers(i, f"blocks.{i}", LINEAR) for i in range(encoders)]
+    return SearchSpace("synthetic", "fq-vit", layers, widths, granularity)
+
+
+def bits_of(config: BitConfig) -> np.ndarray:
+    """Mean bits, shape ``[encoders, 3]``."""
+    rows = [
+        [
+            np.mean([e.bits(kind, layer) for layer in LINEAR])
+            for kind in ("weights", "activations", "attention")
+        ]
+        for e in config.encoders
+    ]
+    return np.array(rows)
+
+
+class Cost:
+    """Size follows the weights, latency everything: separable, the narrowest is the least."""
+
+    latency_source = "model:synthetic"
+
+    def latency_ms(self, config: BitConfig) -> float:
+        return float(2.0 + (bits_of(config) * [0.05, 0.1, 0.025]).sum())
+
+    def size_bytes(self, config: BitConfig) -> int:
+        return int(20_000 + (bits_of(config)[:, 0] * (1000 + 100 * np.arange(len(config.encoders)))).sum())
+
+    def minimum_latency_ms(self, space: SearchSpace) -> float:
+        return self.latency_ms(uniform(space, space.widths[0]))
+
+    def minimum_size_bytes(self, space: SearchSpace) -> int:
+        return self.size_bytes(uniform(space, space.widths[0]))
+
+
+def uniform(space: SearchSpace, bits: int) -> BitConfig:
+    return BitConfig.uniform(space.model, space.scheme, space.encoders, (bits, bits, bits))
+
+
+def score(config: BitConfig) -> Accuracy:
+    """Every 4-bit choice costs accuracy, and 4-bit weights beside 4-bit activations cost more."""
+    narrow = (8 - bits_of(config)) / 4
+    cost = np.random.default_rng(7).gamma(1.0, 1.0, size=(64, 3))[: len(narrow)] * [0.6, 1.5, 0.5]
+    loss = float((narrow * cost).sum() + (narrow[:, 0] * narrow[:, 1]).sum() * 0.3)
+    top1 = 98.0 - 60.0 * loss / (loss + 15.0)
+    return Accuracy(500, top1, min(100.0, top1 + 1.5), loss / 10, loss / 12, top1, 0.0)
+
+
+def references(space: SearchSpace) -> References:
+    cost, eight = Cost(), uniform(space, 8)
+    return References(
+        ReferencePoint(latency_ms=25.0, size_bytes=700_000, top1=98.5, loss=0.02),
+        ReferencePoint(cost.latency_ms(eight), cost.size_bytes(eight)),
+        classes=10,
+    )
+
+
+def problem(spec: RunSpec | None = None, searched: SearchSpace | None = None) -> SearchProblem:
+    spec, searched = spec or RunSpec(), searched or space()
+    return SearchProblem.from_spec(spec, searched, Cost(), references(searched))
+
+
+def search(
+    folder: RunFolder,
+    spec: RunSpec,
+    pool: AccuracyPool | None = None,
+    searched: SearchSpace | None = None,
+    resume: bool = False,
+    observers: tuple = (),
+    url: str | None = None,
+) -> SearchResult:
+    """A whole run, as the command line puts it together."""
+    stated = problem(spec, searched)
+    with folder.lock(), folder.log_file():
+        begin = StudyRecord.open if resume else StudyRecord.create
+        folder.write_spec(spec)
+        record = begin(folder.path, folder.name, spec, stated, url)
+        tables = RunTables(folder, stated)
+        engine = SearchEngine(
+            stated,
+            make_sampler(spec.sampler, stated, spec.population, spec.seed),
+            pool or InlinePool(score),
+            record,
+            Budget(spec.evaluations, spec.time_budget, record.elapsed_s),
+            (*observers, FolderWriter(tables, record)),
+        )
+        result = engine.run()
+        tables.write(result.trials, result.front)
+        folder.write_json("summary.json", result.to_json())
+    return result
+
+
+def paused_score(pause: float, spec_json: str, config_json: str) -> Accuracy:
+    """What a worker runs: the formula, after a pause that differs between configurations."""
+    config = BitConfig.from_json(json.loads(config_json))
+    time.sleep(pause * (int(config.digest, 16) % 7) / 3)
+    return score(config)
+
+
+def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
+    import cloudpickle
+
+    from bitfront.search.workers import DaskPool
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return DaskPool(EvaluationSpec(), workers, evaluate=partial(paused_score, pause))
+
+
+def inline_pool(pause: float) -> AccuracyPool:
+    def evaluate(config: BitConfig) -> Accuracy:
+        return paused_score(pause, "", json.dumps(config.to_json()))
+
+    return InlinePool(evaluate)
+
+
+class Announcer:
+    """Prints a line for every evaluation, so that a test knows when to strike."""
+
+    def on_trial(self, trial, progress) -> None:
+        print(f"evaluated {progress.evaluations}", flush=True)
+
+    def on_generation(self, progress) -> None:
+        """Nothing to announce."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--evaluations", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    store = RunStore(given.root)
+    folder = store.open(given.name) if given.resume else store.create(given.name)
+    spec = RunSpec(seed=given.seed, evaluations=given.evaluations, population=16)
+    pool = dask_pool(given.workers, given.pause) if given.workers else inline_pool(given.pause)
+    try:
+        result = search(folder, spec, pool, resume=given.resume, observers=(Announcer(),))
+    except BitfrontError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    finally:
+        pool.close()
+    print(result.reason)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

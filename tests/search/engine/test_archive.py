@@ -1,0 +1,123 @@
+"""The archive and the hypervolume, against brute force."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from bitfront.search.archive import Archive, dominates
+from bitfront.search.hypervolume import HypervolumeBox, hypervolume_history
+from bitfront.search.objectives import parse_objectives
+from bitfront.search.references import ReferencePoint, References
+from bitfront.search.trial import Trial
+
+OBJECTIVES = parse_objectives("top1,latency,size")
+BOX = HypervolumeBox(("top1", "latency", "size"), (-100.0, 1.0, 10.0), (0.0, 9.0, 50.0))
+
+
+def trial(number, top1, latency, size, state="complete", violation=0.0, digest=None):
+    values = {"latency_ms": latency, "size_bytes": size} | ({"top1": top1} if top1 is not None else {})
+    return Trial(number, digest or f"d{number}", (number,), state, values, {"max_size": violation})
+
+
+def random_trials(count, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers((40, 1, 10), (99, 9, 50), size=(count, 3))
+    return [trial(i, *map(float, row), violation=float(rng.random() < 0.2)) for i, row in enumerate(rows)]
+
+
+def brute_front(trials):
+    points = {t.number: (-t.values["top1"], t.values["latency_ms"], t.values["size_bytes"]) for t in trials}
+    front, seen = [], set()
+    for t in trials:
+        p = points[t.number]
+        beaten = any(
+            all(a <= b for a, b in zip(points[o.number], p, strict=True)) and points[o.number] != p
+            for o in trials
+            if o.feasible
+        )
+        if t.feasible and not beaten and p not in seen:
+            seen.add(p)
+            front.append(t.number)
+    return set(front)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_front_is_that_of_brute_force_in_any_order(seed):
+    trials = random_trials(80, seed)
+    expected = brute_front(trials)
+    shuffled = [trials[i] for i in np.random.default_rng(seed).permutation(len(trials))]
+    for order in (trials, shuffled):
+        front = Archive(OBJECTIVES, order).front
+        assert {t.number for t in front} == expected
+        sizes = [t.values["size_bytes"] for t in front]
+        assert sizes == sorted(sizes)
+
+
+def test_of_equal_points_the_first_asked_for_stays():
+    same = [trial(i, 90.0, 2.0, 20.0) for i in range(3)]
+    for order in permutations(same):
+        assert [t.number for t in Archive(OBJECTIVES, order).front] == [0]
+
+
+def test_missing_failed_rejected_and_infeasible_are_never_on_the_front():
+    archive = Archive(OBJECTIVES)
+    assert not archive.add(trial(0, math.nan, 1.0, 10.0))
+    assert not archive.add(trial(1, None, 1.0, 10.0, state="failed"))
+    assert not archive.add(trial(2, None, 1.0, 10.0, state="rejected"))
+    assert not archive.add(trial(3, 99.0, 1.0, 10.0, violation=0.01))
+    assert archive.front == ()
+    assert archive.evaluations == 3
+    assert archive.add(trial(4, 10.0, 8.0, 40.0))
+
+
+def test_a_known_configuration_changes_nothing():
+    archive = Archive(OBJECTIVES, [trial(0, 50.0, 2.0, 20.0, digest="x")])
+    assert not archive.add(trial(1, 99.0, 1.0, 10.0, digest="x"))
+    assert len(archive) == 1
+    assert archive.get("x").number == 0
+
+
+def test_dominance_needs_one_better_value():
+    assert dominates((1.0, 2.0), (1.0, 3.0))
+    assert not dominates((1.0, 2.0), (1.0, 2.0))
+    assert not dominates((0.0, 3.0), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hypervolume_agrees_with_a_count_of_cells(seed):
+    """Integer points in a box of integer cells: the dominated cells can be counted."""
+    trials = random_trials(40, seed)
+    archive = Archive(OBJECTIVES, trials)
+    axes = np.meshgrid(np.arange(-100, 0), np.arange(1, 9), np.arange(10, 50), indexing="ij")
+    dominated = np.zeros(axes[0].shape, dtype=bool)
+    for top1, latency, size in archive.front_points:
+        dominated |= (axes[0] >= top1) & (axes[1] >= latency) & (axes[2] >= size)
+    assert BOX.share(archive.front_points) == pytest.approx(dominated.mean(), abs=1e-12)
+
+
+def test_hypervolume_of_corners():
+    assert BOX.share([]) == 0.0
+    assert BOX.share([BOX.reference]) == 0.0
+    assert BOX.share([BOX.ideal]) == pytest.approx(1.0)
+    assert BOX.share([(-50.0, 5.0, 30.0)]) == pytest.approx(0.125)
+    assert BOX.share([(-90.0, 10.0, 20.0)]) == 0.0, "slower than the reference counts nothing"
+    assert BOX.share([(-100.0, 0.5, 5.0)]) == pytest.approx(1.0), "beyond the ideal counts as the ideal"
+
+
+def test_the_box_is_fixed_by_references_alone():
+    references = References(ReferencePoint(20.0, 400), ReferencePoint(12.0, 100), classes=10)
+    minima = {"latency_ms": 5.0, "size_bytes": 60.0}
+    box = HypervolumeBox.fixed(parse_objectives("top1,latency,size,kl"), references, minima)
+    assert box.ideal == (-100.0, 5.0, 60.0, 0.0)
+    assert box.reference == pytest.approx((0.0, 20.0, 100.0, math.log(10)))
+
+
+def test_history_rises_with_the_evaluations():
+    trials = [*random_trials(30, 1), trial(30, None, 1.0, 10.0, state="rejected")]
+    history = hypervolume_history(reversed(trials), OBJECTIVES, BOX)
+    assert [n for n, _ in history] == list(range(1, 31))
+    shares = [share for _, share in history]
+    assert shares == sorted(shares)
+    assert shares[-1] == BOX.share(Archive(OBJECTIVES, trials).front_points)

@@ -1,0 +1,123 @@
+"""Limits and objectives: units, relative values, violations and limits that nobody can meet."""
+
+import math
+
+import pytest
+
+from bitfront.search.limits import (
+    Limit,
+    check_achievable,
+    check_limit_texts,
+    paper_limits,
+    parse_quantity,
+    user_limits,
+)
+from bitfront.search.objectives import parse_objectives
+from bitfront.search.references import ReferencePoint, References
+from bitfront.search.spec import RunSpec
+from bitfront.spaces import UserError
+
+REFERENCES = References(
+    ReferencePoint(20.0, 4_000_000, top1=90.0), ReferencePoint(15.0, 1_000_000), classes=10
+)
+
+
+def limits(**given):
+    return {limit.name: limit for limit in user_limits(RunSpec(**given), REFERENCES)}
+
+
+@pytest.mark.parametrize(
+    ("text", "threshold"), [("12ms", 12.0), ("0.9x", 18.0), ("1.5s", 1500.0), ("800us", 0.8), ("12 MS", 12.0)]
+)
+def test_latency_limits(text, threshold):
+    assert limits(max_latency=text)["max_latency"].threshold == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(
+    ("text", "threshold"),
+    [("4MB", 4e6), ("0.6x", 2.4e6), ("300kB", 3e5), ("1.2MiB", 1.2 * 2**20), ("4096b", 4096), ("1GB", 1e9)],
+)
+def test_size_limits(text, threshold):
+    assert limits(max_size=text)["max_size"].threshold == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(
+    "given", [{"max_latency": t} for t in ("12", "ms", "12MB", "-1ms", "0ms", "1e3ms", "nanms")]
+)
+def test_unreadable_latencies_are_refused(given):
+    with pytest.raises(UserError, match=r"--max-latency .* is not a limit: write 12ms"):
+        check_limit_texts(RunSpec(**given))
+
+
+@pytest.mark.parametrize("given", [{"max_size": "4"}, {"max_size": "4ms"}, {"max_size": "MB"}])
+def test_unreadable_sizes_are_refused(given):
+    with pytest.raises(UserError, match=r"--max-size .* is not a limit: write 4MB"):
+        check_limit_texts(RunSpec(**given))
+
+
+@pytest.mark.parametrize(
+    "given", [{"min_top1": 101}, {"min_top1": -1}, {"max_drop": -0.5}, {"min_top1": math.nan}]
+)
+def test_impossible_accuracies_are_refused(given):
+    with pytest.raises(UserError, match="from 0 to 100"):
+        check_limit_texts(RunSpec(**given))
+
+
+def test_violations_are_relative_and_signed():
+    found = limits(max_latency="10ms", max_size="1MB", min_top1=80.0, max_drop=2.0)
+    values = {"latency_ms": 12.0, "size_bytes": 500_000, "top1": 84.0}
+    violations = {name: limit.violation(values) for name, limit in found.items()}
+    assert violations["max_latency"] == pytest.approx(0.2)
+    assert violations["max_size"] == pytest.approx(-0.5)
+    assert violations["min_top1"] == pytest.approx(-0.05)
+    assert violations["max_drop"] == pytest.approx(4 / 88)
+    assert found["max_drop"].violation({"top1": math.nan}) > 1e3
+    assert {name: limit.analytic for name, limit in found.items()} == {
+        "max_latency": True,
+        "max_size": True,
+        "min_top1": False,
+        "max_drop": False,
+    }
+
+
+def test_paper_constraints():
+    faster, smaller = paper_limits(REFERENCES)
+    assert (faster.name, faster.violation({"latency_ms": 25.0})) == ("faster_than_float", pytest.approx(0.25))
+    assert (smaller.name, smaller.violation({"size_bytes": 900_000})) == (
+        "at_most_8bit_size",
+        pytest.approx(-0.1),
+    )
+
+
+def test_limits_out_of_reach_name_the_nearest_value():
+    minima = {"latency_ms": 9.0, "size_bytes": 512_345.0}
+    check_achievable(tuple(limits(max_latency="9ms", max_size="0.5x", min_top1=99).values()), minima)
+    with pytest.raises(
+        UserError, match=r"--max-size 500kB .*nearest achievable .* 512,345 bytes; raise --max-size"
+    ):
+        check_achievable(tuple(limits(max_size="500kB").values()), minima)
+    with pytest.raises(UserError, match=r"--max-latency 0.4x \(8 ms\) cannot be met: .* 9 ms"):
+        check_achievable(tuple(limits(max_latency="0.4x").values()), minima)
+    with pytest.raises(UserError, match=r"constraint 3 .* search with --latency model:PROFILE"):
+        check_achievable(paper_limits(REFERENCES), {"latency_ms": 21.0})
+
+
+def test_an_accuracy_limit_of_zero_has_a_finite_violation():
+    assert math.isfinite(Limit("min_top1", "top1", "at least", 0.0, "").violation({"top1": 1.0}))
+
+
+def test_a_relative_quantity_takes_the_reference():
+    assert parse_quantity("--max-size", "0.25X", {"b": 1.0}, 400.0) == 100.0
+
+
+def test_objectives_by_name():
+    top1, size = parse_objectives("top1, size")
+    assert top1.minimised({"top1": 90.0}) == -90.0
+    assert size.minimised({"size_bytes": 7}) == 7
+    assert math.isnan(size.minimised({}))
+
+
+@pytest.mark.parametrize("names", ["", "top1,", "speed", "top1,top1", []])
+def test_wrong_objectives_are_refused(names):
+    with pytest.raises(UserError, match="among top1, latency, size, loss, kl"):
+        parse_objectives(names)

@@ -1,0 +1,220 @@
+"""Real processes: Dask workers, a killed coordinator, Ctrl-C, a worker that dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bitfront.search.pool import EvaluationFailure
+from bitfront.search.run_store import RunStore
+from bitfront.search.spec import RunSpec
+from bitfront.search.workers import DaskPool
+from bitfront.spaces import UserError
+
+PROGRAM = Path(__file__).with_name("synthetic.py")
+EVALUATIONS = 40
+
+
+def start(root, name, *options):
+    command = [sys.executable, str(PROGRAM), str(root), name, "--evaluations", str(EVALUATIONS), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(process, line):
+    for found in process.stdout:
+        if found.strip() == line:
+            return
+    raise AssertionError(f"the program ended without {line!r}: {process.stderr.read()}")
+
+
+def finish(process):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.splitlines()[-1]
+
+
+def left_in_group(group):
+    """Processes of a session that are alive, once they had five seconds to end."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        alive = [p for p in psutil.process_iter() if p.pid != group and _group(p.pid) == group]
+        if not alive:
+            return []
+        time.sleep(0.1)
+    return alive
+
+
+def _group(pid):
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic, tmp_path_factory):
+    """An uninterrupted run in one process."""
+    root = tmp_path_factory.mktemp("whole")
+    synthetic.search(RunStore(root).create("whole"), RunSpec(evaluations=EVALUATIONS, population=16))
+    return root / "whole"
+
+
+def same_tables(folder, whole):
+    return all(
+        (folder / name).read_text() == (whole / name).read_text() for name in ("front.csv", "trials.csv")
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dask_workers_find_the_front_of_one_process(tmp_path, whole, workers):
+    finish(start(tmp_path, "dask", "--workers", str(workers), "--pause", "0.01"))
+    assert same_tables(tmp_path / "dask", whole)
+
+
+@pytest.mark.parametrize("moment", [5, 31])
+def test_a_killed_coordinator_resumes_to_the_same_front(tmp_path, whole, moment):
+    process = start(tmp_path, "cut", "--pause", "0.02")
+    wait_for(process, f"evaluated {moment}")
+    process.kill()
+    process.communicate()
+    assert finish(start(tmp_path, "cut", "--resume")) == "the evaluations are spent"
+    assert same_tables(tmp_path / "cut", whole)
+
+
+def test_workers_end_with_a_killed_coordinator(tmp_path, whole):
+    process = start(tmp_path, "cut", "--workers", "2", "--pause", "0.3")
+    wait_for(process, "evaluated 6")
+    process.kill()
+    process.communicate()
+    assert left_in_group(process.pid) == []
+    finish(start(tmp_path, "cut", "--resume"))
+    assert same_tables(tmp_path / "cut", whole)
+
+
+@pytest.mark.parametrize(
+    ("number", "options"), [(signal.SIGINT, ("--workers", "2")), (signal.SIGTERM, ())], ids=["dask", "inline"]
+)
+def test_an_interrupt_leaves_a_complete_folder(tmp_path, whole, number, options):
+    process = start(tmp_path, "cut", "--pause", "0.1", *options)
+    wait_for(process, "evaluated 10")
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: the workers get it too
+    else:
+        process.send_signal(number)
+    assert finish(process) == "interrupted"
+    assert left_in_group(process.pid) == []
+    names = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert {"spec.json", "study.log", "trials.csv", "front.csv", "summary.json", "log.txt"} <= names
+    rows = (tmp_path / "cut/trials.csv").read_text().splitlines()[1:]
+    assert 10 <= sum(",complete," in row for row in rows) < EVALUATIONS
+    finish(start(tmp_path, "cut", "--resume"))
+    assert same_tables(tmp_path / "cut", whole)
+
+
+def test_a_second_interrupt_ends_the_program_at_once(tmp_path):
+    process = start(tmp_path, "cut", "--pause", "60")
+    time.sleep(0.1)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "cut/study.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+
+
+def test_a_running_run_is_refused_to_a_second_process(tmp_path):
+    process = start(tmp_path, "cut", "--pause", "0.2")
+    wait_for(process, "evaluated 1")
+    second = start(tmp_path, "cut", "--resume")
+    _, err = second.communicate(timeout=60)
+    process.kill()
+    process.communicate()
+    assert second.returncode == UserError.exit_status
+    assert err == (
+        f"run cut is being written by process {process.pid}: wait for it or end it, or choose another --run\n"
+    )
+
+
+def deadly(marks, synthetic):
+    """An evaluation that kills its worker: once for even candidates, always for odd ones."""
+
+    def evaluate(spec_json, config_json):
+        import json
+        import os
+        from pathlib import Path
+
+        from bitfront.spaces import BitConfig
+
+        config = BitConfig.from_json(json.loads(config_json))
+        number = config.encoders[0].index + config.encoders[1].attention
+        mark = Path(marks) / config.digest
+        if number == 4 or not mark.exists():
+            mark.touch()
+            os._exit(1)
+        if config.encoders[2].attention == 4:
+            raise RuntimeError("no\nluck")
+        return os.getpid()
+
+    return evaluate
+
+
+def test_a_dead_worker_is_replaced_and_its_candidate_tried_once_more(tmp_path, synthetic):
+    space = synthetic.space("encoder", 3)
+    configs = [space.decode(np.array(genome)) for genome in ([1, 1, 1], [1, 0, 1], [1, 1, 0])]
+    from bitfront.evaluators.spec import EvaluationSpec
+
+    pool = DaskPool(EvaluationSpec(), 1, evaluate=deadly(tmp_path, synthetic))
+    try:
+        outcomes = {}
+        for key, config in enumerate(configs):
+            pool.submit(key, config)
+            deadline = time.monotonic() + 60
+            while key not in outcomes and time.monotonic() < deadline:
+                done = pool.next_completed(1.0)
+                outcomes |= dict([done]) if done else {}
+    finally:
+        pool.close()
+    assert isinstance(outcomes[0], int), "it died once and was evaluated at the second try"
+    assert outcomes[1] == EvaluationFailure(
+        "2 workers died while evaluating it; the machine may be short of memory"
+    )
+    assert outcomes[2] == EvaluationFailure("RuntimeError: no luck")
+
+
+def test_an_unreachable_scheduler_is_one_line(monkeypatch):
+    from bitfront.evaluators.spec import EvaluationSpec
+    from bitfront.search import workers
+
+    monkeypatch.setattr(workers, "START_TIMEOUT_S", 1)
+    with pytest.raises(
+        UserError, match=r"--cluster tcp://127.0.0.1:9 cannot be reached .* running Dask scheduler"
+    ):
+        DaskPool(EvaluationSpec(), 0, "tcp://127.0.0.1:9")
+
+
+def test_an_existing_scheduler_is_used(synthetic):
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        from bitfront.evaluators.spec import EvaluationSpec
+
+        pool = DaskPool(EvaluationSpec(), 0, cluster.scheduler_address, evaluate=lambda spec, config: 42)
+        assert (pool.workers, pool.capacity) == (1, 2)
+        pool.submit(7, synthetic.uniform(synthetic.space(), 8))
+        assert pool.next_completed(10.0) == (7, 42)
+        pool.close()
+        assert cluster.scheduler.status.name == "running"

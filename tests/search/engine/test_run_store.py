@@ -1,0 +1,145 @@
+"""The run store: names, locks, whole files, and what happens where nothing can be written."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitfront.search import atomic
+from bitfront.search.atomic import write_atomically
+from bitfront.search.environment import describe_environment
+from bitfront.search.references import ReferencePoint, References
+from bitfront.search.run_store import RunStore
+from bitfront.search.spec import RunSpec
+from bitfront.spaces import BitfrontError, UserError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-rf", "a b", "x" * 101, "a\n", "ü"])
+def test_names_stay_inside_of_the_runs_folder(store, name):
+    for method in (store.create, store.open):
+        with pytest.raises(UserError, match="is not a name for a run"):
+            method(name)
+    assert not store.root.exists()
+
+
+def test_an_existing_name_is_refused_with_both_ways_on(store):
+    store.create("one")
+    with pytest.raises(UserError, match=r"'one' exists already .* --resume one, or choose another --run"):
+        store.create("one")
+
+
+def test_default_names_are_free_and_plain(store):
+    first = store.default_name("hf-hub:org/model")
+    store.create(first)
+    second = store.default_name("hf-hub:org/model")
+    store.create(second)
+    assert first != second
+    assert first.startswith("hf-hub_org_model-2")
+
+
+def test_only_runs_with_a_spec_are_opened(store):
+    folder = store.create("one")
+    with pytest.raises(UserError, match="there is no run 'one'"):
+        store.open("one")
+    folder.write_spec(RunSpec(seed=4))
+    assert store.open("one").read_spec() == RunSpec(seed=4)
+
+
+def test_damaged_and_missing_files_are_named(folder):
+    with pytest.raises(UserError, match=r"has no summary\.json"):
+        folder.read_json("summary.json")
+    (folder.path / "summary.json").write_text("{")
+    with pytest.raises(BitfrontError, match=r"summary\.json cannot be read"):
+        folder.read_json("summary.json")
+
+
+def test_a_second_process_on_a_run_is_refused_with_the_first_ones_id(folder):
+    program = (
+        "import sys; from pathlib import Path; from bitfront.search.run_store import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock(): print('has it')"
+    )
+    command = [sys.executable, "-c", program, str(folder.path)]
+    with folder.lock():
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert f"run test is being written by process {os.getpid()}" in refused.stderr
+    freed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert freed.stdout == "has it\n"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_parts(folder, monkeypatch):
+    path = folder.write_text("front.csv", "old\n")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(
+        BitfrontError, match="no space left on device; every evaluation recorded so far is safe"
+    ):
+        folder.write_text("front.csv", "new\n")
+    assert path.read_text() == "old\n"
+    assert [p.name for p in folder.path.iterdir()] == ["front.csv"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_an_unwritable_folder_is_the_users_to_mend(tmp_path, monkeypatch, number):
+    def forbidden(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with pytest.raises(UserError, match=r"cannot write .*; make the folder writable, or choose another"):
+        RunStore(tmp_path / "runs").create("one")
+
+
+def test_a_file_in_place_of_the_runs_folder_is_one_line(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(BitfrontError, match="cannot write") as error:
+        RunStore(tmp_path / "runs").create("one")
+    assert "\n" not in str(error.value)
+
+
+def test_writes_replace_whole_files(tmp_path):
+    write_atomically(tmp_path / "a.json", "1")
+    write_atomically(tmp_path / "a.json", "22")
+    assert (tmp_path / "a.json").read_text() == "22"
+
+
+def test_the_log_is_kept_within_the_block(folder):
+    library = logging.getLogger("bitfront.search.somewhere")
+    with folder.log_file():
+        library.info("kept")
+    library.info("not kept")
+    with folder.log_file():
+        library.warning("kept too")
+    lines = (folder.path / "log.txt").read_text().splitlines()
+    assert [line.split(": ")[-1] for line in lines] == ["kept", "kept too"]
+
+
+def test_the_environment_is_json_with_versions():
+    described = json.loads(json.dumps(describe_environment(threads=1)))
+    assert described["packages"]["optuna"].startswith("5")
+    assert described["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert described["memory_bytes"] > 0
+
+
+def test_references_round_trip_among_further_models():
+    references = References(
+        ReferencePoint(20.0, 400, top1=98.0, loss=0.1, test_top1=97.0),
+        ReferencePoint(12.0, 100),
+        10,
+        "table:x.csv",
+    )
+    document = json.loads(json.dumps([*references.to_json(), {"name": "W4A4T4", "top1": 3.0}]))
+    assert [entry["name"] for entry in document] == ["float32", "W8A8T8", "W4A4T4"]
+    assert References.from_json(document) == references

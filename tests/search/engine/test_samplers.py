@@ -1,0 +1,138 @@
+"""Samplers: seeds, no repeats, exhaustion, first population and operators."""
+
+import numpy as np
+import pytest
+
+from bitfront.search.archive import Archive
+from bitfront.search.samplers.history import History
+from bitfront.search.samplers.initial import stratified_population
+from bitfront.search.samplers.nsga2 import Nsga2Sampler
+from bitfront.search.samplers.operators import EncoderCrossover, ResampleMutation, encoder_blocks
+from bitfront.search.samplers.registry import SAMPLERS, make_sampler
+from bitfront.search.spec import RunSpec
+from bitfront.search.trial import Trial
+from bitfront.spaces import UserError
+
+
+def run(synthetic, problem, name, evaluations, seed, population=16):
+    """Asks and tells until the evaluations are spent or nothing is asked for; returns all trials."""
+    sampler, trials = make_sampler(name, problem, population, seed), []
+    while sum(t.paid for t in trials) < evaluations:
+        batch = []
+        for genome in sampler.ask():
+            prepared = problem.prepare(genome)
+            values, violations, state = prepared.values, prepared.violations, "rejected"
+            if prepared.admissible:
+                values, violations = problem.judge(prepared, synthetic.score(prepared.config))
+                state = "complete"
+            number = len(trials) + len(batch)
+            batch.append(Trial(number, prepared.digest, prepared.genome, state, values, violations))
+        if not batch:
+            break
+        trials += batch
+        sampler.tell(batch)
+    return trials
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_same_seed_same_genomes_and_never_one_twice(synthetic, name):
+    problem = synthetic.problem()
+    one, other = (run(synthetic, problem, name, 100, seed=3) for _ in range(2))
+    assert [t.genome for t in one] == [t.genome for t in other]
+    assert len({t.genome for t in one}) == len(one)
+    assert [t.genome for t in run(synthetic, problem, name, 20, seed=4)] != [t.genome for t in one[:20]]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("widths", [(4, 8), (3, 4, 8)])
+def test_a_small_space_is_exhausted_exactly(synthetic, name, widths):
+    space = synthetic.space("encoder", 4, widths)
+    problem = synthetic.problem(RunSpec(objectives=("top1", "size")), space)
+    trials = run(synthetic, problem, name, 10_000, seed=0, population=6)
+    assert len({t.genome for t in trials}) == len(trials) == space.cardinality
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nsga2_beats_random_search_at_equal_evaluations(synthetic, seed):
+    problem = synthetic.problem()
+    shares = {}
+    for name in ("nsga2", "random"):
+        trials = run(synthetic, problem, name, 192, seed)
+        shares[name] = problem.box.share(Archive(problem.objectives, trials).front_points)
+    assert shares["nsga2"] > shares["random"] + 0.1
+
+
+def test_nsga2_lives_with_failures_and_wide_violations(synthetic):
+    problem = synthetic.problem(RunSpec(min_top1=97.0, max_size="0.2x"))
+    sampler = Nsga2Sampler(problem, 8, seed=0)
+    for generation in range(4):
+        prepared = [problem.prepare(genome) for genome in sampler.ask()]
+        states = ["failed", "rejected"] * 4
+        sampler.tell(
+            [
+                Trial(generation * 8 + i, p.digest, p.genome, states[i], p.values, p.violations)
+                for i, p in enumerate(prepared)
+            ]
+        )
+    assert len(sampler.ask()) == 8
+
+
+def test_tell_needs_a_trial_for_every_genome(synthetic):
+    sampler = Nsga2Sampler(synthetic.problem(), 8, seed=0)
+    sampler.ask()
+    with pytest.raises(ValueError, match="one trial for each genome"):
+        sampler.tell([])
+
+
+@pytest.mark.parametrize("widths", [(4, 8), (2, 4, 6, 8)])
+def test_the_first_population_spans_the_widths(synthetic, widths):
+    space = synthetic.space(widths=widths)
+    population = np.array(stratified_population(space, 24, np.random.default_rng(0), lambda genome: 0.0))
+    share = population.mean(axis=1) / (len(widths) - 1)
+    assert len(np.unique(population, axis=0)) == 24
+    assert share.min() < 0.08
+    assert share.max() > 0.92
+    assert np.abs(np.sort(share) - (np.arange(24) + 0.5) / 24).max() < 0.08
+
+
+def test_the_first_population_prefers_admissible_genomes(synthetic):
+    problem = synthetic.problem(RunSpec(max_size="0.2x"))
+    genomes = stratified_population(
+        problem.space, 20, np.random.default_rng(0), lambda g: problem.prepare(g).total_violation
+    )
+    admissible = [problem.prepare(genome).admissible for genome in genomes]
+    plain = stratified_population(problem.space, 20, np.random.default_rng(0), lambda g: 0.0)
+    assert sum(admissible) > sum(problem.prepare(genome).admissible for genome in plain)
+
+
+def test_crossover_exchanges_and_invents_nothing(synthetic):
+    blocks = encoder_blocks(synthetic.space())
+    parents = np.stack([np.zeros((200, 36), dtype=int), np.ones((200, 36), dtype=int)])
+    children = EncoderCrossover(blocks)._do(None, parents, random_state=np.random.default_rng(0))
+    assert (children.sum(axis=0) == 1).all()
+    per_encoder = children[0].reshape(200, 12, 3)
+    whole = (per_encoder == per_encoder[:, :, :1]).all(axis=(1, 2))
+    assert 60 < whole.sum() < 140, "about half of the matings exchange whole encoders"
+
+
+def test_mutation_changes_one_gene_on_average_and_stays_in_range():
+    genomes = np.zeros((2000, 36), dtype=int)
+    mutated = ResampleMutation(3)._do(None, genomes, random_state=np.random.default_rng(0))
+    assert set(np.unique(mutated)) == {0, 1, 2}
+    assert (mutated != genomes).sum(axis=1).mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_history_draws_what_is_left(synthetic):
+    space = synthetic.space("encoder", 3)
+    history, rng = History(space), np.random.default_rng(0)
+    history.add([(0, 0, 0), (1, 1, 1)])
+    assert len(set(history.draw(rng, 100))) == 6
+    assert history.exhausted
+    assert history.draw(rng, 1) == []
+
+
+def test_unknown_samplers_and_tiny_populations_are_refused(synthetic):
+    with pytest.raises(UserError, match="unknown sampler 'tpe': choose one of nsga2, random"):
+        make_sampler("tpe", synthetic.problem(), 8, 0)
+    with pytest.raises(UserError, match="give at least 2"):
+        make_sampler("nsga2", synthetic.problem(), 1, 0)

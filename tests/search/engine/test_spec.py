@@ -1,0 +1,76 @@
+"""The run spec: its JSON form, its versions, its differences; durations."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.spec import RunSpec, parse_duration
+from bitfront.spaces import UserError
+
+
+def test_json_round_trip():
+    spec = RunSpec(
+        evaluation=EvaluationSpec(model="deit_tiny_patch16_224", widths=(2, 4, 8)),
+        space="layer",
+        objectives=("kl", "size"),
+        max_latency="0.9x",
+        max_drop=1.5,
+        time_budget=90.0,
+        seed=3,
+        allow_uniform=True,
+    )
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 99}, {"version": None}, {"colour": "red"}, {"evaluation": {}}]
+)
+def test_foreign_documents_are_refused(change):
+    with pytest.raises(UserError) as error:
+        RunSpec.from_json({**RunSpec().to_json(), **change})
+    assert "\n" not in str(error.value)
+
+
+def test_difference_names_fields_with_both_values():
+    one = RunSpec(seed=1, max_size="4MB")
+    other = RunSpec(seed=2, evaluation=EvaluationSpec(seed=5, widths=(4, 6, 8)))
+    assert one.difference(other) == [
+        "widths (4,8, not 4,6,8)",
+        "seed (0, not 5)",
+        "max_size (4MB, not none)",
+        "search seed (1, not 2)",
+    ]
+    assert one.difference(one) == []
+
+
+def test_extending_changes_budgets_alone():
+    longer = RunSpec(seed=9, evaluations=500, time_budget=60.0)
+    assert RunSpec(seed=1).extended(longer) == dataclasses.replace(
+        RunSpec(seed=1), evaluations=500, time_budget=60.0
+    )
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5m", 90)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-5m", "10 minutes", "0s", "5m5", "nan"])
+def test_wrong_durations_are_refused(text):
+    with pytest.raises(UserError, match="is not a duration: write"):
+        parse_duration(text)
+
+
+def test_light_modules_load_nothing_heavy():
+    modules = ("spec", "objectives", "limits", "run_store", "references", "samplers.registry")
+    program = (
+        f"import sys, importlib\n"
+        f"for name in {modules!r}: importlib.import_module('bitfront.search.' + name)\n"
+        f"print([m for m in ('torch', 'pymoo', 'optuna', 'pandas', 'distributed') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,181 @@
+"""The study: what is recorded, what a reopened one gives back, and what is refused."""
+
+import dataclasses
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from bitfront.search.journal import mend_journal
+from bitfront.search.spec import RunSpec
+from bitfront.search.storage import without_password
+from bitfront.search.study import StudyRecord
+from bitfront.search.trial import Trial
+from bitfront.spaces import BitfrontError, UserError
+
+SPEC = RunSpec(max_drop=2.0)
+
+
+@pytest.fixture
+def problem(synthetic):
+    return synthetic.problem(SPEC)
+
+
+def candidates(problem, count, seed=0):
+    return [problem.prepare(genome) for genome in problem.space.sample(np.random.default_rng(seed), count)]
+
+
+def evaluated(synthetic, problem, prepared, number, elapsed=1.5):
+    values, violations = problem.judge(prepared, synthetic.score(prepared.config))
+    return Trial(number, prepared.digest, prepared.genome, "complete", values, violations, None, elapsed)
+
+
+def failed(prepared, number):
+    known = prepared.values, prepared.violations
+    return Trial(number, prepared.digest, prepared.genome, "failed", *known, "RuntimeError: saturated", 2.0)
+
+
+def fill(synthetic, problem, record):
+    """One complete, one failed, one rejected, one left running; told in another order than asked."""
+    first, second, third = candidates(problem, 3)
+    rejected = problem.prepare([0] * len(problem.space))
+    assert [record.begin(first), record.begin(second)] == [0, 1]
+    told = [failed(second, 1), record.reject(rejected, 0.5), evaluated(synthetic, problem, first, 0)]
+    assert record.begin(third) == 3
+    record.finish(told[0])
+    record.finish(told[2])
+    return sorted(told, key=lambda trial: trial.number), third
+
+
+def databases(tmp_path: Path) -> list[str | None]:
+    return [None, f"sqlite:///{tmp_path}/study.db"]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["journal", "sqlite"])
+def test_a_reopened_study_gives_the_trials_back(synthetic, problem, folder, tmp_path, which):
+    url = databases(tmp_path)[which]
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, url)
+    told, left = fill(synthetic, problem, record)
+    reopened = StudyRecord.open(folder.path, "test", SPEC, problem, url)
+    assert list(reopened.trials) == list(record.trials) == told
+    assert [t.elapsed_s for t in reopened.trials] == [1.5, 2.0, 0.5]
+    assert reopened.elapsed_s == 2.0
+    assert reopened.begin(left) == 3, "the trial that was left running is taken up again"
+    reopened.finish(evaluated(synthetic, problem, left, 3))
+    assert len(StudyRecord.open(folder.path, "test", SPEC, problem, url).trials) == 4
+
+
+def test_optuna_sees_parameters_values_constraints_and_states(synthetic, problem, folder):
+    told, _ = fill(synthetic, problem, StudyRecord.create(folder.path, "test", SPEC, problem, None))
+    backend = optuna.storages.journal.JournalFileBackend(str(folder.path / "study.log"))
+    study = optuna.load_study(study_name="test", storage=optuna.storages.JournalStorage(backend))
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "PRUNED", "RUNNING"]
+    complete, fail, pruned, _ = study.trials
+    assert complete.values == [told[0].values[c] for c in ("top1", "latency_ms", "size_bytes")]
+    assert complete.constraints == told[0].violations
+    assert set(complete.constraints) == set(problem.constraint_names)
+    assert complete.params == problem.space.bits(np.array(told[0].genome))
+    assert complete.user_attrs["measured"]["kl"] == told[0].values["kl"]
+    assert fail.user_attrs["error"] == "RuntimeError: saturated"
+    assert pruned.constraints["not_all_4bit"] == 1.0
+
+
+def test_other_settings_are_refused_by_name_and_budgets_may_grow(problem, folder):
+    StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    other = dataclasses.replace(SPEC, seed=7, bitfront="0.0.1")
+    with pytest.raises(
+        UserError, match=r"other settings: bitfront \(.*, not 0\.0\.1\); search seed \(0, not 7\)"
+    ):
+        StudyRecord.open(folder.path, "test", other, problem, None)
+    longer = dataclasses.replace(SPEC, evaluations=999)
+    StudyRecord.open(folder.path, "test", longer, problem, None)
+    StudyRecord.open(folder.path, "test", longer, problem, None)
+
+
+def test_foreign_missing_and_duplicate_studies_are_refused(problem, folder, tmp_path):
+    url = databases(tmp_path)[1]
+    with pytest.raises(UserError, match=r"has no study\.log"):
+        StudyRecord.open(folder.path, "test", SPEC, problem, None)
+    with pytest.raises(UserError, match="has no study 'test'"):
+        StudyRecord.open(folder.path, "test", SPEC, problem, url)
+    StudyRecord.create(folder.path, "test", SPEC, problem, url)
+    with pytest.raises(UserError, match="has a study 'test' already: go on with --resume test"):
+        StudyRecord.create(folder.path, "test", SPEC, problem, url)
+    optuna.create_study(storage=url, study_name="foreign")
+    with pytest.raises(BitfrontError, match="was not written by bitfront"):
+        StudyRecord.open(folder.path, "foreign", SPEC, problem, url)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "nosuch://user:secret@host/db", "sqlite:////no/such/folder/x.db"]
+)
+def test_a_database_that_cannot_be_opened_is_one_line_without_its_password(problem, folder, url):
+    with pytest.raises(UserError, match=r"--storage .* cannot be opened") as error:
+        StudyRecord.create(folder.path, "test", SPEC, problem, url)
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+    assert without_password("postgresql://u:p@h/d") == "postgresql://u:***@h/d"
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+def test_a_last_line_cut_short_is_mended(synthetic, problem, folder, cut):
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    told, _ = fill(synthetic, problem, record)
+    journal = folder.path / "study.log"
+    whole = journal.read_bytes()
+    (candidate,) = candidates(problem, 1, seed=9)
+    last = evaluated(synthetic, problem, candidate, 4)
+    record.begin(candidate)
+    begun = journal.read_bytes()
+    journal.write_bytes(begun[:-cut])
+    reopened = StudyRecord.open(folder.path, "test", SPEC, problem, None)
+    assert list(reopened.trials) == told
+    assert journal.read_bytes() == whole
+    assert reopened.begin(candidate) == 4
+    reopened.finish(last)
+    assert StudyRecord.open(folder.path, "test", SPEC, problem, None).trials[-1] == last
+
+
+def test_mending_leaves_a_whole_journal_alone(tmp_path):
+    journal = tmp_path / "study.log"
+    assert mend_journal(journal) == 0
+    journal.write_bytes(b'{"a":1}\n{"b":2}\n')
+    assert mend_journal(journal) == 0
+    journal.write_bytes(b'{"a":1}\n\0\0\0\n')
+    assert mend_journal(journal) == 4
+    assert journal.read_bytes() == b'{"a":1}\n'
+
+
+def test_a_damaged_middle_is_told(problem, folder):
+    StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    journal = folder.path / "study.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], b'{"op_\n', *lines[1:]]))
+    with pytest.raises(BitfrontError, match=r"study\.log is damaged .* start a new run"):
+        StudyRecord.open(folder.path, "test", SPEC, problem, None)
+
+
+def test_a_lock_left_behind_is_removed(problem, folder):
+    StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    (folder.path / "study.log.lock").symlink_to(folder.path / "study.log")
+    reopened = StudyRecord.open(folder.path, "test", SPEC, problem, None)
+    assert reopened.begin(candidates(problem, 1)[0]) == 0, "else this waits half a minute for the lock"
+    assert not os.path.lexists(folder.path / "study.log.lock")
+
+
+def test_a_full_disk_is_one_line_and_what_was_recorded_stays(synthetic, problem, folder, monkeypatch):
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    told, left = fill(synthetic, problem, record)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(BitfrontError, match=r"no space left on device.*safe.*--resume"):
+            record.finish(evaluated(synthetic, problem, left, 3))
+    assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told

@@ -1,0 +1,214 @@
+"""The commands that read a run: what they print for a person and for a machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitfront.search.cli.main import main
+from bitfront.search.run_reader import open_run
+from bitfront.search.selection import pick
+from bitfront.spaces import BitConfig
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def bitfront(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command on the runs in ``tmp_path``: exit status, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = main([*arguments, "--runs-dir", str(tmp_path)])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, run_folder: MakeRun) -> Path:
+    return run_folder(tmp_path, name="small", count=40, encoders=2)
+
+
+Bitfront = Callable[..., tuple[int, str, str]]
+
+
+def document(result: tuple[int, str, str]) -> dict[str, Any]:
+    status, out, err = result
+    assert status == 0
+    assert err == ""
+    return dict(json.loads(out))
+
+
+def test_runs_lists_and_hints(bitfront: Bitfront, folder: Path) -> None:
+    status, out, err = bitfront("runs")
+    assert status == 0
+    assert "small" in out
+    assert "bitfront front small" in err
+
+
+def test_runs_without_runs(bitfront: Bitfront) -> None:
+    status, out, err = bitfront("runs")
+    assert status == 0
+    assert "there are no runs" in out
+    assert "bitfront search" in err
+
+
+def test_runs_json(bitfront: Bitfront, folder: Path) -> None:
+    [run] = document(bitfront("runs", "--json"))["runs"]
+    assert run["name"] == "small"
+    assert run["status"] == "finished"
+    assert run["evaluations"] == run["budget"] == 40
+    assert isinstance(run["smallest_bytes"], int)
+
+
+def test_runs_names_the_damage(bitfront: Bitfront, folder: Path) -> None:
+    (folder / "summary.json").write_text("{")
+    status, out, _ = bitfront("runs")
+    assert status == 0
+    assert "summary.json is damaged" in out
+
+
+def test_front_of_the_latest_run(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    status, out, err = bitfront("front")
+    assert status == 0
+    assert out.startswith("small: digits_deit on digits")
+    assert "float32" in out
+    assert "bitfront export small --pick knee" in err
+    assert str(pick(open_run(tmp_path, "small").front, "knee")["trial"]) in out
+
+
+def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    front = document(bitfront("front", "small", "--json"))
+    run = open_run(tmp_path, "small")
+    assert front["run"] == "small"
+    assert front["knee"] == pick(run.front, "knee")["trial"]
+    assert [mark["name"] for mark in front["references"]] == ["float32", "W8A8T8", "W4A4T4"]
+    assert front["references"][1]["test_top1"] is None
+    assert len(front["front"]) == len(run.front)
+    point = front["front"][0]
+    assert set(point) >= {
+        "trial",
+        "digest",
+        "top1",
+        "latency_ms",
+        "size_bytes",
+        "test_top1",
+        "mean_bits",
+        "bits",
+    }
+    assert list(point["bits"]) == [gene.name for gene in run.genes]
+    assert isinstance(point["size_bytes"], int)
+
+
+def test_empty_front_says_why(bitfront: Bitfront, folder: Path) -> None:
+    header = (folder / "front.csv").read_text().splitlines()[0]
+    (folder / "front.csv").write_text(header + "\n")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(
+        json.dumps({**summary, "message": "no configuration met the limits"})
+    )
+    status, out, _ = bitfront("front")
+    assert status == 0
+    assert "the front is empty: no configuration met the limits" in out
+    assert document(bitfront("front", "--json"))["front"] == []
+    status, _, err = bitfront("export")
+    assert status == 2
+    assert "the front is empty" in err
+
+
+@pytest.mark.parametrize("command", ["front", "plot", "export"])
+@pytest.mark.parametrize("name", ["../../etc", "/etc/passwd", "..", "a/../b"])
+def test_names_cannot_leave_the_runs_folder(bitfront: Bitfront, command: str, name: str) -> None:
+    status, out, err = bitfront(command, name)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "not a name for a run" in err
+    assert err.count("\n") == 1
+
+
+def test_unknown_run_is_one_line(bitfront: Bitfront, folder: Path) -> None:
+    status, _, err = bitfront("front", "smal")
+    assert status == 2
+    assert "did you mean small?" in err
+
+
+def test_plot_prints_the_paths(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    status, out, _ = bitfront("plot", "small", "--output", str(tmp_path / "pictures"))
+    paths = [Path(line) for line in out.splitlines()]
+    assert status == 0
+    assert [path.name for path in paths][:2] == ["front.png", "front_size.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_plot_json(bitfront: Bitfront, folder: Path) -> None:
+    written = document(bitfront("plot", "small", "--json"))
+    assert written["plots"][0] == str(folder / "plots" / "front.png")
+
+
+def test_plot_before_the_first_trial(bitfront: Bitfront, folder: Path) -> None:
+    for name in ("front.csv", "trials.csv"):
+        (folder / name).write_text((folder / name).read_text().splitlines()[0] + "\n")
+    (folder / "summary.json").unlink()
+    status, _, err = bitfront("plot")
+    assert status == 2
+    assert "no evaluated trials" in err
+
+
+def test_export_prints_the_path(bitfront: Bitfront, folder: Path) -> None:
+    status, out, err = bitfront("export", "--pick", "size")
+    path = Path(out.strip())
+    assert status == 0
+    assert path.parent == folder / "exports"
+    assert BitConfig.from_json(json.loads(path.read_text())).model == "digits_deit"
+    assert f"bitfront evaluate --config {path}" in err
+
+
+def test_export_hint_names_model_and_data(bitfront: Bitfront, folder: Path) -> None:
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["evaluation"] |= {
+        "model": "deit_tiny_patch16_224",
+        "checkpoint": "my weights.pth",
+        "data": "x/labels.csv",
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    _, _, err = bitfront("export")
+    assert "--model deit_tiny_patch16_224 --checkpoint 'my weights.pth' --data x/labels.csv" in err
+
+
+def test_export_json(bitfront: Bitfront, folder: Path) -> None:
+    exported = document(bitfront("export", "--json", "--pick", "top1"))
+    assert exported["digest"] in exported["path"]
+    assert exported["measured"]["top1"] > 50
+    assert isinstance(exported["trial"], int)
+
+
+def test_export_keeps_other_files(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "config.json"
+    output.write_text("mine")
+    status, _, err = bitfront("export", "--output", str(output))
+    assert status == 2
+    assert "--force" in err
+    assert output.read_text() == "mine"
+    assert bitfront("export", "--output", str(output), "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--format", "onnx"], "--format onnx is not available yet: use json"),
+        (["--pick", "best"], "--pick 'best' is no choice"),
+        (["--pick", "99999"], "trial 99999 is not on the front"),
+    ],
+)
+def test_export_mistakes(bitfront: Bitfront, folder: Path, options: list[str], expected: str) -> None:
+    status, out, err = bitfront("export", *options)
+    assert status == 2
+    assert out == ""
+    assert expected in err
+    assert err.count("\n") == 1

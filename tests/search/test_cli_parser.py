@@ -1,0 +1,158 @@
+"""The command line's skeleton: help is quick, mistakes are one line, options mean what the spec means."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.cli.main import main
+from bitfront.search.cli.model_options import OBSERVERS, SCHEMES, WEIGHT_RANGES, WEIGHT_ROUNDINGS
+from bitfront.search.cli.parser import COMMANDS, parse
+from bitfront.search.cli.search import SAMPLERS, SPACES
+from bitfront.search.spec import RunSpec
+from bitfront.spaces import GRANULARITIES, UserError
+
+HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
+COMMAND = [sys.executable, "-m", "bitfront.search.cli"]
+
+
+def seconds(*arguments: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([*COMMAND, *arguments], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_are_quick(option: str) -> None:
+    assert min(seconds(option) for _ in range(5)) < 0.5
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from bitfront.search.cli.main import main; "
+        "main(['--help']); main(['search', '--help']); "
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "search for the front" in done.stdout
+
+
+def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bitfront {version('bitfront')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: bitfront {command}")
+    assert "--json" in output
+    assert "--debug" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "no command was given"),
+        (["fornt"], "there is no command 'fornt': did you mean front?"),
+        (["xyzzy"], "choose one of search, runs"),
+        (["front", "--jsno"], "did you mean --json?"),
+        (["search", "--evaluatons=4"], "did you mean --evaluations?"),
+        (["front", "a", "b"], "unexpected argument 'b'"),
+        (["search", "--sampler", "nsga"], "did you mean nsga2?"),
+        (["search", "--scheme", "deploy"], "--scheme"),
+        (["search", "--evaluations", "0"], "'0' is not a whole number above 0"),
+        (["search", "--seed", "-1"], "'-1' is not a whole number from 0 up"),
+        (["search", "--max-drop", "101"], "'101' is not a number from 0 to 100"),
+        (["search", "--min-top1", "nan"], "'nan' is not a number from 0 to 100"),
+        (["search", "--min-top1", "70", "--max-drop", "1"], "not allowed with"),
+        (["search", "--run", "a", "--resume", "b"], "not allowed with"),
+        (["search", "--checkpoint", "a", "--pretrained"], "not allowed with"),
+        (["evaluate", "--config", "a", "--uniform", "W8A8T8"], "not allowed with"),
+        (["search", "--data"], "expected one argument"),
+    ],
+)
+def test_mistakes_are_one_line_with_status_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    error = captured.err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert expected in error
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    if arguments:
+        assert len(captured.err.splitlines()) == 1
+
+
+def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["front", "--debug", "../../etc"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("error: ")
+
+
+def test_search_defaults_are_those_of_the_spec() -> None:
+    args, spec = parse(["search"]), RunSpec()
+    for name in ("space", "sampler", "evaluations", "population", "seed", "latency", "allow_uniform"):
+        assert getattr(args, name) == getattr(spec, name), name
+    for name in ("max_latency", "max_size", "min_top1", "max_drop", "time_budget"):
+        assert getattr(args, name) is None
+        assert getattr(spec, name) is None
+    assert args.objectives == ",".join(spec.objectives)
+    assert args.bits == ",".join(map(str, spec.evaluation.widths))
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate"])
+def test_evaluation_defaults_are_those_of_the_spec(command: str) -> None:
+    args, spec = parse([command]), EvaluationSpec()
+    shared = vars(spec).keys() - {"widths"}
+    assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
+
+
+def test_choices_are_those_of_the_registries() -> None:
+    from bitfront.evaluators import observers, quantizers
+    from bitfront.evaluators.fq_vit.prepared import SCHEME
+    from bitfront.search.samplers import registry
+
+    assert set(OBSERVERS) == set(observers.OBSERVERS)
+    assert set(WEIGHT_RANGES) == set(quantizers.WEIGHT_RANGES)
+    assert set(WEIGHT_ROUNDINGS) == set(quantizers.WEIGHT_ROUNDINGS)
+    assert set(SCHEMES) == {SCHEME}
+    assert set(SAMPLERS) == set(registry.SAMPLERS)
+    assert set(SPACES) == set(GRANULARITIES)
+
+
+def test_given_tells_written_options_from_defaults() -> None:
+    assert parse(["search"]).given == frozenset()
+    args = parse(["search", "-v", "--seed", "0", "--allow-uniform", "--resume", "night", "--json"])
+    assert args.given == {"seed", "allow_uniform", "resume"}
+    assert parse(["front", "r"]).given == {"run"}
+
+
+def test_common_options_work_before_the_command() -> None:
+    args = parse(["--json", "-vv", "front"])
+    assert args.json
+    assert args.verbose == 2
+    assert not parse(["front"]).json
+
+
+def test_runs_dir_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(parse(["front"]).runs_dir) == "runs"
+    monkeypatch.setenv("BITFRONT_RUNS", "elsewhere")
+    assert str(parse(["front"]).runs_dir) == "elsewhere"
+    assert str(parse(["front", "--runs-dir", "here"]).runs_dir) == "here"
+
+
+def test_mistakes_are_user_errors() -> None:
+    with pytest.raises(UserError):
+        parse(["front", "--nope"])

@@ -1,0 +1,110 @@
+"""The display of a running search, on a terminal and without one."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+
+import pytest
+from rich.console import Console
+
+from bitfront.search.cli import progress as display
+from bitfront.search.cli.progress import SearchProgress, duration
+from bitfront.search.cli.stages import stage
+from bitfront.search.progress import Progress
+from bitfront.search.trial import Trial
+
+FRONT = [
+    {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0},
+    {"top1": 91.0, "size_bytes": 700_000.0, "latency_ms": 2.0},
+]
+
+
+def console(terminal: bool) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=terminal, width=200, color_system=None), file
+
+
+def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(display.time, "monotonic", lambda: float(next(clock)))
+    target, file = console(terminal=False)
+    with SearchProgress(10, target) as shown:
+        for done in range(1, 11):
+            shown.update(evaluations=done, trials=done + 2, front=FRONT, hypervolume=0.25, remaining_s=95.0)
+    lines = file.getvalue().splitlines()
+    assert 2 <= len(lines) <= 8
+    assert lines[0].startswith("1/10 evaluations; 1 min 35 s left; 2 on the front, best 98.00 %")
+    assert "smallest 0.7000 MB, fastest 2.000 ms, hypervolume 0.2500, 3 trials" in lines[0]
+    assert lines[-1].startswith("10/10 evaluations; 2 on the front")
+
+
+def test_terminal_shows_bar_figures_and_note() -> None:
+    target, file = console(terminal=True)
+    with SearchProgress(10, target) as shown:
+        shown.update(
+            evaluations=4, trials=5, front=FRONT, hypervolume=0.5, failed=1, remaining_s=5.0, note="stopping"
+        )
+    text = file.getvalue()
+    assert "4/10" in text
+    assert "5 s left" in text
+    assert "stopping" in text
+    assert text.rstrip().endswith("1 failed")
+
+
+def test_empty_front_is_shown() -> None:
+    target, file = console(terminal=False)
+    with SearchProgress(10, target) as shown:
+        shown.update(evaluations=0, trials=0, front=[], hypervolume=0.0)
+    assert "0 on the front, hypervolume 0.0000, 0 trials" in file.getvalue()
+
+
+def test_nothing_is_left_behind_by_an_error() -> None:
+    target, file = console(terminal=False)
+
+    def fail() -> None:
+        with SearchProgress(10, target):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert file.getvalue() == ""
+
+
+def test_is_a_search_observer() -> None:
+    target, file = console(terminal=False)
+    complete = Trial(0, "d", (0,), "complete", FRONT[0], {})
+    failed = Trial(1, "e", (1,), "failed", {}, {}, error="out of memory")
+    state = Progress(2, 10, 1, (complete,), 2, 0.5, 1.0, 4.0)
+    with SearchProgress(10, target) as shown:
+        shown.on_trial(failed, state)
+        shown.on_generation(state)
+    assert "1 on the front" in file.getvalue()
+    assert "1 failed" in file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_stage_tells_how_long_it_took() -> None:
+    target, file = console(terminal=False)
+    with stage(target, "calibrating m on 128 images") as share:
+        share(0.5)
+    assert re.fullmatch(r"calibrating m on 128 images \.\.\. \d+\.\d s\n", file.getvalue())
+
+
+def test_failed_stage_claims_nothing() -> None:
+    target, file = console(terminal=False)
+
+    def fail() -> None:
+        with stage(target, "loading"):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert " s" not in file.getvalue()

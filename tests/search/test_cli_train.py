@@ -1,0 +1,75 @@
+"""``bitfront train``: checks before the training, and what it reports after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitfront.evaluators.models import training
+from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+from bitfront.search.cli.main import main
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replaces the training, which takes minutes, and records what it was asked for."""
+    made: list[dict[str, Any]] = []
+
+    def train(output: Path, *, progress: Any, **options: Any) -> TrainingResult:
+        made.append({"output": output, **options})
+        for epoch in range(1, 21):
+            progress(TrainingProgress(epoch, 20, 1 / epoch, float(epoch)))
+        output.write_bytes(b"weights")
+        return TrainingResult(output, 20, 1078, 719, 98.89, 20.0, 7)
+
+    monkeypatch.setattr(training, "train_digits_deit", train)
+    return made
+
+
+def test_reports_the_held_out_accuracy(
+    tmp_path: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "w.safetensors"
+    assert main(["train", "--output", str(output), "--seed", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "98.89 % top-1 on 719 held-out scans" in captured.out
+    assert captured.err.count("epoch ") == 10
+    assert f"bitfront search --checkpoint {output}" in captured.err
+    assert calls == [{"output": output, "seed": 3}]
+
+
+def test_json_is_the_result(
+    tmp_path: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "w.safetensors"
+    assert main(["train", "--output", str(output), "--epochs", "5", "--threads", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["path"] == str(output)
+    assert result["held_out_top1"] == 98.89
+    assert calls == [{"output": output, "seed": 0, "epochs": 5, "threads": 1}]
+
+
+def test_existing_file_is_kept_without_force(
+    tmp_path: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "w.safetensors"
+    output.write_text("mine")
+    assert main(["train", "--output", str(output)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert calls == []
+    assert main(["train", "--output", str(output), "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("absent/w.safetensors", "there is no folder"), (".", "cannot be written")]
+)
+def test_bad_output_is_told_before_the_training(
+    tmp_path: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], name: str, expected: str
+) -> None:
+    assert main(["train", "--output", str(tmp_path / name)]) == 2
+    assert expected in capsys.readouterr().err
+    assert calls == []

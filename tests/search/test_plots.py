@@ -1,0 +1,234 @@
+"""Plots: what is collected is right, and what is drawn is a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitfront.search.plots.album import write_plots
+from bitfront.search.plots.bit_map_rows import MAX_ROWS, collect_bit_map
+from bitfront.search.plots.front_points import collect_front
+from bitfront.search.plots.front_window import window_of
+from bitfront.search.plots.hypervolume import collect_hypervolume
+from bitfront.search.plots.labels import Label, place_labels
+from bitfront.search.plots.style import house_style, latency_axis, new_figure, size_axis
+from bitfront.search.run_reader import RecordedLimit, Run, open_run
+from bitfront.search.selection import pick
+from bitfront.spaces import BitfrontError, Granularity
+
+MakeRun = Callable[..., Path]
+NAMES = ["front.png", "front_size.png", "front_latency.png", "bit_map.png", "hypervolume.png"]
+
+
+@pytest.fixture
+def run(runs_dir: Path) -> Run:
+    return open_run(runs_dir, "digits-1")
+
+
+def drawn(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        image.verify()
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.info["dpi"][0] == pytest.approx(150, abs=1)
+        return np.asarray(image.convert("L"))
+
+
+def test_every_trial_is_in_one_group(run: Run) -> None:
+    info = collect_front(run, size_axis())
+    groups = [info.front, info.dominated, info.infeasible]
+    shown = np.concatenate([group.trial for group in groups])
+    assert sorted(shown) == sorted(run.trials.loc[run.trials["top1"].notna(), "trial"])
+    assert info.front.cost == pytest.approx(np.sort(run.front["size_bytes"]) / 1e6)
+    assert np.isin(info.infeasible.trial, run.trials.loc[run.trials["feasible"], "trial"]).sum() == 0
+
+
+def test_staircase_is_the_front_in_two_objectives(run: Run) -> None:
+    info = collect_front(run, latency_axis("measured:torch"))
+    points = list(zip(info.front.cost, info.front.top1, strict=True))
+    best = {
+        (cost, top1)
+        for cost, top1 in points
+        if not any(c <= cost and t >= top1 and (c, t) != (cost, top1) for c, t in points)
+    }
+    assert best <= set(zip(info.staircase.cost, info.staircase.top1, strict=True))
+    assert (np.diff(info.staircase.top1) > 0).all()
+    assert (np.diff(info.staircase.cost) >= 0).all()
+
+
+def test_marks_limits_and_knee(run: Run) -> None:
+    info = collect_front(run, size_axis())
+    assert [mark.name for mark in info.references] == ["float32", "W8A8T8", "W4A4T4"]
+    assert [(line.text, line.value, line.vertical) for line in info.limits] == [
+        ("--max-size 0.95x", 1.25, True)
+    ]
+    assert info.knee is not None
+    assert info.knee.name == f"knee: trial {pick(run.front, 'knee')['trial']}"
+    assert collect_front(run, latency_axis("")).limits == ()
+
+
+def test_accuracy_limits_are_horizontal(run: Run) -> None:
+    limits = (
+        RecordedLimit("max_drop", "top1", 97.4, "1.5"),
+        RecordedLimit("at_most_8bit_size", "size_bytes", 1e6, ""),
+    )
+    info = collect_front(dataclasses.replace(run, limits=limits), size_axis())
+    assert [(line.text, line.vertical) for line in info.limits] == [
+        ("--max-drop 1.5", False),
+        ("at most 8bit size", True),
+    ]
+
+
+def test_measured_times_are_joined_to_measured_axes_only(run: Run) -> None:
+    info = collect_front(run, latency_axis(run.latency_source))
+    assert len(info.measured.cost) == len(run.front)
+    assert len(collect_front(run, size_axis()).measured.cost) == 0
+    for source in ("model:bops", "table:t.csv (model:bops)"):
+        modelled = dataclasses.replace(run, summary={**run.summary, "latency_source": source})
+        shown = collect_front(modelled, latency_axis(source))
+        assert len(shown.measured.cost) == 0
+        assert shown.references == ()
+
+
+def test_latency_axis_says_modelled() -> None:
+    assert (
+        latency_axis("model:bops", 1).label == "modelled latency of one image (ms, model:bops, not measured)"
+    )
+    assert latency_axis("measured:torch", 32).label == "latency of a batch of 32 (ms, measured:torch)"
+    assert latency_axis("").label == "latency (ms)"
+
+
+def with_disasters(run: Run) -> Run:
+    """The run with its lower half collapsed to 10 % and the rest squeezed together above 97 %."""
+
+    def collapse(top1: np.ndarray) -> np.ndarray:
+        return np.where(top1 < 40, 10.0, 97.0 + top1 / 100)
+
+    front = run.front.assign(top1=collapse(run.front["top1"].to_numpy()))
+    trials = run.trials.assign(top1=collapse(run.trials["top1"].to_numpy()))
+    return dataclasses.replace(run, front=front, trials=trials)
+
+
+def test_disasters_do_not_flatten_the_front(run: Run) -> None:
+    info = collect_front(with_disasters(run), size_axis())
+    window = window_of(info)
+    assert 90 < window.bottom < info.front.top1.max() < window.top
+    assert info.count_below(window.bottom) == int((with_disasters(run).trials["top1"] < 50).sum())
+
+
+def test_even_front_is_shown_whole(run: Run) -> None:
+    info = collect_front(run, size_axis())
+    assert info.floor == pytest.approx(info.front.top1.min())
+    window = window_of(info)
+    assert window.left < info.front.cost.min() < info.front.cost.max() < window.right < 5.36
+
+
+@pytest.mark.parametrize(
+    ("granularity", "titles", "columns"),
+    [
+        ("encoder", ["all bits"], 12),
+        ("encoder-kind", ["weights", "activations", "attention"], 36),
+        ("layer", ["weights", "activations", "attention"], 108),
+    ],
+)
+def test_bit_map_is_the_genes(
+    tmp_path: Path, run_folder: MakeRun, granularity: Granularity, titles: list[str], columns: int
+) -> None:
+    run_folder(tmp_path, name="r", granularity=granularity, count=60)
+    run = open_run(tmp_path, "r")
+    info = collect_bit_map(run)
+    assert [group.title for group in info.groups] == titles
+    assert info.bits.shape == (len(info.rows), columns)
+    assert info.groups[-1].end == columns
+    assert [encoder for encoder, _, _ in info.groups[0].encoders] == list(range(12))
+    assert info.widths == (4, 8)
+    sizes = [row.size_bytes for row in info.rows]
+    assert sizes == sorted(sizes)
+    row = run.front.set_index("trial").loc[info.rows[0].trial]
+    name = "encoder00" if granularity == "encoder" else run.genes[0].name
+    assert info.bits[0, 0] == row[name]
+    assert info.bits[0].sum() == sum(row[gene.name] for gene in run.genes)
+
+
+def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: Run) -> None:
+    rows = run.front.iloc[np.arange(150) % len(run.front)].assign(trial=np.arange(150))
+    rows = rows.assign(size_bytes=np.linspace(7e5, 9e5, 150))
+    long = dataclasses.replace(run, front=rows.reset_index(drop=True))
+    info = collect_bit_map(long)
+    shown = [row.trial for row in info.rows]
+    assert len(shown) == len(set(shown)) == MAX_ROWS
+    assert info.hidden == 110
+    assert {0, 149, int(pick(rows, "knee")["trial"])} <= set(shown)
+    assert sum(row.knee for row in info.rows) == 1
+
+
+def test_hypervolume_history(run: Run) -> None:
+    info = collect_hypervolume(run)
+    assert info.evaluations.tolist() == list(range(30, 241, 30))
+    assert (np.diff(info.hypervolume) >= 0).all()
+
+
+def test_pictures_are_drawn(run: Run, tmp_path: Path) -> None:
+    paths = write_plots(run, tmp_path)
+    assert [path.name for path in paths] == NAMES
+    for path in paths:
+        pixels = drawn(path)
+        assert min(pixels.shape) > 300
+        assert 0.01 < (pixels < 200).mean() < 0.6
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
+def test_pictures_go_into_the_run_folder(tmp_path: Path, run_folder: MakeRun) -> None:
+    folder = run_folder(tmp_path, name="r", count=30, encoders=2)
+    assert write_plots(open_run(tmp_path, "r"))[0] == folder / "plots" / "front.png"
+
+
+@pytest.mark.parametrize("change", ["disasters", "one point", "no front", "no references", "all limits"])
+def test_awkward_runs_are_drawn(run: Run, tmp_path: Path, change: str) -> None:
+    limits = tuple(
+        RecordedLimit(name, column, bound, "x")
+        for name, column, bound in (
+            ("max_size", "size_bytes", 8e5),
+            ("max_latency", "latency_ms", 3.0),
+            ("min_top1", "top1", 90.0),
+        )
+    )
+    changed = {
+        "disasters": with_disasters(run),
+        "one point": dataclasses.replace(run, front=run.front.iloc[[0]], trials=run.trials.iloc[:5]),
+        "no front": dataclasses.replace(
+            run, front=run.front.iloc[:0], trials=run.trials.assign(feasible=False), summary={}
+        ),
+        "no references": dataclasses.replace(run, references=(), limits=()),
+        "all limits": dataclasses.replace(run, limits=limits),
+    }[change]
+    names = [path.name for path in write_plots(changed, tmp_path)]
+    assert names == [n for n in NAMES if change != "no front" or n.startswith("front")]
+    assert (drawn(tmp_path / "front.png") < 200).mean() > 0.005
+
+
+def test_nothing_evaluated_draws_nothing(run: Run, tmp_path: Path) -> None:
+    bare = dataclasses.replace(run, front=run.front.iloc[:0], trials=run.trials.iloc[:0], summary={})
+    assert write_plots(bare, tmp_path / "plots") == []
+
+
+def test_unwritable_folder_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BitfrontError, match="cannot write"):
+        write_plots(run, tmp_path / "file")
+
+
+def test_labels_do_not_overlap() -> None:
+    with house_style():
+        axes = new_figure(5, 4).add_subplot()
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        labels = [Label(f"mark {i}", 0.5 + i / 200, 0.5) for i in range(6)]
+        areas = place_labels(axes, labels, np.array([[label.x, label.y] for label in labels]))
+    assert len(areas) == 6
+    for i, one in enumerate(areas):
+        assert not any(one.overlaps(other) for other in areas[i + 1 :])

@@ -1,0 +1,176 @@
+"""Run folders are read whole, or refused with one line that names the file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitfront.search.gene_columns import gene_columns, mean_bits
+from bitfront.search.run_list import latest_run, list_runs, run_names
+from bitfront.search.run_reader import open_run
+from bitfront.search.space_file import read_space, write_space
+from bitfront.spaces import EncoderLayers, SearchSpace, UserError
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, run_folder: MakeRun) -> Path:
+    return run_folder(tmp_path, name="r", count=40, encoders=2)
+
+
+def test_run_has_everything_that_was_written(runs_dir: Path) -> None:
+    run = open_run(runs_dir, "digits-1")
+    assert run.evaluation["model"] == "digits_deit"
+    assert run.objectives == ("top1", "latency", "size")
+    assert len(run.trials) == 240
+    assert run.trials["feasible"].dtype == bool
+    assert run.trials.loc[run.trials["state"] == "failed", "top1"].isna().all()
+    assert [r.name for r in run.references] == ["float32", "W8A8T8", "W4A4T4"]
+    assert np.isnan(run.references[1].test_top1)
+    assert run.limits[0].label == "--max-size 0.95x"
+    assert run.latency_source == "measured:torch"
+    assert len(run.genes) == 36
+
+
+def test_digests_stay_text(folder: Path) -> None:
+    lines = (folder / "front.csv").read_text().splitlines()
+    fields = lines[1].split(",")
+    fields[1] = "001234567890"
+    (folder / "front.csv").write_text("\n".join([lines[0], ",".join(fields)]) + "\n")
+    assert open_run(folder.parent, "r").front["digest"].tolist() == ["001234567890"]
+
+
+def test_running_run_has_no_summary_yet(folder: Path) -> None:
+    (folder / "summary.json").unlink()
+    (folder / "references.json").unlink()
+    run = open_run(folder.parent, "r")
+    assert run.summary == {}
+    assert run.references == ()
+    assert run.latency_source == "measured:torch"
+    assert list_runs(folder.parent)[0].status == "unfinished"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../etc", "a/b", "/etc", ".hidden", "-x", "a b", "a\nb"])
+def test_names_stay_inside_the_runs_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="not a name for a run"):
+        open_run(tmp_path, name)
+
+
+def test_unknown_run_offers_the_nearest(folder: Path, run_folder: MakeRun) -> None:
+    run_folder(folder.parent, name="digits-large", count=20, encoders=1)
+    with pytest.raises(UserError, match="did you mean digits-large"):
+        open_run(folder.parent, "digit-large")
+
+
+def test_no_runs_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start one with"):
+        open_run(tmp_path / "absent", "r")
+    with pytest.raises(UserError, match="there are no runs"):
+        latest_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "front.csv"])
+def test_absent_table_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is missing.*--resume r"):
+        open_run(folder.parent, "r")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("spec.json", "{"),
+        ("spec.json", "[]"),
+        ("summary.json", "3"),
+        ("summary.json", '{"limits": [{"name": "max_size"}]}'),
+        ("references.json", '[{"top1": 3}]'),
+        ("references.json", '[{"name": "float32", "top1": "high"}]'),
+        ("trials.csv", ""),
+        ("trials.csv", "trial,digest\n1,abc\n"),
+        ("front.csv", "\x00\x01"),
+    ],
+)
+def test_damaged_file_is_named(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged") as caught:
+        open_run(folder.parent, "r")
+    assert "\n" not in str(caught.value)
+
+
+def test_text_in_a_number_column_is_refused(folder: Path) -> None:
+    front = folder / "front.csv"
+    header, first, *rest = front.read_text().splitlines()
+    fields = first.split(",")
+    fields[header.split(",").index("size_bytes")] = "big"
+    front.write_text("\n".join([header, ",".join(fields), *rest]))
+    with pytest.raises(UserError, match="damaged"):
+        open_run(folder.parent, "r")
+
+
+def test_list_runs_is_newest_first_and_survives_damage(folder: Path, run_folder: MakeRun) -> None:
+    second = run_folder(folder.parent, name="second", count=20, encoders=1)
+    (folder.parent / "stray").mkdir()
+    (second / "front.csv").write_text("nonsense")
+    import os
+
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    runs = list_runs(folder.parent)
+    assert [run.name for run in runs] == ["second", "r"]
+    assert runs[0].status == "damaged"
+    assert runs[1].front_points > 0
+    assert runs[1].evaluations == runs[1].budget == 40
+    assert latest_run(folder.parent) == "second"
+    shutil.rmtree(second)
+    assert run_names(folder.parent) == ["r"]
+
+
+def test_space_round_trip(tmp_path: Path) -> None:
+    layers = [
+        EncoderLayers(0, "blocks.0", ("attn.qkv", "mlp.fc1")),
+        EncoderLayers(1, "blocks.1", ("attn.qkv",)),
+    ]
+    space = SearchSpace("m", "fq-vit", layers, (3, 4, 8), "layer")
+    write_space(tmp_path, space)
+    again = read_space(tmp_path)
+    assert again.gene_names == space.gene_names
+    assert (again.model, again.scheme, again.widths) == (space.model, space.scheme, space.widths)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model": "m"}', '{"encoders": [3]}'])
+def test_damaged_space_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "space.json").write_text(content)
+    with pytest.raises(UserError, match=r"space\.json is damaged"):
+        read_space(tmp_path)
+
+
+def test_absent_space_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"space\.json is missing"):
+        read_space(tmp_path)
+
+
+def test_gene_columns_of_every_granularity() -> None:
+    names = [
+        "top1",
+        "encoder03",
+        "encoder00.weights",
+        "encoder11.attn.qkv.activations",
+        "violation.encoder00",
+    ]
+    genes = gene_columns(names)
+    assert [(g.encoder, g.layer, g.kind) for g in genes] == [
+        (3, None, None),
+        (0, None, "weights"),
+        (11, "attn.qkv", "activations"),
+    ]
+
+
+def test_mean_bits_count_a_shared_gene_for_every_kind() -> None:
+    genes = gene_columns(["encoder00", "encoder01.weights"])
+    bits = mean_bits({"encoder00": 4, "encoder01.weights": 8}, genes)
+    assert bits == (6.0, 4.0, 4.0)
