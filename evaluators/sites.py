@@ -75,15 +75,15 @@ def _encoder_sites(blueprint: Blueprint, index: int, found: _Traced) -> list[Qua
     local = found.site.removeprefix(f"{encoder.name}.")
     products = attention_macs(encoder, blueprint.tokens)
     if local == "attn.softmax":
-        return [QuantSite(found.site, "attention", index, ATTENTION_LAYER, False, found.elements, 0, products)]
+        return [
+            QuantSite(found.site, "attention", index, ATTENTION_LAYER, False, found.elements, 0, products)
+        ]
     layer = FOLLOWS.get(local)
     if layer is None:
         group = "scores" if local == "attn.scores" else "residual"
         return [QuantSite(found.site, "activations", index, group, True, found.elements)]
     if local == "attn.qkv":
-        return [
-            QuantSite(found.site, "activations", index, layer, False, found.elements, 0, 2 * products)
-        ]
+        return [QuantSite(found.site, "activations", index, layer, False, found.elements, 0, 2 * products)]
     parts = encoder.linear()[layer]
     macs = blueprint.tokens * parts.weight.numel()
     return [
@@ -95,5 +95,3 @@ def _encoder_sites(blueprint: Blueprint, index: int, found: _Traced) -> list[Qua
 def attention_macs(encoder: EncoderParts, tokens: int) -> int:
     """Multiply-accumulates per image of one of the two attention products of an encoder."""
     return tokens * tokens * encoder.heads * encoder.head_dim
-
-

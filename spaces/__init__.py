@@ -4,7 +4,7 @@ from bitfront.spaces.config import BitConfig, EncoderBits
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_uniform
-from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, encoder_layers
+from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, Triple, encoder_layers, triples
 from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace
 
 __all__ = [
@@ -23,9 +23,11 @@ __all__ = [
     "QuantSite",
     "SearchSpace",
     "StructuralConstraint",
+    "Triple",
     "UserError",
     "encoder_layers",
     "mixed_only",
     "parse_bits",
     "parse_uniform",
+    "triples",
 ]

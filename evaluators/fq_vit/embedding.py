@@ -14,7 +14,9 @@ from bitfront.evaluators.quantizers import QuantizedWeight
 class IntegerEmbedding:
     """Quantizes images, embeds their patches and adds the quantized position embedding."""
 
-    def __init__(self, blueprint: Blueprint, calibration: Calibration, weight: QuantizedWeight, bits: int) -> None:
+    def __init__(
+        self, blueprint: Blueprint, calibration: Calibration, weight: QuantizedWeight, bits: int
+    ) -> None:
         self._patch_size = blueprint.patch_size
         self._image = calibration.affine["image", bits]
         self._grid = calibration.affine["patch_embed", bits]
@@ -31,9 +33,7 @@ class IntegerEmbedding:
         tokens = torch.cat([self._prefix.expand(batch, -1, -1), codes.view(batch, count, -1)], dim=1)
         return tokens.view(batch * tokens.shape[1], -1)
 
-    def __call__(
-        self, images: torch.Tensor, following: IntegerNorm
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, images: torch.Tensor, following: IntegerNorm) -> tuple[torch.Tensor, torch.Tensor]:
         """Residual codes ``[batch * tokens, channels]`` and their codes after the first LayerNorm."""
         return self._sum.then_norm(self._tokens(images), self._positions, following)
 

@@ -59,9 +59,7 @@ class IntegerEncoder:
         context = torch.bmm(attention, v).view(batch, self.heads, tokens, head_dim)
         merged = torch.empty(batch, tokens, self.heads * head_dim, dtype=torch.uint8)
         factor = self.softmax.scale * grids.qkv.scale / grids.context.scale
-        merge_heads(
-            context.numpy(), factor, grids.context.zero_point, grids.context.qmax, merged.numpy()
-        )
+        merge_heads(context.numpy(), factor, grids.context.zero_point, grids.context.qmax, merged.numpy())
         return merged.view(batch * tokens, -1)
 
     def __call__(

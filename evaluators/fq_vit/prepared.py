@@ -95,7 +95,9 @@ class PreparedFqVit:
 
     def _norm(self, encoder: EncoderParts, number: int, index: int, bits: int) -> IntegerNorm:
         first = number == 1
-        source = self._entering(index) if first else self.calibration.power_of_two[f"{encoder.name}.residual1"]
+        source = (
+            self._entering(index) if first else self.calibration.power_of_two[f"{encoder.name}.residual1"]
+        )
         out = self.calibration.affine[f"{encoder.name}.norm{number}", bits]
         return IntegerNorm(encoder.norm1 if first else encoder.norm2, source, out)
 
@@ -110,7 +112,11 @@ class PreparedFqVit:
         )
 
     def _residual_sums(self, index: int) -> tuple[ResidualSum, ResidualSum]:
-        name, affine, stream = self.blueprint.encoders[index].name, self.calibration.affine, self._residual_bits
+        name, affine, stream = (
+            self.blueprint.encoders[index].name,
+            self.calibration.affine,
+            self._residual_bits,
+        )
         middle = self.calibration.power_of_two[f"{name}.residual1"]
         last = self.calibration.power_of_two[f"{name}.residual2"]
         return (
@@ -119,7 +125,9 @@ class PreparedFqVit:
         )
 
     def _grids(self, bits: EncoderBits) -> EncoderGrids:
-        widths = {layer: bits.bits("activations", layer) for layer in self.blueprint.encoders[bits.index].linear()}
+        widths = {
+            layer: bits.bits("activations", layer) for layer in self.blueprint.encoders[bits.index].linear()
+        }
         stream = self._residual_bits
         affine = self.calibration.affine
         return EncoderGrids(

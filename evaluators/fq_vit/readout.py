@@ -33,7 +33,7 @@ class IntegerReadout:
         self._logits = calibration.affine["head", bits]
 
     def _read(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised codes ``[batch, tokens read, channels]`` of residual codes ``[batch, tokens, channels]``."""
+        """Normalised codes ``[batch, read, channels]`` of residual codes ``[batch, tokens, channels]``."""
         if self._parts.average is None:
             read = x[:, list(self._parts.tokens)]
             return self._norm(read.reshape(-1, read.shape[-1])).view(read.shape)
@@ -45,9 +45,7 @@ class IntegerReadout:
         return self._norm(self._pool.quantize(mean))[:, None]
 
     def __call__(self, x: torch.Tensor, batch: int) -> torch.Tensor:
-        """Logits ``[batch, classes]`` on their 8-bit grid, from residual codes ``[batch * tokens, channels]``."""
+        """Logits ``[batch, classes]`` on their 8-bit grid, from codes ``[batch * tokens, channels]``."""
         read = self._read(x.view(batch, -1, x.shape[-1]))
-        logits = [
-            head.to_float(read[:, i].contiguous(), self._normed) for i, head in enumerate(self._heads)
-        ]
+        logits = [head.to_float(read[:, i].contiguous(), self._normed) for i, head in enumerate(self._heads)]
         return self._logits.dequantize(self._logits.quantize(torch.stack(logits).mean(0)))

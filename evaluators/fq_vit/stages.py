@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,19 @@ LOG_BITS = 4
 _MULTIPLIER_BITS = 8
 
 
+class NormConstants(NamedTuple):
+    """Arguments of the LayerNorm kernel, in its order; see :func:`add_norm`."""
+
+    shift: NDArray[np.int32]
+    epsilon: float
+    gain: NDArray[np.float64]
+    mantissa: NDArray[np.float64]
+    step: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    zero_point: int
+    qmax: int
+
+
 class IntegerNorm:
     """Integer LayerNorm from a power-of-two grid to an affine one.
 
@@ -30,7 +45,7 @@ class IntegerNorm:
         gain = parts.weight.double().numpy() / out.scale
         mantissa, exponent = np.frexp(np.abs(gain))
         self._source_zero = source.zero_point
-        self.constants = (
+        self.constants = NormConstants(
             np.left_shift(1, source.exponents).astype(np.int32),
             parts.eps / source.scale**2,
             gain,
@@ -76,18 +91,8 @@ class ResidualSum:
         """Codes of the sum, and of its LayerNorm, in one pass over the tokens."""
         total, out = torch.empty_like(x), torch.empty_like(x)
         x_zero, x_factor, y_zero, y_factor = self._terms
-        add_norm(
-            x.numpy(),
-            x_zero,
-            x_factor,
-            y.numpy(),
-            y_zero,
-            y_factor,
-            *self._grid,
-            total.numpy(),
-            *following.constants,
-            out.numpy(),
-        )
+        left = x.numpy(), x_zero, x_factor, y.numpy(), y_zero, y_factor, *self._grid, total.numpy()
+        add_norm(*left, *following.constants, out.numpy())
         return total, out
 
 

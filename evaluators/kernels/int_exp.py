@@ -31,7 +31,9 @@ def integer_exponentials(scale: float, differences: int) -> NDArray[np.int64]:
     split = max(0, math.ceil(math.log2(scale * STEPS_PER_LN2 / math.log(2.0))))
     fine = math.ldexp(scale, -split)
     a, b, c = COEFFICIENTS
-    ln2, linear, constant = (math.floor(value) for value in (math.log(2) / fine, b / (a * fine), c / (a * fine**2)))
+    ln2, linear, constant = (
+        math.floor(value) for value in (math.log(2) / fine, b / (a * fine), c / (a * fine**2))
+    )
     x = np.arange(differences, dtype=np.int64) << split
     z = np.minimum(x // ln2, LARGEST_SHIFT + 1)
     remainder = -(x - z * ln2)

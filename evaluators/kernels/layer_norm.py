@@ -20,9 +20,17 @@ FINEST_STEP = 2.0**-31
 
 @compiled
 def _normalise_row(
-    row: I32, epsilon: float, gain: F64, mantissa: F64, step: F64, bias: F64, zero_point: int, qmax: int, out: U8
+    row: I32,
+    epsilon: float,
+    gain: F64,
+    mantissa: F64,
+    step: F64,
+    bias: F64,
+    zero_point: int,
+    qmax: int,
+    out: U8,
 ) -> None:
-    """Normalises one token's shifted codes: ``out = (M x + B) >> N`` per channel, rounded, plus zero point."""
+    """Normalises one token's shifted codes: rounded ``(M x + B) >> N`` per channel, plus zero point."""
     channels = len(row)
     total = np.int64(0)
     squares = np.int64(0)
@@ -79,7 +87,9 @@ def add(
     for i in range(rows):
         other = y[i % len(y)]
         for c in range(channels):
-            value = (np.float64(x[i, c]) - x_zero) * x_factor[c] + (np.float64(other[c]) - y_zero) * y_factor[c]
+            value = (np.float64(x[i, c]) - x_zero) * x_factor[c] + (np.float64(other[c]) - y_zero) * y_factor[
+                c
+            ]
             total[i, c] = np.uint8(min(max(np.rint(value) + zero, 0.0), np.float64(qmax)))
 
 
@@ -131,7 +141,9 @@ def add_norm(
     for i in range(rows):
         other = y[i % len(y)]
         for c in range(channels):
-            value = (np.float64(x[i, c]) - x_zero) * x_factor[c] + (np.float64(other[c]) - y_zero) * y_factor[c]
+            value = (np.float64(x[i, c]) - x_zero) * x_factor[c] + (np.float64(other[c]) - y_zero) * y_factor[
+                c
+            ]
             code = min(max(np.rint(value) + zero, 0.0), np.float64(qmax))
             total[i, c] = np.uint8(code)
             row[c] = (np.int32(code) - np.int32(zero)) * shift[c]

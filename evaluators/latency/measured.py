@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,9 +9,9 @@ from torch import nn
 
 from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.fq_vit.stages import LOG_BITS
-from bitfront.evaluators.latency.table import Entry, LatencyTable, Triple, encoder_shape
+from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol, time_interleaved
-from bitfront.spaces import BitConfig, EncoderBits
+from bitfront.spaces import BitConfig, EncoderBits, Triple, triples
 
 SOURCE = "measured:torch"
 _FLOAT = "float model"
@@ -62,7 +61,7 @@ def measure_table(
     names: dict[tuple[str, Triple], str] = {}
     for index, encoder in enumerate(blueprint.encoders):
         shape = encoder_shape(blueprint, encoder)
-        for triple in itertools.product(reversed(prepared.widths), repeat=3):
+        for triple in triples(prepared.widths):
             name = f"{shape} {encoder_program(triple)}"
             names.setdefault((shape, triple), name)
             if name not in contestants:

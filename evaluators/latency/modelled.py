@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
-from bitfront.evaluators.latency.table import Entry, LatencyTable, Triple, encoder_shape
+from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.evaluators.sites import attention_macs
-from bitfront.spaces import UserError
+from bitfront.spaces import Triple, UserError, triples
 
 SOURCE = "model:bops"
 # A nominal machine of 10^12 float32 multiply-accumulates a second, each of 32 x 32 bit operations.
@@ -53,12 +52,13 @@ def model_table(blueprint: Blueprint, widths: Sequence[int], profile: str) -> La
         return Entry(operations / BIT_OPERATIONS_PER_MS)
 
     float_operations = _outer_macs(blueprint) * _FLOAT_BITS**2 + sum(
-        encoder_bit_operations(blueprint, encoder, (_FLOAT_BITS,) * 3) for encoder in blueprint.encoders
+        encoder_bit_operations(blueprint, encoder, (_FLOAT_BITS, _FLOAT_BITS, _FLOAT_BITS))
+        for encoder in blueprint.encoders
     )
     encoders = {
         (encoder_shape(blueprint, encoder), triple): entry(encoder_bit_operations(blueprint, encoder, triple))
         for encoder in blueprint.encoders
-        for triple in itertools.product(widths, repeat=3)
+        for triple in triples(widths)
     }
     rest = entry(_outer_macs(blueprint) * _PINNED_BITS**2)
     return LatencyTable(encoders, rest, entry(float_operations), 1, SOURCE)

@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.spaces import BitConfig, EncoderBits, SearchSpace, UserError
+from bitfront.spaces import BitConfig, EncoderBits, SearchSpace, Triple, UserError, triples
 
 COLUMNS = (
-    "part", "shape", "weights", "activations", "attention", "milliseconds", "spread_percent", "batch", "source"
-)  # fmt: skip
-Triple = tuple[int, int, int]
+    "part",
+    "shape",
+    "weights",
+    "activations",
+    "attention",
+    "milliseconds",
+    "spread_percent",
+    "batch",
+    "source",
+)
 
 
 def encoder_shape(blueprint: Blueprint, encoder: EncoderParts) -> str:
@@ -131,12 +138,12 @@ class TableLatency:
         self.table = table
         self._shapes = [encoder_shape(blueprint, encoder) for encoder in blueprint.encoders]
         self._shares = [_mac_shares(encoder) for encoder in blueprint.encoders]
-        for shape, triple in itertools.product(sorted(set(self._shapes)), itertools.product(widths, repeat=3)):
+        for shape, triple in itertools.product(sorted(set(self._shapes)), triples(widths)):
             if (shape, triple) not in table.encoders:
                 w, a, t = triple
                 raise UserError(
-                    f"the latency table has no entry for encoder shape {shape} at W{w}A{a}T{t}: it belongs to "
-                    "another model or other --bits; measure one with --latency measured"
+                    f"the latency table has no entry for encoder shape {shape} at W{w}A{a}T{t}: it "
+                    "belongs to another model or other --bits; measure one with --latency measured"
                 )
 
     @property
@@ -150,13 +157,10 @@ class TableLatency:
 
     def minimum_latency_ms(self, space: SearchSpace) -> float:
         """The least time of any configuration of the space: every encoder at its quickest precision."""
-        triples = (
-            [(width, width, width) for width in space.widths]
-            if space.granularity == "encoder"
-            else list(itertools.product(space.widths, repeat=3))
-        )
+        uniform = space.granularity == "encoder"
+        choices = [(width, width, width) for width in space.widths] if uniform else triples(space.widths)
         return self.table.rest.milliseconds + sum(
-            min(self.table.encoders[shape, triple].milliseconds for triple in triples)
+            min(self.table.encoders[shape, triple].milliseconds for triple in choices)
             for shape in self._shapes
         )
 

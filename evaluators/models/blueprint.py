@@ -13,7 +13,7 @@ Tap = Callable[[str, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class LinearParts:
-    """A linear layer: ``weight`` of shape ``[out, in]``, ``bias`` of shape ``[out]`` (zeros where it has none)."""
+    """A linear layer: ``weight`` ``[out, in]`` and ``bias`` ``[out]``, zeros where it has none."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -106,7 +106,7 @@ class Blueprint:
 
 
 def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
-    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, channels * patch rows * patch columns]``."""
+    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, values of a patch]``."""
     batch, channels, rows, columns = images.shape
     height, width = patch_size
     grid = images.reshape(batch, channels, rows // height, height, columns // width, width)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,25 +12,18 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 from bitfront.evaluators.models import digits_deit
-from bitfront.evaluators.models.augmentation import Distortion
-from bitfront.evaluators.models.weights_file import round_to_half, write_weights
+from bitfront.evaluators.models.fitting import fit
+from bitfront.evaluators.models.weights_file import check_writable, round_to_half, write_weights
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
 EPOCHS = 70
-BATCH_SIZE = 64
-LEARNING_RATE = 1e-3
-WARMUP_SHARE = 0.1
-WEIGHT_DECAY = 0.05
-LABEL_SMOOTHING = 0.1
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
-LARGEST_GRADIENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,13 +92,12 @@ def train_digits_deit(
     """
     if epochs < 1:
         raise UserError(f"cannot train for {epochs} epochs: expected at least 1")
-    if not output.parent.is_dir():
-        raise UserError(f"no such folder: {output.parent}; expected the folder of the weights file to exist")
+    check_writable(output)
     started = time.perf_counter()
     with _seeded(seed, threads):
         module = _initial_model()
         train, held_out = _partitions(train_images)
-        for epoch, loss in enumerate(_fit(module, train, epochs, seed), start=1):
+        for epoch, loss in enumerate(fit(module, train, epochs, seed), start=1):
             if progress:
                 progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
         state = round_to_half(module.state_dict())
@@ -166,46 +157,6 @@ def _partitions(train_images: int | None) -> tuple[PreprocessedImages, Preproces
     train = np.flatnonzero(source.partition == TRAIN)[:train_images]
     held_out = np.flatnonzero(source.partition == HELD_OUT)
     return load_images(source, train, config), load_images(source, held_out, config)
-
-
-def _fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int) -> Iterator[float]:
-    """Trains, yielding the mean loss of every epoch."""
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(module), lr=LEARNING_RATE, fused=True)
-    steps = epochs * math.ceil(len(train) / BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    distortion = Distortion()
-    module.train()
-    for _ in range(epochs):
-        total = 0.0
-        order = torch.randperm(len(train), generator=generator)
-        for start in range(0, len(train), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            images = train.normalised(distortion.apply(train.pixels[batch].float(), generator))
-            loss = cross_entropy(module(images), train.labels[batch], label_smoothing=LABEL_SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch)
-        yield total / len(train)
-
-
-def _parameter_groups(module: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for matrices only, not for biases, norms, class token and positions."""
-    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in module.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then half a cosine down to 0."""
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 @torch.inference_mode()

@@ -34,7 +34,8 @@ def blueprint_of(name: str, module: nn.Module) -> Blueprint:
     reason = _refusal(module)
     if reason is not None:
         raise UserError(
-            f"{name} cannot be quantized: {reason}; give a plain timm ViT or DeiT such as deit_tiny_patch16_224"
+            f"{name} cannot be quantized: {reason}; give a plain timm ViT or DeiT, "
+            "such as deit_tiny_patch16_224"
         )
     with torch.no_grad():
         blueprint = _take_apart(name, module)

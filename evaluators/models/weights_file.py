@@ -18,6 +18,22 @@ def round_to_half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.detach().half().contiguous() for name, value in state.items()}
 
 
+def check_writable(path: Path) -> None:
+    """Finds out before a long computation whether its file can be written.
+
+    Raises:
+        UserError: The folder does not exist or cannot be written, or the path is a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; expected the name of a file")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; expected an existing, writable folder"
+        ) from error
+
+
 def write_weights(state: Mapping[str, torch.Tensor], path: Path, facts: Mapping[str, object]) -> None:
     """Writes tensors, with ``facts`` as JSON strings in the header; the file appears only when complete.
 

@@ -62,4 +62,4 @@ class TensorStatistics:
     def centres(self) -> NDArray[np.float64]:
         """Centres of the histogram's bins, shape ``[BINS]``."""
         width = (self.high - self.low) / BINS
-        return self.low + width * (np.arange(BINS) + 0.5)
+        return np.asarray(self.low + width * (np.arange(BINS) + 0.5), dtype=np.float64)

@@ -111,7 +111,7 @@ def _compensated_codes(
 
 
 def _inverse_factor(hessian: torch.Tensor) -> torch.Tensor:
-    """Upper Cholesky factor of the damped Hessian's inverse; inputs that never fire are damped to identity."""
+    """Upper Cholesky factor of the damped Hessian's inverse; dead inputs are damped to identity."""
     mean = hessian.diagonal().mean()
     damping = DAMPING * mean if mean > 0 else torch.tensor(1.0, dtype=hessian.dtype)
     damped = hessian + damping * torch.eye(len(hessian), dtype=hessian.dtype)

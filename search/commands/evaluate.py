@@ -70,8 +70,8 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> EvaluationSpec:
     """The spec of the arguments, on the settings under which a bit config was found, where there is one."""
     if document is None:
-        widths = parse_uniform(args.uniform or DEFAULT_UNIFORM)
-        return evaluation_spec(args, tuple(sorted(set(widths))))
+        bits = parse_uniform(args.uniform or DEFAULT_UNIFORM)
+        return evaluation_spec(args, tuple(sorted(set(bits))))
     config = BitConfig.from_json(document)
     recorded = (document.get("provenance") or {}).get("evaluation")
     if isinstance(recorded, dict):
@@ -141,9 +141,7 @@ def _latency_report(
         )
         latency = TableLatency(table, context.prepared.blueprint, context.spec.widths).latency_ms(config)
         times = latency, table.float_model.milliseconds, table.source, table.batch
-    return dict(
-        zip(("latency_ms", "fp32_latency_ms", "latency_source", "latency_batch"), times, strict=True)
-    )
+    return dict(zip(("latency_ms", "fp32_latency_ms", "latency_source", "latency_batch"), times, strict=True))
 
 
 def _print(report: dict[str, Any], context: EvaluationContext) -> None:

@@ -44,7 +44,7 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
         spec = EvaluationSpec.from_json(dict(recorded))
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"the bit config's provenance is damaged ({error}): remove its \"evaluation\" entry and give "
+            f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '
             "--model and --data"
         ) from error
     written = {name: getattr(args, name) for name in OPTIONS if name in args.given}

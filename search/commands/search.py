@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from bitfront.search.run_tables import RunTables
 
 # Options that may be written beside --resume.
-_WITH_RESUME = frozenset({*EXTENDABLE, "resume", "runs_dir", "workers", "cluster", "storage", "json", "verbose", "debug"})
+_WITH_RESUME = frozenset(
+    {*EXTENDABLE, "resume", "runs_dir", "workers", "cluster", "storage", "json", "verbose", "debug"}
+)
 INTERRUPTED_STATUS = 130
 Stage = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 

@@ -27,7 +27,14 @@ def small_vit(seed: int, **options: object) -> torch.nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)
-    settings = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 7}
+    settings = {
+        "img_size": 16,
+        "patch_size": 4,
+        "embed_dim": 32,
+        "depth": 3,
+        "num_heads": 2,
+        "num_classes": 7,
+    }
     model = VisionTransformer(**{**settings, **options}).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -80,7 +87,9 @@ def test_linear_accumulators_are_exact(kernel, bits: int) -> None:
     unit = type(weight)(weight.codes, torch.ones(24), bits)
     codes = torch.randint(0, 256, (50, 700), generator=generator, dtype=torch.uint8)
     got = kernel(unit, torch.zeros(24)).to_float(codes, AffineGrid(1.0, 131, 255))
-    expected, _ = integer_linear(codes.long().numpy(), 131, 1.0, weight.codes.numpy(), np.ones(24), np.zeros(24))
+    expected, _ = integer_linear(
+        codes.long().numpy(), 131, 1.0, weight.codes.numpy(), np.ones(24), np.zeros(24)
+    )
     assert np.abs(expected).max() < 2**24
     assert (got.numpy() == expected).all()
 

@@ -51,8 +51,12 @@ class TestTraining:
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="0 epochs: expected at least 1"):
             train_digits_deit(tmp_path / "a.safetensors", epochs=0)
-        with pytest.raises(UserError, match="no such folder"):
+        with pytest.raises(
+            UserError, match="No such file or directory; expected an existing, writable folder"
+        ):
             train_digits_deit(tmp_path / "missing" / "a.safetensors", epochs=10_000)
+        with pytest.raises(UserError, match="it is a folder; expected the name of a file"):
+            train_digits_deit(tmp_path, epochs=10_000)
 
 
 class TestDistortion:

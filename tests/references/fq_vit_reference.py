@@ -28,7 +28,9 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * 0.5 * (1.0 + np.vectorize(math.erf)(x / math.sqrt(2.0)))
 
 
-def layer_norm_row(x: list[int], weight, bias, eps: float, scale: float, out_scale: float, out_zero: int, qmax: int):
+def layer_norm_row(
+    x: list[int], weight, bias, eps: float, scale: float, out_scale: float, out_zero: int, qmax: int
+):
     """Integer LayerNorm of one token's shifted, centred codes, in Python integers from M, B and N on."""
     channels = len(x)
     mean = sum(x) / channels
@@ -37,10 +39,7 @@ def layer_norm_row(x: list[int], weight, bias, eps: float, scale: float, out_sca
     result = []
     for c in range(channels):
         factor = weight[c] / out_scale * inverse
-        if factor == 0.0:
-            shift = 8
-        else:
-            shift = min(31, max(0, 7 - math.floor(math.log2(abs(factor)))))
+        shift = 8 if factor == 0.0 else min(31, max(0, 7 - math.floor(math.log2(abs(factor)))))
         multiplier = max(-255, min(255, round(factor * 2**shift)))
         offset = round(bias[c] / out_scale * 2**shift - multiplier * mean)
         half = 1 << (shift - 1) if shift else 0
@@ -88,8 +87,14 @@ class Reference:
         shifted = (x - grid.zero_point) << grid.exponents
         rows = [
             layer_norm_row(
-                [int(v) for v in row], f64(parts.weight), f64(parts.bias), parts.eps, grid.scale,
-                out.scale, out.zero_point, out.qmax,
+                [int(v) for v in row],
+                f64(parts.weight),
+                f64(parts.bias),
+                parts.eps,
+                grid.scale,
+                out.scale,
+                out.zero_point,
+                out.qmax,
             )
             for row in shifted.reshape(-1, shifted.shape[-1])
         ]
@@ -112,7 +117,7 @@ class Reference:
     def embed(self, images: torch.Tensor) -> np.ndarray:
         image, embedded = self.affine["image", 8], self.affine["patch_embed", 8]
         positions = self.affine["pos_embed", 8]
-        batch, channels, rows, columns = images.shape
+        batch, _, rows, columns = images.shape
         h, w = self.blueprint.patch_size
         codes = self._on(f64(images), image)
         patches = [
@@ -139,11 +144,15 @@ class Reference:
 
         norm1, qkv_grid = grid("norm1", "attn.qkv"), grid("attn.qkv", "attn.qkv")
         qkv = self._on(
-            self._linear(self._norm(x, entering, encoder.norm1, norm1), norm1, (index, "attn.qkv"), encoder.qkv.bias),
+            self._linear(
+                self._norm(x, entering, encoder.norm1, norm1), norm1, (index, "attn.qkv"), encoder.qkv.bias
+            ),
             qkv_grid,
         )
         batch, tokens, _ = qkv.shape
-        q, k, v = (qkv - qkv_grid.zero_point).reshape(batch, tokens, 3, encoder.heads, -1).transpose(2, 0, 3, 1, 4)
+        q, k, v = (
+            (qkv - qkv_grid.zero_point).reshape(batch, tokens, 3, encoder.heads, -1).transpose(2, 0, 3, 1, 4)
+        )
         scores_grid = grid("attn.scores")
         scale = qkv_grid.scale * qkv_grid.scale * encoder.head_dim**-0.5
         scores = self._on((q @ k.swapaxes(-1, -2)) * scale, scores_grid)
@@ -155,12 +164,16 @@ class Reference:
         unit = 1.0 if bits.attention <= 4 else uniform
         context_grid = grid("attn.context", "attn.proj")
         context = (attention @ v).transpose(0, 2, 1, 3).reshape(batch, tokens, -1) * unit * qkv_grid.scale
-        attended = self._linear(self._on(context, context_grid), context_grid, (index, "attn.proj"), encoder.proj.bias)
+        attended = self._linear(
+            self._on(context, context_grid), context_grid, (index, "attn.proj"), encoder.proj.bias
+        )
         middle, last = self.ptf[f"{encoder.name}.residual1"], self.ptf[f"{encoder.name}.residual2"]
         proj = grid("attn.proj")
         x = self._sum(x, entering.zero_point, entering.channel_scales, self._on(attended, proj), proj, middle)
         norm2, hidden = grid("norm2", "mlp.fc1"), grid("mlp.gelu", "mlp.fc2")
-        inner = self._linear(self._norm(x, middle, encoder.norm2, norm2), norm2, (index, "mlp.fc1"), encoder.fc1.bias)
+        inner = self._linear(
+            self._norm(x, middle, encoder.norm2, norm2), norm2, (index, "mlp.fc1"), encoder.fc1.bias
+        )
         update = self._linear(self._on(gelu(inner), hidden), hidden, (index, "mlp.fc2"), encoder.fc2.bias)
         fc2 = grid("mlp.fc2")
         return self._sum(x, middle.zero_point, middle.channel_scales, self._on(update, fc2), fc2, last)
