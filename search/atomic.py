@@ -12,6 +12,7 @@ from bitfront.spaces import BitfrontError, UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turns a failure to write ``path`` into the project's errors.
 
     Raises:
-        UserError: The place is not writable.
+        UserError: The place is not writable, or no folder.
         BitfrontError: The disk is full, or writing failed otherwise.
     """
     try:
@@ -30,11 +31,10 @@ def explained(path: Path) -> Iterator[None]:
             raise UserError(
                 f"cannot write {path}: {reason}; make the folder writable, or choose another runs folder"
             ) from error
+        if error.errno in _NO_FOLDER:
+            raise UserError(f"cannot write {path}: {reason}; choose a folder that can hold it") from error
         remedy = "free some space" if error.errno in _FULL else "mend that"
-        raise BitfrontError(
-            f"cannot write {path}: {reason}; every evaluation recorded so far is safe in the "
-            f"study: {remedy}, then go on with --resume"
-        ) from error
+        raise BitfrontError(f"cannot write {path}: {reason}; {remedy} and try again") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from bitfront.search.spec import RunSpec
 from bitfront.spaces import BitfrontError, UserError
 
 SPEC = "spec.json"
+SPACE = "space.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -35,6 +37,11 @@ class RunFolder:
     def name(self) -> str:
         """The run's name."""
         return self.path.name
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run came as far as the search proper."""
+        return (self.path / SPACE).exists()
 
     def lock(self) -> RunLock:
         """The run's lock, to hold while writing: ``with folder.lock(): ...``."""
@@ -74,6 +81,16 @@ class RunFolder:
     def read_spec(self) -> RunSpec:
         """Reads ``spec.json``; raises :class:`UserError` where it has another version."""
         return RunSpec.from_json(self.read_json(SPEC))
+
+    @contextmanager
+    def removed_unless_begun(self) -> Iterator[None]:
+        """Removes the folder when the block fails before the search proper, so that its name stays free."""
+        try:
+            yield
+        except BaseException:
+            if not self.begun:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def subfolder(self, name: str) -> Path:
         """A folder inside of the run's, such as ``plots``, made where it is missing."""

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 from bitfront.search.atomic import write_atomically
+from bitfront.search.run_store import SPACE
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
-
-FILE_NAME = "space.json"
 
 
 def write_space(folder: Path, space: SearchSpace) -> Path:
@@ -23,7 +22,7 @@ def write_space(folder: Path, space: SearchSpace) -> Path:
             for encoder in space.encoders
         ],
     }
-    path = folder / FILE_NAME
+    path = folder / SPACE
     write_atomically(path, json.dumps(document, indent=2) + "\n")
     return path
 
@@ -34,7 +33,7 @@ def read_space(folder: Path) -> SearchSpace:
     Raises:
         UserError: ``space.json`` is absent or is not a search space.
     """
-    path = folder / FILE_NAME
+    path = folder / SPACE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         encoders = [

@@ -53,7 +53,7 @@ class RunSpec:
     min_top1: float | None = None
     max_drop: float | None = None
     latency: str = "measured"
-    latency_batch: int = 8
+    latency_batch: int = 1
     sampler: str = "nsga2"
     evaluations: int = 200
     time_budget: float | None = None

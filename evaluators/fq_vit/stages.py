@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.kernels.attention import log_softmax_codes, uniform_softmax
+from bitfront.evaluators.kernels.attention import log_softmax, uniform_softmax
 from bitfront.evaluators.kernels.int_exp import integer_exponentials
 from bitfront.evaluators.kernels.layer_norm import add, add_norm, norm
 from bitfront.evaluators.models.blueprint import LayerNormParts
@@ -96,12 +96,6 @@ class ResidualSum:
         return total, out
 
 
-def log_code_values(bits: int) -> NDArray[np.float32]:
-    """Values of LIS codes ``0 .. 2^bits - 1``, then the zero of all codes beyond, ``[2^bits + 1]``."""
-    codes = 1 << bits
-    return np.append(np.ldexp(1.0, -np.arange(codes)), 0.0).astype(np.float32)
-
-
 class IntegerSoftmax:
     """Integer softmax of 8-bit scores with attention codes of a chosen width.
 
@@ -117,17 +111,17 @@ class IntegerSoftmax:
 
     def __init__(self, integer_scale: float, scores: AffineGrid, attention: AffineGrid, bits: int) -> None:
         table = integer_exponentials(scores.scale, scores.qmax + 1)
+        exponentials = table.astype(np.float64)
         self._scores = (integer_scale / scores.scale, scores.zero_point, scores.qmax)
         self.logarithmic = bits <= LOG_BITS
         self.scale = 1.0 if self.logarithmic else attention.scale
-        with np.errstate(divide="ignore"):
-            self._log_constants = (np.log2(table.astype(np.float64)), table, log_code_values(bits))
-        self._uniform_constants = (table, attention.scale, attention.qmax)
+        self._log_constants = (table, exponentials, 1 << bits)
+        self._uniform_constants = (table, exponentials, attention.scale, attention.qmax)
 
     def __call__(self, scores: torch.Tensor) -> None:
         """Overwrites integer scores ``[..., tokens]`` (float32 lanes) by attention in units of ``scale``."""
         rows = scores.view(-1, scores.shape[-1]).numpy()
         if self.logarithmic:
-            log_softmax_codes(rows, *self._scores, *self._log_constants)
+            log_softmax(rows, *self._scores, *self._log_constants)
         else:
             uniform_softmax(rows, *self._scores, *self._uniform_constants)

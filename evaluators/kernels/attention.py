@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from bitfront.evaluators.kernels.compiled import compiled
 
 U8 = NDArray[np.uint8]
+U32 = NDArray[np.uint32]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
+# Dekker's splitting with this factor leaves one significant bit, changing powers at 1.5 * 2^k; the second
+# factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
+ONE_BIT = 2.0**52 + 1.0
+HALFWAY = 1.5 / np.sqrt(2.0)
 # Scores sum head_dim products of two centred 8-bit codes: 255 * 255 * 258 is the last below 2^24.
 head_dim_limit = 258
 
@@ -63,22 +68,34 @@ def merge_heads(context: F32, factor: float, zero_point: int, qmax: int, out: U8
 
 @compiled
 def _score_differences(
-    row: F32, factor: float, zero_point: int, qmax: int, differences: NDArray[np.int32]
-) -> None:
-    """Codes of a row of scores as differences to the row's largest code."""
-    highest = np.int32(0)
+    row: F32, factor: float, zero_point: int, qmax: int, table: I64, differences: U32
+) -> np.int64:
+    """Codes of a row of scores as differences to its largest code; returns the sum of their exponentials."""
+    # Unsigned positions spare the look-ups a test for negative ones, which would keep them from vectorizing.
+    highest = np.uint32(0)
     for j in range(len(row)):
         code = np.rint(np.float64(row[j]) * factor) + zero_point
-        clipped = np.int32(min(max(code, 0.0), np.float64(qmax)))
+        clipped = np.uint32(np.int32(min(max(code, 0.0), np.float64(qmax))))
         differences[j] = clipped
         highest = max(highest, clipped)
+    total = np.int64(0)
     for j in range(len(row)):
-        differences[j] = highest - differences[j]
+        difference = np.uint32(highest - differences[j])
+        differences[j] = difference
+        total += table[difference]
+    return total
 
 
 @compiled
 def uniform_softmax(
-    scores: F32, factor: float, zero_point: int, qmax: int, table: I64, scale: float, largest: int
+    scores: F32,
+    factor: float,
+    zero_point: int,
+    qmax: int,
+    table: I64,
+    exponentials: F64,
+    scale: float,
+    largest: int,
 ) -> None:
     """Replaces rows of scores by uniform attention codes ``clip(round(p / scale), 0, largest)``.
 
@@ -88,47 +105,47 @@ def uniform_softmax(
         zero_point: Zero point of the score codes.
         qmax: Largest score code.
         table: Integer exponentials by code difference.
+        exponentials: The same in float64, which holds them exactly.
         scale: Probability of one attention code.
         largest: Largest attention code.
     """
     rows, tokens = scores.shape
-    differences = np.empty(tokens, np.int32)
+    differences = np.empty(tokens, np.uint32)
     for i in range(rows):
-        _score_differences(scores[i], factor, zero_point, qmax, differences)
-        total = np.int64(0)
+        total = _score_differences(scores[i], factor, zero_point, qmax, table, differences)
+        codes_per_unit = 1.0 / (np.float64(total) * scale)
         for j in range(tokens):
-            total += table[differences[j]]
-        for j in range(tokens):
-            probability = np.float64(table[differences[j]]) / np.float64(total)
-            scores[i, j] = np.float32(min(np.rint(probability / scale), np.float64(largest)))
+            code = np.rint(exponentials[differences[j]] * codes_per_unit)
+            scores[i, j] = np.float32(min(code, np.float64(largest)))
 
 
 @compiled
-def log_softmax_codes(
-    scores: F32, factor: float, zero_point: int, qmax: int, logarithms: F64, table: I64, values: F32
+def log_softmax(
+    scores: F32, factor: float, zero_point: int, qmax: int, table: I64, exponentials: F64, codes: int
 ) -> None:
     """Replaces rows of scores by the values of their logarithmic codes (LIS).
 
-    ``code = round(log2(sum exp / exp_i))``; FQ-ViT (arXiv 2111.13824), equation 15.
+    ``code = round(log2(sum exp / exp_i))`` with value ``2^-code``, and 0 where the code needs more bits than
+    there are; FQ-ViT (arXiv 2111.13824), equation 15. The nearest power of two of a probability is found by
+    rounding it to one significant bit.
 
     Args:
         scores: Integer scores in float lanes, ``[rows, tokens]``; overwritten by values.
         factor: Scale of the integer scores over the scale of their 8-bit codes.
         zero_point: Zero point of the score codes.
         qmax: Largest score code.
-        logarithms: ``log2`` of the table's entries; minus infinity for zero.
         table: Integer exponentials by code difference.
-        values: Value of each unclipped code, ``[codes]``; larger codes have the last one.
+        exponentials: The same in float64, which holds them exactly.
+        codes: Number of codes; probabilities beyond them are worth 0.
     """
     rows, tokens = scores.shape
-    differences = np.empty(tokens, np.int32)
-    last = np.float64(len(values) - 1)
+    differences = np.empty(tokens, np.uint32)
+    least = 2.0 ** (1 - codes)
     for i in range(rows):
-        _score_differences(scores[i], factor, zero_point, qmax, differences)
-        total = np.int64(0)
+        total = _score_differences(scores[i], factor, zero_point, qmax, table, differences)
+        per_unit = HALFWAY / np.float64(total)
         for j in range(tokens):
-            total += table[differences[j]]
-        logarithm = np.log2(np.float64(total))
-        for j in range(tokens):
-            code = min(np.rint(logarithm - logarithms[differences[j]]), last)
-            scores[i, j] = values[np.int64(code)]
+            probability = exponentials[differences[j]] * per_unit
+            spread = probability * ONE_BIT
+            power = spread - (spread - probability)
+            scores[i, j] = np.float32(power if power >= least else 0.0)

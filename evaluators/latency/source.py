@@ -11,6 +11,7 @@ from torch import nn
 
 from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.latency.measured import measure_table
+from bitfront.evaluators.latency.modelled import SOURCE as MODELLED
 from bitfront.evaluators.latency.modelled import model_table
 from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.spaces import UserError
@@ -64,10 +65,7 @@ class FileSource:
 
 
 class ModelSource:
-    """``model:PROFILE``: times computed from a hardware profile."""
-
-    def __init__(self, profile: str) -> None:
-        self._profile = profile
+    """``model:bops``: times computed from bit operations."""
 
     def table(
         self,
@@ -77,22 +75,22 @@ class ModelSource:
         progress: Progress | None = None,  # noqa: ARG002
     ) -> LatencyTable:
         """Computes times for one image."""
-        return model_table(prepared.blueprint, prepared.widths, self._profile)
+        return model_table(prepared.blueprint, prepared.widths)
 
 
 def latency_source(name: str) -> LatencySource:
     """The source that ``--latency`` names.
 
     Raises:
-        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:PROFILE``.
+        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:bops``.
     """
     kind, _, rest = name.partition(":")
     if kind == "measured" and rest in ("", "torch"):
         return TorchSource()
     if kind == "table" and rest:
         return FileSource(Path(rest))
-    if kind == "model" and rest:
-        return ModelSource(rest)
+    if name == MODELLED:
+        return ModelSource()
     raise UserError(
         f"unknown latency source {name!r}: choose measured, measured:torch, table:FILE or model:bops"
     )

@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from bitfront.evaluators.latency.table import Entry
 
 Contestant = Callable[[], object]
+# Iterations in a row, after one that is not timed: a served model finds its own data in the caches.
+BURST = 10
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def time_interleaved(
     protocol: TimingProtocol | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Entry]:
-    """Times contestants in turn, run by run.
+    """Times contestants in turn, in short bursts and an order that changes all the time.
 
     Args:
         contestants: What is timed, by name.
@@ -71,15 +75,19 @@ def time_interleaved(
     for _ in range(fitted.warmup):
         for run in contestants.values():
             run()
+    shuffled = np.random.default_rng(0).permutation
     medians: dict[str, list[float]] = {name: [] for name in contestants}
     every: dict[str, list[float]] = {name: [] for name in contestants}
     for repeat in range(fitted.repeats):
         times: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(fitted.iterations):
-            for name, run in contestants.items():
-                before = time.perf_counter()
+        for done in range(0, fitted.iterations, BURST):
+            for name in shuffled(list(contestants)):
+                run = contestants[name]
                 run()
-                times[name].append(1e3 * (time.perf_counter() - before))
+                for _ in range(min(BURST, fitted.iterations - done)):
+                    before = time.perf_counter()
+                    run()
+                    times[name].append(1e3 * (time.perf_counter() - before))
         for name, values in times.items():
             medians[name].append(statistics.median(values))
             every[name] += values

@@ -14,13 +14,16 @@ NAME = "digits_deit"
 CLASSES = 10
 WEIGHTS = "weights/digits_deit.safetensors"
 
+# So narrow that precision matters: at width 96 every assignment of 4 and 8 bits keeps the float model's top-1
+# but for noise, and a search has nothing to find. The class token and 64 patches of two rows and columns
+# keep the products of a batch large enough for integer kernels to pay.
 ARCHITECTURE: dict[str, Any] = {
     "img_size": 16,
     "patch_size": 2,
     "in_chans": 1,
-    "embed_dim": 96,
+    "embed_dim": 24,
     "depth": 12,
-    "num_heads": 3,
+    "num_heads": 1,
     "mlp_ratio": 4.0,
     "qkv_bias": True,
 }
@@ -38,7 +41,7 @@ PRETRAINED_CFG: dict[str, Any] = {
 
 
 def build(*, classes: int = CLASSES) -> nn.Module:
-    """A timm ``VisionTransformer`` with random weights: 64 patches and a class token, 1.3 M parameters."""
+    """A timm ``VisionTransformer`` with random weights: 64 patches, a class token, 90 thousand parameters."""
     ensure_torchvision()
     from timm.models.vision_transformer import VisionTransformer
 

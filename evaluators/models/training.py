@@ -22,7 +22,7 @@ from bitfront.evaluators.models.weights_file import check_writable, round_to_hal
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
-EPOCHS = 70
+EPOCHS = 80
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
 
 

@@ -90,7 +90,7 @@ def add_latency_option(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--latency-batch",
         type=positive,
-        default=8,
+        default=1,
         metavar="N",
         help="images in the batch whose latency is measured (default: %(default)s)",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from bitfront.search.budget import Budget
@@ -19,6 +19,7 @@ from bitfront.search.run_store import RunFolder, RunStore
 from bitfront.search.samplers.registry import check_sampler
 from bitfront.search.space_file import write_space
 from bitfront.search.spec import EXTENDABLE, RunSpec, parse_duration
+from bitfront.search.storage import JOURNAL
 from bitfront.spaces import BitfrontError, UserError, parse_bits
 
 if TYPE_CHECKING:
@@ -49,13 +50,29 @@ def run_search(args: argparse.Namespace) -> int:
     console = stderr_console()
     store = RunStore(args.runs_dir)
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
-    with folder.lock(), folder.log_file():
+    with _told_how_to_go_on(folder), folder.removed_unless_begun(), folder.lock(), folder.log_file():
         folder.write_spec(spec)
         folder.write_json("environment.json", describe_environment(spec.evaluation.threads))
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
         session = _Session(args, spec, folder, console, lambda text: stage(console, text))
         result = session.search()
     return _report(args, folder, result)
+
+
+@contextmanager
+def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
+    """Adds to a failure in mid-search that nothing is lost and how to resume."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BitfrontError as error:
+        if not folder.begun:
+            raise
+        raise BitfrontError(
+            f"{error}; every evaluation recorded so far is kept: go on with "
+            f"`bitfront search --resume {folder.name}`"
+        ) from error
 
 
 def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
@@ -134,9 +151,9 @@ class _Session:
         ready = prepare_run(self._spec, self._folder, self._stage)
         if ready.note:
             self._console.print(f"note: {ready.note}", soft_wrap=True)
+        problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
         self._write_references(ready.references.to_json())
         write_space(self._folder.path, ready.space)
-        problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
         tables = RunTables(self._folder, problem)
         result = self._run_engine(problem, tables)
         self._write_summary(result, ready)
@@ -216,8 +233,6 @@ class _Session:
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:
     """Whether the run got as far as its study; a database is asked when it is opened."""
-    from bitfront.search.storage import JOURNAL
-
     return storage is not None or (folder.path / JOURNAL).exists()
 
 

@@ -18,6 +18,8 @@ from bitfront.evaluators.data.open import open_source
 from bitfront.evaluators.data.source import CorruptImageError
 from bitfront.spaces import BitfrontError, UserError
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
 
 def write_image(path: Path, value: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,3 +247,21 @@ class TestCifar10:
             open_source("cifar10")
         assert caught.value.exit_status == 1
         assert (tmp_path / "bitfront").is_dir()
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data folder is absent")
+class TestSharedData:
+    def test_cifar10(self) -> None:
+        source = open_source(f"cifar10:{SHARED / 'cifar10'}")
+        assert len(source) == 55_000
+        assert source.partition is not None
+        assert (source.partition == "train").sum() == 50_000
+        assert np.bincount(source.labels).tolist() == [5_500] * 10
+        assert source.load(54_999).size == (32, 32)
+
+    def test_photographs(self) -> None:
+        source = open_source(str(SHARED / "imagenet-compatible" / "labels.csv"))
+        assert len(source) == 1000
+        assert len(np.unique(source.labels)) == 430
+        assert source.load(0).size == (299, 299)

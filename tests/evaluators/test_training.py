@@ -19,6 +19,7 @@ from bitfront.spaces import UserError
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_a_short_run_is_reproducible_and_reports(self, tmp_path: Path) -> None:
         seen: list[TrainingProgress] = []
         global_state, threads = torch.get_rng_state(), torch.get_num_threads()

@@ -178,15 +178,29 @@ class Reference:
         fc2 = grid("mlp.fc2")
         return self._sum(x, middle.zero_point, middle.channel_scales, self._on(update, fc2), fc2, last)
 
+    def _read(self, x: np.ndarray) -> np.ndarray:
+        """Normalised codes ``[batch, read, channels]`` of the tokens, or of the one average, that is read."""
+        readout, normed = self.blueprint.readout, self.affine["norm", 8]
+        last = self.ptf[f"{self.blueprint.encoders[-1].name}.residual2"]
+        if readout.average is None:
+            return self._norm(x[:, list(readout.tokens)], last, readout.norm, normed)
+        if readout.norm_first:
+            tokens = self.affine["norm_tokens", 8]
+            codes = self._norm(x, last, readout.norm, tokens)[:, readout.average :]
+            return self._on(((codes - tokens.zero_point) * tokens.scale).mean(1, keepdims=True), normed)
+        pool = self.ptf["pool"]
+        values = ((x - last.zero_point) * last.channel_scales)[:, readout.average :].mean(1, keepdims=True)
+        codes = quantize(values, pool.channel_scales, pool.zero_point, pool.qmax)
+        return self._norm(codes, pool, readout.norm, normed)
+
     def logits(self, images: torch.Tensor) -> np.ndarray:
         x = self.embed(images)
         for index in range(len(self.blueprint.encoders)):
             x = self.encode(index, x)
-        last = self.ptf[f"{self.blueprint.encoders[-1].name}.residual2"]
         normed, head = self.affine["norm", 8], self.affine["head", 8]
-        readout = self.blueprint.readout
-        read = self._norm(x[:, list(readout.tokens)], last, readout.norm, normed)
+        read = self._read(x)
         logits = [
-            self._linear(read[:, i], normed, f"head{i}", part.bias) for i, part in enumerate(readout.heads)
+            self._linear(read[:, i], normed, f"head{i}", part.bias)
+            for i, part in enumerate(self.blueprint.readout.heads)
         ]
         return (self._on(np.mean(logits, 0), head) - head.zero_point) * head.scale

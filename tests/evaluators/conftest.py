@@ -1,0 +1,104 @@
+"""A small vision transformer, calibrated and prepared, and the digits context, for the tests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bitfront.evaluators.calibration import Calibration, calibrate
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.fq_vit import PreparedFqVit
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.vit import blueprint_of
+from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import BitConfig, EncoderLayers, Triple
+
+WIDTHS = (4, 8)
+SmallVit = Callable[..., torch.nn.Module]
+
+
+@pytest.fixture(scope="session")
+def small_vit() -> SmallVit:
+    """Builds a timm VisionTransformer with random weights: seed, then the constructor's options."""
+    ensure_torchvision()
+    from timm.models.vision_transformer import VisionTransformer
+
+    def build(
+        seed: int, family: type[torch.nn.Module] = VisionTransformer, **options: object
+    ) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        settings: dict[str, object] = {
+            "img_size": 16,
+            "patch_size": 4,
+            "embed_dim": 32,
+            "depth": 3,
+            "num_heads": 2,
+            "num_classes": 7,
+        }
+        model = family(**{**settings, **options}).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def module(small_vit: SmallVit) -> torch.nn.Module:
+    return small_vit(0)
+
+
+@pytest.fixture(scope="session")
+def blueprint(module: torch.nn.Module) -> Blueprint:
+    return blueprint_of("small", module)
+
+
+@pytest.fixture(scope="session")
+def images() -> torch.Tensor:
+    return torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def calibration(blueprint: Blueprint, images: torch.Tensor) -> Calibration:
+    return calibrate(blueprint, lambda: images.split(3), WIDTHS, observer_named("minmax"))
+
+
+@pytest.fixture(scope="session")
+def prepared(blueprint: Blueprint, calibration: Calibration) -> PreparedFqVit:
+    return PreparedFqVit(blueprint, calibration, WIDTHS)
+
+
+@pytest.fixture(scope="session")
+def layers_of() -> Callable[[Blueprint], list[EncoderLayers]]:
+    return lambda blueprint: [
+        EncoderLayers(index, encoder.name, tuple(encoder.linear()))
+        for index, encoder in enumerate(blueprint.encoders)
+    ]
+
+
+@pytest.fixture(scope="session")
+def uniform(
+    layers_of: Callable[[Blueprint], list[EncoderLayers]],
+) -> Callable[[Blueprint, Triple], BitConfig]:
+    """The configuration of a blueprint with the same bits in every encoder."""
+    return lambda blueprint, bits: BitConfig.uniform(blueprint.name, "fq-vit", layers_of(blueprint), bits)
+
+
+@pytest.fixture(scope="session")
+def digits_context() -> EvaluationContext:
+    return EvaluationContext.from_spec(EvaluationSpec())
+
+
+@pytest.fixture(scope="session")
+def deit_tiny() -> Blueprint:
+    """DeiT-Tiny with random weights."""
+    ensure_torchvision()
+    import timm
+
+    torch.manual_seed(0)
+    return blueprint_of("deit_tiny_patch16_224", timm.create_model("deit_tiny_patch16_224").eval())

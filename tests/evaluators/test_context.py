@@ -1,0 +1,137 @@
+"""The evaluation context: reproducible, with disjoint splits, and clear about what it cannot do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from bitfront.evaluators.context import EvaluationContext, check_spec
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
+
+SMALL = EvaluationSpec(calibration_images=16, search_images=40, test_images=24)
+
+
+@pytest.fixture(scope="module")
+def context() -> EvaluationContext:
+    return EvaluationContext.from_spec(SMALL)
+
+
+def uniform(context: EvaluationContext, bits: Triple) -> BitConfig:
+    return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, bits)
+
+
+class TestSpec:
+    def test_json_round_trip(self) -> None:
+        spec = dataclasses.replace(SMALL, widths=(3, 5), checkpoint="w.safetensors", seed=4)
+        assert EvaluationSpec.from_json(spec.to_json()) == spec
+        assert spec.canonical() == EvaluationSpec.from_json(spec.to_json()).canonical() != SMALL.canonical()
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            ({"scheme": "deploy"}, "unknown scheme 'deploy': the one there is is fq-vit"),
+            ({"observer": "max"}, "unknown observer 'max': choose one of auto, minmax, ema"),
+            ({"weight_ranges": "l2"}, "--weight-ranges 'l2' is unknown: choose one of mse, minmax"),
+            ({"weight_rounding": "up"}, "--weight-rounding 'up' is unknown: choose one of gptq, nearest"),
+            ({"batch_size": 0}, "--batch-size 0 is too small: give 1 or more"),
+            ({"threads": -1}, "--threads -1 is too small: give 1 or more"),
+        ],
+    )
+    def test_settings_are_checked_before_anything_is_loaded(
+        self, change: dict[str, object], match: str
+    ) -> None:
+        spec = dataclasses.replace(SMALL, model="no such model", data="no such data", **change)
+        with pytest.raises(UserError, match=match) as caught:
+            check_spec(spec)
+        with pytest.raises(UserError, match=match):
+            EvaluationContext.from_spec(spec)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("option", ["observer", "weight_ranges", "weight_rounding"])
+    def test_every_default_is_accepted(self, option: str) -> None:
+        others = {"observer": "omse", "weight_ranges": "minmax", "weight_rounding": "nearest"}
+        check_spec(SMALL)
+        check_spec(dataclasses.replace(SMALL, **{option: others[option]}))
+
+
+class TestDigits:
+    def test_the_float_model_is_good(self, digits_context: EvaluationContext) -> None:
+        halves = [digits_context.float_accuracy(split) for split in ("search", "test")]
+        assert [half.images for half in halves] == [359, 360]
+        assert [(half.kl, half.agreement) for half in halves] == [(0.0, 100.0)] * 2
+        assert sum(half.top1 * half.images for half in halves) / 719 >= 98.5
+
+    @pytest.mark.parametrize(("bits", "agreement"), [((8, 8, 8), 98.0), ((8, 8, 4), 97.0), ((4, 8, 8), 96.0)])
+    def test_quantized_models_follow_it(
+        self, digits_context: EvaluationContext, bits: Triple, agreement: float
+    ) -> None:
+        found = digits_context.accuracy(uniform(digits_context, bits))
+        assert found.agreement >= agreement
+        assert 0.0 < found.kl < 0.1
+
+    def test_the_encoders_make_a_space(self, digits_context: EvaluationContext) -> None:
+        sizes = {"encoder": 12, "encoder-kind": 36, "layer": 108}
+        for granularity, genes in sizes.items():
+            space = SearchSpace("digits_deit", "fq-vit", digits_context.encoders, (4, 8), granularity)  # type: ignore[arg-type]
+            assert len(space) == genes
+
+
+class TestSplits:
+    def test_they_are_disjoint_and_of_the_sizes_asked_for(self, context: EvaluationContext) -> None:
+        parts = [context.splits.calibration, context.splits.search, context.splits.test]
+        assert [len(part) for part in parts] == [16, 40, 24]
+        assert len({int(index) for part in parts for index in part}) == 16 + 40 + 24
+
+    def test_accuracy_is_that_of_the_split(self, context: EvaluationContext) -> None:
+        config = uniform(context, (8, 8, 8))
+        for split, images in (("search", 40), ("test", 24)):
+            assert context.accuracy(config, split).images == images  # type: ignore[arg-type]
+            labels = context.source.labels[getattr(context.splits, split)]
+            assert context.images(split).labels.tolist() == labels.tolist()  # type: ignore[arg-type]
+
+
+class TestReproducibility:
+    def test_asking_again_gives_the_same(self, context: EvaluationContext) -> None:
+        config = uniform(context, (4, 4, 4))
+        first, again = (dataclasses.replace(context.accuracy(config), seconds=0.0) for _ in range(2))
+        assert first == again
+
+    def test_two_contexts_of_a_spec_are_identical(self, context: EvaluationContext) -> None:
+        other = EvaluationContext.from_spec(EvaluationSpec.from_json(SMALL.to_json()))
+        images, _ = next(context.images("search").batches(40))
+        for bits in ((8, 8, 8), (4, 8, 4), (4, 4, 4)):
+            logits = [found.prepared.assemble(uniform(found, bits))(images) for found in (context, other)]
+            assert torch.equal(*logits)
+
+    def test_batches_do_not_matter(self, context: EvaluationContext) -> None:
+        images, _ = next(context.images("search").batches(40))
+        model = context.prepared.assemble(uniform(context, (8, 8, 4)))
+        split = torch.cat([model(part) for part in images.split(7)])
+        # Attention is added up in float lanes, exactly; only roundings of ties may follow the batch.
+        assert float((model(images) == split).double().mean()) > 0.99
+
+
+class TestFailures:
+    def test_logits_that_are_not_finite_are_an_error(self, context: EvaluationContext) -> None:
+        class Overflowing:
+            def assemble(self, config: BitConfig) -> object:
+                return lambda images: torch.full((len(images), 10), torch.nan)
+
+        config = uniform(context, (8, 8, 8))
+        broken = dataclasses.replace(context, prepared=Overflowing())  # type: ignore[arg-type]
+        with pytest.raises(BitfrontError, match=f"{config.digest} yields logits that are not finite"):
+            broken.accuracy(config)
+
+    def test_configurations_of_other_models_are_refused(self, context: EvaluationContext) -> None:
+        config = uniform(context, (8, 8, 8))
+        with pytest.raises(UserError, match="has 11 encoders, but digits_deit has 12"):
+            context.accuracy(dataclasses.replace(config, encoders=config.encoders[:-1]))
+        with pytest.raises(UserError, match="for scheme 'deploy'; this evaluator runs 'fq-vit'"):
+            context.accuracy(dataclasses.replace(config, scheme="deploy"))
+
+    def test_widths_that_were_not_prepared_are_refused(self, context: EvaluationContext) -> None:
+        with pytest.raises(UserError, match=r"widths \[3\] were not prepared; prepared are \[4, 8\]"):
+            context.accuracy(uniform(context, (8, 3, 8)))

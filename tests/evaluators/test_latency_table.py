@@ -1,0 +1,170 @@
+"""Latency tables: the CSV file, sums for configurations, the least time of a space."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitfront.evaluators.latency import LatencyTable, TableLatency, latency_source
+from bitfront.evaluators.latency.table import Entry, encoder_shape
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, SearchSpace, Triple, UserError
+
+Uniform = Callable[..., BitConfig]
+SHAPE = "17x32h2m128"
+TRIPLES = list(itertools.product((4, 8), repeat=3))
+
+
+def milliseconds(triple: Triple) -> float:
+    """Made-up times that tell every precision apart; the quickest is not the narrowest."""
+    weights, activations, attention = triple
+    return 1.0 + 0.1 * weights - 0.05 * activations + 0.3 * (attention == 4) + 0.001 * weights * attention
+
+
+@pytest.fixture
+def table() -> LatencyTable:
+    entries = {(SHAPE, triple): Entry(milliseconds(triple), 1.5) for triple in TRIPLES}
+    return LatencyTable(entries, Entry(0.7, 2.0), Entry(1 / 3, 0.25), 8, "measured:torch")
+
+
+HEADER = "part,shape,weights,activations,attention,milliseconds,spread_percent,batch,source\n"
+ENCODER = "encoder,17x32h2m128,8,8,8,1.5,0.1,8,mine\n"
+REST = "rest,,,,,0.5,0.1,8,mine\n"
+FLOAT = "float_model,,,,,5.0,0.1,8,mine\n"
+
+
+def read(folder: Path, text: str) -> LatencyTable:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return LatencyTable.read(path)
+
+
+class TestFile:
+    def test_round_trip(self, tmp_path: Path, table: LatencyTable) -> None:
+        again = read(tmp_path, table.to_csv())
+        assert again == table
+        assert again.to_csv() == table.to_csv()
+
+    def test_a_file_by_hand(self, tmp_path: Path) -> None:
+        found = read(tmp_path, HEADER + REST + ENCODER + FLOAT)
+        assert found == LatencyTable(
+            {(SHAPE, (8, 8, 8)): Entry(1.5, 0.1)}, Entry(0.5, 0.1), Entry(5.0, 0.1), 8, "mine"
+        )
+
+    def test_spread_and_source_may_be_left_out(self, tmp_path: Path) -> None:
+        found = read(
+            tmp_path,
+            "batch,milliseconds,part,shape,weights,activations,attention\n"
+            "1,2,encoder,s,4,8,8\n1,3,rest,,,,\n1,4,float_model,,,,\n",
+        )
+        assert (found.batch, found.source) == (1, "unnamed")
+        assert found.rest == Entry(3.0, 0.0)
+
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            (
+                HEADER + ENCODER + "rest,,,,,fast,0,8,mine\n" + FLOAT,
+                "line 3: could not convert string to float",
+            ),
+            (HEADER + ENCODER + "rest,,,,,-1,0,8,mine\n" + FLOAT, "line 3: '-1' is not a positive time"),
+            (HEADER + ENCODER + REST + "float_model,,,,,nan,0,8,m\n", "line 4: 'nan' is not a positive time"),
+            (HEADER + ENCODER + REST + "float_model,,,,,inf,0,8,m\n", "line 4: 'inf' is not a positive time"),
+            (HEADER + "encoder,s,8,x,8,1,0,8,mine\n", "line 2: invalid literal for int"),
+            (HEADER + "encoder,s,8,8\n", r"line 2: .*; expected columns part,shape,weights"),
+            ("a,b\n1,2\n", r"line 2: 'milliseconds'; expected columns part,shape"),
+            (HEADER + ENCODER + FLOAT, "needs rows encoder, rest and float_model.* missing: rest"),
+            (HEADER + REST + FLOAT, "needs rows encoder, rest and float_model"),
+            (HEADER + ENCODER + REST + FLOAT.replace(",8,mine", ",4,mine"), r"batch sizes: \[4, 8\]"),
+            ("", "needs rows encoder, rest and float_model"),
+        ],
+    )
+    def test_faults_are_named(self, tmp_path: Path, text: str, match: str) -> None:
+        with pytest.raises(UserError, match=match) as caught:
+            read(tmp_path, text)
+        assert "\n" not in str(caught.value)
+        assert str(tmp_path / "table.csv") in str(caught.value)
+
+    def test_files_that_cannot_be_read_are_named(self, tmp_path: Path) -> None:
+        (tmp_path / "binary.csv").write_bytes(b"part\n\xff\xfe")
+        for path in (tmp_path / "missing.csv", tmp_path, tmp_path / "binary.csv"):
+            with pytest.raises(UserError, match=r"cannot be read .*: give a CSV file"):
+                LatencyTable.read(path)
+
+
+class TestSources:
+    def test_a_table_names_its_file_and_its_own_source(self, tmp_path: Path, prepared, module) -> None:
+        path = tmp_path / "mine.csv"
+        path.write_text(HEADER + ENCODER + REST + FLOAT, encoding="utf-8")
+        found = latency_source(f"table:{path}").table(prepared, module, batch=1)
+        assert found.source == "table:mine.csv (mine)"
+        assert found.batch == 8
+
+    @pytest.mark.parametrize(
+        "name", ["", "measure", "measured:openvino", "table:", "table", "model:", "model"]
+    )
+    def test_unknown_sources_are_refused(self, name: str) -> None:
+        with pytest.raises(UserError, match="choose measured, measured:torch, table:FILE or model:bops"):
+            latency_source(name)
+
+
+class TestSums:
+    def test_shape_as_text(self, blueprint: Blueprint, deit_tiny: Blueprint) -> None:
+        assert encoder_shape(blueprint, blueprint.encoders[0]) == SHAPE
+        assert encoder_shape(deit_tiny, deit_tiny.encoders[0]) == "197x192h3m768"
+
+    def test_encoders_add_up(self, table: LatencyTable, blueprint: Blueprint) -> None:
+        triples: list[Triple] = [(8, 8, 4), (4, 8, 8), (4, 4, 4)]
+        config = BitConfig(
+            "small", "fq-vit", tuple(EncoderBits(i, f"blocks.{i}", *bits) for i, bits in enumerate(triples))
+        )
+        latency = TableLatency(table, blueprint, (4, 8))
+        assert latency.latency_ms(config) == pytest.approx(0.7 + sum(map(milliseconds, triples)))
+        assert latency.source == "measured:torch"
+
+    def test_mixed_layers_take_the_mean_by_multiply_accumulates(
+        self, table: LatencyTable, blueprint: Blueprint, uniform: Uniform
+    ) -> None:
+        weights = (("attn.qkv", 4), ("attn.proj", 8), ("mlp.fc1", 8), ("mlp.fc2", 4))
+        activations = (("attn.qkv", 8), ("attn.proj", 4), ("mlp.fc1", 8), ("mlp.fc2", 4))
+        mixed = EncoderBits(1, "blocks.1", weights, activations, 8)
+        rest = uniform(blueprint, (8, 8, 8)).encoders
+        config = BitConfig("small", "fq-vit", (rest[0], mixed, rest[2]))
+        # Of 12 parts of 32 x 32 weights, qkv has 3, proj 1, fc1 4 and fc2 4.
+        mean = (
+            3 * milliseconds((4, 8, 8))
+            + 1 * milliseconds((8, 4, 8))
+            + 4 * milliseconds((8, 8, 8))
+            + 4 * milliseconds((4, 4, 8))
+        ) / 12
+        expected = 0.7 + 2 * milliseconds((8, 8, 8)) + mean
+        assert TableLatency(table, blueprint, (4, 8)).latency_ms(config) == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("granularity", "encoders"), [("encoder", 3), ("encoder-kind", 2), ("layer", 1)])
+    def test_the_minimum_is_that_of_all_configurations(
+        self, table: LatencyTable, blueprint: Blueprint, granularity: str, encoders: int
+    ) -> None:
+        part = dataclasses.replace(blueprint, encoders=blueprint.encoders[:encoders])
+        layers = [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(part.encoders)]
+        space = SearchSpace("small", "fq-vit", layers, (4, 8), granularity)  # type: ignore[arg-type]
+        latency = TableLatency(table, part, space.widths)
+        every = itertools.product(range(2), repeat=len(space))
+        times = [latency.latency_ms(space.decode(np.array(genome))) for genome in every]
+        assert len(times) == space.cardinality
+        assert latency.minimum_latency_ms(space) == pytest.approx(min(times))
+
+    def test_missing_precisions_are_named(self, table: LatencyTable, blueprint: Blueprint) -> None:
+        entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}
+        with pytest.raises(UserError, match="no entry for encoder shape 17x32h2m128 at W4A8T4"):
+            TableLatency(dataclasses.replace(table, encoders=entries), blueprint, (4, 8))
+        with pytest.raises(UserError, match=r"no entry for encoder shape .*3.* measure one with"):
+            TableLatency(table, blueprint, (3, 8))
+
+    def test_tables_of_other_models_are_refused(self, table: LatencyTable, deit_tiny: Blueprint) -> None:
+        with pytest.raises(UserError, match="no entry for encoder shape 197x192h3m768 at W8A8T8"):
+            TableLatency(table, deit_tiny, (4, 8))

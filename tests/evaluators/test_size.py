@@ -1,0 +1,97 @@
+"""Sizes against the tensors that a packed file holds and against files written by safetensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.sites import trace_sites
+from bitfront.evaluators.size import SizeModel, StoredTensor, packed_bytes, safetensors_bytes
+from bitfront.spaces import BitConfig, EncoderBits
+
+Uniform = Callable[..., BitConfig]
+TYPES = {"U8": torch.uint8, "I8": torch.int8, "F32": torch.float32}
+
+
+def size_model(blueprint: Blueprint) -> SizeModel:
+    return SizeModel(blueprint, trace_sites(blueprint))
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "expected"),
+    [(8, 8, 8), (8, 4, 4), (9, 4, 5), (8, 3, 3), (9, 3, 4), (0, 4, 0), (5, 2, 2)],
+)
+def test_packed_values(values: int, bits: int, expected: int) -> None:
+    assert packed_bytes(values, bits) == expected
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        [StoredTensor("a", "F32", (3, 5))],
+        [StoredTensor("weight", "U8", (1, 17))],
+        [StoredTensor("a.weight", "F32", (64, 48)), StoredTensor("b.weight", "U8", (999,))],
+        [StoredTensor(f"blocks.{i:02d}.weight", "I8", (7 * i + 1,)) for i in range(30)],
+    ],
+)
+def test_safetensors_files(tmp_path: Path, tensors: list[StoredTensor]) -> None:
+    path = tmp_path / "t.safetensors"
+    save_file({t.name: torch.zeros(t.shape, dtype=TYPES[t.dtype]) for t in tensors}, path)
+    assert safetensors_bytes(tensors) == path.stat().st_size
+
+
+def payload_by_hand(blueprint: Blueprint, bits: int) -> int:
+    """Bytes of a packed small model without the file's header."""
+    channels, tokens, prefix = blueprint.channels, blueprint.tokens, len(blueprint.prefix)
+    outer = [blueprint.patch, *blueprint.readout.heads]
+    inner = [parts for encoder in blueprint.encoders for parts in encoder.linear().values()]
+    weights = sum(parts.weight.numel() for parts in outer)
+    weights += sum(math.ceil(parts.weight.numel() * bits / 8) for parts in inner)
+    scales_and_biases = sum(8 * len(parts.bias) for parts in [*outer, *inner])
+    depth = len(blueprint.encoders)
+    grids = 5 * (4 + 11 * depth + 2) + channels * (1 + 2 * depth)  # and exponents of the residual stream
+    norms = 8 * channels * (2 * depth + 1)
+    return weights + scales_and_biases + grids + norms + (prefix + tokens) * channels
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_payload_by_hand(blueprint: Blueprint, uniform: Uniform, bits: int) -> None:
+    found = size_model(blueprint).size_bytes(uniform(blueprint, (bits, 8, 4)))
+    header = found - payload_by_hand(blueprint, bits)
+    # Some 60 to 110 characters name each of the tensors.
+    tensors = 3 * 14 + 2 * (4 + 11 * 3 + 2) + 7 + 2 * 7 + 2
+    assert 60 * tensors < header < 110 * tensors
+
+
+def test_activations_and_attention_cost_no_bytes(blueprint: Blueprint, uniform: Uniform) -> None:
+    size = size_model(blueprint).size_bytes
+    assert len({size(uniform(blueprint, (4, a, t))) for a in (4, 8) for t in (4, 8)}) == 1
+
+
+def test_four_bits_are_half_a_byte(deit_tiny: Blueprint, uniform: Uniform) -> None:
+    size = size_model(deit_tiny).size_bytes
+    searched = 12 * (4 * 192 * 192 + 2 * 192 * 768)
+    saved = size(uniform(deit_tiny, (8, 8, 8))) - size(uniform(deit_tiny, (4, 8, 8)))
+    assert saved == pytest.approx(searched / 2, abs=1000)  # the header's offsets have fewer digits
+
+
+def test_layers_count_one_by_one(blueprint: Blueprint, uniform: Uniform) -> None:
+    size = size_model(blueprint).size_bytes
+    whole = uniform(blueprint, (8, 8, 8))
+    layers = {"attn.qkv": 8, "attn.proj": 8, "mlp.fc1": 4, "mlp.fc2": 8}
+    first = EncoderBits(0, "blocks.0", tuple(layers.items()), 8, 8)
+    mixed = BitConfig("small", "fq-vit", (first, *whole.encoders[1:]))
+    assert size(whole) - size(mixed) == pytest.approx(32 * 128 / 2, abs=64)
+
+
+def test_deit_tiny_is_small(deit_tiny: Blueprint, uniform: Uniform) -> None:
+    size = size_model(deit_tiny)
+    assert size.size_bytes(uniform(deit_tiny, (8, 8, 8))) <= 6.3e6
+    assert size.size_bytes(uniform(deit_tiny, (4, 8, 8))) <= 3.8e6
+    assert size.float_bytes() == pytest.approx(4 * 5_717_416, rel=0.002)  # timm's count of parameters

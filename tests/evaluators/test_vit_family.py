@@ -1,0 +1,179 @@
+"""Which models the ViT family takes apart faithfully, and why it refuses the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bitfront.evaluators.models.blueprint import Blueprint, forward
+from bitfront.evaluators.models.vit import blueprint_of
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import UserError
+
+SmallVit = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def timm() -> Any:
+    ensure_torchvision()
+    import timm
+
+    return timm
+
+
+@pytest.fixture(scope="module")
+def vision_transformer(timm: Any) -> Any:
+    """The module with timm's variants of blocks."""
+    return timm.models.vision_transformer
+
+
+def refused(match: str, module: nn.Module) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        blueprint_of("thing", module)
+    message = str(caught.value)
+    assert message.startswith("thing cannot be quantized: ")
+    assert "such as deit_tiny_patch16_224" in message or "give a plain timm ViT or DeiT" in message
+    assert "\n" not in message
+
+
+@torch.inference_mode()
+def follows(blueprint: Blueprint, module: nn.Module, tolerance: float = 2e-5) -> bool:
+    """Whether the blueprint's logits are the module's on fresh images."""
+    images = torch.randn(3, *blueprint.image_shape, generator=torch.Generator().manual_seed(9))
+    expected = module(images)
+    return bool((forward(blueprint, images) - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+class TestOtherFamilies:
+    @pytest.mark.parametrize(
+        ("name", "kind"), [("resnet18", "ResNet"), ("swin_tiny_patch4_window7_224", "SwinTransformer")]
+    )
+    def test_they_are_refused_by_class(self, timm: Any, name: str, kind: str) -> None:
+        with torch.device("meta"):
+            module = timm.create_model(name)
+        refused(f"it is a {kind}, not a timm VisionTransformer", module)
+
+
+class TestExtrasInside:
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"qk_norm": True}, "encoder 0 normalises queries and keys"),
+            ({"scale_attn_norm": True}, "encoder 0 normalises or gates its attention output"),
+            ({"pre_norm": True}, "it normalises its embeddings before the first encoder"),
+            ({"global_pool": "map"}, "it pools tokens by 'map', and only class tokens and averages"),
+            ({"global_pool": "max"}, "it pools tokens by 'max'"),
+            ({"final_norm": False}, "it does not have exactly one final LayerNorm"),
+            ({"num_classes": 0}, "it has no linear classifier"),
+            ({"act_layer": "gelu_tanh"}, "encoder 0 has activation GELUTanh where exact GELU"),
+            ({"act_layer": nn.ReLU}, "encoder 0 has activation ReLU where exact GELU"),
+            ({"depth": 0}, "it has no encoders"),
+        ],
+    )
+    def test_options(self, small_vit: SmallVit, options: dict[str, object], match: str) -> None:
+        refused(match, small_vit(0, **options))
+
+    @pytest.mark.parametrize("mlp", ["GluMlp", "SwiGLU"])
+    def test_gated_mlps(self, timm: Any, small_vit: SmallVit, mlp: str) -> None:
+        module = small_vit(0, mlp_layer=getattr(timm.layers, mlp))
+        refused(f"encoder 0 has {mlp} where a plain two-layer MLP is supported", module)
+
+    @pytest.mark.parametrize("block", ["ParallelScalingBlock", "ParallelThingsBlock", "ResPostBlock"])
+    def test_other_blocks(self, small_vit: SmallVit, vision_transformer: Any, block: str) -> None:
+        module = small_vit(0, block_fn=getattr(vision_transformer, block))
+        refused(f"its encoders are {block}, not pre-norm blocks", module)
+
+    def test_other_norms(self, timm: Any, small_vit: SmallVit) -> None:
+        refused(
+            "encoder 0 has RmsNorm where LayerNorm is supported", small_vit(0, norm_layer=timm.layers.RmsNorm)
+        )
+
+    def test_a_later_encoder_is_named(self, timm: Any, small_vit: SmallVit) -> None:
+        module = small_vit(0)
+        module.blocks[2].mlp.act = nn.SiLU()
+        refused("encoder 2 has activation SiLU", module)
+
+    def test_what_no_rule_knows_shows_in_the_forward_pass(self, small_vit: SmallVit) -> None:
+        module = small_vit(0)
+        module.blocks[1].drop_path1 = nn.Hardtanh(-0.01, 0.01)
+        refused("its forward pass differs from a plain ViT's", module)
+
+
+class TestPlainOnes:
+    @pytest.mark.parametrize(
+        ("options", "tokens", "prefix"),
+        [
+            ({}, 17, 1),
+            ({"init_values": 0.3}, 17, 1),
+            ({"init_values": 0.3, "no_embed_class": True, "reg_tokens": 4}, 21, 5),
+            ({"reg_tokens": 2}, 19, 3),
+            ({"global_pool": "avg"}, 17, 1),
+            ({"global_pool": "avg", "fc_norm": False}, 17, 1),
+            ({"global_pool": "avg", "class_token": False}, 16, 0),
+            ({"global_pool": "avg", "pool_include_prefix": True}, 17, 1),
+            ({"qkv_bias": False, "proj_bias": False}, 17, 1),
+            ({"pos_embed": "none"}, 17, 1),
+            ({"patch_size": (8, 4), "img_size": (16, 24), "in_chans": 1}, 13, 1),
+            ({"mlp_ratio": 2.5, "num_heads": 4}, 17, 1),
+        ],
+        ids=lambda options: ",".join(options) or "plain" if isinstance(options, dict) else None,
+    )
+    def test_the_blueprint_computes_what_the_module_computes(
+        self, small_vit: SmallVit, options: dict[str, object], tokens: int, prefix: int
+    ) -> None:
+        module = small_vit(3, **options)
+        blueprint = blueprint_of("plain", module)
+        assert follows(blueprint, module)
+        assert (blueprint.tokens, len(blueprint.prefix)) == (tokens, prefix)
+
+    def test_distilled_deit(self, timm: Any) -> None:
+        torch.manual_seed(0)
+        module = timm.create_model("deit_tiny_distilled_patch16_224").eval()
+        blueprint = blueprint_of("distilled", module)
+        assert follows(blueprint, module)
+        assert blueprint.readout.tokens == (0, 1)
+        assert len(blueprint.readout.heads) == 2
+
+    def test_deit3(self, timm: Any) -> None:
+        torch.manual_seed(0)
+        module = timm.create_model("deit3_small_patch16_224", depth=2).eval()
+        for block in module.blocks:
+            nn.init.uniform_(block.ls1.gamma, -1, 1)
+            nn.init.uniform_(block.ls2.gamma, -1, 1)
+        blueprint = blueprint_of("deit3", module)
+        assert follows(blueprint, module)
+        # Positions are added to patches only: the class token has none.
+        assert bool((blueprint.positions[0] == 0).all())
+        assert bool((blueprint.positions[1:] != 0).any())
+
+    def test_layer_scales_are_folded_into_the_weights(self, small_vit: SmallVit) -> None:
+        module = small_vit(1, init_values=0.3)
+        encoder, block = blueprint_of("scaled", module).encoders[0], module.blocks[0]
+        for parts, layer, scale in (
+            (encoder.proj, block.attn.proj, block.ls1),
+            (encoder.fc2, block.mlp.fc2, block.ls2),
+        ):
+            torch.testing.assert_close(parts.weight, torch.diag(scale.gamma) @ layer.weight)
+            torch.testing.assert_close(parts.bias, scale.gamma * layer.bias)
+
+    def test_the_blueprint_is_a_copy(self, small_vit: SmallVit) -> None:
+        module = small_vit(1)
+        blueprint = blueprint_of("copied", module)
+        images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        before = forward(blueprint, images)
+        with torch.no_grad():
+            for parameter in module.blocks.parameters():
+                parameter.zero_()
+            module.head.weight.zero_()
+        assert torch.equal(forward(blueprint, images), before)
+        assert not before.requires_grad
+
+    def test_half_precision_weights_are_read_in_float32(self, small_vit: SmallVit) -> None:
+        module = small_vit(1).half().float()
+        assert {
+            parts.weight.dtype for parts in blueprint_of("half", module).encoders[0].linear().values()
+        } == {torch.float32}

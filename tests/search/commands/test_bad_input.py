@@ -1,0 +1,203 @@
+"""Bad input at the command line: one line each, exit status 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+
+TINY = "vit_tiny_patch16_224"
+
+
+@pytest.fixture
+def search(bitfront: Callable, tmp_path: Path) -> Callable:
+    def run(*arguments: object):
+        outcome = bitfront("search", "--runs-dir", tmp_path / "runs", "--latency", "model:bops", *arguments)
+        left = sorted(path.name for path in (tmp_path / "runs").glob("*"))
+        return outcome, left
+
+    return run
+
+
+def refused(result: tuple, *parts: str) -> None:
+    outcome, left = result
+    assert outcome.status == 2, outcome.err
+    for part in parts:
+        assert part in outcome.error
+    assert left == []
+
+
+def save_checkpoint(path: Path, **options: object) -> Path:
+    ensure_torchvision()
+    import timm
+
+    torch.save(timm.create_model(TINY, **options).state_dict(), path)
+    return path
+
+
+def images(folder: Path, classes: int, each: int) -> Path:
+    for label in range(classes):
+        target = folder / f"class{label:02d}"
+        target.mkdir(parents=True)
+        for number in range(each):
+            Image.new("RGB", (32, 32), (label * 20, number * 7 % 256, 90)).save(target / f"{number}.png")
+    return folder
+
+
+def test_unknown_model_offers_near_names(search) -> None:
+    refused(search("--model", "deit_tinny_patch16_224"), "deit_tinny", "deit_tiny_patch16_224")
+
+
+def test_cnn(search) -> None:
+    refused(search("--model", "resnet18", "--pretrained"), "resnet18 is a ResNet", "ViT or DeiT")
+
+
+def test_checkpoint_of_another_shape(search, tmp_path: Path) -> None:
+    ensure_torchvision()
+    import timm
+
+    state = timm.create_model("vit_small_patch16_224").state_dict()
+    torch.save(state, tmp_path / "small.pth")
+    refused(search("--model", TINY, "--checkpoint", tmp_path / "small.pth"), "small.pth", "192", "384")
+
+
+def test_pickle_with_code_is_not_run(search, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Malicious:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch {marker}",)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Malicious()}))
+    refused(search("--model", TINY, "--checkpoint", tmp_path / "evil.pth"), "evil.pth", "code")
+    assert not marker.exists()
+
+
+def test_model_without_weights(search) -> None:
+    refused(search("--model", TINY), "--checkpoint", "--pretrained")
+
+
+def test_missing_data_folder(search, tmp_path: Path) -> None:
+    refused(search("--data", tmp_path / "nowhere"), "nowhere")
+
+
+def test_empty_data_folder(search, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(search("--data", tmp_path / "empty"), "empty")
+
+
+def test_labels_outside_of_the_models_classes(search, tmp_path: Path) -> None:
+    refused(search("--data", images(tmp_path / "many", 12, 20)), "label 10", "0 to 9")
+
+
+def test_too_few_images(search, tmp_path: Path) -> None:
+    refused(search("--data", images(tmp_path / "few", 10, 3)), "too few images", "128")
+
+
+@pytest.mark.parametrize("bits", ["3,x", "4,16", "", "8"])
+def test_bits(search, bits: str) -> None:
+    refused(search("--bits", bits), "--bits")
+
+
+@pytest.mark.parametrize(
+    ("limits", "parts"),
+    [
+        (("--max-size", "1kB"), ("--max-size 1kB", "nearest achievable")),
+        (("--max-latency", "0.0001x"), ("--max-latency 0.0001x", "nearest achievable")),
+        (("--max-size", "four"), ("--max-size", "4MB")),
+        (("--min-top1", "101"), ("--min-top1", "100")),
+    ],
+)
+def test_limits_out_of_reach(search, limits: tuple[str, str], parts: tuple[str, ...]) -> None:
+    refused(search(*limits), *parts)
+
+
+def test_existing_run_name(bitfront, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "keep.txt").write_text("precious")
+    outcome = bitfront("search", "--runs-dir", tmp_path / "runs", "--run", "taken")
+    assert outcome.status == 2
+    assert "taken" in outcome.error
+    assert "--resume taken" in outcome.error
+    assert (tmp_path / "runs" / "taken" / "keep.txt").read_text() == "precious"
+
+
+def test_run_name_stays_in_the_runs_folder(search) -> None:
+    refused(search("--run", "../escape"), "../escape")
+
+
+def test_resume_of_an_unknown_run(bitfront, tmp_path: Path) -> None:
+    outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "nothing")
+    assert outcome.status == 2
+    assert "nothing" in outcome.error
+
+
+def test_resume_takes_no_other_settings(bitfront, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "spec.json").write_text("{}")
+    outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "old", "--bits", "4,8")
+    assert outcome.status == 2
+    assert "--bits cannot be given with --resume" in outcome.error
+
+
+def test_unwritable_runs_folder(bitfront, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    outcome = bitfront("search", "--runs-dir", tmp_path / "file", "--latency", "model:bops")
+    assert outcome.status == 2
+    assert "file" in outcome.error
+
+
+def test_corrupt_image_is_named_and_counted(bitfront, tmp_path: Path) -> None:
+    folder = images(tmp_path / "data", 10, 8)
+    (folder / "class03" / "0.png").write_bytes(b"\x89PNG broken")
+    outcome = bitfront(
+        "evaluate", "--data", folder, "--calibration-images", "20", "--search-images", "1",
+        "--latency", "model:bops", "--json",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert "class03" in outcome.err + outcome.out
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("{", "cannot be read as a bit config"),
+        ("[]", "no JSON object"),
+        ('{"format": "other"}', "bitfront/bit-config"),
+        ('{"format": "bitfront/bit-config", "version": 9}', "version 9"),
+    ],
+)
+def test_bit_configs_that_are_none(bitfront, tmp_path: Path, content: str, part: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    outcome = bitfront("evaluate", "--config", tmp_path / "config.json")
+    assert outcome.status == 2
+    assert part in outcome.error
+
+
+@pytest.mark.parametrize("source", ["fast", "model:none", "table:", "measured:gpu"])
+def test_unknown_latency_source(search, source: str) -> None:
+    outcome, left = search("--latency", source)
+    assert outcome.status == 2
+    assert source in outcome.error
+    assert left == []
+
+
+def test_latency_table_of_another_model(search, tmp_path: Path) -> None:
+    rows = ["part,shape,weights,activations,attention,milliseconds,spread_percent,batch,source"]
+    rows += [
+        "encoder,197x192h3m768,8,8,8,1,0,1,phone",
+        "rest,,,,,1,0,1,phone",
+        "float_model,,,,,99,0,1,phone",
+    ]
+    (tmp_path / "phone.csv").write_text("\n".join(rows))
+    outcome, left = search("--latency", f"table:{tmp_path / 'phone.csv'}")
+    assert outcome.status == 2
+    assert "no entry for encoder shape" in outcome.error
+    assert left == []

@@ -1,0 +1,164 @@
+"""``bitfront search`` on the embedded default: the whole way to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.space_file import read_space
+
+# A modelled latency is the same table every time, whatever the machine.
+SETTINGS = ("--latency", "model:bops", "--evaluations", "40", "--population", "16")
+OBJECTIVES = {"top1": -1.0, "latency_ms": 1.0, "size_bytes": 1.0}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def command(runs: Path, name: str, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", "bitfront.search.cli", "search", "--runs-dir", str(runs), *arguments,
+        *(() if "--resume" in arguments else ("--run", name, *SETTINGS)),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    subprocess.run(command(folder, "two", "--workers", "2"), check=True, capture_output=True)
+    return folder
+
+
+def table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path).drop(columns=["latency_measured_ms"])
+
+
+def test_run_folder_is_complete(runs: Path) -> None:
+    folder = runs / "two"
+    expected = {
+        "spec.json", "environment.json", "study.log", "latency_table.csv", "trials.csv", "front.csv",
+        "plots", "log.txt", "splits.json", "references.json", "summary.json", "space.json",
+    }  # fmt: skip
+    assert expected <= {path.name for path in folder.iterdir()}
+    for picture in ("front", "front_size", "front_latency", "bit_map", "hypervolume"):
+        assert (folder / "plots" / f"{picture}.png").stat().st_size > 10_000
+    splits = json.loads((folder / "splits.json").read_text())
+    parts = [set(splits[name]) for name in ("calibration", "search", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+
+
+def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> None:
+    folder = runs / "two"
+    front, trials = pd.read_csv(folder / "front.csv"), pd.read_csv(folder / "trials.csv")
+    assert len(front) >= 8
+    points = front[list(OBJECTIVES)].to_numpy() * np.array(list(OBJECTIVES.values()))
+    others = trials.loc[trials["feasible"], list(OBJECTIVES)].to_numpy() * np.array(list(OBJECTIVES.values()))
+    for point in points:
+        assert not ((others <= point).all(1) & (others < point).any(1)).any()
+    space = read_space(folder)
+    context = EvaluationContext.from_spec(EvaluationSpec())
+    eight_bit = json.loads((folder / "references.json").read_text())[1]["size_bytes"]
+    for _, row in front.iterrows():
+        config = space.decode(np.array([space.widths.index(row[name]) for name in space.gene_names]))
+        assert config.digest == row["digest"]
+        assert config.widths() == {4, 8}
+        accuracy = context.accuracy(config)
+        assert accuracy.top1 == pytest.approx(row["top1"], abs=1e-4)
+        assert accuracy.loss == pytest.approx(row["loss"], abs=1e-6)
+        assert context.accuracy(config, "test").top1 == pytest.approx(row["test_top1"], abs=1e-4)
+        assert context.size.size_bytes(config) == row["size_bytes"] <= eight_bit
+        assert row["latency_source"] == "model:bops"
+        assert row["latency_measured_ms"] > 0
+
+
+def test_one_worker_finds_the_same_front(runs: Path) -> None:
+    subprocess.run(command(runs, "one", "--workers", "1"), check=True, capture_output=True)
+    pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "one" / "front.csv"))
+    pd.testing.assert_frame_equal(table(runs / "two" / "trials.csv"), table(runs / "one" / "trials.csv"))
+
+
+def test_killed_and_resumed_run_finds_the_same_front(runs: Path) -> None:
+    process = subprocess.Popen(
+        command(runs, "killed", "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    journal = runs / "killed" / "study.log"
+    deadline = time.monotonic() + 240
+    while not (journal.exists() and journal.read_text().count('"measured"') >= 10):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(runs, "", "--resume", "killed"), check=True, capture_output=True)
+    pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "killed" / "front.csv"))
+
+
+def test_interrupted_run_is_complete_and_can_be_resumed(runs: Path) -> None:
+    process = subprocess.Popen(
+        command(runs, "stopped", "--workers", "1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    trials = runs / "stopped" / "study.log"
+    while not (trials.exists() and trials.read_text().count('"measured"') >= 4):
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "--resume stopped" in err
+    summary = json.loads((runs / "stopped" / "summary.json").read_text())
+    assert summary["stopped_because"] == "interrupted"
+    assert len(pd.read_csv(runs / "stopped" / "trials.csv")) >= 4
+
+
+def test_latency_table_of_a_run_can_be_used_again(runs: Path) -> None:
+    source = runs / "two" / "latency_table.csv"
+    arguments = [
+        *command(runs, "tabled", "--workers", "2")[:-6],
+        "--latency", f"table:{source}", "--evaluations", "40", "--population", "16",
+    ]  # fmt: skip
+    subprocess.run(arguments, check=True, capture_output=True)
+    first, again = (table(runs / name / "front.csv") for name in ("two", "tabled"))
+    pd.testing.assert_frame_equal(first.drop(columns="latency_source"), again.drop(columns="latency_source"))
+    assert set(again["latency_source"]) == {"table:latency_table.csv (model:bops)"}
+
+
+def test_exported_knee_is_confirmed_by_evaluate(runs: Path, bitfront) -> None:
+    exported = bitfront("export", "two", "--runs-dir", runs, "--pick", "knee", "--json")
+    assert exported.status == 0, exported.err
+    path = json.loads(exported.out)["path"]
+    evaluated = bitfront("evaluate", "--config", path, "--latency", "model:bops", "--json")
+    assert evaluated.status == 0, evaluated.err
+    report, document = json.loads(evaluated.out), json.loads(Path(path).read_text())
+    assert report["top1"] == pytest.approx(document["measured"]["test_top1"], abs=1e-4)
+    assert report["size_bytes"] == document["measured"]["size_bytes"]
+    assert report["latency_ms"] == pytest.approx(document["measured"]["latency_ms"], rel=1e-4)
+
+
+def test_limits_are_kept(runs: Path) -> None:
+    arguments = command(runs, "limited", "--max-size", "0.36x", "--max-drop", "3", "--workers", "2")
+    finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    front = pd.read_csv(runs / "limited" / "front.csv")
+    references = json.loads((runs / "limited" / "references.json").read_text())
+    assert (front["size_bytes"] <= 0.36 * references[0]["size_bytes"]).all()
+    assert (front["top1"] >= references[0]["top1"] - 3).all()
+
+
+def test_limits_nobody_can_meet_name_the_nearest_values(runs: Path) -> None:
+    arguments = command(runs, "hopeless", "--min-top1", "99.99", "--workers", "2")
+    finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert finished.returncode == 1
+    message = finished.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: no configuration met the limits: --min-top1 99.99 asks for at least")
+    assert "the nearest was 9" in message
+    assert (runs / "hopeless" / "trials.csv").exists()

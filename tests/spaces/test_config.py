@@ -1,0 +1,172 @@
+"""Bit configurations: JSON form, digest, layer-wise widths, refusals."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, UserError
+from bitfront.spaces.config import collapse
+
+CONFIG = BitConfig(
+    "tiny",
+    "fq-vit",
+    (
+        EncoderBits(0, "blocks.0", 4, 8, 4),
+        EncoderBits(1, "blocks.1", (("attn.qkv", 4), ("mlp.fc1", 8)), 8, 8),
+    ),
+)
+CANONICAL = (
+    '{"encoders":['
+    '{"activations":8,"attention":4,"index":0,"name":"blocks.0","weights":4},'
+    '{"activations":8,"attention":8,"index":1,"name":"blocks.1","weights":{"attn.qkv":4,"mlp.fc1":8}}],'
+    '"model":"tiny","pinned":{"embedding":8,"head":8,"residual":8,"scores":8},"scheme":"fq-vit"}'
+)
+
+
+def document() -> dict[str, Any]:
+    return copy.deepcopy(CONFIG.to_json())
+
+
+def test_json_form() -> None:
+    assert CONFIG.to_json({"top1": 79.5}, {"run": "r"}) == {
+        "format": "bitfront/bit-config",
+        "version": 1,
+        "model": "tiny",
+        "scheme": "fq-vit",
+        "encoders": [
+            {"index": 0, "name": "blocks.0", "weights": 4, "activations": 8, "attention": 4},
+            {
+                "index": 1,
+                "name": "blocks.1",
+                "weights": {"attn.qkv": 4, "mlp.fc1": 8},
+                "activations": 8,
+                "attention": 8,
+            },
+        ],
+        "pinned": {"embedding": 8, "residual": 8, "scores": 8, "head": 8},
+        "measured": {"top1": 79.5},
+        "provenance": {"run": "r"},
+    }
+
+
+def test_json_round_trip() -> None:
+    again = BitConfig.from_json(json.loads(json.dumps(CONFIG.to_json({"top1": 1.0}))))
+    assert again == CONFIG
+    assert again.digest == CONFIG.digest
+
+
+def test_the_digest_is_that_of_the_canonical_json() -> None:
+    assert CONFIG.digest == hashlib.sha256(CANONICAL.encode()).hexdigest()[:12]
+    # Recorded in studies and exports: it may never change.
+    assert CONFIG.digest == "ff6bf7fd6188"
+
+
+def test_the_digest_ignores_what_was_measured_and_notes_what_was_assigned() -> None:
+    assert BitConfig.from_json(CONFIG.to_json({"top1": 3.0}, {"seed": 1})).digest == CONFIG.digest
+    digests = {CONFIG.digest}
+    for path, value in [
+        (("encoders", 0, "weights"), 8),
+        (("encoders", 0, "activations"), 4),
+        (("encoders", 1, "attention"), 4),
+        (("encoders", 1, "weights", "mlp.fc1"), 5),
+        (("model",), "other"),
+        (("scheme",), "deploy"),
+        (("pinned", "head"), 4),
+    ]:
+        changed: Any = document()
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        digests.add(BitConfig.from_json(changed).digest)
+    assert len(digests) == 8
+
+
+def test_pinned_widths_default() -> None:
+    changed = document()
+    del changed["pinned"]
+    assert BitConfig.from_json(changed) == CONFIG
+
+
+def test_layer_maps_that_agree_are_one_number() -> None:
+    assert collapse({"a": 4, "b": 4}) == 4
+    assert collapse({"a": 4, "b": 8}) == (("a", 4), ("b", 8))
+    changed = document()
+    changed["encoders"][0]["weights"] = {"attn.qkv": 4, "mlp.fc1": 4}
+    assert BitConfig.from_json(changed) == CONFIG
+
+
+def test_widths_of_layers() -> None:
+    first, second = CONFIG.encoders
+    assert [first.bits("weights", layer) for layer in ("attn.qkv", "mlp.fc1")] == [4, 4]
+    assert [second.bits("weights", layer) for layer in ("attn.qkv", "mlp.fc1")] == [4, 8]
+    assert (first.bits("attention", "attn"), second.bits("attention", "attn")) == (4, 8)
+    assert CONFIG.widths() == {4, 8}
+    assert BitConfig("m", "fq-vit", CONFIG.encoders[1:]).widths() == {4, 8}
+    assert BitConfig("m", "fq-vit", (EncoderBits(0, "b", (("a", 2), ("c", 3)), 5, 6),)).widths() == {
+        2,
+        3,
+        5,
+        6,
+    }
+
+
+def test_uniform() -> None:
+    layers = [EncoderLayers(i, f"blocks.{i}", ("attn.qkv",)) for i in range(2)]
+    assert BitConfig.uniform("m", "fq-vit", layers, (4, 8, 3)) == BitConfig(
+        "m", "fq-vit", (EncoderBits(0, "blocks.0", 4, 8, 3), EncoderBits(1, "blocks.1", 4, 8, 3))
+    )
+
+
+@pytest.mark.parametrize("content", [None, [], "text", {}, {"format": "other"}])
+def test_other_documents_are_refused(content: object) -> None:
+    with pytest.raises(UserError, match='not a bit config: expected a JSON object with "format"'):
+        BitConfig.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "match"),
+    [
+        (("version",), 2, "version 2 is not supported: expected 1; export it again"),
+        (("version",), None, "version None is not supported"),
+        (("model",), 3, '"model" and "scheme" must be strings'),
+        (("scheme",), None, '"model" and "scheme" must be strings'),
+        (("encoders",), {}, '"encoders" must be a list with one entry for each encoder'),
+        (("encoders",), [], '"encoders" must be a list with one entry for each encoder'),
+        (("encoders", 1), 4, r"encoders\[1\] must be an object"),
+        (
+            ("encoders", 1, "index"),
+            0,
+            r'encoders\[1\] has "index" 0; expected 1 \(encoders are listed in order',
+        ),
+        (("encoders", 0, "name"), None, r'encoders\[0\] needs a "name", such as "blocks.0"'),
+        (
+            ("encoders", 0, "weights"),
+            None,
+            r"encoders\[0\].weights is None; expected a whole number from 2 to 8",
+        ),
+        (("encoders", 0, "weights"), {}, r"encoders\[0\].weights is {}; expected a whole number"),
+        (("encoders", 0, "weights"), 9, r"encoders\[0\].weights is 9"),
+        (("encoders", 0, "weights"), True, r"encoders\[0\].weights is True"),
+        (("encoders", 0, "activations"), 1, r"encoders\[0\].activations is 1"),
+        (("encoders", 0, "activations"), "8", r"encoders\[0\].activations is '8'"),
+        (("encoders", 1, "weights", "mlp.fc1"), 8.0, r"encoders\[1\].weights.mlp.fc1 is 8.0"),
+        (("encoders", 1, "attention"), {"attn": 4}, r"encoders\[1\].attention is {'attn': 4}"),
+        (("pinned",), [8], '"pinned" must be an object of group names and bits'),
+        (("pinned", "head"), 16, "pinned.head is 16"),
+    ],
+)
+def test_faulty_entries_are_named(path: tuple[Any, ...], value: object, match: str) -> None:
+    faulty: Any = document()
+    place = faulty
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(UserError, match=match) as caught:
+        BitConfig.from_json(faulty)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,145 @@
+"""Search spaces: genes, genomes and the configurations they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bitfront.spaces import GRANULARITIES, BitConfig, EncoderBits, EncoderLayers, SearchSpace, UserError
+
+LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+ENCODERS = [EncoderLayers(i, f"blocks.{i}", LINEAR) for i in range(12)]
+
+
+def space(
+    granularity: str = "encoder-kind", widths: tuple[int, ...] = (4, 8), encoders: int = 12
+) -> SearchSpace:
+    return SearchSpace("m", "fq-vit", ENCODERS[:encoders], widths, granularity)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("granularity", "genes"), [("encoder", 12), ("encoder-kind", 36), ("layer", 108)])
+def test_genes(granularity: str, genes: int) -> None:
+    found = space(granularity)
+    assert len(found) == len(found.genes) == len(set(found.gene_names)) == genes
+    assert found.cardinality == 2**genes
+    assert space(granularity, (2, 4, 8)).cardinality == 3**genes
+    # Every width of the model is set by exactly one gene.
+    slots = [slot for gene in found.genes for slot in gene.slots]
+    assert len(slots) == len(set(slots)) == 12 * (4 + 4 + 1)
+
+
+def test_gene_names() -> None:
+    assert space("encoder").gene_names[:2] == ("encoder00", "encoder01")
+    kinds = ("weights", "activations", "attention")
+    assert space("encoder-kind").gene_names[:3] == tuple(f"encoder00.{kind}" for kind in kinds)
+    assert set(space("layer").gene_names[:9]) == {
+        "encoder00.attention",
+        *(f"encoder00.{layer}.{kind}" for layer in LINEAR for kind in kinds[:2]),
+    }
+
+
+def test_decoding_an_encoder_kind_genome_by_hand() -> None:
+    found = space("encoder-kind", (3, 5, 8), encoders=2)
+    config = found.decode(np.array([0, 1, 2, 2, 0, 1]))
+    assert config == BitConfig(
+        "m", "fq-vit", (EncoderBits(0, "blocks.0", 3, 5, 8), EncoderBits(1, "blocks.1", 8, 3, 5))
+    )
+    assert found.bits(np.array([0, 1, 2, 2, 0, 1])) == {
+        "encoder00.weights": 3,
+        "encoder00.activations": 5,
+        "encoder00.attention": 8,
+        "encoder01.weights": 8,
+        "encoder01.activations": 3,
+        "encoder01.attention": 5,
+    }
+
+
+def test_decoding_a_layer_genome_by_hand() -> None:
+    found = space("layer", encoders=1)
+    genome = np.zeros(9, dtype=np.int64)
+    genome[found.gene_names.index("encoder00.mlp.fc1.weights")] = 1
+    genome[found.gene_names.index("encoder00.attention")] = 1
+    encoder = found.decode(genome).encoders[0]
+    assert {layer: encoder.bits("weights", layer) for layer in LINEAR} == {
+        **dict.fromkeys(LINEAR, 4),
+        "mlp.fc1": 8,
+    }
+    assert (encoder.activations, encoder.attention) == (4, 8)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("widths", [(4, 8), (2, 4, 8)])
+def test_round_trip(granularity: str, widths: tuple[int, ...]) -> None:
+    found = space(granularity, widths)
+    genomes = found.sample(np.random.default_rng(0), 30)
+    digests = set()
+    for genome in genomes:
+        config = found.decode(genome)
+        assert (found.encode(config) == genome).all()
+        assert (found.encode(BitConfig.from_json(config.to_json())) == genome).all()
+        digests.add(config.digest)
+    assert len(digests) == len(np.unique(genomes, axis=0))
+
+
+def test_a_finer_space_holds_the_configurations_of_a_coarser_one() -> None:
+    config = space("encoder").decode(np.arange(12) % 2)
+    for granularity in GRANULARITIES:
+        finer = space(granularity)
+        assert finer.decode(finer.encode(config)) == config
+
+
+def test_samples_are_uniform_and_the_seed_decides() -> None:
+    found = space(widths=(2, 4, 8))
+    first, again = (found.sample(np.random.default_rng(7), 500) for _ in range(2))
+    assert first.shape == (500, 36)
+    assert first.dtype == np.int64
+    assert (first == again).all()
+    assert (first != found.sample(np.random.default_rng(8), 500)).any()
+    shares = np.bincount(first.ravel(), minlength=3) / first.size
+    # 18,000 draws: four standard errors are 0.014.
+    assert np.abs(shares - 1 / 3).max() < 0.014
+
+
+@pytest.mark.parametrize(
+    ("genome", "match"),
+    [
+        (np.zeros(35, dtype=np.int64), r"a genome has shape \(36,\), not \(35,\)"),
+        (np.zeros((1, 36), dtype=np.int64), r"not \(1, 36\)"),
+        (np.full(36, 2), "indices 0 to 1"),
+        (np.full(36, -1), "indices 0 to 1"),
+    ],
+)
+def test_other_genomes_are_refused(genome: np.ndarray, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        space().decode(genome)
+    with pytest.raises(ValueError, match=match):
+        space().bits(genome)
+
+
+def test_configurations_of_other_models_are_refused() -> None:
+    config = space(encoders=3).decode(np.zeros(9, dtype=np.int64))
+    with pytest.raises(UserError, match="has 3 encoders that do not match the 12 of m"):
+        space().encode(config)
+
+
+def test_configurations_outside_the_space_are_refused() -> None:
+    layered = space("layer", encoders=1).decode(np.array([0, 1, 0, 0, 0, 0, 0, 0, 0]))
+    with pytest.raises(
+        UserError, match=r"encoder00.weights has \[4, 8\] bits; space encoder-kind takes one of"
+    ):
+        space("encoder-kind", encoders=1).encode(layered)
+    with pytest.raises(UserError, match=r"has \[4\] bits; space encoder-kind takes one of \[2, 8\]"):
+        space(widths=(2, 8)).encode(BitConfig.uniform("m", "fq-vit", ENCODERS, (8, 8, 4)))
+
+
+def test_spaces_that_leave_no_choice_are_refused() -> None:
+    with pytest.raises(
+        UserError, match="unknown search space 'block': choose one of encoder, encoder-kind, layer"
+    ):
+        space("block")
+    with pytest.raises(UserError, match="--bits 8: a search needs at least two widths"):
+        space(widths=(8,))
+    with pytest.raises(UserError, match="--bits 8,8: a search needs at least two widths"):
+        space(widths=(8, 8))
+    with pytest.raises(UserError, match="no encoders"):
+        space(encoders=0)
