@@ -110,18 +110,20 @@ class IntegerSoftmax:
     """
 
     def __init__(self, integer_scale: float, scores: AffineGrid, attention: AffineGrid, bits: int) -> None:
-        table = integer_exponentials(scores.scale, scores.qmax + 1)
-        exponentials = table.astype(np.float64)
-        self._scores = (integer_scale / scores.scale, scores.zero_point, scores.qmax)
         self.logarithmic = bits <= LOG_BITS
         self.scale = 1.0 if self.logarithmic else attention.scale
-        self._log_constants = (table, exponentials, 1 << bits)
-        self._uniform_constants = (table, exponentials, attention.scale, attention.qmax)
+        self._factor = integer_scale / scores.scale
+        self._scores = scores
+        self._codes = 1 << bits
+        self._table = integer_exponentials(scores.scale, scores.qmax + 1)
+        self._exponentials = self._table.astype(np.float64)
 
     def __call__(self, scores: torch.Tensor) -> None:
         """Overwrites integer scores ``[..., tokens]`` (float32 lanes) by attention in units of ``scale``."""
         rows = scores.view(-1, scores.shape[-1]).numpy()
+        grid, tables = self._scores, (self._table, self._exponentials)
         if self.logarithmic:
-            log_softmax(rows, *self._scores, *self._log_constants)
+            log_softmax(rows, self._factor, grid.zero_point, grid.qmax, *tables, self._codes)
         else:
-            uniform_softmax(rows, *self._scores, *self._uniform_constants)
+            largest = self._codes - 1
+            uniform_softmax(rows, self._factor, grid.zero_point, grid.qmax, *tables, self.scale, largest)

@@ -47,10 +47,11 @@ class TorchSource:
 
 
 class FileSource:
-    """``table:FILE``: times measured earlier or elsewhere."""
+    """``table:FILE``: times measured earlier or elsewhere; the file is read at once."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        table = LatencyTable.read(path)
+        self._table = dataclasses.replace(table, source=f"table:{path.name} ({table.source})")
 
     def table(
         self,
@@ -59,9 +60,8 @@ class FileSource:
         batch: int,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
     ) -> LatencyTable:
-        """Reads the file; its batch size is the one it was measured with."""
-        table = LatencyTable.read(self._path)
-        return dataclasses.replace(table, source=f"table:{self._path.name} ({table.source})")
+        """The file's table; its batch size is the one it was measured with."""
+        return self._table
 
 
 class ModelSource:
@@ -82,7 +82,8 @@ def latency_source(name: str) -> LatencySource:
     """The source that ``--latency`` names.
 
     Raises:
-        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:bops``.
+        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:bops``, or the file is no
+            latency table.
     """
     kind, _, rest = name.partition(":")
     if kind == "measured" and rest in ("", "torch"):

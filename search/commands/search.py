@@ -196,9 +196,9 @@ class _Session:
         points = f"{len(result.front)} front points"
         with self._stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
             top1 = held_out_accuracies(ready.context, ready.space, result.front, share)
-        with self._stage(f"whole-model latency of {points}, batch {self._spec.latency_batch}") as share:
+        with self._stage(f"whole-model latency of {points}, batch {ready.costs.latency_batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
-                ready.context, ready.space, result.front, self._spec.latency_batch, share
+                ready.context, ready.space, result.front, ready.costs.latency_batch, share
             )
         tables.write(result.trials, result.front, final_measurements(top1, latency))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
