@@ -34,7 +34,8 @@ def safetensors_bytes(tensors: Iterable[StoredTensor]) -> int:
     """Exact size of a safetensors file with these tensors and no metadata."""
     header: dict[str, object] = {}
     offset = 0
-    for tensor in tensors:
+    # The writer's own order, widest type first and then by name: it decides the digits of the offsets.
+    for tensor in sorted(tensors, key=lambda tensor: (-_TYPES[tensor.dtype], tensor.name)):
         header[tensor.name] = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),

@@ -25,9 +25,9 @@ LayerBits = int | tuple[tuple[str, int], ...]
 
 
 def collapse(bits: Mapping[str, int]) -> LayerBits:
-    """Bits by layer, as one number where all layers agree (so that equal assignments compare equal)."""
+    """Bits by layer: one number, or sorted pairs where layers differ (equal assignments compare equal)."""
     widths = set(bits.values())
-    return widths.pop() if len(widths) == 1 else tuple(bits.items())
+    return widths.pop() if len(widths) == 1 else tuple(sorted(bits.items()))
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,26 @@ class EncoderBits:
     attention: int
 
     def bits(self, kind: Kind, layer: str) -> int:
-        """The width of ``kind`` at ``layer`` (ignored for attention)."""
+        """The width of ``kind`` at ``layer`` (ignored for attention).
+
+        Raises:
+            UserError: The widths are given by layer, and ``layer`` is not among them.
+        """
         value: LayerBits = getattr(self, kind)
-        return value if isinstance(value, int) else dict(value)[layer]
+        if isinstance(value, int):
+            return value
+        by_layer = dict(value)
+        if layer not in by_layer:
+            raise UserError(
+                f"bit config: {self.name} has no {kind} bits for layer {layer}; expected one number for all "
+                "layers, or an object with every layer"
+            )
+        return by_layer[layer]
+
+    def named_layers(self) -> frozenset[str]:
+        """Layers whose widths are given by name; none where one number holds for all."""
+        maps = (value for value in (self.weights, self.activations) if not isinstance(value, int))
+        return frozenset(layer for pairs in maps for layer, _ in pairs)
 
     def to_json(self) -> dict[str, Any]:
         """This encoder's entry in the ``encoders`` list of the JSON form."""
@@ -152,6 +169,8 @@ class BitConfig:
         if pinned is not None and not isinstance(pinned, dict):
             raise UserError('bit config: "pinned" must be an object of group names and bits')
         widths = dict(PINNED_BITS) if pinned is None else pinned
+        if set(widths) != set(dict(PINNED_BITS)):
+            raise UserError(f'bit config: "pinned" must have the groups {", ".join(dict(PINNED_BITS))}')
         return cls(
             model,
             scheme,

@@ -49,7 +49,7 @@ class Precision:
     @classmethod
     def parse(cls, name: str) -> Precision:
         """Reads a name such as ``int4``; raises :class:`UserError` for anything else."""
-        match = re.fullmatch(r"(u?)int(\d+)", name.strip())
+        match = re.fullmatch(r"(u?)int(\d{1,3})", name.strip())
         if match is None:
             raise UserError(f"{name!r} is not a precision: write int4 or uint8, say")
         return cls(int(match.group(2)), signed=not match.group(1))
@@ -64,7 +64,7 @@ def parse_bits(text: str) -> tuple[int, ...]:
     widths: set[int] = set()
     for part in text.split(","):
         token = part.strip()
-        if not token.isdecimal() or not MIN_BITS <= int(token) <= MAX_BITS:
+        if not re.fullmatch(r"\d{1,3}", token) or not MIN_BITS <= int(token) <= MAX_BITS:
             raise UserError(
                 f"--bits {text!r}: {token!r} is not a bit width; "
                 f"give whole numbers from {MIN_BITS} to {MAX_BITS} with commas between, such as 4,8"
@@ -79,7 +79,7 @@ def parse_uniform(text: str) -> tuple[int, int, int]:
     Raises:
         UserError: The text has another form or a width outside 2 to 8.
     """
-    match = re.fullmatch(r"W(\d+)A(\d+)T(\d+)", text.strip(), flags=re.IGNORECASE)
+    match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})T(\d{1,3})", text.strip(), flags=re.IGNORECASE)
     if match is None:
         raise UserError(
             f"{text!r} is not a uniform assignment: write W8A8T4 for 8-bit weights, "

@@ -52,7 +52,7 @@ class IntegerEncoder:
         qkv = self.qkv.to_codes(normed, grids.norm1, grids.qkv)
         head_dim = qkv.shape[1] // (3 * self.heads)
         lanes = torch.empty(3, batch, self.heads, tokens, head_dim)
-        split_heads(qkv.view(batch, tokens, -1).numpy(), grids.qkv.zero_point, grids.qkv.qmax, lanes.numpy())
+        split_heads(qkv.view(batch, tokens, -1).numpy(), grids.qkv.zero_point, lanes.numpy())
         q, k, v = lanes.view(3, batch * self.heads, tokens, head_dim).unbind(0)
         attention = torch.bmm(q, k.transpose(1, 2))
         self.softmax(attention)

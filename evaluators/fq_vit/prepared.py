@@ -16,8 +16,11 @@ from bitfront.evaluators.kernels.linear import IntegerLinear, integer_linear
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.evaluators.quantizers import PowerOfTwoGrid, quantize_weight
 from bitfront.spaces import BitConfig, EncoderBits, UserError
+from bitfront.spaces.config import PINNED_BITS
 
 SCHEME = "fq-vit"
+# Wider codes round so finely that compensation changes nothing that can be measured.
+WIDEST_COMPENSATED = 6
 
 
 class PreparedFqVit:
@@ -78,7 +81,8 @@ class PreparedFqVit:
         def prepare(key: tuple[int, str], hessian: torch.Tensor | None) -> None:
             parts = layers.pop(key)
             for bits in self.widths:
-                weight = quantize_weight(parts.weight, bits, weight_ranges, hessian)
+                compensated = hessian if bits <= WIDEST_COMPENSATED else None
+                weight = quantize_weight(parts.weight, bits, weight_ranges, compensated)
                 prepared[*key, bits] = integer_linear(weight, parts.bias)
 
         for group in moments:
@@ -168,7 +172,7 @@ class PreparedFqVit:
         """The integer model of a configuration.
 
         Raises:
-            UserError: The configuration is for another scheme, other encoders or widths not prepared.
+            UserError: The configuration is for another scheme, other encoders, layers or widths.
         """
         names = [encoder.name for encoder in self.blueprint.encoders]
         if config.scheme != SCHEME:
@@ -178,6 +182,17 @@ class PreparedFqVit:
                 f"the bit config has {len(config.encoders)} encoders, but {self.blueprint.name} has "
                 f"{len(names)}: give the model that it was searched for"
             )
+        if config.pinned != PINNED_BITS:
+            raise UserError(
+                f"the bit config pins {dict(config.pinned)}; scheme {SCHEME!r} runs {dict(PINNED_BITS)}"
+            )
+        for parts, bits in zip(self.blueprint.encoders, config.encoders, strict=True):
+            unknown = bits.named_layers() - set(parts.linear())
+            if unknown:
+                raise UserError(
+                    f"bit config: {bits.name} has no layer {', '.join(sorted(unknown))}; "
+                    f"its layers are {', '.join(parts.linear())}"
+                )
         missing = config.widths() - set(self.widths)
         if missing:
             raise UserError(f"widths {sorted(missing)} were not prepared; prepared are {list(self.widths)}")

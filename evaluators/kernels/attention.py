@@ -1,7 +1,7 @@
 """Attention kernels: head split and merge, integer softmax with uniform or logarithmic codes.
 
 Integers travel through the two attention products in float32 lanes. That is exact: every sum stays below
-2^24 in units of its least bit (see :func:`head_dim_limit`).
+2^24 in units of its least bit (see :data:`HEAD_DIM_LIMIT`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ I64 = NDArray[np.int64]
 ONE_BIT = 2.0**52 + 1.0
 HALFWAY = 1.5 / np.sqrt(2.0)
 # Scores sum head_dim products of two centred 8-bit codes: 255 * 255 * 258 is the last below 2^24.
-head_dim_limit = 258
+HEAD_DIM_LIMIT = 258
 
 
 @compiled
-def split_heads(qkv: U8, zero_point: int, qmax: int, out: F32) -> None:
+def split_heads(qkv: U8, zero_point: int, out: F32) -> None:
     """Centres the codes of queries, keys and values and lays them out by head.
 
     Args:
         qkv: Codes ``[batch, tokens, 3 * heads * head_dim]``.
         zero_point: Code of zero.
-        qmax: Largest code; larger ones are clipped to it.
         out: Receives ``[3, batch, heads, tokens, head_dim]``.
     """
     _, batch, heads, tokens, head_dim = out.shape
@@ -42,7 +41,7 @@ def split_heads(qkv: U8, zero_point: int, qmax: int, out: F32) -> None:
                 for h in range(heads):
                     first = (part * heads + h) * head_dim
                     for d in range(head_dim):
-                        code = min(np.int32(qkv[b, t, first + d]), np.int32(qmax))
+                        code = np.int32(qkv[b, t, first + d])
                         out[part, b, h, t, d] = np.float32(code - np.int32(zero_point))
 
 

@@ -20,11 +20,12 @@ Progress = Callable[[float], None]
 
 
 def encoder_program(bits: Triple) -> tuple[bool, bool]:
-    """What distinguishes the instructions an encoder runs: logarithmic attention, clipped GELU codes.
+    """What distinguishes the instructions an encoder runs: logarithmic attention, narrow activations.
 
-    Weights of every width run the same int8 kernels on equally large operands, and all clipping but that of
-    the GELU output is part of a kernel. Precisions with equal programs share one measurement, so that no
-    noise between them can pass for a difference.
+    Weights of every width run the same int8 kernels on equally large operands. Narrow codes of the
+    query-key-value and GELU outputs are clipped by an instruction of their own; all other clipping is part
+    of a kernel. Precisions with equal programs share one measurement, so that no noise between them can pass
+    for a difference.
     """
     _, activations, attention = bits
     return attention <= LOG_BITS, activations < 8

@@ -13,6 +13,7 @@ from pathlib import Path
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.spaces import BitConfig, EncoderBits, SearchSpace, Triple, UserError, triples
 
+SINGLE_PARTS = ("rest", "float_model")
 COLUMNS = (
     "part",
     "shape",
@@ -80,29 +81,32 @@ class LatencyTable:
             UserError: The file is missing or a row is not understood; the row is named.
         """
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError) as error:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                rows = [(reader.line_num, row) for row in reader]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"latency table {path} cannot be read ({error}): give a CSV file") from error
         encoders: dict[tuple[str, Triple], Entry] = {}
         single: dict[str, Entry] = {}
         batches: set[int] = set()
         sources: set[str] = set()
-        for number, row in enumerate(rows, start=2):
+        for number, row in rows:
             try:
                 entry = Entry(_positive(row["milliseconds"]), float(row.get("spread_percent") or 0.0))
-                batches.add(int(row["batch"]))
+                batches.add(_batch(row["batch"]))
                 sources.add(row.get("source") or "unnamed")
                 if row["part"] == "encoder":
                     bits = (int(row["weights"]), int(row["activations"]), int(row["attention"]))
                     encoders[row["shape"], bits] = entry
-                else:
+                elif row["part"] in SINGLE_PARTS:
                     single[row["part"]] = entry
+                else:
+                    raise ValueError(f"part {row['part']!r} is unknown")
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(
                     f"latency table {path}, line {number}: {error}; expected columns {','.join(COLUMNS)}"
                 ) from error
-        missing = [part for part in ("rest", "float_model") if part not in single]
+        missing = [part for part in SINGLE_PARTS if part not in single]
         if missing or not encoders or len(batches) != 1:
             raise UserError(
                 f"latency table {path} needs rows encoder, rest and float_model, all of one batch size; "
@@ -117,6 +121,13 @@ def _positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{text!r} is not a positive time")
     return value
+
+
+def _batch(text: str) -> int:
+    images = int(text)
+    if images < 1:
+        raise ValueError(f"batch {text} is below 1")
+    return images
 
 
 class TableLatency:

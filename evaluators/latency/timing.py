@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -39,11 +40,13 @@ class TimingProtocol:
 
     def fitted(self, seconds_per_round: float) -> TimingProtocol:
         """The protocol that fits the budget when one run of all contestants takes that long."""
-        full = (self.warmup + self.iterations * self.repeats) * seconds_per_round
+        runs = self.iterations + math.ceil(self.iterations / BURST)  # of a repeat, with the untimed ones
+        full = (self.warmup + runs * self.repeats) * seconds_per_round
         share = min(1.0, self.budget_seconds / full)
+        affordable = int(runs * share)
         return TimingProtocol(
-            max(self.fewest, round(self.warmup * share)),
-            max(self.fewest, round(self.iterations * share)),
+            max(self.fewest, int(self.warmup * share)),
+            max(self.fewest, affordable - math.ceil(affordable / (BURST + 1))),
             self.repeats,
             self.budget_seconds,
             self.fewest,

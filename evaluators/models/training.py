@@ -22,7 +22,7 @@ from bitfront.evaluators.models.weights_file import check_writable, round_to_hal
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
-EPOCHS = 80
+EPOCHS = 120
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
 
 
@@ -71,7 +71,7 @@ def train_digits_deit(
     *,
     seed: int = 0,
     epochs: int = EPOCHS,
-    threads: int = 2,
+    threads: int = 1,
     train_images: int | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> TrainingResult:

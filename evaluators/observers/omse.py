@@ -21,6 +21,8 @@ class OmseObserver:
     def range(self, statistics: TensorStatistics, bits: int) -> tuple[float, float]:
         """Lower and upper bound of the least-error range that contains zero."""
         low, high = min(statistics.low, 0.0), max(statistics.high, 0.0)
+        if not statistics.counts.any():  # a constant tensor has no histogram, and nothing to clip
+            return low, high
         shares = np.linspace(1.0 / CANDIDATES, 1.0, CANDIDATES)
         best_low, best_high = low, high
         for _ in range(ROUNDS):

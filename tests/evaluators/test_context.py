@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bitfront.evaluators.context import EvaluationContext, check_spec
+from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
+from bitfront.spaces.config import collapse
 
 SMALL = EvaluationSpec(calibration_images=16, search_images=40, test_images=24)
 
@@ -135,3 +139,28 @@ class TestFailures:
     def test_widths_that_were_not_prepared_are_refused(self, context: EvaluationContext) -> None:
         with pytest.raises(UserError, match=r"widths \[3\] were not prepared; prepared are \[4, 8\]"):
             context.accuracy(uniform(context, (8, 3, 8)))
+
+    def test_weights_that_overflow_are_named_by_site(self, tmp_path: Path) -> None:
+        state = load_model("digits_deit").module.state_dict()
+        state["blocks.7.attn.proj.weight"].fill_(3e38)
+        save_file(state, tmp_path / "broken.safetensors")
+        spec = dataclasses.replace(SMALL, checkpoint=str(tmp_path / "broken.safetensors"))
+        with pytest.raises(BitfrontError, match=r"NaN or infinity at blocks\.7\.attn\.proj"):
+            EvaluationContext.from_spec(spec)
+
+    def test_other_pinned_widths_are_refused(self, context: EvaluationContext) -> None:
+        config = dataclasses.replace(uniform(context, (8, 8, 8)), pinned=(("embedding", 8), ("head", 4)))
+        with pytest.raises(UserError, match=r"the bit config pins .* scheme 'fq-vit' runs"):
+            context.accuracy(config)
+
+    @pytest.mark.parametrize("kind", ["weights", "activations"])
+    def test_unknown_layers_are_named(self, context: EvaluationContext, kind: str) -> None:
+        layers = {"attn.qkv": 4, "attn.proj": 8, "mlp.fc1": 8, "mlp.fc2": 8, "mlp.fc3": 4}
+        config = uniform(context, (8, 8, 8))
+        odd = dataclasses.replace(config.encoders[2], **{kind: collapse(layers)})
+        mixed = dataclasses.replace(config, encoders=(*config.encoders[:2], odd, *config.encoders[3:]))
+        with pytest.raises(
+            UserError, match=r"blocks\.2 has no layer mlp\.fc3; its layers are attn\.qkv, "
+        ) as caught:
+            context.accuracy(mixed)
+        assert "\n" not in str(caught.value)

@@ -56,6 +56,9 @@ class TestFile:
             {(SHAPE, (8, 8, 8)): Entry(1.5, 0.1)}, Entry(0.5, 0.1), Entry(5.0, 0.1), 8, "mine"
         )
 
+    def test_a_byte_order_mark_is_harmless(self, tmp_path: Path, table: LatencyTable) -> None:
+        assert read(tmp_path, "\ufeff" + table.to_csv()) == table
+
     def test_spread_and_source_may_be_left_out(self, tmp_path: Path) -> None:
         found = read(
             tmp_path,
@@ -76,6 +79,13 @@ class TestFile:
             (HEADER + ENCODER + REST + "float_model,,,,,nan,0,8,m\n", "line 4: 'nan' is not a positive time"),
             (HEADER + ENCODER + REST + "float_model,,,,,inf,0,8,m\n", "line 4: 'inf' is not a positive time"),
             (HEADER + "encoder,s,8,x,8,1,0,8,mine\n", "line 2: invalid literal for int"),
+            (HEADER + "\n\n" + "encoder,s,8,x,8,1,0,8,mine\n", "line 4: invalid literal for int"),
+            (HEADER + f"encoder,{'s' * 200_000},8,8,8,1,0,8,m\n", "cannot be read .*field limit"),
+            (HEADER + ENCODER + REST.replace(",8,mine", ",0,mine") + FLOAT, "line 3: batch 0 is below 1"),
+            (
+                HEADER + ENCODER + REST + FLOAT + REST.replace("rest", "head"),
+                "line 5: part 'head' is unknown",
+            ),
             (HEADER + "encoder,s,8,8\n", r"line 2: .*; expected columns part,shape,weights"),
             ("a,b\n1,2\n", r"line 2: 'milliseconds'; expected columns part,shape"),
             (HEADER + ENCODER + FLOAT, "needs rows encoder, rest and float_model.* missing: rest"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.observers import TensorStatistics, observer_named
+from bitfront.evaluators.observers import OBSERVERS, TensorStatistics, observer_named
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -126,7 +126,7 @@ def test_rules_of_auto(heavy_tailed: NDArray[np.float64], site: str, bits: int, 
     assert observer_named("auto").range(statistics, bits) == ranges[rule]
 
 
-@pytest.mark.parametrize("name", ["minmax", "ema", "percentile"])
+@pytest.mark.parametrize("name", OBSERVERS)
 @pytest.mark.parametrize("value", [0.0, 2.5, -2.5])
 def test_constant_tensors_have_a_range_that_holds_them(name: str, value: float) -> None:
     low, high = observer_named(name).range(statistics_of(np.full(10, value)), 8)

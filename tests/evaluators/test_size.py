@@ -95,3 +95,65 @@ def test_deit_tiny_is_small(deit_tiny: Blueprint, uniform: Uniform) -> None:
     assert size.size_bytes(uniform(deit_tiny, (8, 8, 8))) <= 6.3e6
     assert size.size_bytes(uniform(deit_tiny, (4, 8, 8))) <= 3.8e6
     assert size.float_bytes() == pytest.approx(4 * 5_717_416, rel=0.002)  # timm's count of parameters
+
+
+def layout_by_hand(blueprint: Blueprint, config: BitConfig) -> dict[str, torch.Tensor]:
+    """The tensors of a packed file."""
+    file: dict[str, torch.Tensor] = {}
+    linear = {"patch_embed": (blueprint.patch, 8)}
+    linear |= {f"head.{i}": (head, 8) for i, head in enumerate(blueprint.readout.heads)}
+    affine, residual, norms = ["image", "patch_embed", "pos_embed", "norm", "head"], ["embed"], ["norm"]
+    for encoder, bits in zip(blueprint.encoders, config.encoders, strict=True):
+        for layer, parts in encoder.linear().items():
+            linear[f"{encoder.name}.{layer}"] = (parts, bits.bits("weights", layer))
+        affine += [
+            f"{encoder.name}.{site}"
+            for site in ("norm1", "attn.qkv", "attn.scores", "attn.softmax", "attn.context", "attn.proj")
+        ]
+        affine += [f"{encoder.name}.{site}" for site in ("norm2", "mlp.gelu", "mlp.fc2")]
+        residual += [f"{encoder.name}.residual1", f"{encoder.name}.residual2"]
+        norms += [f"{encoder.name}.norm1", f"{encoder.name}.norm2"]
+    for name, (parts, width) in linear.items():
+        nbytes = math.ceil(parts.weight.numel() * width / 8)
+        file[f"{name}.weight"] = torch.zeros(nbytes, dtype=torch.uint8)
+        file[f"{name}.weight.scale"] = torch.zeros(len(parts.bias))
+        file[f"{name}.weight.bias"] = torch.zeros(len(parts.bias))
+    for site in affine + residual:
+        file[f"{site}.scale"] = torch.zeros(1)
+        file[f"{site}.zero_point"] = torch.zeros(1, dtype=torch.uint8)
+    for site in residual:
+        file[f"{site}.exponents"] = torch.zeros(blueprint.channels, dtype=torch.uint8)
+    for norm in norms:
+        file[f"{norm}.weight"], file[f"{norm}.bias"] = (torch.zeros(blueprint.channels) for _ in range(2))
+    file["prefix"] = torch.zeros(blueprint.prefix.shape, dtype=torch.uint8)
+    file["positions"] = torch.zeros(blueprint.positions.shape, dtype=torch.uint8)
+    return file
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_size_is_that_of_the_written_file(
+    tmp_path: Path, blueprint: Blueprint, uniform: Uniform, bits: int
+) -> None:
+    config = uniform(blueprint, (bits, 8, 4))
+    save_file(layout_by_hand(blueprint, config), tmp_path / "packed.safetensors")
+    assert size_model(blueprint).size_bytes(config) == (tmp_path / "packed.safetensors").stat().st_size
+
+
+def test_the_float_size_is_that_of_the_written_file(tmp_path: Path, deit_tiny: Blueprint) -> None:
+    file = {"prefix": deit_tiny.prefix, "positions": deit_tiny.positions}
+    linear = {"patch_embed": deit_tiny.patch, "head.0": deit_tiny.readout.heads[0]}
+    norms = {"norm": deit_tiny.readout.norm}
+    for encoder in deit_tiny.encoders:
+        linear |= {f"{encoder.name}.{layer}": parts for layer, parts in encoder.linear().items()}
+        norms |= {f"{encoder.name}.norm1": encoder.norm1, f"{encoder.name}.norm2": encoder.norm2}
+    for name, parts in linear.items():
+        file |= {f"{name}.weight": parts.weight, f"{name}.weight.bias": parts.bias}
+    for name, norm in norms.items():
+        file |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    save_file(file, tmp_path / "float.safetensors")
+    assert size_model(deit_tiny).float_bytes() == (tmp_path / "float.safetensors").stat().st_size
+
+
+def test_the_order_of_the_tensors_does_not_matter() -> None:
+    tensors = [StoredTensor(f"t{i}", ("U8", "F32")[i % 2], (10**i,)) for i in range(7)]
+    assert safetensors_bytes(tensors) == safetensors_bytes(tensors[::-1])

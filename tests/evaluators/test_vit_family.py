@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from bitfront.evaluators.calibration import calibrate
 from bitfront.evaluators.models.blueprint import Blueprint, forward
 from bitfront.evaluators.models.vit import blueprint_of
+from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.spaces import UserError
+from bitfront.spaces import BitfrontError, UserError
 
 SmallVit = Callable[..., Any]
 
@@ -101,6 +103,27 @@ class TestExtrasInside:
         module = small_vit(0)
         module.blocks[1].drop_path1 = nn.Hardtanh(-0.01, 0.01)
         refused("its forward pass differs from a plain ViT's", module)
+
+    def test_hybrids_are_refused(self, timm: Any) -> None:
+        with torch.device("meta"):
+            module = timm.create_model("vit_tiny_r_s16_p8_224")
+        refused("it embeds patches by a HybridEmbed, not by one linear projection", module)
+
+    def test_wide_heads(self, small_vit: SmallVit) -> None:
+        refused(
+            "encoder 0 has attention heads of 259 channels, and at most 258 are exact in float32 lanes",
+            small_vit(0, depth=1, embed_dim=259, num_heads=1),
+        )
+        widest = blueprint_of("widest", small_vit(0, depth=1, embed_dim=258, num_heads=1))
+        assert widest.encoders[0].head_dim == 258
+
+    def test_weights_that_are_not_finite_are_left_to_the_calibration(self, small_vit: SmallVit) -> None:
+        module = small_vit(0)
+        with torch.no_grad():
+            module.blocks[1].mlp.fc1.weight[0, 0] = torch.nan
+        blueprint = blueprint_of("broken", module)
+        with pytest.raises(BitfrontError, match=r"NaN or infinity at blocks\.1\.mlp\.gelu"):
+            calibrate(blueprint, lambda: [torch.randn(2, 3, 16, 16)], (4, 8), observer_named("auto"))
 
 
 class TestPlainOnes:

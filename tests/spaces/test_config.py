@@ -101,6 +101,22 @@ def test_layer_maps_that_agree_are_one_number() -> None:
     assert BitConfig.from_json(changed) == CONFIG
 
 
+def test_layer_maps_in_another_order_are_equal() -> None:
+    changed = document()
+    changed["encoders"][1]["weights"] = {"mlp.fc1": 8, "attn.qkv": 4}
+    again = BitConfig.from_json(changed)
+    assert (again, again.digest) == (CONFIG, CONFIG.digest)
+
+
+def test_named_layers() -> None:
+    mixed = EncoderBits(0, "b", (("a", 2), ("c", 3)), (("a", 2), ("d", 3)), 6)
+    assert [bits.named_layers() for bits in (*CONFIG.encoders, mixed)] == [
+        set(),
+        {"attn.qkv", "mlp.fc1"},
+        {"a", "c", "d"},
+    ]
+
+
 def test_widths_of_layers() -> None:
     first, second = CONFIG.encoders
     assert [first.bits("weights", layer) for layer in ("attn.qkv", "mlp.fc1")] == [4, 4]
@@ -159,6 +175,7 @@ def test_other_documents_are_refused(content: object) -> None:
         (("encoders", 1, "attention"), {"attn": 4}, r"encoders\[1\].attention is {'attn': 4}"),
         (("pinned",), [8], '"pinned" must be an object of group names and bits'),
         (("pinned", "head"), 16, "pinned.head is 16"),
+        (("pinned",), {"head": 8}, '"pinned" must have the groups embedding, head, residual, scores'),
     ],
 )
 def test_faulty_entries_are_named(path: tuple[Any, ...], value: object, match: str) -> None:
@@ -170,3 +187,8 @@ def test_faulty_entries_are_named(path: tuple[Any, ...], value: object, match: s
     with pytest.raises(UserError, match=match) as caught:
         BitConfig.from_json(faulty)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_without_bits_is_named() -> None:
+    with pytest.raises(UserError, match=r"blocks\.1 has no weights bits for layer attn\.proj"):
+        CONFIG.encoders[1].bits("weights", "attn.proj")
