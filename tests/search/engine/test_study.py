@@ -176,6 +176,6 @@ def test_a_full_disk_is_one_line_and_what_was_recorded_stays(synthetic, problem,
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(BitfrontError, match=r"no space left on device.*safe.*--resume"):
+        with pytest.raises(BitfrontError, match=r"no space left on device; free some space"):
             record.finish(evaluated(synthetic, problem, left, 3))
     assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told
