@@ -35,7 +35,7 @@ class TimingProtocol:
     warmup: int = 50
     iterations: int = 100
     repeats: int = 5
-    budget_seconds: float = 30.0
+    budget_seconds: float = 12.0
     fewest: int = 3
 
     def fitted(self, seconds_per_round: float) -> TimingProtocol:

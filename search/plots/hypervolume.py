@@ -31,13 +31,17 @@ def draw_hypervolume(info: HypervolumeInfo, path: Path, title: str, subtitle: st
     with style.house_style():
         figure = style.new_figure(7.2, 3.6)
         axes = figure.add_subplot()
-        axes.fill_between(
-            info.evaluations, info.hypervolume, step="post", color=style.FRONT, alpha=0.10, lw=0
-        )
         axes.step(info.evaluations, info.hypervolume, where="post", color=style.FRONT, linewidth=1.6)
         axes.scatter(last, final, s=34, color=style.FRONT, edgecolors="white", zorder=5, clip_on=False)
         axes.annotate(f"{final:.4g}", (last, final), (0, 7), textcoords="offset points", ha="center")
         axes.set(xlabel="evaluations", ylabel="hypervolume (larger is better)")
-        axes.set(xlim=(0, max(last, 1) * 1.03), ylim=(0, max(final, 1e-9) * 1.12))
+        axes.set(xlim=(0, max(last, 1) * 1.03), ylim=_window(info))
         style.heading(axes, title, subtitle)
         return style.save(figure, path)
+
+
+def _window(info: HypervolumeInfo) -> tuple[float, float]:
+    """Bounds that show the rise after the first twentieth of the run, whose steps would dwarf all others."""
+    low, high = float(info.hypervolume[len(info.hypervolume) // 20]), float(info.hypervolume[-1])
+    rise = max(high - low, 0.01 * high, 1e-9)
+    return low - 0.3 * rise, high + 0.3 * rise
