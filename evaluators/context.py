@@ -66,6 +66,7 @@ class EvaluationContext:
         prepared: The quantized model at every precision.
         sites: Its quantization sites.
         size: Sizes of its packed files.
+        skipped_calibration: Why unreadable calibration images were left out.
     """
 
     spec: EvaluationSpec
@@ -75,6 +76,7 @@ class EvaluationContext:
     prepared: PreparedFqVit
     sites: tuple[QuantSite, ...]
     size: SizeModel
+    skipped_calibration: tuple[str, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: EvaluationSpec) -> EvaluationContext:
@@ -111,19 +113,31 @@ class EvaluationContext:
         moments = input_moments(blueprint, batches) if spec.weight_rounding == "gptq" else ()
         prepared = PreparedFqVit(blueprint, calibration, widths, spec.weight_ranges, moments)
         sites = trace_sites(blueprint)
-        return cls(spec, model, source, splits, prepared, sites, SizeModel(blueprint, sites))
+        size = SizeModel(blueprint, sites)
+        return cls(spec, model, source, splits, prepared, sites, size, images.skipped)
 
     @functools.cached_property
     def encoders(self) -> tuple[EncoderLayers, ...]:
         """The encoders and their linear layers, for search spaces."""
         return encoder_layers(self.sites, [encoder.name for encoder in self.prepared.blueprint.encoders])
 
-    @functools.cache  # noqa: B019 - a context lives as long as its process
-    def images(self, split: SplitName) -> PreprocessedImages:
-        """The preprocessed images of a split."""
-        return load_images(self.source, getattr(self.splits, split), self.model.data_config)
+    @functools.cached_property
+    def _loaded(self) -> dict[SplitName, PreprocessedImages]:
+        return {}
 
-    @functools.cache  # noqa: B019
+    def images(self, split: SplitName) -> PreprocessedImages:
+        """The preprocessed images of a split, loaded once."""
+        if split not in self._loaded:
+            indices = getattr(self.splits, split)
+            self._loaded[split] = load_images(self.source, indices, self.model.data_config)
+        return self._loaded[split]
+
+    def skipped_images(self) -> dict[str, list[str]]:
+        """Why images were left out, by split; splits that have not been loaded have none yet."""
+        found = {"calibration": list(self.skipped_calibration)}
+        return found | {split: list(images.skipped) for split, images in self._loaded.items()}
+
+    @functools.cache  # noqa: B019 - a context lives as long as its process
     def _float_run(self, split: SplitName) -> tuple[torch.Tensor, float]:
         """Logits of the float model on a split, and the seconds they took."""
         return self._run(self.model.module, split)

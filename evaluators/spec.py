@@ -54,8 +54,14 @@ class EvaluationSpec:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
-        """The inverse of :meth:`to_json`; unknown fields raise TypeError."""
-        return cls(**{**document, "widths": tuple(document["widths"])})
+        """The inverse of :meth:`to_json`; unknown fields and other types raise TypeError."""
+        spec = cls(**{**document, "widths": tuple(document["widths"])})
+        for field in dataclasses.fields(cls):
+            value, usual = getattr(spec, field.name), field.default
+            kinds = (str, int, type(None)) if usual is None else type(usual)
+            if not isinstance(value, kinds):
+                raise TypeError(f"{field.name} is {value!r}")
+        return spec
 
     def canonical(self) -> str:
         """The spec as one line of JSON, for use as a cache key."""

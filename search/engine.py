@@ -12,7 +12,7 @@ from bitfront.search.interrupt import InterruptGuard
 from bitfront.search.pool import AccuracyPool
 from bitfront.search.problem import Prepared, SearchProblem
 from bitfront.search.progress import Progress, SearchObserver
-from bitfront.search.result import SearchResult
+from bitfront.search.result import INTERRUPTED, SearchResult
 from bitfront.search.samplers.sampler import Sampler
 from bitfront.search.study import StudyRecord
 from bitfront.search.trial import Trial
@@ -25,7 +25,6 @@ BARREN_BATCHES = 25
 
 EVALUATIONS_SPENT = "the evaluations are spent"
 TIME_SPENT = "the time is spent"
-INTERRUPTED = "interrupted"
 EXHAUSTED = "every configuration of the space has been tried"
 BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
 

@@ -151,5 +151,5 @@ def check_achievable(limits: tuple[Limit, ...], minima: Mapping[str, float]) -> 
 
 def _remedy(limit: Limit) -> str:
     if limit.name == "faster_than_float":
-        return "search with --latency model:PROFILE or a table of the target machine"
+        return "search with --latency model:bops or a table of the target machine"
     return f"raise --{limit.name.replace('_', '-')}"

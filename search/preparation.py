@@ -11,15 +11,20 @@ from bitfront.search.costs import ModelCosts
 from bitfront.search.references import ReferencePoint, References
 from bitfront.search.run_store import RunFolder
 from bitfront.search.spec import RunSpec
-from bitfront.spaces import BitConfig, SearchSpace, UserError
+from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
     from bitfront.evaluators.latency import LatencyTable
 
 LATENCY_TABLE = "latency_table.csv"
+SPLITS = "splits.json"
 EMBEDDED_MODEL = "digits_deit"
 FALLBACK = "model:bops"
+MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
+# The embedded model is so small that calling kernels takes most of its time: a measured lead below this
+# factor is the machine's mood.
+LEAD_OF_EMBEDDED = 1.25
 ShareDone = Callable[[float], None]
 Stage = Callable[[str], AbstractContextManager[ShareDone]]
 
@@ -61,12 +66,27 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     evaluation = spec.evaluation
     with stage(f"loading {evaluation.model}, calibrating on {evaluation.calibration_images} images"):
         context = EvaluationContext.from_spec(evaluation)
-    folder.write_json("splits.json", context.splits.to_json())
+    _keep_splits(folder, context)
     space = SearchSpace(evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space)
     costs, note = _costs(spec, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
     return Preparation(context, space, costs, references, note)
+
+
+def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
+    """Records the splits; a run that has some must keep them.
+
+    Raises:
+        UserError: The data are not those that the run began with.
+    """
+    splits = context.splits.to_json()
+    if (folder.path / SPLITS).exists() and folder.read_json(SPLITS) != splits:
+        raise UserError(
+            f"the images of {context.spec.data} are not those that run {folder.name} began with: bring them "
+            "back, or start a new run with --run"
+        )
+    folder.write_json(SPLITS, splits)
 
 
 def _costs(
@@ -76,13 +96,17 @@ def _costs(
 
     path = folder.path / LATENCY_TABLE
     if path.exists():
-        return _model_costs(LatencyTable.read(path), context), ""
+        table = LatencyTable.read(path)
+        fallen_back = table.source == FALLBACK and spec.latency.startswith("measured")
+        return _model_costs(table, context), MODELLED_NOTE if fallen_back else ""
     with stage(f"latency of encoders ({spec.latency})") as share_done:
         table = latency_source(spec.latency).table(
             context.prepared, context.model.module, spec.latency_batch, share_done
         )
     costs, note = _model_costs(table, context), ""
-    if costs.minimum_latency_ms(space) > costs.float_latency_ms and spec.latency.startswith("measured"):
+    lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
+    slow = lead * costs.minimum_latency_ms(space) > costs.float_latency_ms
+    if slow and spec.latency.startswith("measured"):
         note = _slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms)
         table = latency_source(FALLBACK).table(context.prepared, context.model.module, 1)
         costs = _model_costs(table, context)
@@ -97,21 +121,28 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
         UserError: The model is not the embedded default, whose search must run everywhere.
     """
     fact = (
-        f"constraint 3 cannot be met by measurement here: the quickest configuration takes {least:.4g} ms, "
-        f"the float model {whole:.4g} ms"
+        f"constraint 3 (faster than float) is not met by measurement here, or within its noise: the quickest "
+        f"configuration takes {least:.4g} ms, the float model {whole:.4g} ms"
     )
+    absolute = spec.max_latency is not None and not spec.max_latency.strip().lower().endswith("x")
+    if absolute:
+        raise UserError(
+            f"{fact}; --max-latency {spec.max_latency} cannot be judged on modelled times: give a share such "
+            "as 0.9x, or --latency table:FILE"
+        )
     if spec.evaluation.model != EMBEDDED_MODEL:
         raise UserError(
             f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
             "(modelled), or try another --latency-batch"
         )
-    return f"{fact}. Latencies of this run are modelled ({FALLBACK}), not measured."
+    return f"{fact}. {MODELLED_NOTE}"
 
 
 def _model_costs(table: LatencyTable, context: EvaluationContext) -> ModelCosts:
     from bitfront.evaluators.latency import TableLatency
 
-    return ModelCosts(TableLatency(table, context.prepared.blueprint, context.prepared.widths), context.size)
+    needed = {*triples(context.spec.widths), (8, 8, 8)}
+    return ModelCosts(TableLatency(table, context.prepared.blueprint, needed), context.size)
 
 
 def eight_bit_config(context: EvaluationContext) -> BitConfig:

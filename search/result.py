@@ -13,6 +13,8 @@ from bitfront.search.problem import SearchProblem
 from bitfront.search.progress import Progress
 from bitfront.search.trial import Trial
 
+INTERRUPTED = "interrupted"
+
 
 @dataclass(frozen=True)
 class SearchResult:

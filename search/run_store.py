@@ -92,13 +92,6 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 
-    def subfolder(self, name: str) -> Path:
-        """A folder inside of the run's, such as ``plots``, made where it is missing."""
-        path = self.path / name
-        with explained(path):
-            path.mkdir(exist_ok=True)
-        return path
-
     @contextmanager
     def log_file(self) -> Iterator[None]:
         """Keeps what the library logs in ``log.txt`` meanwhile, added to what is there."""

@@ -34,7 +34,7 @@ class RunSpec:
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
         min_top1: Lowest top-1 on the search split, in percent; None for none.
         max_drop: Largest loss of top-1 against the float model, in points; None for none.
-        latency: Latency source, such as ``measured``, ``table:FILE`` or ``model:PROFILE``.
+        latency: Latency source, such as ``measured``, ``table:FILE`` or ``model:bops``.
         latency_batch: Images of the batch whose latency is measured.
         sampler: Name of the sampler.
         evaluations: Budget of distinct evaluated configurations.

@@ -92,6 +92,7 @@ class DaskPool:
             self._workers = workers
         else:
             self._client = _connect(cluster)
+            _wait_for_workers(self._client, cluster)
             self._workers = workers or max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     @property
@@ -168,7 +169,7 @@ def _start_cluster(workers: int, threads: int) -> LocalCluster:
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
     except Exception as error:
@@ -200,3 +201,13 @@ def _connect(cluster: LocalCluster | str) -> Client:
 def available_workers() -> int:
     """How many worker processes suit this machine: one for each CPU that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _wait_for_workers(client: Client, address: str) -> None:
+    """Raises :class:`UserError` where a scheduler has no workers and gets none."""
+    try:
+        client.wait_for_workers(1, timeout=START_TIMEOUT_S)
+    except TimeoutError as error:
+        raise UserError(
+            f"--cluster {address} has no workers: start some with `dask worker {address}`"
+        ) from error

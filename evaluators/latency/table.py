@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +106,8 @@ class LatencyTable:
                 raise UserError(
                     f"latency table {path}, line {number}: {error}; expected columns {','.join(COLUMNS)}"
                 ) from error
-        missing = [part for part in SINGLE_PARTS if part not in single]
+        missing = [] if encoders else ["encoder"]
+        missing += [part for part in SINGLE_PARTS if part not in single]
         if missing or not encoders or len(batches) != 1:
             raise UserError(
                 f"latency table {path} needs rows encoder, rest and float_model, all of one batch size; "
@@ -139,17 +140,17 @@ class TableLatency:
     Args:
         table: The times.
         blueprint: The model.
-        widths: Widths that a search may choose.
+        needed: Precisions that will be asked for.
 
     Raises:
         UserError: The table lacks an encoder shape or precision of the model.
     """
 
-    def __init__(self, table: LatencyTable, blueprint: Blueprint, widths: Sequence[int]) -> None:
+    def __init__(self, table: LatencyTable, blueprint: Blueprint, needed: Iterable[Triple]) -> None:
         self.table = table
         self._shapes = [encoder_shape(blueprint, encoder) for encoder in blueprint.encoders]
         self._shares = [_mac_shares(encoder) for encoder in blueprint.encoders]
-        for shape, triple in itertools.product(sorted(set(self._shapes)), triples(widths)):
+        for shape, triple in itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)):
             if (shape, triple) not in table.encoders:
                 w, a, t = triple
                 raise UserError(

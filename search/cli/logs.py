@@ -26,5 +26,8 @@ def log_to_stderr(verbosity: int) -> None:
         root.removeHandler(handler)
     handler = StderrHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
+    # A run's log file may lower the library's level meanwhile: what is shown here stays as asked for.
+    handler.addFilter(lambda record: record.levelno >= level)
     root.addHandler(handler)
-    library.setLevel(_LEVELS[min(verbosity, len(_LEVELS) - 1)])
+    library.setLevel(level)

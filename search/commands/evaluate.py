@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
-from bitfront.spaces import BitConfig, UserError, parse_uniform
+from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
@@ -73,7 +73,8 @@ def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> Evaluati
         bits = parse_uniform(args.uniform or DEFAULT_UNIFORM)
         return evaluation_spec(args, tuple(sorted(set(bits))))
     config = BitConfig.from_json(document)
-    recorded = (document.get("provenance") or {}).get("evaluation")
+    provenance = document.get("provenance")
+    recorded = provenance.get("evaluation") if isinstance(provenance, dict) else None
     if isinstance(recorded, dict):
         widths = tuple(sorted(config.widths()))
         spec = recorded_spec({**recorded, "widths": widths}, args)
@@ -139,7 +140,9 @@ def _latency_report(
         table = latency_source(args.latency).table(
             context.prepared, context.model.module, args.latency_batch, share_done
         )
-        latency = TableLatency(table, context.prepared.blueprint, context.spec.widths).latency_ms(config)
+        latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths)).latency_ms(
+            config
+        )
         times = latency, table.float_model.milliseconds, table.source, table.batch
     return dict(zip(("latency_ms", "fp32_latency_ms", "latency_source", "latency_batch"), times, strict=True))
 
@@ -196,7 +199,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
             f"{report['size_bytes'] / report['fp32_size_bytes']:.3f}x",
         ),
         (
-            f"latency of a batch of {batch} (ms, p50, {source})",
+            f"latency of a batch of {batch} (ms, {source})",
             f"{report['latency_ms']:.4g}",
             f"{report['fp32_latency_ms']:.4g}",
             f"{report['latency_ms'] / report['fp32_latency_ms']:.3f}x",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bitfront.evaluators.spec import EvaluationSpec
@@ -31,7 +32,15 @@ OPTIONS = (
 
 def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
     """The spec that arguments describe, at the given widths."""
-    return EvaluationSpec(**{name: getattr(args, name) for name in OPTIONS}, widths=widths)
+    return EvaluationSpec(**{name: _value(args, name) for name in OPTIONS}, widths=widths)
+
+
+def _value(args: argparse.Namespace, name: str) -> Any:
+    """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
+    value = getattr(args, name)
+    if name in ("checkpoint", "data") and value is not None and Path(value).exists():
+        return str(Path(value).resolve())
+    return value
 
 
 def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> EvaluationSpec:
@@ -47,7 +56,7 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
             f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '
             "--model and --data"
         ) from error
-    written = {name: getattr(args, name) for name in OPTIONS if name in args.given}
+    written = {name: _value(args, name) for name in OPTIONS if name in args.given}
     if "checkpoint" in written:
         written["pretrained"] = False
     elif "pretrained" in written:

@@ -15,11 +15,12 @@ from bitfront.search.environment import describe_environment
 from bitfront.search.limits import check_limit_texts
 from bitfront.search.objectives import parse_objectives
 from bitfront.search.preparation import Preparation, prepare_run
+from bitfront.search.result import INTERRUPTED
 from bitfront.search.run_store import RunFolder, RunStore
 from bitfront.search.samplers.registry import check_sampler
 from bitfront.search.space_file import write_space
 from bitfront.search.spec import EXTENDABLE, RunSpec, parse_duration
-from bitfront.search.storage import JOURNAL
+from bitfront.search.storage import JOURNAL, without_password
 from bitfront.spaces import BitfrontError, UserError, parse_bits
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _WITH_RESUME = frozenset(
     {*EXTENDABLE, "resume", "runs_dir", "workers", "cluster", "storage", "json", "verbose", "debug"}
 )
 INTERRUPTED_STATUS = 130
+# Says where the study is, where it is not in the run folder.
+STORAGE_NOTE = "storage.json"
 Stage = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 
 
@@ -50,7 +53,7 @@ def run_search(args: argparse.Namespace) -> int:
     console = stderr_console()
     store = RunStore(args.runs_dir)
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
-    with _told_how_to_go_on(folder), folder.removed_unless_begun(), folder.lock(), folder.log_file():
+    with _told_how_to_go_on(folder), folder.lock(), folder.removed_unless_begun(), folder.log_file():
         folder.write_spec(spec)
         folder.write_json("environment.json", describe_environment(spec.evaluation.threads))
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
@@ -84,6 +87,10 @@ def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
     check_spec(spec.evaluation)
     check_limit_texts(spec)
     check_sampler(spec.sampler)
+    if spec.population < 2:
+        raise UserError(f"--population {spec.population} is too small: give at least 2")
+    if len(spec.evaluation.widths) < 2:
+        raise UserError(f"--bits {args.bits}: a search needs at least two widths, such as 4,8")
     latency_source(spec.latency)
     return spec, store.create(args.run or store.default_name(spec.evaluation.model))
 
@@ -123,6 +130,9 @@ def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
             f"{option} cannot be given with --resume: run {folder.name} keeps its settings; only "
             "--evaluations, --time-budget, --workers, --cluster and --storage may be"
         )
+    if (folder.path / STORAGE_NOTE).exists() and args.storage is None:
+        url = folder.read_json(STORAGE_NOTE).get("url")
+        raise UserError(f"run {folder.name} keeps its study in {url}: give it again with --storage")
     spec = folder.read_spec()
     if "evaluations" in args.given:
         spec = dataclasses.replace(spec, evaluations=args.evaluations)
@@ -157,9 +167,14 @@ class _Session:
         tables = RunTables(self._folder, problem)
         result = self._run_engine(problem, tables)
         self._write_summary(result, ready)
-        if result.front and not self._interrupted(result):
-            self._measure_front(result, ready, tables)
         self._draw()
+        if result.front and result.reason != INTERRUPTED:
+            try:
+                self._measure_front(result, ready, tables)
+            except KeyboardInterrupt:
+                return dataclasses.replace(result, reason=INTERRUPTED)
+            self._write_summary(result, ready)
+            self._draw()
         return result
 
     def _run_engine(self, problem: SearchProblem, tables: RunTables) -> SearchResult:
@@ -174,6 +189,8 @@ class _Session:
         sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed)
         begin = StudyRecord.open if args.resume and _has_study(folder, args.storage) else StudyRecord.create
         record = begin(folder.path, folder.name, spec, problem, args.storage)
+        if args.storage is not None:
+            folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
         workers = args.workers or (0 if args.cluster else available_workers())
         with self._stage(f"starting {workers or 'cluster'} workers"):
             pool = DaskPool(spec.evaluation, workers, args.cluster)
@@ -196,6 +213,7 @@ class _Session:
         points = f"{len(result.front)} front points"
         with self._stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
             top1 = held_out_accuracies(ready.context, ready.space, result.front, share)
+        tables.write(result.trials, result.front, final_measurements(top1, {}))
         with self._stage(f"whole-model latency of {points}, batch {ready.costs.latency_batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 ready.context, ready.space, result.front, ready.costs.latency_batch, share
@@ -208,12 +226,11 @@ class _Session:
         self._folder.write_text("references.json", json.dumps(document, indent=2) + "\n")
 
     def _write_summary(self, result: SearchResult, ready: Preparation) -> None:
-        skipped = [*ready.context.images("search").skipped]
         document = {
             **result.to_json(),
             "latency_batch": ready.costs.latency_batch,
             "latency_note": ready.note,
-            "skipped_images": skipped,
+            "skipped_images": ready.context.skipped_images(),
         }
         self._folder.write_json("summary.json", document)
 
@@ -224,12 +241,6 @@ class _Session:
         with self._stage("drawing plots"):
             write_plots(open_run(self._folder.path.parent, self._folder.name))
 
-    @staticmethod
-    def _interrupted(result: SearchResult) -> bool:
-        from bitfront.search.engine import INTERRUPTED
-
-        return result.reason == INTERRUPTED
-
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:
     """Whether the run got as far as its study; a database is asked when it is opened."""
@@ -239,7 +250,6 @@ def _has_study(folder: RunFolder, storage: str | None) -> bool:
 def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -> int:
     from bitfront.search.cli.front import front_document, print_front
     from bitfront.search.cli.output import hint, print_json
-    from bitfront.search.engine import INTERRUPTED
     from bitfront.search.run_reader import open_run
 
     run = open_run(folder.path.parent, folder.name)
@@ -251,7 +261,9 @@ def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -
     if result.message and not interrupted:
         raise BitfrontError(result.message)
     if not args.json:
-        going_on = [f"bitfront search --resume {run.name}"] if interrupted else []
-        chosen = [f"bitfront export {run.name} --pick knee"] if result.front else []
+        where = f" --runs-dir {args.runs_dir}" if "runs_dir" in args.given else ""
+        storage = " --storage URL" if args.storage else ""
+        going_on = [f"bitfront search --resume {run.name}{where}{storage}"] if interrupted else []
+        chosen = [f"bitfront export {run.name} --pick knee{where}"] if result.front else []
         hint(*going_on, *chosen, f"pictures in {folder.path / 'plots'}")
     return INTERRUPTED_STATUS if interrupted else 0

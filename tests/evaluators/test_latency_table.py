@@ -13,7 +13,7 @@ import pytest
 from bitfront.evaluators.latency import LatencyTable, TableLatency, latency_source
 from bitfront.evaluators.latency.table import Entry, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, SearchSpace, Triple, UserError
+from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, SearchSpace, Triple, UserError, triples
 
 Uniform = Callable[..., BitConfig]
 SHAPE = "17x32h2m128"
@@ -129,12 +129,12 @@ class TestSums:
         assert encoder_shape(deit_tiny, deit_tiny.encoders[0]) == "197x192h3m768"
 
     def test_encoders_add_up(self, table: LatencyTable, blueprint: Blueprint) -> None:
-        triples: list[Triple] = [(8, 8, 4), (4, 8, 8), (4, 4, 4)]
+        chosen: list[Triple] = [(8, 8, 4), (4, 8, 8), (4, 4, 4)]
         config = BitConfig(
-            "small", "fq-vit", tuple(EncoderBits(i, f"blocks.{i}", *bits) for i, bits in enumerate(triples))
+            "small", "fq-vit", tuple(EncoderBits(i, f"blocks.{i}", *bits) for i, bits in enumerate(chosen))
         )
-        latency = TableLatency(table, blueprint, (4, 8))
-        assert latency.latency_ms(config) == pytest.approx(0.7 + sum(map(milliseconds, triples)))
+        latency = TableLatency(table, blueprint, triples((4, 8)))
+        assert latency.latency_ms(config) == pytest.approx(0.7 + sum(map(milliseconds, chosen)))
         assert latency.source == "measured:torch"
 
     def test_mixed_layers_take_the_mean_by_multiply_accumulates(
@@ -153,7 +153,7 @@ class TestSums:
             + 4 * milliseconds((4, 4, 8))
         ) / 12
         expected = 0.7 + 2 * milliseconds((8, 8, 8)) + mean
-        assert TableLatency(table, blueprint, (4, 8)).latency_ms(config) == pytest.approx(expected)
+        assert TableLatency(table, blueprint, triples((4, 8))).latency_ms(config) == pytest.approx(expected)
 
     @pytest.mark.parametrize(("granularity", "encoders"), [("encoder", 3), ("encoder-kind", 2), ("layer", 1)])
     def test_the_minimum_is_that_of_all_configurations(
@@ -162,7 +162,7 @@ class TestSums:
         part = dataclasses.replace(blueprint, encoders=blueprint.encoders[:encoders])
         layers = [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(part.encoders)]
         space = SearchSpace("small", "fq-vit", layers, (4, 8), granularity)  # type: ignore[arg-type]
-        latency = TableLatency(table, part, space.widths)
+        latency = TableLatency(table, part, triples(space.widths))
         every = itertools.product(range(2), repeat=len(space))
         times = [latency.latency_ms(space.decode(np.array(genome))) for genome in every]
         assert len(times) == space.cardinality
@@ -171,10 +171,10 @@ class TestSums:
     def test_missing_precisions_are_named(self, table: LatencyTable, blueprint: Blueprint) -> None:
         entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}
         with pytest.raises(UserError, match="no entry for encoder shape 17x32h2m128 at W4A8T4"):
-            TableLatency(dataclasses.replace(table, encoders=entries), blueprint, (4, 8))
+            TableLatency(dataclasses.replace(table, encoders=entries), blueprint, triples((4, 8)))
         with pytest.raises(UserError, match=r"no entry for encoder shape .*3.* measure one with"):
-            TableLatency(table, blueprint, (3, 8))
+            TableLatency(table, blueprint, triples((3, 8)))
 
     def test_tables_of_other_models_are_refused(self, table: LatencyTable, deit_tiny: Blueprint) -> None:
         with pytest.raises(UserError, match="no entry for encoder shape 197x192h3m768 at W8A8T8"):
-            TableLatency(table, deit_tiny, (4, 8))
+            TableLatency(table, deit_tiny, triples((4, 8)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import torch
 from PIL import Image
 
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.search.run_store import RunStore
+from bitfront.search.spec import RunSpec
 
 TINY = "vit_tiny_patch16_224"
 
@@ -201,3 +204,50 @@ def test_latency_table_of_another_model(search, tmp_path: Path) -> None:
     assert outcome.status == 2
     assert "no entry for encoder shape" in outcome.error
     assert left == []
+
+
+def test_a_run_that_another_process_prepares_is_left_alone(bitfront, tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create("busy")
+    folder.write_spec(RunSpec())
+    with folder.lock():
+        outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "busy")
+    assert outcome.status == 2
+    assert "is being written by process" in outcome.error
+    assert (tmp_path / "busy" / "spec.json").exists()
+
+
+def test_a_database_study_is_asked_for_again(bitfront, tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create("kept")
+    folder.write_spec(RunSpec())
+    folder.write_json("storage.json", {"url": "sqlite:///study.db"})
+    outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "kept")
+    assert outcome.status == 2
+    assert "sqlite:///study.db: give it again with --storage" in outcome.error
+
+
+def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create("old")
+    folder.write_spec(RunSpec(latency="model:bops"))
+    folder.write_json("splits.json", {"calibration": [1], "search": [2], "test": [3]})
+    folder.write_json("space.json", {})
+    outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "old")
+    assert outcome.status == 2
+    assert "are not those that run old began with" in outcome.error
+    assert folder.read_json("splits.json")["test"] == [3]
+
+
+def test_population_of_one(search) -> None:
+    refused(search("--population", "1"), "--population 1", "at least 2")
+
+
+@pytest.mark.parametrize("provenance", [[1], {"evaluation": {"threads": "2"}}, {"evaluation": []}])
+def test_provenance_that_is_damaged(bitfront, tmp_path: Path, provenance: object) -> None:
+    encoders = [{"index": 0, "name": "blocks.0", "weights": 8, "activations": 8, "attention": 8}]
+    document = {
+        "format": "bitfront/bit-config", "version": 1, "model": "digits_deit", "scheme": "fq-vit",
+        "encoders": encoders, "provenance": provenance,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    outcome = bitfront("evaluate", "--config", tmp_path / "config.json", "--latency", "model:bops")
+    assert outcome.status == 2
+    assert "internal error" not in outcome.error
