@@ -68,7 +68,7 @@ def test_medians_and_spread_by_hand(clock: Clock) -> None:
 
 
 def test_the_protocol_is_kept_where_the_budget_allows() -> None:
-    assert TimingProtocol().fitted(0.05) == TimingProtocol()
+    assert TimingProtocol().fitted(0.01) == TimingProtocol()
     assert (TimingProtocol().warmup, TimingProtocol().iterations, TimingProtocol().repeats) == (50, 100, 5)
 
 

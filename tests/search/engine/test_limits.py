@@ -98,7 +98,7 @@ def test_limits_out_of_reach_name_the_nearest_value():
         check_achievable(tuple(limits(max_size="500kB").values()), minima)
     with pytest.raises(UserError, match=r"--max-latency 0.4x \(8 ms\) cannot be met: .* 9 ms"):
         check_achievable(tuple(limits(max_latency="0.4x").values()), minima)
-    with pytest.raises(UserError, match=r"constraint 3 .* search with --latency model:PROFILE"):
+    with pytest.raises(UserError, match=r"constraint 3 .* search with --latency model:bops"):
         check_achievable(paper_limits(REFERENCES), {"latency_ms": 21.0})
 
 
