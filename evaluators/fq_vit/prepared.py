@@ -46,7 +46,7 @@ class PreparedFqVit:
         self.blueprint = blueprint
         self.calibration = calibration
         self.widths = tuple(widths)
-        pinned = dict(BitConfig(blueprint.name, SCHEME, ()).pinned)
+        pinned = dict(PINNED_BITS)
         self._residual_bits = pinned["residual"]
         embedding = quantize_weight(blueprint.patch.weight, pinned["embedding"], weight_ranges)
         heads = [quantize_weight(h.weight, pinned["head"], weight_ranges) for h in blueprint.readout.heads]
@@ -110,7 +110,7 @@ class PreparedFqVit:
         step = affine[f"{encoder.name}.attn.qkv", activations].scale
         return IntegerSoftmax(
             step * step * encoder.head_dim**-0.5,
-            affine[f"{encoder.name}.attn.scores", dict(BitConfig("", SCHEME, ()).pinned)["scores"]],
+            affine[f"{encoder.name}.attn.scores", dict(PINNED_BITS)["scores"]],
             affine[f"{encoder.name}.attn.softmax", attention],
             attention,
         )

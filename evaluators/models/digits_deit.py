@@ -15,8 +15,7 @@ CLASSES = 10
 WEIGHTS = "weights/digits_deit.safetensors"
 
 # So narrow that precision matters: at width 96 every assignment of 4 and 8 bits keeps the float model's top-1
-# but for noise, and a search has nothing to find. The class token and 64 patches of two rows and columns
-# keep the products of a batch large enough for integer kernels to pay.
+# but for noise, and a search has nothing to find.
 ARCHITECTURE: dict[str, Any] = {
     "img_size": 16,
     "patch_size": 2,

@@ -13,6 +13,7 @@ from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
+    from bitfront.evaluators.latency import LatencySource
 
 DEFAULT_UNIFORM = "W8A8T8"
 LARGEST_CONFIG_BYTES = 10_000_000
@@ -29,7 +30,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from bitfront.search.cli.output import hint, print_json, stderr_console
     from bitfront.search.cli.stages import stage
 
-    latency_source(args.latency)
+    source = latency_source(args.latency)
     document = None if args.config is None else _read_document(Path(args.config))
     spec = _spec(args, document)
     console = stderr_console()
@@ -39,7 +40,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     with stage(console, f"classifying {len(context.splits.test)} test images, float and quantized"):
         report = _accuracy_report(context, config)
     with stage(console, f"latency ({args.latency}), batch {args.latency_batch}") as share_done:
-        report |= _latency_report(args, context, config, share_done)
+        report |= _latency_report(args, source, context, config, share_done)
     if args.json:
         print_json(report)
         return 0
@@ -125,10 +126,14 @@ def _accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str,
 
 
 def _latency_report(
-    args: argparse.Namespace, context: EvaluationContext, config: BitConfig, share_done: Any
+    args: argparse.Namespace,
+    source: LatencySource,
+    context: EvaluationContext,
+    config: BitConfig,
+    share_done: Any,
 ) -> dict[str, Any]:
     """Latency of the whole model where it is measured, from the table's sum otherwise."""
-    from bitfront.evaluators.latency import TableLatency, latency_source
+    from bitfront.evaluators.latency import TableLatency
     from bitfront.evaluators.latency.measured import SOURCE, measure_models
 
     if args.latency.startswith("measured"):
@@ -137,9 +142,7 @@ def _latency_report(
         )
         times = entry.milliseconds, float_entry.milliseconds, SOURCE, args.latency_batch
     else:
-        table = latency_source(args.latency).table(
-            context.prepared, context.model.module, args.latency_batch, share_done
-        )
+        table = source.table(context.prepared, context.model.module, args.latency_batch, share_done)
         latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths)).latency_ms(
             config
         )
