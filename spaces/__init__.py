@@ -1,6 +1,6 @@
 """What may be chosen: precisions, quantization sites, bit configurations, search spaces, constraints."""
 
-from bitfront.spaces.config import BitConfig, EncoderBits
+from bitfront.spaces.config import PINNED_BITS, SCHEMES, BitConfig, EncoderBits, pinned_bits
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_uniform
@@ -10,6 +10,8 @@ from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, Sear
 __all__ = [
     "GRANULARITIES",
     "KINDS",
+    "PINNED_BITS",
+    "SCHEMES",
     "BitConfig",
     "BitfrontError",
     "EncoderBits",
@@ -29,5 +31,6 @@ __all__ = [
     "mixed_only",
     "parse_bits",
     "parse_uniform",
+    "pinned_bits",
     "triples",
 ]

@@ -14,14 +14,25 @@ from bitfront.spaces.sites import EncoderLayers, Kind
 
 FORMAT = "bitfront/bit-config"
 VERSION = 1
-PINNED_BITS: tuple[tuple[str, int], ...] = (
-    ("embedding", 8),
-    ("head", 8),
-    ("residual", 8),
-    ("scores", 8),
-)
+SCHEMES = ("fq-vit", "deploy")
+# By scheme, the widths of the groups that are not searched, in the order of their names.
+PINNED_BITS: dict[str, tuple[tuple[str, int], ...]] = {
+    "fq-vit": (("embedding", 8), ("head", 8), ("residual", 8), ("scores", 8)),
+    "deploy": (("embedding", 8), ("head", 8)),
+}
 
 LayerBits = int | tuple[tuple[str, int], ...]
+
+
+def pinned_bits(scheme: str) -> tuple[tuple[str, int], ...]:
+    """Widths of the tensors that a scheme does not search, as sorted (group, bits) pairs.
+
+    Raises:
+        UserError: There is no such scheme.
+    """
+    if scheme not in PINNED_BITS:
+        raise UserError(f"scheme {scheme!r} is unknown: choose one of {', '.join(SCHEMES)}")
+    return PINNED_BITS[scheme]
 
 
 def collapse(bits: Mapping[str, int]) -> LayerBits:
@@ -83,15 +94,22 @@ class BitConfig:
 
     Attributes:
         model: The model's name.
-        scheme: The quantization scheme, such as ``fq-vit``.
+        scheme: The quantization scheme: ``fq-vit`` or ``deploy``.
         encoders: One entry per encoder, in order.
-        pinned: Widths of the tensors that are not searched, as (group, bits) pairs.
+        pinned: Widths of the tensors that are not searched, as (group, bits) pairs; those of the scheme
+            where none are given.
     """
 
     model: str
     scheme: str
     encoders: tuple[EncoderBits, ...]
-    pinned: tuple[tuple[str, int], ...] = PINNED_BITS
+    pinned: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Takes the scheme's pinned widths; an unknown scheme raises :class:`UserError`."""
+        usual = pinned_bits(self.scheme)
+        if not self.pinned:
+            object.__setattr__(self, "pinned", usual)
 
     @classmethod
     def uniform(
@@ -168,9 +186,14 @@ class BitConfig:
             raise UserError('bit config: "encoders" must be a list with one entry for each encoder')
         if pinned is not None and not isinstance(pinned, dict):
             raise UserError('bit config: "pinned" must be an object of group names and bits')
-        widths = dict(PINNED_BITS) if pinned is None else pinned
-        if set(widths) != set(dict(PINNED_BITS)):
-            raise UserError(f'bit config: "pinned" must have the groups {", ".join(dict(PINNED_BITS))}')
+        if scheme not in SCHEMES:
+            raise UserError(f"bit config: scheme {scheme!r} is unknown: expected {' or '.join(SCHEMES)}")
+        usual = dict(pinned_bits(scheme))
+        widths = usual if pinned is None else pinned
+        if set(widths) != set(usual):
+            raise UserError(
+                f'bit config: "pinned" must have the groups of scheme {scheme}: {", ".join(usual)}'
+            )
         return cls(
             model,
             scheme,

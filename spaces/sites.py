@@ -23,7 +23,8 @@ class QuantSite:
             name of the pinned group (``embedding``, ``residual``, ``scores``, ``head``).
         pinned: True where the width is fixed and not searched.
         elements: Elements of the tensor; for one image where it depends on the input.
-        channels: Number of scales a weight carries (its output channels); 0 for other kinds.
+        channels: Number of scales: output channels of a weight, channels of a power-of-two grid; 0 where one
+            scale serves the whole tensor.
         macs: Multiply-accumulates per image of the products whose operand it is; 0 where it is in none.
     """
 

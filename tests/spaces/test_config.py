@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, UserError
-from bitfront.spaces.config import collapse
+from bitfront.spaces.config import PINNED_BITS, SCHEMES, collapse, pinned_bits
 
 CONFIG = BitConfig(
     "tiny",
@@ -75,7 +75,6 @@ def test_the_digest_ignores_what_was_measured_and_notes_what_was_assigned() -> N
         (("encoders", 1, "attention"), 4),
         (("encoders", 1, "weights", "mlp.fc1"), 5),
         (("model",), "other"),
-        (("scheme",), "deploy"),
         (("pinned", "head"), 4),
     ]:
         changed: Any = document()
@@ -84,6 +83,7 @@ def test_the_digest_ignores_what_was_measured_and_notes_what_was_assigned() -> N
             place = place[key]
         place[path[-1]] = value
         digests.add(BitConfig.from_json(changed).digest)
+    digests.add(BitConfig("tiny", "deploy", CONFIG.encoders).digest)
     assert len(digests) == 8
 
 
@@ -91,6 +91,29 @@ def test_pinned_widths_default() -> None:
     changed = document()
     del changed["pinned"]
     assert BitConfig.from_json(changed) == CONFIG
+
+
+def test_pinned_widths_are_those_of_the_scheme() -> None:
+    deploy = BitConfig("tiny", "deploy", CONFIG.encoders)
+    assert dict(deploy.pinned) == {"embedding": 8, "head": 8}
+    assert dict(CONFIG.pinned) == {"embedding": 8, "head": 8, "residual": 8, "scores": 8}
+    assert set(PINNED_BITS) == set(SCHEMES)
+    assert all(list(pairs) == sorted(pairs) for pairs in PINNED_BITS.values())
+    again = BitConfig.from_json(json.loads(json.dumps(deploy.to_json())))
+    assert (again, hash(again), again.digest) == (deploy, hash(deploy), deploy.digest)
+
+
+def test_pinned_widths_of_another_scheme_are_refused() -> None:
+    changed = document()
+    changed["scheme"] = "deploy"
+    with pytest.raises(UserError, match=r'"pinned" must have the groups of scheme deploy: embedding, head$'):
+        BitConfig.from_json(changed)
+
+
+def test_unknown_schemes_are_refused() -> None:
+    for make in (lambda: pinned_bits("int8"), lambda: BitConfig("tiny", "int8", CONFIG.encoders)):
+        with pytest.raises(UserError, match=r"scheme 'int8' is unknown: choose one of fq-vit, deploy$"):
+            make()
 
 
 def test_layer_maps_that_agree_are_one_number() -> None:
@@ -152,6 +175,7 @@ def test_other_documents_are_refused(content: object) -> None:
         (("version",), None, "version None is not supported"),
         (("model",), 3, '"model" and "scheme" must be strings'),
         (("scheme",), None, '"model" and "scheme" must be strings'),
+        (("scheme",), "int8", "scheme 'int8' is unknown: expected fq-vit or deploy$"),
         (("encoders",), {}, '"encoders" must be a list with one entry for each encoder'),
         (("encoders",), [], '"encoders" must be a list with one entry for each encoder'),
         (("encoders", 1), 4, r"encoders\[1\] must be an object"),
@@ -175,7 +199,11 @@ def test_other_documents_are_refused(content: object) -> None:
         (("encoders", 1, "attention"), {"attn": 4}, r"encoders\[1\].attention is {'attn': 4}"),
         (("pinned",), [8], '"pinned" must be an object of group names and bits'),
         (("pinned", "head"), 16, "pinned.head is 16"),
-        (("pinned",), {"head": 8}, '"pinned" must have the groups embedding, head, residual, scores'),
+        (
+            ("pinned",),
+            {"head": 8},
+            '"pinned" must have the groups of scheme fq-vit: embedding, head, residual, scores$',
+        ),
     ],
 )
 def test_faulty_entries_are_named(path: tuple[Any, ...], value: object, match: str) -> None:
