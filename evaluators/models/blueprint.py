@@ -1,14 +1,12 @@
-"""The blueprint of a plain vision transformer: its parameters by role, and its float forward pass."""
+"""The blueprint of a vision transformer, plain or windowed: its parameters by role."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F
-
-Tap = Callable[[str, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,39 @@ class LayerNormParts:
 
 
 @dataclass(frozen=True)
+class WindowParts:
+    """Attention within windows of the image (Liu et al. 2021, Swin Transformer, section 3.2).
+
+    Attributes:
+        rows: Token of the image at each position of each window, the cyclic shift included: int32
+            ``[windows, window_tokens]``, every token once.
+        bias: Relative position bias, added to the scaled scores: float32
+            ``[heads, window_tokens, window_tokens]``.
+        mask: True where a query must not see a key: bool ``[windows, window_tokens, window_tokens]``;
+            None where the windows are not shifted.
+    """
+
+    rows: torch.Tensor
+    bias: torch.Tensor
+    mask: torch.Tensor | None
+    table_entries: int
+
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """The inverse of ``rows``: place of each token among all window positions, int64 ``[tokens]``."""
+        return self.rows.flatten().argsort()
+
+
+@dataclass(frozen=True)
 class EncoderParts:
-    """One pre-norm encoder; layer scales are folded into ``proj`` and ``fc2``."""
+    """One pre-norm encoder; layer scales are folded into ``proj`` and ``fc2``.
+
+    Attributes:
+        name: The module's path, such as ``blocks.3`` or ``layers.2.blocks.0``.
+        heads: Attention heads.
+        tokens: Tokens of one image in this encoder.
+        window: The windows that attention is kept to; None where every token sees every other.
+    """
 
     name: str
     norm1: LayerNormParts
@@ -40,15 +69,39 @@ class EncoderParts:
     fc1: LinearParts
     fc2: LinearParts
     heads: int
+    tokens: int
+    window: WindowParts | None = None
 
     @property
     def head_dim(self) -> int:
         """Channels of one attention head."""
         return self.qkv.weight.shape[0] // (3 * self.heads)
 
+    @property
+    def channels(self) -> int:
+        """Width of the residual stream."""
+        return self.qkv.weight.shape[1]
+
     def linear(self) -> dict[str, LinearParts]:
         """The linear layers that carry genes, by layer name, in execution order."""
         return {"attn.qkv": self.qkv, "attn.proj": self.proj, "mlp.fc1": self.fc1, "mlp.fc2": self.fc2}
+
+
+@dataclass(frozen=True)
+class MergeParts:
+    """Patch merging: four neighbouring tokens, side by side, are normalised and projected to one.
+
+    Attributes:
+        name: The module's path, such as ``layers.1.downsample``.
+        rows: The tokens that are put side by side, in this order: int32 ``[tokens_out, 4]``.
+        norm: Over the four tokens' channels.
+        reduction: The projection; its bias is zero.
+    """
+
+    name: str
+    rows: torch.Tensor
+    norm: LayerNormParts
+    reduction: LinearParts
 
 
 @dataclass(frozen=True)
@@ -72,7 +125,7 @@ class Readout:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A plain vision transformer.
+    """A vision transformer whose parts share memory with the module that it was read from.
 
     Attributes:
         name: The model's name.
@@ -80,8 +133,11 @@ class Blueprint:
         patch_size: Rows and columns of a patch.
         image_shape: Channels, rows and columns of an input image.
         prefix: Class, distillation and register tokens, shape ``[prefix, channels]``.
-        positions: Position embedding of every token (zeros where a token has none), ``[tokens, channels]``.
+        positions: Position embedding of every token (zeros where a token has none), ``[tokens, channels]``;
+            None where the family has none.
+        embed_norm: LayerNorm of the embedded tokens before the first encoder, where there is one.
         encoders: The encoders in order.
+        merges: Patch mergings by the index of the encoder that follows.
         readout: How logits are read.
     """
 
@@ -90,93 +146,30 @@ class Blueprint:
     patch_size: tuple[int, int]
     image_shape: tuple[int, int, int]
     prefix: torch.Tensor
-    positions: torch.Tensor
+    positions: torch.Tensor | None
+    embed_norm: LayerNormParts | None
     encoders: tuple[EncoderParts, ...]
+    merges: Mapping[int, MergeParts]
     readout: Readout
 
     @property
     def tokens(self) -> int:
-        """Tokens of one image, prefix included."""
-        return int(self.positions.shape[0])
+        """Tokens of one image in the first encoder, prefix included."""
+        return self.encoders[0].tokens
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        _, rows, columns = self.image_shape
+        return (rows // self.patch_size[0]) * (columns // self.patch_size[1])
 
     @property
     def channels(self) -> int:
-        """Width of the residual stream."""
-        return int(self.positions.shape[1])
+        """Width of the residual stream in the first encoder."""
+        return self.encoders[0].channels
 
-
-def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
-    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, values of a patch]``."""
-    batch, channels, rows, columns = images.shape
-    height, width = patch_size
-    grid = images.reshape(batch, channels, rows // height, height, columns // width, width)
-    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * height * width)
-
-
-def _ignore(site: str, value: torch.Tensor) -> None:
-    """A tap that looks at nothing."""
-
-
-def _linear(x: torch.Tensor, parts: LinearParts) -> torch.Tensor:
-    return F.linear(x, parts.weight, parts.bias)
-
-
-def _norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
-    return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
-
-
-def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = _ignore) -> torch.Tensor:
-    """The float forward pass; ``tap`` sees the tensor at every quantization site by name.
-
-    Args:
-        blueprint: The model.
-        images: Normalised images, ``[batch, channels, rows, columns]``.
-        tap: Called with (site name, tensor) in execution order.
-
-    Returns:
-        Logits ``[batch, classes]``.
-    """
-    tap("image", images)
-    x = _linear(patches_of(images, blueprint.patch_size), blueprint.patch)
-    x = torch.cat([blueprint.prefix.expand(len(x), -1, -1), x], dim=1)
-    tap("patch_embed", x)
-    tap("pos_embed", blueprint.positions)
-    x = x + blueprint.positions
-    tap("embed", x)
-    for encoder in blueprint.encoders:
-        x = _encode(encoder, x, tap)
-    return _read(blueprint.readout, x, tap)
-
-
-def _encode(encoder: EncoderParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-    def seen(site: str, value: torch.Tensor) -> torch.Tensor:
-        tap(f"{encoder.name}.{site}", value)
-        return value
-
-    batch, tokens, _ = x.shape
-    qkv = seen("attn.qkv", _linear(seen("norm1", _norm(x, encoder.norm1)), encoder.qkv))
-    q, k, v = qkv.reshape(batch, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-    scores = seen("attn.scores", (q @ k.transpose(-2, -1)) * encoder.head_dim**-0.5)
-    attention = seen("attn.softmax", scores.softmax(-1))
-    context = seen("attn.context", (attention @ v).transpose(1, 2).reshape(batch, tokens, -1))
-    x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
-    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", _norm(x, encoder.norm2)), encoder.fc1)))
-    return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
-
-
-def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-    if readout.average is None:
-        read = x[:, list(readout.tokens)]
-    elif readout.norm_first:
-        x = _norm(x, readout.norm)
-        tap("norm_tokens", x)
-        read = x[:, readout.average :].mean(1, keepdim=True)
-    else:
-        read = x[:, readout.average :].mean(1, keepdim=True)
-        tap("pool", read)
-    if readout.average is None or not readout.norm_first:
-        read = _norm(read, readout.norm)
-    tap("norm", read)
-    logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
-    tap("head", logits)
-    return logits
+    def entering(self, index: int) -> str:
+        """Site of the residual stream that enters encoder ``index``."""
+        if index in self.merges:
+            return f"{self.merges[index].name}.reduction"
+        return "embed" if index == 0 else f"{self.encoders[index - 1].name}.residual2"

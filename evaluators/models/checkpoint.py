@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.pickle_inspection import foreign_names
+from bitfront.evaluators.models.swin_checkpoint import under_timm_names
 from bitfront.spaces import UserError
 
 log = logging.getLogger(__name__)
 
 WRAPPERS = ("state_dict", "model", "model_ema", "ema")
 PARALLEL_PREFIX = "module."
-HEAD = "head.weight"
+HEADS = ("head.weight", "head.fc.weight")  # of ViTs and Swins
 _SHOWN = 3
 
 State = dict[str, torch.Tensor]
@@ -49,8 +50,10 @@ def read_checkpoint(path: Path) -> State:
 
 def classes_of(state: Mapping[str, torch.Tensor]) -> int | None:
     """Number of classes of the classifier in a checkpoint; None where it has none."""
-    head = state.get(HEAD)
-    return len(head) if head is not None and head.ndim == 2 else None
+    for head in HEADS:
+        if head in state and state[head].ndim == 2:
+            return len(state[head])
+    return None
 
 
 def load_strictly(module: nn.Module, state: State, name: str, path: Path) -> None:
@@ -78,7 +81,7 @@ def load_strictly(module: nn.Module, state: State, name: str, path: Path) -> Non
 
 
 def _remedy(key: str, state: State) -> str:
-    if key == HEAD and (classes := classes_of(state)) is not None:
+    if key in HEADS and (classes := classes_of(state)) is not None:
         return f"; the file's classifier has {classes} classes: leave the number of classes to the checkpoint"
     return "; expected a checkpoint of this very architecture: pass the --model it was trained as"
 
@@ -130,7 +133,7 @@ def _unwrap(content: object, path: Path) -> State:
         raise UserError(
             f"{path} does not hold a state dict; expected named tensors, plain or under {', '.join(WRAPPERS)}"
         )
-    return {str(name).removeprefix(PARALLEL_PREFIX): value for name, value in found.items()}
+    return under_timm_names({str(name).removeprefix(PARALLEL_PREFIX): value for name, value in found.items()})
 
 
 def _all_tensors(values: Iterable[object]) -> bool:

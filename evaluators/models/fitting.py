@@ -13,14 +13,13 @@ from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.augmentation import Distortion
 
 BATCH_SIZE = 64
-LEARNING_RATE = 1e-3
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
 LARGEST_GRADIENT = 1.0
 
 
-def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int) -> Iterator[float]:
+def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, rate: float) -> Iterator[float]:
     """Trains in place with AdamW, warm-up and a cosine schedule; yields the mean loss of every epoch.
 
     Args:
@@ -28,11 +27,12 @@ def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int) ->
         train: What it is trained on, distorted anew in every epoch.
         epochs: Passes over the images.
         seed: Of the order of the images and their distortions.
+        rate: Largest learning rate of the schedule.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(module), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.AdamW(_parameter_groups(module), lr=rate, fused=True)
     steps = epochs * math.ceil(len(train) / BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
     distortion = Distortion()
     module.train()
     for _ in range(epochs):
@@ -59,7 +59,7 @@ def _parameter_groups(module: nn.Module) -> list[dict[str, object]]:
     return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
 
 
-def _rate(step: int, steps: int) -> float:
+def _share(step: int, steps: int) -> float:
     """Share of the peak learning rate: linear warm-up, then half a cosine down to 0."""
     warmup = max(1, round(WARMUP_SHARE * steps))
     if step < warmup:

@@ -1,4 +1,4 @@
-"""Loading of float models by name: the embedded default, or any timm vision transformer."""
+"""Loading of float models by name: the digits models, or timm's ViTs, DeiTs and Swins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.models import digits_deit
 from bitfront.evaluators.models.checkpoint import State, classes_of, load_strictly, read_checkpoint
+from bitfront.evaluators.models.digits_models import (
+    CLASSES,
+    DIGITS_MODELS,
+    EMBEDDED,
+    build_digits,
+    load_embedded,
+)
+from bitfront.evaluators.models.families import check_family
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 
-FAMILY_MODULES = ("vision_transformer", "deit")  # timm's files with plain ViTs, the names worth suggesting
+FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")  # timm's files with names to suggest
 SUGGESTIONS = 3
 
 
@@ -45,7 +52,7 @@ def load_model(
     pretrained: bool = False,
     num_classes: int | None = None,
 ) -> LoadedModel:
-    """Loads ``digits_deit`` or a timm ``VisionTransformer``; other families are refused before any download.
+    """Loads a digits model, or one of timm's of a supported family; others are refused before any download.
 
     Args:
         name: The model's name; timm's may carry a tag (``deit_tiny_patch16_224.fb_in1k``).
@@ -54,17 +61,23 @@ def load_model(
         num_classes: The number of classes that the weights must have.
 
     Raises:
-        UserError: Unknown name, another family, no weights or two kinds of them, or weights that do not fit.
+        UserError: Unknown name, a model that no scheme covers, no weights or two kinds of them, or weights
+            that do not fit.
         BitfrontError: The hub's weights cannot be had.
     """
     if checkpoint is not None and pretrained:
         raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
-    embedded = name == digits_deit.NAME
-    outline = digits_deit.build() if embedded else _outline(name)
+    outline = build_digits(name) if name in DIGITS_MODELS else _outline(name)
+    check_family(name, outline)
     if checkpoint is not None:
         module, weights = _from_checkpoint(name, checkpoint, num_classes), f"checkpoint {checkpoint}"
-    elif embedded:
-        module, weights = digits_deit.load(), "embedded"
+    elif name == EMBEDDED:
+        module, weights = load_embedded(), "embedded"
+    elif name in DIGITS_MODELS:
+        raise UserError(
+            f"{name} has no embedded weights: make some with `bitfront train --model {name}`, "
+            f"then pass --checkpoint {name}.safetensors"
+        )
     elif pretrained:
         module, weights = _from_hub(name, outline, num_classes), _hub_address(outline)
     else:
@@ -79,7 +92,6 @@ def _outline(name: str) -> nn.Module:
     """The model on the meta device: its structure and pretrained configuration, but no weights."""
     ensure_torchvision()
     import timm
-    from timm.models.vision_transformer import VisionTransformer
 
     if not timm.is_model(name):
         raise UserError(f"unknown model {name!r}; {_nearest(name)}")
@@ -88,12 +100,6 @@ def _outline(name: str) -> nn.Module:
             module: nn.Module = timm.create_model(name, pretrained=False)
     except RuntimeError as error:  # the architecture is known, the tag after the dot is not
         raise UserError(f"unknown model {name!r} ({error}); {_nearest(name)}") from error
-    plain: bool = isinstance(module, VisionTransformer)
-    if not plain:
-        raise UserError(
-            f"{name} is a {type(module).__name__}, not a plain vision transformer; "
-            "expected digits_deit or a timm ViT or DeiT, such as deit_tiny_patch16_224"
-        )
     return module
 
 
@@ -105,16 +111,16 @@ def _nearest(name: str) -> str:
         candidates = [architecture, *timm.list_pretrained(f"{architecture}.*")]
     else:
         known = (timm.list_models(module=family) for family in FAMILY_MODULES)
-        candidates = [digits_deit.NAME, *(model for models in known for model in models)]
+        candidates = [*DIGITS_MODELS, *(model for models in known for model in models)]
     close = difflib.get_close_matches(name.lower(), candidates, n=SUGGESTIONS, cutoff=0.0)
-    return f"expected digits_deit or a timm ViT or DeiT; the nearest names are {', '.join(close)}"
+    return f"expected {EMBEDDED} or a timm ViT, DeiT or Swin; the nearest names are {', '.join(close)}"
 
 
 def _from_checkpoint(name: str, path: Path, num_classes: int | None) -> nn.Module:
     state: State = read_checkpoint(path)
     classes = num_classes or classes_of(state)
-    if name == digits_deit.NAME:
-        module = digits_deit.build(classes=classes or digits_deit.CLASSES)
+    if name in DIGITS_MODELS:
+        module = build_digits(name, classes=classes or CLASSES)
     else:
         import timm
 

@@ -1,4 +1,4 @@
-"""Training of the embedded default from nothing, on the train partition of the digits."""
+"""Training of the digits models from nothing, on the train partition of the digits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from torch import nn
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
-from bitfront.evaluators.models import digits_deit
+from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, build_digits
 from bitfront.evaluators.models.fitting import fit
 from bitfront.evaluators.models.weights_file import check_writable, round_to_half, write_weights
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
-EPOCHS = 120
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
 
 
@@ -48,6 +47,7 @@ class TrainingResult:
     """A finished training.
 
     Attributes:
+        model: Name of the digits model.
         path: The safetensors file.
         epochs: Epochs done.
         train_images: Scans trained on.
@@ -57,6 +57,7 @@ class TrainingResult:
         size_bytes: Size of the file.
     """
 
+    model: str
     path: Path
     epochs: int
     train_images: int
@@ -66,51 +67,58 @@ class TrainingResult:
     size_bytes: int
 
 
-def train_digits_deit(
+def train_digits(
     output: Path,
     *,
+    model: str = EMBEDDED,
     seed: int = 0,
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     threads: int = 1,
     train_images: int | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> TrainingResult:
-    """Trains ``digits_deit`` and writes its weights, the same for the same arguments on one machine.
+    """Trains a digits model and writes its weights, the same for the same arguments on one machine.
 
     The number of epochs is fixed beforehand: held-out scans are looked at once, after the last epoch.
 
     Args:
         output: The safetensors file to write; it appears only when it is complete.
+        model: One of ``DIGITS_MODELS``; the defaults reproduce the embedded weights of ``digits_deit``.
         seed: Of the initial weights, the order of the scans and their distortions.
-        epochs: Passes over the train partition.
+        epochs: Passes over the train partition (by default as many as the model is made for).
         threads: Torch threads.
         train_images: Use only so many scans of the train partition (all by default).
         progress: Called after every epoch.
 
     Raises:
-        UserError: ``epochs`` is below 1, or the file cannot be written.
+        UserError: The model is unknown, ``epochs`` is below 1, or the file cannot be written.
     """
+    if model not in DIGITS_MODELS:
+        raise UserError(f"cannot train {model!r}: expected one of {', '.join(DIGITS_MODELS)}")
+    epochs = DIGITS_MODELS[model].epochs if epochs is None else epochs
     if epochs < 1:
         raise UserError(f"cannot train for {epochs} epochs: expected at least 1")
     check_writable(output)
     started = time.perf_counter()
     with _seeded(seed, threads):
-        module = _initial_model()
-        train, held_out = _partitions(train_images)
-        for epoch, loss in enumerate(fit(module, train, epochs, seed), start=1):
+        module = _initial_model(model)
+        train, held_out = _partitions(module, train_images)
+        rate = DIGITS_MODELS[model].learning_rate
+        for epoch, loss in enumerate(fit(module, train, epochs, seed, rate), start=1):
             if progress:
                 progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
         state = round_to_half(module.state_dict())
         module.load_state_dict({name: value.float() for name, value in state.items()})
         top1 = _top1(module, held_out)
     facts = {
-        "architecture": digits_deit.NAME,
+        "architecture": model,
         "seed": seed,
         "epochs": epochs,
         "held_out_top1": round(top1, 3),
     }
     write_weights(state, output, facts)
     return TrainingResult(
+        model=model,
         path=output,
         epochs=epochs,
         train_images=len(train),
@@ -134,26 +142,26 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _initial_model() -> nn.Module:
+def _initial_model(name: str) -> nn.Module:
     """Xavier's weights and sine-cosine positions: from these it takes half the epochs of timm's default."""
-    module: Any = digits_deit.build()
+    module: Any = build_digits(name)
     from timm.layers import build_sincos2d_pos_embed
 
     module.init_weights("jax")
-    positions = build_sincos2d_pos_embed(
-        module.patch_embed.grid_size, dim=module.embed_dim, temperature=POSITION_TEMPERATURE
-    )
-    with torch.no_grad():
-        module.pos_embed[0, module.num_prefix_tokens :] = positions
+    if not DIGITS_MODELS[name].windowed:  # windows have a bias of relative positions instead
+        grid = module.patch_embed.grid_size
+        positions = build_sincos2d_pos_embed(grid, dim=module.embed_dim, temperature=POSITION_TEMPERATURE)
+        with torch.no_grad():
+            module.pos_embed[0, -len(positions) :] = positions
     return cast(nn.Module, module)
 
 
-def _partitions(train_images: int | None) -> tuple[PreprocessedImages, PreprocessedImages]:
+def _partitions(module: nn.Module, train_images: int | None) -> tuple[PreprocessedImages, PreprocessedImages]:
     ensure_torchvision()
     import timm.data
 
     source = DigitsSource()
-    config = timm.data.resolve_data_config({}, model=digits_deit.build())
+    config = timm.data.resolve_data_config({}, model=module)
     train = np.flatnonzero(source.partition == TRAIN)[:train_images]
     held_out = np.flatnonzero(source.partition == HELD_OUT)
     return load_images(source, train, config), load_images(source, held_out, config)

@@ -1,4 +1,4 @@
-"""The ViT and DeiT family: a timm module as a blueprint, or the reason why it cannot be one."""
+"""The ViT and DeiT family: timm's ``VisionTransformer`` as a blueprint, or why it cannot be one."""
 
 from __future__ import annotations
 
@@ -7,176 +7,128 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.kernels.attention import HEAD_DIM_LIMIT
-from bitfront.evaluators.models.blueprint import (
-    Blueprint,
-    EncoderParts,
-    LayerNormParts,
-    LinearParts,
-    Readout,
-    forward,
+from bitfront.evaluators.models.blocks import (
+    block_refusal,
+    encoder_parts,
+    linear_parts,
+    norm_parts,
+    norm_refusal,
 )
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.spaces import UserError
-
-# Largest deviation of the blueprint's logits from the module's, relative to their largest magnitude.
-FORWARD_TOLERANCE = 1e-3
+from bitfront.evaluators.models.blueprint import Blueprint, Readout
 
 
-def blueprint_of(name: str, module: nn.Module) -> Blueprint:
-    """Takes a timm ``VisionTransformer`` (ViT, DeiT, distilled DeiT) apart.
+def vit_refusal(module: Any) -> str | None:
+    """Why a ``VisionTransformer`` is no plain ViT, DeiT or distilled DeiT, or None where it is one.
 
-    The blueprint's forward pass is compared with the module's own on random images, so that a model with
-    an extra that this family does not know is refused and never quantized wrongly.
-
-    Raises:
-        UserError: The model is of another family, or has a part that scheme ``fq-vit`` does not cover.
+    Looks at the structure alone, so that a module on the meta device can be asked. A missing classifier is
+    no reason: a checkpoint may bring one.
     """
-    reason = _refusal(module)
+    return _ends_refusal(module) or _blocks_refusal(module)
+
+
+def _ends_refusal(module: Any) -> str | None:
+    """Why the layers before and after the encoders are not supported."""
+    reason = patch_embedding_refusal(module.patch_embed)
     if reason is not None:
-        raise UserError(
-            f"{name} cannot be quantized: {reason}; give a plain timm ViT or DeiT, "
-            "such as deit_tiny_patch16_224"
-        )
-    with torch.no_grad():
-        blueprint = _take_apart(name, module)
-        _check_forward(blueprint, module)
-    return blueprint
-
-
-def _refusal(module: nn.Module) -> str | None:
-    """Why a module is not a plain ViT, or None where it is one."""
-    ensure_torchvision()
-    from timm.layers import PatchEmbed
-    from timm.models.vision_transformer import Block, VisionTransformer
-
-    if not isinstance(module, VisionTransformer):
-        return f"it is a {type(module).__name__}, not a timm VisionTransformer"
-    if type(module.patch_embed) is not PatchEmbed:
-        return f"it embeds patches by a {type(module.patch_embed).__name__}, not by one linear projection"
+        return reason
+    if not isinstance(module.patch_embed.norm, nn.Identity):
+        return "it normalises its patches before positions are added"
     if module.attn_pool is not None or module.global_pool not in ("token", "avg"):
         return f"it pools tokens by {module.global_pool!r}, and only class tokens and averages are supported"
-    if not isinstance(module.norm_pre, nn.Identity) or not isinstance(module.patch_embed.norm, nn.Identity):
-        return "it normalises its embeddings before the first encoder"
-    if isinstance(module.norm, nn.Identity) == isinstance(module.fc_norm, nn.Identity):
+    norms = [norm for norm in (module.norm, module.fc_norm) if not isinstance(norm, nn.Identity)]
+    if len(norms) != 1:
         return "it does not have exactly one final LayerNorm"
-    if not isinstance(module.head, nn.Linear):
-        return "it has no linear classifier"
+    if not isinstance(module.norm_pre, nn.Identity):
+        norms.append(module.norm_pre)
+    for norm in norms:
+        if (reason := norm_refusal(norm)) is not None:
+            return f"it {reason}"
+    if not isinstance(module.head, nn.Linear | nn.Identity):
+        return f"its classifier is a {type(module.head).__name__}, not one linear layer"
+    return None
+
+
+def patch_embedding_refusal(embedding: Any) -> str | None:
+    """Why patches are not embedded by one linear projection, or None where they are."""
+    from timm.layers import PatchEmbed
+
+    if type(embedding) is not PatchEmbed:
+        return f"it embeds patches by a {type(embedding).__name__}, not by one linear projection"
+    if any(side % patch for side, patch in zip(embedding.img_size, embedding.patch_size, strict=True)):
+        image, patch = ("x".join(map(str, sides)) for sides in (embedding.img_size, embedding.patch_size))
+        return f"its images of {image} pixels are no whole number of {patch} patches"
+    return None
+
+
+def _blocks_refusal(module: Any) -> str | None:
+    from timm.layers import Attention
+    from timm.models.vision_transformer import Block
+
     if len(module.blocks) == 0:
         return "it has no encoders"
     for index, block in enumerate(module.blocks):
         if type(block) is not Block:
             return f"its encoders are {type(block).__name__}, not pre-norm blocks"
-        reason = _block_refusal(block)
+        if type(block.attn) is not Attention:
+            reason: str | None = (
+                f"has {type(block.attn).__name__} where plain multi-head attention is supported"
+            )
+        else:
+            reason = _attention_refusal(block.attn) or block_refusal(block)
         if reason is not None:
             return f"encoder {index} {reason}"
     return None
 
 
-def _block_refusal(block: Any) -> str | None:
-    from timm.layers import Attention, Mlp
-
-    attn, mlp = block.attn, block.mlp
-    if type(attn) is not Attention:
-        return f"has {type(attn).__name__} where plain multi-head attention is supported"
-    if attn.head_dim > HEAD_DIM_LIMIT:
-        return (
-            f"has attention heads of {attn.head_dim} channels, "
-            f"and at most {HEAD_DIM_LIMIT} are exact in float32 lanes"
-        )
+def _attention_refusal(attn: Any) -> str | None:
     if not isinstance(attn.q_norm, nn.Identity) or not isinstance(attn.k_norm, nn.Identity):
         return "normalises queries and keys"
     if not isinstance(attn.norm, nn.Identity) or getattr(attn, "gate", None) is not None:
         return "normalises or gates its attention output"
-    if type(mlp) is not Mlp or not isinstance(mlp.norm, nn.Identity):
-        return f"has {type(mlp).__name__} where a plain two-layer MLP is supported"
-    if not isinstance(mlp.act, nn.GELU) or mlp.act.approximate != "none":
-        return f"has activation {type(mlp.act).__name__} where exact GELU is supported"
-    if not isinstance(block.norm1, nn.LayerNorm) or not isinstance(block.norm2, nn.LayerNorm):
-        return f"has {type(block.norm1).__name__} where LayerNorm is supported"
     return None
 
 
-def _linear(layer: Any, gamma: torch.Tensor | None = None) -> LinearParts:
-    weight = layer.weight.detach().float().flatten(1).clone()
-    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().clone()
-    if gamma is not None:
-        weight, bias = weight * gamma[:, None], bias * gamma
-    return LinearParts(weight, bias)
-
-
-def _norm(layer: Any) -> LayerNormParts:
-    width = layer.normalized_shape[-1]
-    weight = torch.ones(width) if layer.weight is None else layer.weight.detach().float().clone()
-    bias = torch.zeros(width) if layer.bias is None else layer.bias.detach().float().clone()
-    return LayerNormParts(weight, bias, float(layer.eps))
-
-
-def _gamma(scale: Any) -> torch.Tensor | None:
-    return None if isinstance(scale, nn.Identity) else scale.gamma.detach().float()
-
-
-def _encoder(name: str, block: Any) -> EncoderParts:
-    return EncoderParts(
-        name,
-        _norm(block.norm1),
-        _linear(block.attn.qkv),
-        _linear(block.attn.proj, _gamma(block.ls1)),
-        _norm(block.norm2),
-        _linear(block.mlp.fc1),
-        _linear(block.mlp.fc2, _gamma(block.ls2)),
-        int(block.attn.num_heads),
-    )
-
-
-def _take_apart(name: str, module: Any) -> Blueprint:
+def vit_blueprint(name: str, module: Any) -> Blueprint:
+    """Takes a module apart for which :func:`vit_refusal` knows no reason."""
     projection = module.patch_embed.proj
     rows, columns = module.patch_embed.img_size
-    prefix = [
-        token.detach()[0].float()
-        for token in (module.cls_token, getattr(module, "dist_token", None), module.reg_token)
-        if token is not None
-    ]
-    patch = _linear(projection)
-    channels = patch.weight.shape[0]
-    tokens = torch.cat(prefix) if prefix else torch.zeros(0, channels)
-    total = len(tokens) + module.patch_embed.num_patches
-    positions = torch.zeros(total, channels)
-    if module.pos_embed is not None:
-        embedded = module.pos_embed.detach()[0].float()
-        positions[total - len(embedded) :] = embedded
+    patch = linear_parts(projection)
+    prefix, positions = _tokens(module, patch.weight)
     return Blueprint(
         name,
         patch,
         (int(projection.kernel_size[0]), int(projection.kernel_size[1])),
         (int(projection.in_channels), int(rows), int(columns)),
-        tokens,
+        prefix,
         positions,
-        tuple(_encoder(f"blocks.{i}", block) for i, block in enumerate(module.blocks)),
+        None if isinstance(module.norm_pre, nn.Identity) else norm_parts(module.norm_pre),
+        tuple(encoder_parts(f"blocks.{i}", block, len(positions)) for i, block in enumerate(module.blocks)),
+        {},
         _readout(module),
     )
 
 
+def _tokens(module: Any, patch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prefix tokens, and the positions of all tokens: zeros where a token has none."""
+    tokens = (module.cls_token, getattr(module, "dist_token", None), module.reg_token)
+    present = [token.detach()[0].float() for token in tokens if token is not None]
+    prefix = torch.cat([patch.new_zeros(0, len(patch)), *present])
+    total = len(prefix) + module.patch_embed.num_patches
+    if module.pos_embed is not None and module.pos_embed.shape[1] == total:
+        return prefix, module.pos_embed.detach()[0].float()
+    positions = patch.new_zeros(total, len(patch))
+    if module.pos_embed is not None:
+        positions[len(prefix) :] = module.pos_embed.detach()[0]
+    return prefix, positions
+
+
 def _readout(module: Any) -> Readout:
     norm_first = not isinstance(module.norm, nn.Identity)
-    norm = _norm(module.norm if norm_first else module.fc_norm)
-    heads = [_linear(module.head)]
+    norm = norm_parts(module.norm if norm_first else module.fc_norm)
+    heads = [linear_parts(module.head)]
     if module.global_pool == "avg":
         first = 0 if module.pool_include_prefix else int(module.num_prefix_tokens)
         return Readout(norm, (), first, norm_first, tuple(heads))
     if hasattr(module, "head_dist"):
-        heads.append(_linear(module.head_dist))
+        heads.append(linear_parts(module.head_dist))
     return Readout(norm, tuple(range(len(heads))), None, norm_first, tuple(heads))
-
-
-def _check_forward(blueprint: Blueprint, module: nn.Module) -> None:
-    images = torch.randn(2, *blueprint.image_shape, generator=torch.Generator().manual_seed(0))
-    expected = module.eval()(images)
-    if not bool(expected.isfinite().all()):
-        return  # nothing to compare; calibration names the site where the model overflows
-    deviation = float((forward(blueprint, images) - expected).abs().max())
-    if not deviation <= FORWARD_TOLERANCE * max(1.0, float(expected.abs().max())):
-        raise UserError(
-            f"{blueprint.name} cannot be quantized: its forward pass differs from a plain ViT's "
-            f"(logits deviate by {deviation:.2g}); give a plain timm ViT or DeiT"
-        )

@@ -1,4 +1,4 @@
-"""``bitfront train``: the embedded default model from nothing."""
+"""``bitfront train``: the embedded default model and its siblings, from nothing."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
     from bitfront.search.cli.options import Subparsers
 
+# Those of bitfront.evaluators.models.digits_models, which needs torch.
+MODELS = ("digits_deit", "digits_vit", "digits_swin")
 _DETAIL = """\
-Trains digits_deit, the model that `bitfront search` uses by default, from random weights on scikit-learn's
-digits. The default options reproduce the weights that bitfront ships.
+Trains a small model from random weights on scikit-learn's digits: digits_deit, which `bitfront search` uses
+by default and whose shipped weights the default options reproduce, or digits_vit or digits_swin, whose
+weights are not shipped.
 """
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Adds the command."""
-    parser = command_parser(subparsers, "train", "train the embedded default model", _DETAIL)
+    parser = command_parser(subparsers, "train", "train a small model of digits", _DETAIL)
     parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("digits_deit.safetensors"),
-        metavar="FILE",
-        help="file for the weights (default: %(default)s)",
+        "--model",
+        choices=MODELS,
+        default=MODELS[0],
+        help="what is trained (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="file for the weights (default: MODEL.safetensors)"
     )
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (default: %(default)s)")
     parser.add_argument(
         "--epochs",
         type=positive,
         metavar="N",
-        help="passes over the scans (default: as for the shipped weights)",
+        help="passes over the scans (default: as many as the model is made for)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="torch threads (default: as for the shipped weights)"
@@ -49,9 +54,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, writes the weights and prints their accuracy on held-out scans."""
-    _check_output(args.output, args.force)
+    output = args.output or Path(f"{args.model}.safetensors")
+    _check_output(output, args.force)
     chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
-    result = _train(args.output, seed=args.seed, **chosen)
+    result = _train(output, model=args.model, seed=args.seed, **chosen)
     if args.json:
         print_json(dataclasses.asdict(result))
         return 0
@@ -60,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
         soft_wrap=True,
     )
-    hint(f"bitfront search --checkpoint {result.path}")
+    model = "" if args.model == MODELS[0] else f"--model {args.model} "
+    hint(f"bitfront search {model}--checkpoint {result.path}")
     return 0
 
 
@@ -78,11 +85,11 @@ def _check_output(path: Path, force: bool) -> None:
 
 
 def _train(output: Path, **options: Any) -> TrainingResult:
-    from bitfront.evaluators.models.training import train_digits_deit
+    from bitfront.evaluators.models.training import train_digits
 
     console = stderr_console()
     if not console.is_terminal:
-        return train_digits_deit(output, progress=_print_tenths, **options)
+        return train_digits(output, progress=_print_tenths, **options)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     figures = TextColumn("epochs, loss {task.fields[loss]:.4f}")
@@ -93,7 +100,7 @@ def _train(output: Path, **options: Any) -> TrainingResult:
         def show(state: TrainingProgress) -> None:
             bar.update(task, total=state.epochs, completed=state.epoch, loss=state.loss)
 
-        return train_digits_deit(output, progress=show, **options)
+        return train_digits(output, progress=show, **options)
 
 
 def _print_tenths(state: TrainingProgress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
 State = dict[str, torch.Tensor]
+SmallSwin = Callable[..., nn.Module]
 
 
 def weights() -> State:
@@ -62,8 +64,32 @@ class TestAccepted:
 
     def test_the_classifier_tells_the_classes(self) -> None:
         assert classes_of(weights()) == 10
+        assert classes_of({"head.fc.weight": torch.ones(3, 4)}) == 3
         assert classes_of({"head.weight": torch.ones(3)}) is None
         assert classes_of({}) is None
+
+    def test_swins_as_their_authors_published_them(self, small_swin: SmallSwin, tmp_path: Path) -> None:
+        module = small_swin(0, depths=(2, 1, 1), num_heads=(1, 2, 2), img_size=32)
+        published: dict[str, torch.Tensor] = {}
+        for name, value in module.state_dict().items():
+            stage = re.match(r"layers\.(\d)\.downsample", name)
+            moved = name if stage is None else f"layers.{int(stage[1]) - 1}{name.removeprefix(stage[0][:8])}"
+            published[moved.replace("head.fc.", "head.")] = value
+        published["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
+        published["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
+        assert "layers.0.downsample.reduction.weight" in published
+        torch.save({"model": published}, tmp_path / "swin.pth")
+        state = read_checkpoint(tmp_path / "swin.pth")
+        assert classes_of(state) == 7
+        fresh = small_swin(1, depths=(2, 1, 1), num_heads=(1, 2, 2), img_size=32)
+        load_strictly(fresh, state, "swin", tmp_path / "swin.pth")
+        images = torch.randn(2, 3, 32, 32)
+        assert torch.equal(fresh(images), module(images))
+
+    def test_swins_under_timms_names(self, small_swin: SmallSwin, tmp_path: Path) -> None:
+        module = small_swin(0)
+        save_file(module.state_dict(), tmp_path / "swin.safetensors")
+        assert list(read_checkpoint(tmp_path / "swin.safetensors")) == sorted(module.state_dict())
 
     def test_a_fine_tuned_classifier_needs_no_flag(self, tmp_path: Path) -> None:
         ensure_torchvision()

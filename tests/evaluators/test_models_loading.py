@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.open import open_source
-from bitfront.evaluators.models import digits_deit
+from bitfront.evaluators.models import digits_models
+from bitfront.evaluators.models.digits_models import WEIGHTS, build_digits
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
@@ -56,7 +60,7 @@ class TestEmbeddedDefault:
             assert not parameter.requires_grad
 
     def test_the_file_is_small_and_says_where_it_comes_from(self) -> None:
-        path = Path(digits_deit.__file__).parent / digits_deit.WEIGHTS
+        path = Path(digits_models.__file__).parent / WEIGHTS
         assert path.stat().st_size <= 3_000_000
         with safe_open(path, framework="pt") as file:
             header = file.metadata()
@@ -66,7 +70,7 @@ class TestEmbeddedDefault:
         assert {"seed", "epochs"} <= set(header)
 
     def test_a_checkpoint_replaces_the_weights(self, tmp_path: Path) -> None:
-        module = digits_deit.build()
+        module = build_digits("digits_deit")
         save_file(module.state_dict(), tmp_path / "mine.safetensors")
         loaded = load_model("digits_deit", checkpoint=tmp_path / "mine.safetensors")
         assert torch.equal(loaded.module.state_dict()["head.weight"], module.state_dict()["head.weight"])
@@ -74,6 +78,44 @@ class TestEmbeddedDefault:
 
     def test_it_has_ten_classes(self) -> None:
         refused("digits_deit has 10 classes; expected 100", "digits_deit", num_classes=100)
+
+
+class TestDigitsModels:
+    @pytest.mark.parametrize("name", ["digits_vit", "digits_swin"])
+    def test_they_have_no_weights_of_their_own(self, name: str) -> None:
+        expected = f"{name} has no embedded weights: make some with `bitfront train --model {name}`"
+        refused(expected, name)
+        refused(expected, name, pretrained=True)
+
+    @pytest.mark.parametrize("name", ["digits_vit", "digits_swin"])
+    def test_trained_ones_recognise_digits(self, name: str, digits_checkpoint: Callable[[str], Path]) -> None:
+        loaded = load_model(name, checkpoint=digits_checkpoint(name))
+        source = open_source("digits")
+        assert source.partition is not None
+        held_out = [i for i, side in enumerate(source.partition) if side == "held-out"]
+        assert top1(loaded.module, "digits", held_out, loaded.data_config) > 85.0
+        blueprint = blueprint_of(name, loaded.module)
+        images = torch.randn(4, *blueprint.image_shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                forward(blueprint, images), loaded.module(images), rtol=1e-4, atol=1e-4
+            )
+
+    def test_their_structures(self) -> None:
+        vit = blueprint_of("digits_vit", build_digits("digits_vit").requires_grad_(False))
+        assert (vit.image_shape, vit.patch_size, vit.tokens, len(vit.prefix)) == ((1, 20, 20), (5, 5), 19, 3)
+        assert (vit.readout.average, vit.readout.norm_first) == (3, False)
+        swin = blueprint_of("digits_swin", build_digits("digits_swin").requires_grad_(False))
+        assert [encoder.tokens for encoder in swin.encoders] == [64, 64, 16, 16, 16, 16]
+        shifted = [
+            encoder.window is not None and encoder.window.mask is not None for encoder in swin.encoders
+        ]
+        assert shifted == [False, True, False, False, False, False]
+        assert list(swin.merges) == [2]
+
+    def test_any_number_of_classes(self, tmp_path: Path) -> None:
+        save_file(build_digits("digits_swin", classes=3).state_dict(), tmp_path / "three.safetensors")
+        assert load_model("digits_swin", checkpoint=tmp_path / "three.safetensors").classes == 3
 
 
 class TestNames:
@@ -85,6 +127,8 @@ class TestNames:
             ("digit_deit", "digits_deit"),
             ("deit_tiny_patch16_224.fb_in22k", "deit_tiny_patch16_224.fb_in1k"),
             ("vit_tiny", "vit_tiny_patch16_224"),
+            ("digits_swim", "digits_swin"),
+            ("swin_tiny_patch4_224", "swin_tiny_patch4_window7_224"),
         ],
     )
     def test_unknown_names_get_the_nearest(self, name: str, nearest: str) -> None:
@@ -96,15 +140,16 @@ class TestNames:
         refused("unknown model", name, pretrained=True)
 
     @pytest.mark.parametrize(
-        ("name", "family"),
+        ("name", "reason"),
         [
-            ("resnet18", "ResNet"),
-            ("swin_tiny_patch4_window7_224", "SwinTransformer"),
-            ("eva02_tiny_patch14_224", "Eva"),
+            ("resnet18", "it is a ResNet, neither a timm VisionTransformer nor a SwinTransformer"),
+            ("swinv2_tiny_window8_256", "it is a SwinTransformerV2, neither"),
+            ("eva02_tiny_patch14_224", "it is a Eva, neither"),
+            ("vit_base_patch16_siglip_224", "it pools tokens by 'map'"),
         ],
     )
-    def test_other_families_are_refused_without_a_download(
-        self, name: str, family: str, monkeypatch: pytest.MonkeyPatch
+    def test_other_models_are_refused_without_a_download(
+        self, name: str, reason: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ensure_torchvision()
         import timm
@@ -116,7 +161,7 @@ class TestNames:
             return create(*args, **options)
 
         monkeypatch.setattr(timm, "create_model", watched)
-        refused(f"{name} is a {family}, not a plain vision transformer", name, pretrained=True)
+        refused(f"{name} cannot be quantized: {reason}", name, pretrained=True)
         assert requests == [False]
 
 

@@ -1,4 +1,4 @@
-"""Training of the embedded default: reproducible, silent, complete or absent."""
+"""Training of the digits models: reproducible, silent, complete or absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from bitfront.evaluators.models.augmentation import Distortion
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.training import TrainingProgress, train_digits_deit
+from bitfront.evaluators.models.training import TrainingProgress, train_digits
 from bitfront.evaluators.models.weights_file import round_to_half, write_weights
 from bitfront.spaces import UserError
 
@@ -23,11 +23,11 @@ class TestTraining:
     def test_a_short_run_is_reproducible_and_reports(self, tmp_path: Path) -> None:
         seen: list[TrainingProgress] = []
         global_state, threads = torch.get_rng_state(), torch.get_num_threads()
-        result = train_digits_deit(
+        result = train_digits(
             tmp_path / "a.safetensors", seed=1, epochs=2, threads=1, train_images=96, progress=seen.append
         )
-        train_digits_deit(tmp_path / "b.safetensors", seed=1, epochs=2, threads=1, train_images=96)
-        train_digits_deit(tmp_path / "c.safetensors", seed=2, epochs=1, threads=1, train_images=96)
+        train_digits(tmp_path / "b.safetensors", seed=1, epochs=2, threads=1, train_images=96)
+        train_digits(tmp_path / "c.safetensors", seed=2, epochs=1, threads=1, train_images=96)
 
         first, second, other = (load_file(tmp_path / f"{name}.safetensors") for name in "abc")
         assert all(torch.equal(first[key], second[key]) for key in first)
@@ -37,7 +37,7 @@ class TestTraining:
 
         assert [(step.epoch, step.epochs) for step in seen] == [(1, 2), (2, 2)]
         assert seen[1].loss < seen[0].loss
-        assert result.path == tmp_path / "a.safetensors"
+        assert (result.model, result.path) == ("digits_deit", tmp_path / "a.safetensors")
         assert (result.train_images, result.held_out_images) == (96, 719)
         assert result.size_bytes == result.path.stat().st_size
         with safe_open(result.path, framework="pt") as file:
@@ -49,15 +49,40 @@ class TestTraining:
             }
         assert load_model("digits_deit", checkpoint=result.path).classes == 10
 
+    @pytest.mark.parametrize("model", ["digits_vit", "digits_swin"])
+    def test_other_models(self, tmp_path: Path, model: str) -> None:
+        path = tmp_path / "weights.safetensors"
+        seen: list[TrainingProgress] = []
+        train_digits(path, model=model, epochs=2, train_images=128, progress=seen.append)
+        assert seen[1].loss < seen[0].loss
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata()["architecture"] == model
+        assert load_model(model, checkpoint=path).classes == 10
+
+    def test_the_first_epochs_of_the_embedded_model(self, tmp_path: Path) -> None:
+        losses: list[float] = []
+        train_digits(
+            tmp_path / "a.safetensors",
+            epochs=5,
+            train_images=128,
+            progress=lambda state: losses.append(state.loss),
+        )
+        # as the version that made its weights has them
+        assert losses == pytest.approx([2.30410, 2.29941, 2.29032, 2.27696, 2.27882], abs=1e-4)
+
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            UserError, match="cannot train 'digits_swim': expected one of digits_deit, digits"
+        ):
+            train_digits(tmp_path / "a.safetensors", model="digits_swim")
         with pytest.raises(UserError, match="0 epochs: expected at least 1"):
-            train_digits_deit(tmp_path / "a.safetensors", epochs=0)
+            train_digits(tmp_path / "a.safetensors", epochs=0)
         with pytest.raises(
             UserError, match="No such file or directory; expected an existing, writable folder"
         ):
-            train_digits_deit(tmp_path / "missing" / "a.safetensors", epochs=10_000)
+            train_digits(tmp_path / "missing" / "a.safetensors", epochs=10_000)
         with pytest.raises(UserError, match="it is a folder; expected the name of a file"):
-            train_digits_deit(tmp_path, epochs=10_000)
+            train_digits(tmp_path, epochs=10_000)
 
 
 class TestDistortion:

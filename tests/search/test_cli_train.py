@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from bitfront.evaluators.models import training
+from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
 from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+from bitfront.search.cli import train
 from bitfront.search.cli.main import main
 
 
@@ -23,9 +25,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         for epoch in range(1, 21):
             progress(TrainingProgress(epoch, 20, 1 / epoch, float(epoch)))
         output.write_bytes(b"weights")
-        return TrainingResult(output, 20, 1078, 719, 98.89, 20.0, 7)
+        return TrainingResult(options["model"], output, 20, 1078, 719, 98.89, 20.0, 7)
 
-    monkeypatch.setattr(training, "train_digits_deit", train)
+    monkeypatch.setattr(training, "train_digits", train)
     return made
 
 
@@ -38,7 +40,7 @@ def test_reports_the_held_out_accuracy(
     assert "98.89 % top-1 on 719 held-out scans" in captured.out
     assert captured.err.count("epoch ") == 10
     assert f"bitfront search --checkpoint {output}" in captured.err
-    assert calls == [{"output": output, "seed": 3}]
+    assert calls == [{"output": output, "model": "digits_deit", "seed": 3}]
 
 
 def test_json_is_the_result(
@@ -49,7 +51,31 @@ def test_json_is_the_result(
     result = json.loads(capsys.readouterr().out)
     assert result["path"] == str(output)
     assert result["held_out_top1"] == 98.89
-    assert calls == [{"output": output, "seed": 0, "epochs": 5, "threads": 1}]
+    assert result["model"] == "digits_deit"
+    assert calls == [{"output": output, "model": "digits_deit", "seed": 0, "epochs": 5, "threads": 1}]
+
+
+def test_other_models_have_files_and_hints_of_their_own(
+    tmp_path: Path,
+    calls: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--model", "digits_swin"]) == 0
+    hint = "bitfront search --model digits_swin --checkpoint digits_swin.safetensors"
+    assert hint in capsys.readouterr().err
+    assert calls == [{"output": Path("digits_swin.safetensors"), "model": "digits_swin", "seed": 0}]
+
+
+def test_every_digits_model_is_a_choice(
+    calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set(train.MODELS) == set(DIGITS_MODELS)
+    assert train.MODELS[0] == EMBEDDED
+    assert main(["train", "--model", "digits_swim"]) == 2
+    assert "did you mean digits_swin" in capsys.readouterr().err
+    assert calls == []
 
 
 def test_existing_file_is_kept_without_force(

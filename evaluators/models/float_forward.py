@@ -1,0 +1,142 @@
+"""The float forward pass of a blueprint, open to a look at every quantization site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from bitfront.evaluators.models.blueprint import (
+    Blueprint,
+    EncoderParts,
+    LayerNormParts,
+    LinearParts,
+    MergeParts,
+    Readout,
+    WindowParts,
+)
+
+Tap = Callable[[str, torch.Tensor], None]
+
+
+def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
+    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, values of a patch]``."""
+    batch, channels, rows, columns = images.shape
+    height, width = patch_size
+    grid = images.reshape(batch, channels, rows // height, height, columns // width, width)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * height * width)
+
+
+def _ignore(site: str, value: torch.Tensor) -> None:
+    """A tap that looks at nothing."""
+
+
+def _linear(x: torch.Tensor, parts: LinearParts) -> torch.Tensor:
+    return F.linear(x, parts.weight, parts.bias)
+
+
+def _norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
+    return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
+
+
+def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = _ignore) -> torch.Tensor:
+    """The float forward pass; ``tap`` sees the tensor at every quantization site by name.
+
+    Args:
+        blueprint: The model.
+        images: Normalised images, ``[batch, channels, rows, columns]``, on the blueprint's device.
+        tap: Called with (site name, tensor) in execution order.
+
+    Returns:
+        Logits ``[batch, classes]``.
+    """
+    x = _embed(blueprint, images, tap)
+    for index, encoder in enumerate(blueprint.encoders):
+        if index in blueprint.merges:
+            x = _merge(blueprint.merges[index], x, tap)
+        x = _encode(encoder, x, tap)
+    return _read(blueprint.readout, x, tap)
+
+
+def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor:
+    tap("image", images)
+    x = _linear(patches_of(images, blueprint.patch_size), blueprint.patch)
+    if len(blueprint.prefix):
+        x = torch.cat([blueprint.prefix.expand(len(x), -1, -1), x], dim=1)
+    if blueprint.positions is not None:
+        tap("patch_embed", x)
+        tap("pos_embed", blueprint.positions)
+        x = x + blueprint.positions
+    if blueprint.embed_norm is not None:
+        tap("embed_sum", x)
+        x = _norm(x, blueprint.embed_norm)
+    tap("embed", x)
+    return x
+
+
+def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
+    batch, _, channels = x.shape
+    neighbours = x.index_select(1, merge.rows.flatten()).reshape(batch, -1, 4 * channels)
+    normalised = _norm(neighbours, merge.norm)
+    tap(f"{merge.name}.norm", normalised)
+    x = _linear(normalised, merge.reduction)
+    tap(f"{merge.name}.reduction", x)
+    return x
+
+
+def _encode(encoder: EncoderParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
+    def seen(site: str, value: torch.Tensor) -> torch.Tensor:
+        tap(f"{encoder.name}.{site}", value)
+        return value
+
+    qkv = seen("attn.qkv", _linear(seen("norm1", _norm(x, encoder.norm1)), encoder.qkv))
+    context = seen("attn.context", _attend(encoder, qkv, tap))
+    x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
+    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", _norm(x, encoder.norm2)), encoder.fc1)))
+    return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
+
+
+def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
+    """Attention over ``[batch, tokens, 3 * channels]``, within the encoder's windows where it has some."""
+    batch, tokens, _ = qkv.shape
+    window = encoder.window
+    if window is not None:
+        qkv = qkv.index_select(1, window.rows.flatten())
+        tokens = window.rows.shape[1]
+    q, k, v = qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (q @ k.transpose(-2, -1)).mul_(encoder.head_dim**-0.5)
+    if window is not None:
+        tap(f"{encoder.name}.attn.bias", window.bias)
+        scores += window.bias
+    tap(f"{encoder.name}.attn.scores", scores)
+    attention = _blocked(scores, window).softmax(-1)
+    tap(f"{encoder.name}.attn.softmax", attention)
+    context = (attention @ v).transpose(1, 2).reshape(batch, -1, encoder.heads * encoder.head_dim)
+    return context if window is None else context.index_select(1, window.places)
+
+
+def _blocked(scores: torch.Tensor, window: WindowParts | None) -> torch.Tensor:
+    """Scores ``[batch * windows, heads, n, n]`` with minus infinity where a query must not see a key."""
+    if window is None or window.mask is None:
+        return scores
+    windows = scores.reshape(-1, len(window.mask), *scores.shape[1:])
+    return windows.masked_fill(window.mask[:, None], -torch.inf).reshape(scores.shape)
+
+
+def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
+    if readout.average is None:
+        read = x[:, list(readout.tokens)]
+    elif readout.norm_first:
+        x = _norm(x, readout.norm)
+        tap("norm_tokens", x)
+        read = x[:, readout.average :].mean(1, keepdim=True)
+    else:
+        read = x[:, readout.average :].mean(1, keepdim=True)
+        tap("pool", read)
+    if readout.average is None or not readout.norm_first:
+        read = _norm(read, readout.norm)
+    tap("norm", read)
+    logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
+    tap("head", logits)
+    return logits

@@ -1,0 +1,146 @@
+"""The Swin family: timm's ``SwinTransformer`` as a blueprint, or why it cannot be one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitfront.evaluators.models.blocks import (
+    block_refusal,
+    encoder_parts,
+    linear_parts,
+    norm_parts,
+    norm_refusal,
+)
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
+from bitfront.evaluators.models.vit import patch_embedding_refusal
+
+
+def swin_refusal(module: Any) -> str | None:
+    """Why a ``SwinTransformer`` (the first version) is not supported, or None where it is.
+
+    Looks at the structure alone, so that a module on the meta device can be asked. A missing classifier is
+    no reason: a checkpoint may bring one.
+    """
+    reason = patch_embedding_refusal(module.patch_embed) or _head_refusal(module)
+    if reason is not None:
+        return reason
+    if not isinstance(module.patch_embed.norm, nn.Identity):
+        reason = norm_refusal(module.patch_embed.norm)
+    reason = reason or norm_refusal(module.norm)
+    if reason is not None:
+        return f"it {reason}"
+    for index, stage in enumerate(module.layers):
+        if (reason := _stage_refusal(stage)) is not None:
+            return f"stage {index} {reason}"
+    return None
+
+
+def _head_refusal(module: Any) -> str | None:
+    from timm.layers import ClassifierHead
+
+    head = module.head
+    if type(head) is not ClassifierHead or not isinstance(head.fc, nn.Linear | nn.Identity):
+        return f"its classifier is a {type(head).__name__}, not an average and one linear layer"
+    if head.global_pool.pool_type != "avg":
+        return f"it pools tokens by {head.global_pool.pool_type!r}, and only averages are supported"
+    return None
+
+
+def _stage_refusal(stage: Any) -> str | None:
+    from timm.models.swin_transformer import PatchMerging
+
+    if len(stage.blocks) == 0:
+        return "has no encoders"
+    merging = stage.downsample
+    if not isinstance(merging, nn.Identity):
+        if type(merging) is not PatchMerging:
+            return f"merges patches by a {type(merging).__name__}"
+        if any(side % 2 for side in stage.input_resolution):
+            return f"merges patches in a grid of {_sides(stage.input_resolution)}, which needs padding"
+        if (reason := norm_refusal(merging.norm)) is not None:
+            return reason
+    for index, block in enumerate(stage.blocks):
+        if (reason := _encoder_refusal(block)) is not None:
+            return f"encoder {index} {reason}"
+    return None
+
+
+def _encoder_refusal(block: Any) -> str | None:
+    from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
+
+    if type(block) is not SwinTransformerBlock:
+        return f"is {type(block).__name__} where a SwinTransformerBlock is supported"
+    if type(block.attn) is not WindowAttention:
+        return f"has {type(block.attn).__name__} where plain windowed attention is supported"
+    if any(side % window for side, window in zip(block.input_resolution, block.window_size, strict=True)):
+        grid, window = _sides(block.input_resolution), _sides(block.window_size)
+        return f"has windows of {window} in a grid of {grid}, which needs padding"
+    return block_refusal(block)
+
+
+def _sides(sides: tuple[int, int]) -> str:
+    return f"{sides[0]}x{sides[1]}"
+
+
+def swin_blueprint(name: str, module: Any) -> Blueprint:
+    """Takes a module apart for which :func:`swin_refusal` knows no reason."""
+    projection, embed_norm = module.patch_embed.proj, module.patch_embed.norm
+    rows, columns = module.patch_embed.img_size
+    patch = linear_parts(projection)
+    encoders: list[EncoderParts] = []
+    merges: dict[int, MergeParts] = {}
+    for index, stage in enumerate(module.layers):
+        if not isinstance(stage.downsample, nn.Identity):
+            merges[len(encoders)] = _merge(f"layers.{index}.downsample", stage)
+        encoders += [_encoder(f"layers.{index}.blocks.{i}", block) for i, block in enumerate(stage.blocks)]
+    return Blueprint(
+        name,
+        patch,
+        (int(projection.kernel_size[0]), int(projection.kernel_size[1])),
+        (int(projection.in_channels), int(rows), int(columns)),
+        patch.weight.new_zeros(0, len(patch.weight)),
+        None,
+        None if isinstance(embed_norm, nn.Identity) else norm_parts(embed_norm),
+        tuple(encoders),
+        merges,
+        Readout(norm_parts(module.norm), (), 0, True, (linear_parts(module.head.fc),)),
+    )
+
+
+def _merge(name: str, stage: Any) -> MergeParts:
+    height, width = stage.input_resolution
+    merging = stage.downsample
+    # timm puts the two rows of the left column before those of the right one
+    squares = _grid(height, width, merging.reduction.weight.device).reshape(height // 2, 2, width // 2, 2)
+    rows = squares.permute(0, 2, 3, 1).reshape(-1, 4)
+    return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction))
+
+
+def _encoder(name: str, block: Any) -> EncoderParts:
+    height, width = block.input_resolution
+    return encoder_parts(name, block, height * width, _window(block))
+
+
+def _window(block: Any) -> WindowParts:
+    from timm.models.swin_transformer import window_partition
+
+    height, width = block.input_resolution
+    attn = block.attn
+    grid = _grid(height, width, attn.qkv.weight.device)
+    shifted = grid.roll((-block.shift_size[0], -block.shift_size[1]), dims=(0, 1))
+    rows = window_partition(shifted[None, ..., None], block.window_size).reshape(-1, block.window_area)
+    added = block.get_attn_mask(device=grid.device, dtype=torch.float32)
+    return WindowParts(
+        rows,
+        attn._get_rel_pos_bias()[0].detach().float(),
+        None if added is None or not bool(added.any()) else added != 0,
+        len(attn.relative_position_bias_table),
+    )
+
+
+def _grid(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Indices of the tokens of a grid, int32 ``[height, width]``."""
+    return torch.arange(height * width, dtype=torch.int32, device=device).reshape(height, width)
