@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., object])
+_OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 
-def compiled(function: Function) -> Function:
-    """Compiles a kernel without fast-math (its float64 results are exact and reproducible).
+def _compile(function: Function, options: dict[str, Any]) -> Function:
+    """Compiles and caches a kernel.
 
     Numba refuses to cache where neither the package folder nor the user's cache folder is writable; the
     kernel is then compiled anew in each process.
     """
-    options = {"nopython": True, "nogil": True, "error_model": "numpy"}
     try:
         return cast(Function, numba.jit(**options, cache=True)(function))
     except RuntimeError:
         return cast(Function, numba.jit(**options)(function))
+
+
+def compiled(function: Function) -> Function:
+    """Compiles a kernel without fast-math (its float64 results are exact and reproducible)."""
+    return _compile(function, _OPTIONS)
+
+
+def compiled_with_free_summation(function: Function) -> Function:
+    """Compiles a kernel whose float sums may be taken in any order, so that they vectorize."""
+    return _compile(function, {**_OPTIONS, "fastmath": {"reassoc", "contract"}})

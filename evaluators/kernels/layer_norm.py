@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.kernels.compiled import compiled
+from bitfront.evaluators.kernels.compiled import compiled, compiled_with_free_summation
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
@@ -16,6 +16,18 @@ I32 = NDArray[np.int32]
 # M has 8 bits and N at most 31 (FQ-ViT, arXiv 2111.13824, section 3.2).
 MULTIPLIER_MAX = 255.0
 FINEST_STEP = 2.0**-31
+
+
+@compiled_with_free_summation
+def _moments(row: I32) -> tuple[float, float]:
+    """Sum and sum of squares: integers below 2^53, exact in float64 in any order."""
+    total = np.float64(0.0)
+    squares = np.float64(0.0)
+    for c in range(len(row)):
+        value = np.float64(row[c])
+        total += value
+        squares += value * value
+    return total, squares
 
 
 @compiled
@@ -32,17 +44,13 @@ def _normalise_row(
 ) -> None:
     """Normalises one token's shifted codes: rounded ``(M x + B) >> N`` per channel, plus zero point."""
     channels = len(row)
-    total = np.int64(0)
-    squares = np.int64(0)
-    for c in range(channels):
-        value = np.int64(row[c])
-        total += value
-        squares += value * value
-    mean = np.float64(total) / channels
-    variance = np.float64(channels * squares - total * total) / (np.float64(channels) * channels)
+    total, squares = _moments(row)
+    mean = total / channels
+    variance = (channels * squares - total * total) / (np.float64(channels) * channels)
     inverse = 1.0 / np.sqrt(variance + epsilon)
     fraction, exponent = math.frexp(inverse)
     token_step = math.ldexp(1.0, exponent)
+    zero, largest = np.float64(zero_point), np.float64(qmax)
     for c in range(channels):
         # 2^-N is the step that gives |M| eight bits: 2^-8 times the power of two above |gain / sigma|.
         below = 0.5 if mantissa[c] * fraction < 0.5 else 1.0
@@ -51,8 +59,8 @@ def _normalise_row(
         multiplier = np.rint(gain[c] * inverse * per_unit)
         multiplier = min(max(multiplier, -MULTIPLIER_MAX), MULTIPLIER_MAX)
         offset = np.rint(bias[c] * per_unit - multiplier * mean)
-        code = np.floor((multiplier * row[c] + offset) * unit + 0.5) + zero_point
-        out[c] = np.uint8(min(max(code, 0.0), np.float64(qmax)))
+        code = np.floor((multiplier * row[c] + offset) * unit + 0.5) + zero
+        out[c] = np.uint8(np.int32(min(max(code, 0.0), largest)))
 
 
 @compiled

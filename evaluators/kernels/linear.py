@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
 
 # Largest inner dimension whose sums of 8-bit products (255 * 128 each) are exact in float32.
 FLOAT32_INNER_LIMIT = (1 << 24) // (255 * 128)
+# What torch._int_mm asks for on CUDA devices.
+_INT_MM_MULTIPLE = 8
+_INT_MM_ROWS = 17
 
 
 class IntegerLinear(Protocol):
@@ -74,20 +77,36 @@ class OneDnnLinear:
         return self._run(x, grid, None, "none")
 
 
+def _finish(
+    accumulated: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor, grid: AffineGrid
+) -> torch.Tensor:
+    """float32 outputs of int32 accumulators ``[rows, out]``."""
+    return accumulated.float() * (scales * grid.scale) + integer_bias(bias, scales, grid.scale)
+
+
 class FloatLaneLinear:
-    """The same integers in float lanes wide enough to be exact, for CPUs without int8 kernels."""
+    """The same integers in float32 lanes, for CPUs without int8 kernels.
+
+    The inner dimension is cut so that every partial sum is exact; partial sums add up in int32.
+    """
 
     def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
-        inner = weight.codes.shape[1]
-        self._lane = torch.float32 if inner <= FLOAT32_INNER_LIMIT else torch.float64
-        self._weight = weight.codes.to(self._lane)
+        self._codes = weight.codes
         self._scales = weight.scales
         self._bias = bias
 
+    def _accumulate(self, x: torch.Tensor, zero_point: int) -> torch.Tensor:
+        parts = zip(
+            torch.split(x, FLOAT32_INNER_LIMIT, dim=1),
+            torch.split(self._codes, FLOAT32_INNER_LIMIT, dim=1),
+            strict=True,
+        )
+        sums = (F.linear(left.float() - zero_point, right.float()).to(torch.int32) for left, right in parts)
+        return functools.reduce(torch.Tensor.add_, sums)
+
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
-        accumulated = F.linear(x.to(self._lane) - grid.zero_point, self._weight).float()
-        return accumulated * (self._scales * grid.scale) + integer_bias(self._bias, self._scales, grid.scale)
+        return _finish(self._accumulate(x, grid.zero_point), self._scales, self._bias, grid)
 
     def to_codes(
         self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
@@ -95,6 +114,30 @@ class FloatLaneLinear:
         """See :class:`IntegerLinear`."""
         value = self.to_float(x, grid)
         return out.quantize(F.gelu(value) if gelu else value)
+
+
+class IntMmLinear(FloatLaneLinear):
+    """int8 GEMM by ``torch._int_mm``: cuBLASLt on CUDA devices, any CPU otherwise.
+
+    It takes signed operands whose inner and outer dimensions are multiples of 8, and more than 16 rows; codes
+    are shifted by 128, which the sums of the weights make up for, and operands are padded by zeros.
+    """
+
+    def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
+        out, inner = weight.codes.shape
+        padded = F.pad(weight.codes, (0, -inner % _INT_MM_MULTIPLE, 0, -out % _INT_MM_MULTIPLE))
+        super().__init__(weight, bias)
+        self._codes = padded
+        self._shape = out, inner
+        self._sums = weight.codes.sum(1, dtype=torch.int32)
+
+    def _accumulate(self, x: torch.Tensor, zero_point: int) -> torch.Tensor:
+        out, inner = self._shape
+        signed = (x ^ 128).view(torch.int8)
+        missing = max(0, _INT_MM_ROWS - len(x))
+        signed = F.pad(signed, (0, -inner % _INT_MM_MULTIPLE, 0, missing))
+        products = torch._int_mm(signed, self._codes.t())[: len(x), :out]
+        return products + (128 - zero_point) * self._sums
 
 
 @functools.cache
@@ -111,10 +154,3 @@ def int8_kernels_are_exact() -> bool:
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return bool((result == -128.0 * 255.0 * 64.0).all())
-
-
-def integer_linear(weight: QuantizedWeight, bias: torch.Tensor) -> IntegerLinear:
-    """The quickest exact integer linear layer of this machine."""
-    kernel: Any = OneDnnLinear if int8_kernels_are_exact() else FloatLaneLinear
-    layer: IntegerLinear = kernel(weight, bias)
-    return layer

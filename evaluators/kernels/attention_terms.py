@@ -1,0 +1,83 @@
+"""What an attention kernel needs to know about one encoder: its shape, windows, scales and grids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+# Dekker's splitting of a float64 with this factor leaves one significant bit, changing powers of two at
+# 1.5 * 2^k; the second factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
+ONE_BIT = 2.0**52 + 1.0
+HALFWAY = 1.5 / math.sqrt(2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerScores:
+    """Score codes and their integer exponentials.
+
+    Attributes:
+        zero_point: Score code of zero.
+        qmax: Largest score code, at most 255.
+        table: Integers proportional to the exponential of a difference between the largest code of a row and
+            a code, int64 ``[qmax + 1]``, falling; a row's sum stays below 2^63.
+    """
+
+    zero_point: int
+    qmax: int
+    table: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionTerms:
+    """The attention of one encoder at chosen widths.
+
+    The codes of queries, keys and values share one grid. A row of scores ``acc * factor + bias`` goes through
+    the softmax; its probabilities become uniform codes ``clip(round(p / attention_scale))``, or logarithmic
+    ones: the value ``2^-c`` with ``c = round(-log2 p)``, and 0 where ``c >= attention_codes``. With the
+    integer softmax the scores are codes, ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
+
+    Attributes:
+        heads: Number of heads.
+        head_dim: Channels of one head.
+        rows: Token of the image at each position of each window, int32 ``[windows, n]``; one window of all
+            tokens in their order for global attention. Every token occurs once.
+        bias: Added to the scaled products, ``[heads, n, n]``; None without. In score steps and float64 for
+            the integer softmax, float32 for the float one.
+        mask: True where a query must not see a key, bool ``[windows, n, n]``; every query sees some key.
+        qkv_zero: Zero point of the codes of queries, keys and values.
+        factor: From integer products ``q k^T`` to score steps (integer softmax) or scores (float softmax).
+        softmax: The integer softmax; None for the float32 one.
+        attention_scale: Probability of one uniform code.
+        attention_codes: Number of attention codes, ``2^bits``, at most 256; at most 16 if logarithmic.
+        logarithmic: Whether attention codes are logarithmic.
+        out_factor: From integer sums ``attention @ v`` (of ``2^-c v`` if logarithmic) to output steps.
+        out_zero: Zero point of the output codes.
+        out_qmax: Largest output code.
+    """
+
+    heads: int
+    head_dim: int
+    rows: torch.Tensor
+    bias: torch.Tensor | None
+    mask: torch.Tensor | None
+    qkv_zero: int
+    factor: float
+    softmax: IntegerScores | None
+    attention_scale: float
+    attention_codes: int
+    logarithmic: bool
+    out_factor: float
+    out_zero: int
+    out_qmax: int
+
+    @property
+    def windows(self) -> int:
+        """Windows of one image."""
+        return self.rows.shape[0]
+
+    @property
+    def window_tokens(self) -> int:
+        """Tokens of one window, ``n``."""
+        return self.rows.shape[1]

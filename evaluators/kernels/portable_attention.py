@@ -1,0 +1,144 @@
+"""The attention of one encoder by torch operations, on any device: the same codes as the fused kernel.
+
+Integers travel in float lanes: float32 where sums stay below 2^24 in units of their last bit, else float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from bitfront.evaluators.kernels.attention_terms import HALFWAY, ONE_BIT, AttentionTerms, IntegerScores
+
+Tap = Callable[[str, torch.Tensor], None]
+
+# Batches are cut so that one tensor of scores has about this many elements: what keeps memory modest on a CPU
+# (where larger ones are slower, too) and a GPU busy.
+CPU_ELEMENTS, GPU_ELEMENTS = 1 << 20, 1 << 23
+EXACT = 1 << 24
+LARGEST_PRODUCT = 255 * 255
+SCORES, SOFTMAX = "attn.scores", "attn.softmax"
+
+
+def _score_lanes(head_dim: int) -> torch.dtype:
+    """Lanes that hold sums of ``head_dim`` products of centred codes."""
+    return torch.float32 if head_dim * LARGEST_PRODUCT < EXACT else torch.float64
+
+
+def _context_lanes(terms: AttentionTerms) -> torch.dtype:
+    """Lanes that hold sums of values weighted with a row's attention codes.
+
+    Probabilities add up to 1, so uniform codes add up to at most ``1 / scale`` and half a code for each key;
+    logarithmic ones, in units of ``2^-15``, to ``sqrt(2) 2^15``, whose sums are always exact in float32.
+    """
+    codes = 1.0 / terms.attention_scale + terms.window_tokens / 2
+    return torch.float32 if terms.logarithmic or codes * 255 < EXACT else torch.float64
+
+
+def _windows(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> torch.Tensor:
+    """Centred queries, keys and values ``[3, batch, windows, heads, n, head_dim]`` as int16."""
+    tokens = qkv.view(batch, -1, 3, terms.heads, terms.head_dim)[:, terms.rows.long()]
+    return tokens.permute(3, 0, 1, 4, 2, 5).to(torch.int16) - terms.qkv_zero
+
+
+def _integer_exponentials(
+    products: torch.Tensor, terms: AttentionTerms, softmax: IntegerScores, tap: Tap | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integer exponentials of every score and their sums over keys, in float64."""
+    steps = products.double() * terms.factor
+    if terms.bias is not None:
+        steps += terms.bias
+    codes = steps.round_().add_(softmax.zero_point).clamp_(0, softmax.qmax).to(torch.int64)
+    if tap is not None:
+        tap(SCORES, codes.flatten(0, 1))
+    if terms.mask is None:
+        found = softmax.table[codes.amax(-1, keepdim=True) - codes]
+    else:
+        hidden = terms.mask[:, None]
+        seen = codes.masked_fill(hidden, 0)
+        found = softmax.table[(seen.amax(-1, keepdim=True) - seen)].masked_fill_(hidden, 0)
+    return found.double(), found.sum(-1, keepdim=True).double()
+
+
+def _integer_attention(
+    products: torch.Tensor, terms: AttentionTerms, softmax: IntegerScores, tap: Tap | None
+) -> torch.Tensor:
+    """Attention from products: codes where uniform, values where logarithmic; float64."""
+    exponentials, total = _integer_exponentials(products, terms, softmax, tap)
+    if not terms.logarithmic:
+        codes_per_unit = 1.0 / (total * terms.attention_scale)
+        return (exponentials * codes_per_unit).round_().clamp_(max=terms.attention_codes - 1)
+    probability = exponentials * (HALFWAY / total)
+    spread = probability * ONE_BIT
+    power = spread - (spread - probability)
+    return power.masked_fill_(power < 2.0 ** (1 - terms.attention_codes), 0.0)
+
+
+def _float_attention(products: torch.Tensor, terms: AttentionTerms, tap: Tap | None) -> torch.Tensor:
+    """Attention from products: codes where uniform, values where logarithmic; float32."""
+    scores = products.float() * terms.factor
+    if terms.bias is not None:
+        scores += terms.bias
+    if tap is not None:
+        tap(SCORES, scores.flatten(0, 1))
+    if terms.mask is not None:
+        scores = scores.masked_fill(terms.mask[:, None], -torch.inf)
+    probability = torch.softmax(scores, -1)
+    if not terms.logarithmic:
+        return (probability / terms.attention_scale).round_().clamp_(max=terms.attention_codes - 1)
+    # probability = fraction 2^exponent with the fraction in [1/2, 1): log2 rounds down below sqrt(1/2).
+    fraction, exponent = torch.frexp(probability)
+    codes = (fraction < 0.5**0.5).int() - exponent
+    powers = [2.0**-code for code in range(terms.attention_codes)]
+    values = torch.tensor([*powers, 0.0], device=probability.device)
+    codes[probability == 0] = terms.attention_codes
+    return values[codes.clamp_(0, terms.attention_codes).long()]
+
+
+def _chunk(qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None) -> torch.Tensor:
+    """Output codes of some images."""
+    parts = _windows(qkv, batch, terms)
+    q, k = parts[:2].to(_score_lanes(terms.head_dim))
+    products = q @ k.transpose(-1, -2)
+    if terms.softmax is None:
+        attention = _float_attention(products, terms, tap)
+    else:
+        attention = _integer_attention(products, terms, terms.softmax, tap)
+    if tap is not None:
+        tap(
+            SOFTMAX, (attention * (1.0 if terms.logarithmic else terms.attention_scale)).flatten(0, 1).float()
+        )
+    lanes = _context_lanes(terms)
+    context = (attention.to(lanes) @ parts[2].to(lanes)).double() * terms.out_factor
+    codes = context.round_().add_(terms.out_zero).clamp_(0, terms.out_qmax).to(torch.uint8)
+    out = codes.new_empty(batch, len(qkv) // batch, terms.heads * terms.head_dim)
+    out[:, terms.rows.long()] = codes.transpose(2, 3).flatten(-2)
+    return out.flatten(0, 1)
+
+
+def portable_attention(
+    qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None = None
+) -> torch.Tensor:
+    """Attention output codes of the codes of queries, keys and values.
+
+    With the integer softmax they are exactly those of ``fused_attention``; with the float one, roundings of
+    ties may differ.
+
+    Args:
+        qkv: uint8 ``[batch * tokens, 3 * heads * head_dim]``: queries, keys and values, each by head.
+        batch: Number of images.
+        terms: The encoder's attention, its tensors on the device of ``qkv``.
+        tap: Sees ``attn.scores`` (codes with the integer softmax, else floats; before the mask) and
+            ``attn.softmax`` (values, float32), both ``[batch * windows, heads, n, n]``.
+
+    Returns:
+        uint8 ``[batch * tokens, heads * head_dim]``.
+    """
+    if tap is not None:
+        return _chunk(qkv, batch, terms, tap)
+    elements = CPU_ELEMENTS if qkv.device.type == "cpu" else GPU_ELEMENTS
+    images = max(1, elements // (terms.heads * terms.windows * terms.window_tokens**2))
+    tokens = len(qkv) // batch
+    chunks = [qkv[tokens * i : tokens * min(i + images, batch)] for i in range(0, batch, images)]
+    return torch.cat([_chunk(chunk, len(chunk) // tokens, terms, None) for chunk in chunks])
