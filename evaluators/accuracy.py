@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
+
+from bitfront.evaluators.significance import PairedComparison, standard_error
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Accuracy:
         kl: Mean KL divergence from the float model's softmax to this one's, in nats; lower is better.
         agreement: Share of images given the same class as the float model, in percent; higher is better.
         seconds: Time of the forward passes.
+        lost: Images that only the float model gets right.
+        won: Images that only this model gets right.
     """
 
     images: int
@@ -29,12 +32,33 @@ class Accuracy:
     kl: float
     agreement: float
     seconds: float
+    lost: int
+    won: int
 
     @property
     def top1_standard_error(self) -> float:
         """Binomial standard error of ``top1``, in percentage points."""
-        share = self.top1 / 100.0
-        return 100.0 * math.sqrt(share * (1.0 - share) / self.images)
+        return standard_error(self.top1, self.images)
+
+    @property
+    def against_float(self) -> PairedComparison:
+        """The comparison with the float model on the same images."""
+        return PairedComparison(self.images, self.lost, self.won)
+
+    @property
+    def difference(self) -> float:
+        """``top1`` less that of the float model, in percentage points; higher is better."""
+        return self.against_float.difference
+
+    @property
+    def difference_standard_error(self) -> float:
+        """Paired standard error of ``difference``, in percentage points."""
+        return self.against_float.difference_standard_error
+
+    @property
+    def mcnemar_p(self) -> float:
+        """P-value of the exact two-sided McNemar test of ``difference``."""
+        return self.against_float.mcnemar_p
 
 
 def accuracy_of_logits(
@@ -48,17 +72,20 @@ def accuracy_of_logits(
     log_p = logits.log_softmax(-1)
     float_log_p = float_logits.log_softmax(-1)
     best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
-    predicted = logits.argmax(-1)
+    predicted, float_predicted = logits.argmax(-1), float_logits.argmax(-1)
+    right, float_right = predicted == labels, float_predicted == labels
 
     def percent(hits: torch.Tensor) -> float:
         return 100.0 * float(hits.double().mean())
 
     return Accuracy(
         images=len(labels),
-        top1=percent(predicted == labels),
+        top1=percent(right),
         top5=percent((best == labels[:, None]).any(-1)),
         loss=float(torch.nn.functional.nll_loss(log_p, labels)),
         kl=max(0.0, float((float_log_p.exp() * (float_log_p - log_p)).sum(-1).mean())),
-        agreement=percent(predicted == float_logits.argmax(-1)),
+        agreement=percent(predicted == float_predicted),
         seconds=seconds,
+        lost=int((float_right & ~right).sum()),
+        won=int((right & ~float_right).sum()),
     )

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, forward
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.observers import RangeObserver, TensorStatistics
 from bitfront.evaluators.observers.min_max import MinMaxObserver
+from bitfront.evaluators.observers.statistics import check_finite
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, PowerOfTwoSearch
-from bitfront.spaces.config import PINNED_BITS
+from bitfront.evaluators.site_roles import is_quantized, is_residual, keeps_full_range
+from bitfront.spaces import BitfrontError, pinned_bits
 
+# Of the residual stream, wherever it is on a power-of-two grid.
+RESIDUAL_BITS = 8
 Batches = Callable[[], Iterable[torch.Tensor]]
 
 
@@ -23,23 +28,40 @@ class Calibration:
     Attributes:
         affine: Grid of each per-tensor site at each width, by (site, bits).
         power_of_two: Grid of each LayerNorm input at the pinned residual width, by site.
+        outermost: Share of the calibration values on the outermost codes of each affine grid (zero's own code
+            apart), by (site, bits).
     """
 
     affine: dict[tuple[str, int], AffineGrid]
     power_of_two: dict[str, PowerOfTwoGrid]
+    outermost: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def grid(self, site: str, bits: int) -> AffineGrid:
+        """The affine grid of a site.
+
+        Raises:
+            BitfrontError: Calibration never reached the site, or not at this width.
+        """
+        if (site, bits) not in self.affine:
+            raise BitfrontError(_unreached(site, f" at {bits} bits"))
+        return self.affine[site, bits]
+
+    def stream(self, site: str) -> PowerOfTwoGrid:
+        """The power-of-two grid of a site of the residual stream.
+
+        Raises:
+            BitfrontError: Calibration never reached the site.
+        """
+        if site not in self.power_of_two:
+            raise BitfrontError(_unreached(site, ""))
+        return self.power_of_two[site]
 
 
-def is_residual(site: str) -> bool:
-    """Whether a site feeds a LayerNorm and so lies on a power-of-two grid."""
-    return site in ("embed", "pool") or site.rpartition(".")[2] in ("residual1", "residual2")
-
-
-def keeps_full_range(site: str) -> bool:
-    """Whether a site keeps its full range under every observer.
-
-    Softmax inputs and logits: what clipping them costs is not their squared error.
-    """
-    return site == "head" or site.endswith(".scores")
+def _unreached(site: str, width: str) -> str:
+    return (
+        f"{site} was never reached in calibration{width}, so that it has no quantization range: "
+        "calibrate on images that pass through the whole model"
+    )
 
 
 def calibrate(
@@ -47,6 +69,7 @@ def calibrate(
     batches: Batches,
     widths: Sequence[int],
     observer: RangeObserver,
+    scheme: str = "fq-vit",
 ) -> Calibration:
     """Runs the float model twice over all calibration images and chooses every grid.
 
@@ -58,35 +81,41 @@ def calibrate(
         batches: Yields the batches of normalised images anew at each call.
         widths: Widths that searched sites may take.
         observer: Chooses the ranges of per-tensor sites.
+        scheme: Whose sites are calibrated.
 
     Raises:
         BitfrontError: NaN or infinity at a site, which is named.
     """
-    statistics = _observe_ranges(blueprint, batches)
-    residual_bits = dict(PINNED_BITS)["residual"]
+    statistics = _observe_ranges(blueprint, batches, scheme)
     searches = {
-        site: PowerOfTwoSearch(found.low, found.high, residual_bits)
+        site: PowerOfTwoSearch(found.low, found.high, RESIDUAL_BITS)
         for site, found in statistics.items()
         if is_residual(site)
     }
     _observe_errors(blueprint, batches, statistics, searches)
+    pinned = {width for _, width in pinned_bits(scheme)}
     full_range = MinMaxObserver()
     affine: dict[tuple[str, int], AffineGrid] = {}
+    outermost: dict[tuple[str, int], float] = {}
     for site, found in statistics.items():
         if site in searches:
             continue
         chosen = full_range if keeps_full_range(site) else observer
-        for bits in sorted({*widths, *(width for _, width in PINNED_BITS)}):
-            affine[site, bits] = AffineGrid.covering(*chosen.range(found, bits), bits)
-    return Calibration(affine, {site: search.grid() for site, search in searches.items()})
+        for bits in sorted({*widths, *pinned}):
+            grid = AffineGrid.covering(*chosen.range(found, bits), bits)
+            affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
+    return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost)
 
 
 @torch.inference_mode()
-def _observe_ranges(blueprint: Blueprint, batches: Batches) -> dict[str, TensorStatistics]:
+def _observe_ranges(blueprint: Blueprint, batches: Batches, scheme: str) -> dict[str, TensorStatistics]:
     statistics: dict[str, TensorStatistics] = {}
 
     def tap(site: str, value: torch.Tensor) -> None:
-        statistics.setdefault(site, TensorStatistics(site)).observe_range(value)
+        if is_quantized(site, scheme):
+            statistics.setdefault(site, TensorStatistics(site)).observe_range(value)
+        else:
+            check_finite(site, value)
 
     for images in batches():
         forward(blueprint, images, tap)
@@ -103,7 +132,7 @@ def _observe_errors(
     def tap(site: str, value: torch.Tensor) -> None:
         if site in searches:
             searches[site].observe(value)
-        elif not keeps_full_range(site):
+        elif site in statistics and not keeps_full_range(site):
             statistics[site].observe_histogram(value)
 
     for images in batches():

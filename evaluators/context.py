@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 
@@ -17,21 +19,45 @@ from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.open import open_source
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, check_labels, make_splits
-from bitfront.evaluators.fq_vit import PreparedFqVit
-from bitfront.evaluators.fq_vit.prepared import SCHEME
+from bitfront.evaluators.device import available_cpus, device_named
 from bitfront.evaluators.input_moments import input_moments
+from bitfront.evaluators.inspection import IMAGES, Inspector
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
-from bitfront.evaluators.models.vit import blueprint_of
 from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.observers.statistics import check_finite
+from bitfront.evaluators.quantized import PreparedModel, QuantizedModel
 from bitfront.evaluators.quantizers import WEIGHT_RANGES, WEIGHT_ROUNDINGS
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel
 from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, QuantSite, UserError, encoder_layers
+from bitfront.evaluators.throughput import (
+    BATCHES,
+    CUDA_BATCHES,
+    Setting,
+    classify_batches,
+    measure_throughput,
+    thread_counts,
+)
+from bitfront.spaces import (
+    SCHEMES,
+    BitConfig,
+    BitfrontError,
+    EncoderLayers,
+    QuantSite,
+    UserError,
+    encoder_layers,
+)
 
 SplitName = Literal["calibration", "search", "test"]
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
+# Of calibration; a constant, so that ranges do not depend on what is quickest.
+CALIBRATION_BATCH = 32
+# Weights of the encoders from which on several threads calibrate quicker than one.
+WEIGHTS_WORTH_SHARING = 2_000_000
 
 
 def check_spec(spec: EvaluationSpec) -> None:
@@ -40,8 +66,9 @@ def check_spec(spec: EvaluationSpec) -> None:
     Raises:
         UserError: An unknown scheme, observer, weight range or rounding, or a size below 1.
     """
-    if spec.scheme != SCHEME:
-        raise UserError(f"unknown scheme {spec.scheme!r}: the one there is is {SCHEME}")
+    if spec.scheme not in SCHEMES:
+        raise UserError(f"unknown scheme {spec.scheme!r}: choose one of {', '.join(SCHEMES)}")
+    device_named(spec.device)
     observer_named(spec.observer)
     for option, value, known in (
         ("--weight-ranges", spec.weight_ranges, WEIGHT_RANGES),
@@ -50,7 +77,7 @@ def check_spec(spec: EvaluationSpec) -> None:
         if value not in known:
             raise UserError(f"{option} {value!r} is unknown: choose one of {', '.join(known)}")
     for option, number in (("--batch-size", spec.batch_size), ("--threads", spec.threads)):
-        if number < 1:
+        if number is not None and number < 1:
             raise UserError(f"{option} {number} is too small: give 1 or more")
 
 
@@ -73,7 +100,7 @@ class EvaluationContext:
     model: LoadedModel
     source: ImageSource
     splits: Splits
-    prepared: PreparedFqVit
+    prepared: PreparedModel
     sites: tuple[QuantSite, ...]
     size: SizeModel
     skipped_calibration: tuple[str, ...] = ()
@@ -90,11 +117,13 @@ class EvaluationContext:
             BitfrontError: The float model overflows on the calibration images.
         """
         check_spec(spec)
-        torch.set_num_threads(spec.threads)
+        device = device_named(spec.device)
+        compute_in_float32()
+        torch.set_num_threads(1)
         source = open_source(spec.data)
         checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
         model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained)
-        blueprint = blueprint_of(spec.model, model.module)
+        blueprint = blueprint_of(spec.model, model.module.to(device))
         check_labels(source, model.classes)
         splits = make_splits(
             source,
@@ -104,17 +133,32 @@ class EvaluationContext:
             seed=spec.seed,
         )
         images = load_images(source, splits.calibration, model.data_config)
+        with torch_threads(spec.threads or _preparing_threads(blueprint)):
+            prepared = _prepare(spec, blueprint, images)
+        sites = trace_sites(blueprint, spec.scheme)
+        size = SizeModel(blueprint, sites, spec.scheme)
+        context = cls(spec, model, source, splits, prepared, sites, size, images.skipped)
+        return context if spec.resolved else context.with_setting(context.quickest_setting())
 
-        def batches() -> Iterator[torch.Tensor]:
-            return (batch for batch, _ in images.batches(spec.batch_size))
+    def with_setting(self, setting: Setting) -> EvaluationContext:
+        """The same context with its batch size and threads."""
+        spec = dataclasses.replace(self.spec, batch_size=setting.batch_size, threads=setting.threads)
+        return dataclasses.replace(self, spec=spec)
 
-        widths = sorted({*spec.widths, REFERENCE_BITS})
-        calibration = calibrate(blueprint, batches, widths, observer_named(spec.observer))
-        moments = input_moments(blueprint, batches) if spec.weight_rounding == "gptq" else ()
-        prepared = PreparedFqVit(blueprint, calibration, widths, spec.weight_ranges, moments)
-        sites = trace_sites(blueprint)
-        size = SizeModel(blueprint, sites)
-        return cls(spec, model, source, splits, prepared, sites, size, images.skipped)
+    def quickest_setting(self) -> Setting:
+        """Batch size and threads that classify quickest, by a short measurement where the spec gives none."""
+        spec, cuda = self.spec, self.prepared.kernels.device.type == "cuda"
+        config = BitConfig.uniform(spec.model, spec.scheme, self.encoders, (REFERENCE_BITS,) * 3)
+        model = self.prepared.assemble(config)
+        threads = (1,) if cuda else thread_counts(available_cpus())
+        sizes = CUDA_BATCHES if cuda else BATCHES
+        return measure_throughput(
+            lambda images: model(images.to(self.prepared.kernels.device)).cpu(),
+            self.prepared.blueprint.image_shape,
+            batches=sizes if spec.batch_size is None else (spec.batch_size,),
+            threads=threads if spec.threads is None else (spec.threads,),
+            images=len(self.splits.search),
+        )
 
     @functools.cached_property
     def encoders(self) -> tuple[EncoderLayers, ...]:
@@ -140,22 +184,36 @@ class EvaluationContext:
     @functools.cache  # noqa: B019 - a context lives as long as its process
     def _float_run(self, split: SplitName) -> tuple[torch.Tensor, float]:
         """Logits of the float model on a split, and the seconds they took."""
-        return self._run(self.model.module, split)
+        logits, seconds = self._run(self.model.module, split)
+        if not bool(logits.isfinite().all()):
+            self._name_float_fault(split)
+        return logits, seconds
 
-    @torch.inference_mode()
     def _run(
         self, classify: Callable[[torch.Tensor], torch.Tensor], split: SplitName
     ) -> tuple[torch.Tensor, float]:
-        logits = []
-        seconds = 0.0
-        for images, _ in self.images(split).batches(self.spec.batch_size):
+        """Logits of a split, and the seconds that they would have taken without waiting for images."""
+        spec, device = self.spec, self.prepared.kernels.device
+        assert spec.batch_size is not None, "the spec is resolved"
+        assert spec.threads is not None, "the spec is resolved"
+        busy: list[float] = []
+
+        def timed(images: torch.Tensor) -> torch.Tensor:
             started = time.perf_counter()
-            logits.append(classify(images))
-            seconds += time.perf_counter() - started
-        return torch.cat(logits), seconds
+            logits = classify(images.to(device)).cpu()
+            busy.append(time.perf_counter() - started)
+            return logits
+
+        batches = (images for images, _ in self.images(split).batches(spec.batch_size))
+        logits = torch.cat(list(classify_batches(timed, batches, spec.threads)))
+        return logits, sum(busy) / spec.threads
 
     def float_accuracy(self, split: SplitName = "search") -> Accuracy:
-        """Accuracy of the float model on a split."""
+        """Accuracy of the float model on a split.
+
+        Raises:
+            BitfrontError: NaN or infinity; the first tensor that has it is named.
+        """
         logits, seconds = self._float_run(split)
         return accuracy_of_logits(logits, logits, self.images(split).labels, seconds)
 
@@ -164,9 +222,69 @@ class EvaluationContext:
 
         Raises:
             UserError: The configuration does not fit the model.
-            BitfrontError: Its logits are not finite.
+            BitfrontError: NaN, infinity or saturation; the tensor is named.
         """
-        logits, seconds = self._run(self.prepared.assemble(config), split)
+        model = self.prepared.assemble(config)
+        self._inspect(model, config, next(self.images(split).batches(IMAGES))[0])
+        logits, seconds = self._run(model, split)
         if not bool(logits.isfinite().all()):
-            raise BitfrontError(f"configuration {config.digest} yields logits that are not finite")
+            self._name_fault(model, config, split)
         return accuracy_of_logits(logits, self._float_run(split)[0], self.images(split).labels, seconds)
+
+    def _inspect(self, model: QuantizedModel, config: BitConfig, images: torch.Tensor) -> None:
+        inspector = Inspector(config, self.sites, self.prepared.calibration)
+        model(images.to(self.prepared.kernels.device), inspector)
+
+    def _name_fault(self, model: QuantizedModel, config: BitConfig, split: SplitName) -> NoReturn:
+        """Raises an error that names the site where a model's values are no longer finite."""
+        for images, _ in self.images(split).batches(CALIBRATION_BATCH):
+            self._inspect(model, config, images)
+        raise BitfrontError(f"configuration {config.digest} yields logits that are not finite")
+
+    @torch.inference_mode()
+    def _name_float_fault(self, split: SplitName) -> NoReturn:
+        """Raises an error that names the tensor where the float model overflows."""
+
+        def tap(site: str, value: torch.Tensor) -> None:
+            check_finite(site, value)
+
+        for images, _ in self.images(split).batches(CALIBRATION_BATCH):
+            forward(self.prepared.blueprint, images.to(self.prepared.kernels.device), tap)
+        raise BitfrontError(f"the float model yields logits that are not finite on the {split} images")
+
+
+def compute_in_float32() -> None:
+    """Keeps GPUs from rounding the operands of float32 products (TF32): integers in float lanes are exact."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Has torch compute with so many threads within, and with one afterwards."""
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
+
+
+def _preparing_threads(blueprint: Blueprint) -> int:
+    """Threads for calibration: the operators of a small model are too short to be shared."""
+    weights = sum(
+        parts.weight.numel() for encoder in blueprint.encoders for parts in encoder.linear().values()
+    )
+    return available_cpus() if weights > WEIGHTS_WORTH_SHARING else 1
+
+
+def _prepare(spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages) -> PreparedModel:
+    """Calibrates a model and prepares it at the searched widths and the reference width."""
+    device = blueprint.patch.weight.device
+
+    def batches() -> Iterator[torch.Tensor]:
+        return (batch.to(device) for batch, _ in images.batches(CALIBRATION_BATCH))
+
+    widths = sorted({*spec.widths, REFERENCE_BITS})
+    calibration = calibrate(blueprint, batches, widths, observer_named(spec.observer), spec.scheme)
+    moments = input_moments(blueprint, batches) if spec.weight_rounding == "gptq" else ()
+    return PreparedModel(blueprint, calibration, spec.scheme, widths, spec.weight_ranges, moments)

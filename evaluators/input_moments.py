@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from bitfront.evaluators.calibration import Batches
-from bitfront.evaluators.models.blueprint import Blueprint, forward
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_forward import forward
 
 # The tensor that enters each linear layer of an encoder.
 INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bitfront.evaluators.calibration import is_residual
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, forward
-from bitfront.spaces import QuantSite
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts
+from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.site_roles import is_quantized, is_residual
+from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
 
 # The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
@@ -26,26 +27,36 @@ FOLLOWS = {
 class _Traced:
     site: str
     elements: int
+    channels: int
 
 
-def trace_sites(blueprint: Blueprint) -> tuple[QuantSite, ...]:
+def trace_sites(blueprint: Blueprint, scheme: str) -> tuple[QuantSite, ...]:
     """All quantized tensors of a model in execution order, each linear layer's weight after its input."""
     traced: list[_Traced] = []
 
     def tap(site: str, value: torch.Tensor) -> None:
-        traced.append(_Traced(site, value.numel()))
+        if is_quantized(site, scheme):
+            traced.append(_Traced(site, value.numel(), value.shape[-1] if is_residual(site) else 0))
 
     with torch.inference_mode():
-        forward(blueprint, torch.zeros(1, *blueprint.image_shape), tap)
+        forward(blueprint, torch.zeros(1, *blueprint.image_shape, device=blueprint.patch.weight.device), tap)
     encoders = {encoder.name: index for index, encoder in enumerate(blueprint.encoders)}
+    merges = {merge.name: index for index, merge in blueprint.merges.items()}
     sites: list[QuantSite] = []
     for found in traced:
-        name = next((e for e in encoders if found.site.startswith(e + ".")), None)
-        if name is None:
-            sites += _outer_sites(blueprint, found)
+        encoder = next((e for e in encoders if found.site.startswith(e + ".")), None)
+        merge = next((m for m in merges if found.site.startswith(m + ".")), None)
+        if encoder is not None:
+            sites += _encoder_sites(blueprint.encoders[encoders[encoder]], encoders[encoder], found)
+        elif merge is not None:
+            sites += _merge_sites(blueprint, merges[merge], found)
         else:
-            sites += _encoder_sites(blueprint, encoders[name], found)
+            sites += _outer_sites(blueprint, found)
     return tuple(sites)
+
+
+def _pinned(found: _Traced, encoder: int | None, group: str, macs: int = 0) -> QuantSite:
+    return QuantSite(found.site, "activations", encoder, group, True, found.elements, found.channels, macs)
 
 
 def _weight(name: str, encoder: int | None, layer: str, parts: LinearParts, rows: int) -> QuantSite:
@@ -56,12 +67,12 @@ def _weight(name: str, encoder: int | None, layer: str, parts: LinearParts, rows
 
 
 def _outer_sites(blueprint: Blueprint, found: _Traced) -> list[QuantSite]:
-    patches = blueprint.tokens - len(blueprint.prefix)
+    patches = blueprint.patches
     macs = patches * blueprint.patch.weight.numel() if found.site == "image" else 0
     group = "head" if found.site in ("norm", "head") else "embedding"
     if is_residual(found.site) or found.site == "norm_tokens":
         group = "residual"
-    sites = [QuantSite(found.site, "activations", None, group, True, found.elements, 0, macs)]
+    sites = [_pinned(found, None, group, macs)]
     if found.site == "image":
         sites.append(_weight("patch_embed.weight", None, "embedding", blueprint.patch, patches))
     if found.site == "norm":
@@ -70,28 +81,45 @@ def _outer_sites(blueprint: Blueprint, found: _Traced) -> list[QuantSite]:
     return sites
 
 
-def _encoder_sites(blueprint: Blueprint, index: int, found: _Traced) -> list[QuantSite]:
-    encoder = blueprint.encoders[index]
+def _merge_sites(blueprint: Blueprint, index: int, found: _Traced) -> list[QuantSite]:
+    merge = blueprint.merges[index]
+    if is_residual(found.site):
+        return [_pinned(found, None, "residual")]
+    rows, parts = len(merge.rows), merge.reduction
+    return [
+        _pinned(found, None, "embedding", rows * parts.weight.numel()),
+        _weight(f"{merge.name}.reduction.weight", None, "embedding", parts, rows),
+    ]
+
+
+def _encoder_sites(encoder: EncoderParts, index: int, found: _Traced) -> list[QuantSite]:
     local = found.site.removeprefix(f"{encoder.name}.")
-    products = attention_macs(encoder, blueprint.tokens)
+    products = attention_macs(encoder)
     if local == "attn.softmax":
         return [
             QuantSite(found.site, "attention", index, ATTENTION_LAYER, False, found.elements, 0, products)
         ]
     layer = FOLLOWS.get(local)
     if layer is None:
-        group = "scores" if local == "attn.scores" else "residual"
-        return [QuantSite(found.site, "activations", index, group, True, found.elements)]
+        return [_pinned(found, index, "scores" if local in ("attn.scores", "attn.bias") else "residual")]
     if local == "attn.qkv":
         return [QuantSite(found.site, "activations", index, layer, False, found.elements, 0, 2 * products)]
     parts = encoder.linear()[layer]
-    macs = blueprint.tokens * parts.weight.numel()
+    macs = encoder.tokens * parts.weight.numel()
     return [
         QuantSite(found.site, "activations", index, layer, False, found.elements, 0, macs),
-        _weight(f"{encoder.name}.{layer}.weight", index, layer, parts, blueprint.tokens),
+        _weight(f"{encoder.name}.{layer}.weight", index, layer, parts, encoder.tokens),
     ]
 
 
-def attention_macs(encoder: EncoderParts, tokens: int) -> int:
+def attention_macs(encoder: EncoderParts) -> int:
     """Multiply-accumulates per image of one of the two attention products of an encoder."""
-    return tokens * tokens * encoder.heads * encoder.head_dim
+    seen = encoder.tokens if encoder.window is None else encoder.window.rows.shape[1]
+    return encoder.tokens * seen * encoder.heads * encoder.head_dim
+
+
+def site_width(site: QuantSite, config: BitConfig) -> int:
+    """The width that a configuration gives a site, pinned or searched."""
+    if site.encoder is None or site.pinned:
+        return dict(config.pinned)[site.layer]
+    return config.encoders[site.encoder].bits(site.kind, site.layer)

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bitfront.evaluators.calibration import is_residual
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.site_roles import is_quantized, is_residual
+from bitfront.evaluators.sites import site_width
 from bitfront.spaces import BitConfig, QuantSite
 
 # A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
@@ -57,12 +58,14 @@ class SizeModel:
     Args:
         blueprint: The float model.
         sites: Its quantization sites.
+        scheme: The quantization scheme: what is not quantized in it is stored in float32.
     """
 
-    def __init__(self, blueprint: Blueprint, sites: Iterable[QuantSite]) -> None:
+    def __init__(self, blueprint: Blueprint, sites: Iterable[QuantSite], scheme: str) -> None:
         self._sites = tuple(sites)
         self._weights = {site.name: site for site in self._sites if site.kind == "weights"}
         self._blueprint = blueprint
+        self._scheme = scheme
 
     def size_bytes(self, config: BitConfig) -> int:
         """Bytes of the packed file: weights at their widths, scales, biases, norms and activation grids."""
@@ -72,15 +75,10 @@ class SizeModel:
         """Bytes of a file with every parameter in float32."""
         return safetensors_bytes(self._float())
 
-    def _width(self, site: QuantSite, config: BitConfig) -> int:
-        if site.encoder is None or site.pinned:
-            return dict(config.pinned)[site.layer]
-        return config.encoders[site.encoder].bits(site.kind, site.layer)
-
     def _packed(self, config: BitConfig) -> Iterable[StoredTensor]:
         for site in self._sites:
             if site.kind == "weights":
-                nbytes = packed_bytes(site.elements, self._width(site, config))
+                nbytes = packed_bytes(site.elements, site_width(site, config))
                 yield StoredTensor(site.name, "U8", (nbytes,))
                 yield StoredTensor(f"{site.name}.scale", "F32", (site.channels,))
                 yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
@@ -89,21 +87,40 @@ class SizeModel:
                 yield StoredTensor(f"{site.name}.scale", "F32", (1,))
                 yield StoredTensor(f"{site.name}.zero_point", "U8", (1,))
                 if is_residual(site.name):
-                    yield StoredTensor(f"{site.name}.exponents", "U8", (self._blueprint.channels,))
+                    yield StoredTensor(f"{site.name}.exponents", "U8", (site.channels,))
         yield from self._norms()
-        yield StoredTensor("prefix", "U8", tuple(self._blueprint.prefix.shape))
-        yield StoredTensor("positions", "U8", tuple(self._blueprint.positions.shape))
+        yield from self._embedded("U8" if is_quantized("pos_embed", self._scheme) else "F32")
 
     def _norms(self) -> Iterable[StoredTensor]:
-        names = [f"{e.name}.norm{n}" for e in self._blueprint.encoders for n in (1, 2)]
-        for name in [*names, "norm"]:
-            yield StoredTensor(f"{name}.weight", "F32", (self._blueprint.channels,))
-            yield StoredTensor(f"{name}.bias", "F32", (self._blueprint.channels,))
+        norms = {
+            **{
+                f"{e.name}.norm{n}": (e.norm1, e.norm2)[n - 1]
+                for e in self._blueprint.encoders
+                for n in (1, 2)
+            },
+            **{f"{merge.name}.norm": merge.norm for merge in self._blueprint.merges.values()},
+            "norm": self._blueprint.readout.norm,
+        }
+        if self._blueprint.embed_norm is not None:
+            norms["embed_norm"] = self._blueprint.embed_norm
+        for name, parts in norms.items():
+            yield StoredTensor(f"{name}.weight", "F32", tuple(parts.weight.shape))
+            yield StoredTensor(f"{name}.bias", "F32", tuple(parts.bias.shape))
+
+    def _embedded(self, dtype: str) -> Iterable[StoredTensor]:
+        """Prefix tokens, positions and relative position biases."""
+        if len(self._blueprint.prefix):
+            yield StoredTensor("prefix", dtype, tuple(self._blueprint.prefix.shape))
+        if self._blueprint.positions is not None:
+            yield StoredTensor("positions", dtype, tuple(self._blueprint.positions.shape))
+        for encoder in self._blueprint.encoders:
+            if encoder.window is not None:
+                table = (encoder.window.table_entries, encoder.heads)
+                yield StoredTensor(f"{encoder.name}.attn.bias_table", dtype, table)
 
     def _float(self) -> Iterable[StoredTensor]:
         for site in self._weights.values():
             yield StoredTensor(site.name, "F32", (site.channels, site.elements // site.channels))
             yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
         yield from self._norms()
-        yield StoredTensor("prefix", "F32", tuple(self._blueprint.prefix.shape))
-        yield StoredTensor("positions", "F32", tuple(self._blueprint.positions.shape))
+        yield from self._embedded("F32")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is evaluated, on which data, and how it is quantized.
+    """What is evaluated, on which data, how it is quantized and on what it runs.
 
     Two processes with equal specs build identical calibrated models.
 
@@ -19,7 +19,7 @@ class EvaluationSpec:
         checkpoint: Path of a weights file, or None.
         pretrained: Whether to take timm's hub weights.
         data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
-        scheme: Quantization scheme, ``fq-vit``.
+        scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
         widths: Bit widths to prepare, ascending.
         calibration_images: Images used to calibrate.
         search_images: Images of the search split, or None for the default share.
@@ -28,8 +28,9 @@ class EvaluationSpec:
         weight_ranges: ``mse`` (squared-error clipping per channel) or ``minmax``.
         weight_rounding: ``gptq`` (errors compensated by calibration inputs) or ``nearest``.
         observer: Activation observer: ``auto``, ``minmax``, ``ema``, ``percentile`` or ``omse``.
-        batch_size: Images per evaluation batch.
-        threads: Torch threads of an evaluating process.
+        device: What evaluates: ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images per evaluation batch; None to measure what is quickest.
+        threads: Batches that an evaluating process classifies at a time; None to measure what is quickest.
     """
 
     model: str = "digits_deit"
@@ -45,8 +46,14 @@ class EvaluationSpec:
     weight_ranges: str = "mse"
     weight_rounding: str = "gptq"
     observer: str = "auto"
-    batch_size: int = 32
-    threads: int = 1
+    device: str = "cpu"
+    batch_size: int | None = None
+    threads: int | None = None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether nothing is left to be measured."""
+        return self.batch_size is not None and self.threads is not None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
@@ -54,12 +61,15 @@ class EvaluationSpec:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
-        """The inverse of :meth:`to_json`; unknown fields and other types raise TypeError."""
+        """The inverse of :meth:`to_json`; unknown fields and other types raise TypeError.
+
+        Fields that an earlier version did not have may be absent.
+        """
         spec = cls(**{**document, "widths": tuple(document["widths"])})
+        kinds = {**get_type_hints(cls), "widths": tuple}
         for field in dataclasses.fields(cls):
-            value, usual = getattr(spec, field.name), field.default
-            kinds = (str, int, type(None)) if usual is None else type(usual)
-            if not isinstance(value, kinds):
+            value, kind = getattr(spec, field.name), kinds[field.name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"{field.name} is {value!r}")
         return spec
 

@@ -17,22 +17,22 @@ _FLOAT_BITS = 32
 _PINNED_BITS = 8
 
 
-def encoder_bit_operations(blueprint: Blueprint, encoder: EncoderParts, bits: Triple) -> float:
+def encoder_bit_operations(encoder: EncoderParts, bits: Triple) -> float:
     """Bit operations of an encoder per image: multiply-accumulates times both operands' widths.
 
     Linear layers count their tokens; ``q k^T`` multiplies activations by activations, ``attention @ V``
     attention by activations.
     """
     weights, activations, attention = bits
-    linear = blueprint.tokens * sum(parts.weight.numel() for parts in encoder.linear().values())
-    product = attention_macs(encoder, blueprint.tokens)
+    linear = encoder.tokens * sum(parts.weight.numel() for parts in encoder.linear().values())
+    product = attention_macs(encoder)
     return linear * weights * activations + product * activations * (activations + attention)
 
 
 def _outer_macs(blueprint: Blueprint) -> int:
-    patches = blueprint.tokens - len(blueprint.prefix)
     heads = sum(head.weight.numel() for head in blueprint.readout.heads)
-    return patches * blueprint.patch.weight.numel() + heads
+    merging = sum(len(merge.rows) * merge.reduction.weight.numel() for merge in blueprint.merges.values())
+    return blueprint.patches * blueprint.patch.weight.numel() + merging + heads
 
 
 def model_table(blueprint: Blueprint, widths: Sequence[int]) -> LatencyTable:
@@ -47,11 +47,11 @@ def model_table(blueprint: Blueprint, widths: Sequence[int]) -> LatencyTable:
         return Entry(operations / BIT_OPERATIONS_PER_MS)
 
     float_operations = _outer_macs(blueprint) * _FLOAT_BITS**2 + sum(
-        encoder_bit_operations(blueprint, encoder, (_FLOAT_BITS, _FLOAT_BITS, _FLOAT_BITS))
+        encoder_bit_operations(encoder, (_FLOAT_BITS, _FLOAT_BITS, _FLOAT_BITS))
         for encoder in blueprint.encoders
     )
     encoders = {
-        (encoder_shape(blueprint, encoder), triple): entry(encoder_bit_operations(blueprint, encoder, triple))
+        (encoder_shape(encoder), triple): entry(encoder_bit_operations(encoder, triple))
         for encoder in blueprint.encoders
         for triple in triples(widths)
     }

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from torch import nn
 
-from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.latency.measured import measure_table
 from bitfront.evaluators.latency.modelled import SOURCE as MODELLED
 from bitfront.evaluators.latency.modelled import model_table
 from bitfront.evaluators.latency.table import LatencyTable
+from bitfront.evaluators.quantized import PreparedModel
 from bitfront.spaces import UserError
 
 Progress = Callable[[float], None]
@@ -24,7 +24,7 @@ class LatencySource(Protocol):
 
     def table(
         self,
-        prepared: PreparedFqVit,
+        prepared: PreparedModel,
         module: nn.Module,
         batch: int,
         progress: Progress | None = None,
@@ -37,7 +37,7 @@ class TorchSource:
 
     def table(
         self,
-        prepared: PreparedFqVit,
+        prepared: PreparedModel,
         module: nn.Module,
         batch: int,
         progress: Progress | None = None,
@@ -55,7 +55,7 @@ class FileSource:
 
     def table(
         self,
-        prepared: PreparedFqVit,  # noqa: ARG002
+        prepared: PreparedModel,  # noqa: ARG002
         module: nn.Module,  # noqa: ARG002
         batch: int,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
@@ -69,7 +69,7 @@ class ModelSource:
 
     def table(
         self,
-        prepared: PreparedFqVit,
+        prepared: PreparedModel,
         module: nn.Module,  # noqa: ARG002
         batch: int,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002

@@ -27,10 +27,16 @@ COLUMNS = (
 )
 
 
-def encoder_shape(blueprint: Blueprint, encoder: EncoderParts) -> str:
-    """The encoder's shape as text: tokens, channels, heads and hidden channels, such as ``197x192h3m768``."""
+def encoder_shape(encoder: EncoderParts) -> str:
+    """The encoder's shape as text: tokens, channels, heads and hidden channels, such as ``197x192h3m768``.
+
+    Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``.
+    """
     hidden = encoder.fc1.weight.shape[0]
-    return f"{blueprint.tokens}x{blueprint.channels}h{encoder.heads}m{hidden}"
+    shape = f"{encoder.tokens}x{encoder.channels}h{encoder.heads}m{hidden}"
+    if encoder.window is None:
+        return shape
+    return f"{shape}w{encoder.window.rows.shape[1]}{'' if encoder.window.mask is None else 's'}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class TableLatency:
 
     def __init__(self, table: LatencyTable, blueprint: Blueprint, needed: Iterable[Triple]) -> None:
         self.table = table
-        self._shapes = [encoder_shape(blueprint, encoder) for encoder in blueprint.encoders]
+        self._shapes = [encoder_shape(encoder) for encoder in blueprint.encoders]
         self._shares = [_mac_shares(encoder) for encoder in blueprint.encoders]
         for shape, triple in itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)):
             if (shape, triple) not in table.encoders:

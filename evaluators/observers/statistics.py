@@ -8,10 +8,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitfront.evaluators.quantizers.affine import AffineGrid
 from bitfront.spaces import BitfrontError
 
 BINS = 2048
 EMA_MOMENTUM = 0.9
+
+
+def check_finite(site: str, value: torch.Tensor) -> tuple[float, float]:
+    """Smallest and largest value of a tensor.
+
+    Raises:
+        BitfrontError: It holds NaN or infinity.
+    """
+    low, high = (float(bound) for bound in torch.aminmax(value))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise BitfrontError(
+            f"the float model has NaN or infinity at {site} on these images; check its weights and the data"
+        )
+    return low, high
 
 
 class TensorStatistics:
@@ -42,12 +57,7 @@ class TensorStatistics:
         Raises:
             BitfrontError: The batch holds NaN or infinity.
         """
-        low, high = (float(bound) for bound in torch.aminmax(value))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise BitfrontError(
-                f"calibration met NaN or infinity at {self.site}: the float model overflows on these images; "
-                "check its weights and the data"
-            )
+        low, high = check_finite(self.site, value)
         first = self.low > self.high
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.ema_low = low if first else EMA_MOMENTUM * self.ema_low + (1 - EMA_MOMENTUM) * low
@@ -56,10 +66,24 @@ class TensorStatistics:
     def observe_histogram(self, value: torch.Tensor) -> None:
         """Second pass: counts one batch into the bins."""
         if self.high > self.low:
-            self.counts += torch.histc(value.float(), BINS, self.low, self.high).double().numpy()
+            self.counts += torch.histc(value.float(), BINS, self.low, self.high).double().cpu().numpy()
 
     @property
     def centres(self) -> NDArray[np.float64]:
         """Centres of the histogram's bins, shape ``[BINS]``."""
         width = (self.high - self.low) / BINS
         return np.asarray(self.low + width * (np.arange(BINS) + 0.5), dtype=np.float64)
+
+    def outermost_share(self, grid: AffineGrid) -> float:
+        """Share of the values on the outermost codes of a grid, zero's own code apart, from 0 to 1.
+
+        A constant tensor lies on them altogether; one without a histogram counts as being inside.
+        """
+        if self.low == self.high:
+            return 1.0
+        total = self.counts.sum()
+        if total == 0:
+            return 0.0
+        codes = np.clip(np.rint(self.centres / grid.scale) + grid.zero_point, 0, grid.qmax)
+        outer = ((codes == 0) | (codes == grid.qmax)) & (codes != grid.zero_point)
+        return float(self.counts[outer].sum() / total)

@@ -34,7 +34,7 @@ class AffineGrid:
 
     def quantize(self, x: torch.Tensor) -> torch.Tensor:
         """Codes of float values, uint8, same shape."""
-        codes = torch.round(x / self.scale) + self.zero_point
+        codes = (x / self.scale).round_().add_(self.zero_point)
         return codes.clamp_(0, self.qmax).to(torch.uint8)
 
     def dequantize(self, codes: torch.Tensor) -> torch.Tensor:

@@ -36,14 +36,17 @@ class PowerOfTwoGrid:
         """``2^exponent * scale`` of each channel, ``[channels]``."""
         return np.ldexp(self.scale, self.exponents)
 
+    def _scales_on(self, device: torch.device) -> torch.Tensor:
+        return torch.from_numpy(self.channel_scales).float().to(device)
+
     def quantize(self, x: torch.Tensor) -> torch.Tensor:
         """Codes of float values ``[..., channels]``, uint8."""
-        scales = torch.from_numpy(self.channel_scales).float()
-        return (torch.round(x / scales) + self.zero_point).clamp_(0, self.qmax).to(torch.uint8)
+        scales = self._scales_on(x.device)
+        return (x / scales).round_().add_(self.zero_point).clamp_(0, self.qmax).to(torch.uint8)
 
     def dequantize(self, codes: torch.Tensor) -> torch.Tensor:
         """Values of codes ``[..., channels]``, float32."""
-        return (codes.float() - self.zero_point) * torch.from_numpy(self.channel_scales).float()
+        return (codes.float() - self.zero_point) * self._scales_on(codes.device)
 
 
 class PowerOfTwoSearch:
@@ -79,5 +82,5 @@ class PowerOfTwoSearch:
         """The grid with the least-error exponent of every channel (the smaller one on ties)."""
         if self._errors is None:
             raise ValueError("observe at least one batch before asking for the grid")
-        exponents = self._errors.argmin(0).numpy()
+        exponents = self._errors.argmin(0).cpu().numpy()
         return PowerOfTwoGrid(self._scale, self._zero_point, exponents, self._qmax)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from bitfront.evaluators.quantizers.affine import SMALLEST_SCALE
-from bitfront.spaces import Precision, UserError
+from bitfront.spaces import BitfrontError, Precision, UserError
 
 WEIGHT_RANGES = ("mse", "minmax")
 WEIGHT_ROUNDINGS = ("gptq", "nearest")
@@ -31,7 +31,12 @@ class QuantizedWeight:
 
 
 def quantize_weight(
-    weight: torch.Tensor, bits: int, ranges: str = "mse", hessian: torch.Tensor | None = None
+    weight: torch.Tensor,
+    bits: int,
+    ranges: str = "mse",
+    hessian: torch.Tensor | None = None,
+    *,
+    name: str = "a weight",
 ) -> QuantizedWeight:
     """Quantizes a weight ``[out, in]`` per output channel.
 
@@ -42,10 +47,14 @@ def quantize_weight(
             the share of its maximum with the least squared error.
         hessian: Second moments ``E[x x^T]`` of the layer's input, ``[in, in]``; where given, rounding errors
             are compensated (GPTQ), otherwise codes are rounded to nearest.
+        name: Of the layer, for errors.
 
     Raises:
         UserError: Unknown ``ranges``.
+        BitfrontError: The weight holds NaN or infinity.
     """
+    if not bool(weight.isfinite().all()):
+        raise BitfrontError(f"the weight of {name} holds NaN or infinity: check the checkpoint")
     precision = Precision(bits, signed=True)
     full = (weight.abs().amax(1) / precision.qmax).clamp_min(SMALLEST_SCALE)
     if ranges == "minmax":
@@ -113,8 +122,8 @@ def _compensated_codes(
 def _inverse_factor(hessian: torch.Tensor) -> torch.Tensor:
     """Upper Cholesky factor of the damped Hessian's inverse; dead inputs are damped to identity."""
     mean = hessian.diagonal().mean()
-    damping = DAMPING * mean if mean > 0 else torch.tensor(1.0, dtype=hessian.dtype)
-    damped = hessian + damping * torch.eye(len(hessian), dtype=hessian.dtype)
+    damping = DAMPING * mean if mean > 0 else torch.ones_like(mean)
+    damped = hessian + damping * torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
     return factor

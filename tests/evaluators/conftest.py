@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
 from bitfront.evaluators.calibration import Calibration, calibrate
 from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.vit import blueprint_of
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.training import train_digits
 from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.quantized import PreparedModel
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.spaces import BitConfig, EncoderLayers, Triple
+from bitfront.spaces import BitConfig, EncoderLayers
 
 WIDTHS = (4, 8)
 SmallVit = Callable[..., torch.nn.Module]
@@ -49,6 +52,32 @@ def small_vit() -> SmallVit:
 
 
 @pytest.fixture(scope="session")
+def small_swin() -> SmallVit:
+    """Builds a timm SwinTransformer with random weights: seed, then the constructor's options."""
+    ensure_torchvision()
+    from timm.models.swin_transformer import SwinTransformer
+
+    def build(seed: int, **options: object) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        settings: dict[str, object] = {
+            "img_size": 32,
+            "patch_size": 2,
+            "embed_dim": 16,
+            "depths": (2, 2),
+            "num_heads": (2, 4),
+            "window_size": 4,
+            "num_classes": 7,
+        }
+        model = SwinTransformer(**{**settings, **options}).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def module(small_vit: SmallVit) -> torch.nn.Module:
     return small_vit(0)
 
@@ -69,8 +98,8 @@ def calibration(blueprint: Blueprint, images: torch.Tensor) -> Calibration:
 
 
 @pytest.fixture(scope="session")
-def prepared(blueprint: Blueprint, calibration: Calibration) -> PreparedFqVit:
-    return PreparedFqVit(blueprint, calibration, WIDTHS)
+def prepared(blueprint: Blueprint, calibration: Calibration) -> PreparedModel:
+    return PreparedModel(blueprint, calibration, "fq-vit", WIDTHS)
 
 
 @pytest.fixture(scope="session")
@@ -84,14 +113,23 @@ def layers_of() -> Callable[[Blueprint], list[EncoderLayers]]:
 @pytest.fixture(scope="session")
 def uniform(
     layers_of: Callable[[Blueprint], list[EncoderLayers]],
-) -> Callable[[Blueprint, Triple], BitConfig]:
+) -> Callable[..., BitConfig]:
     """The configuration of a blueprint with the same bits in every encoder."""
-    return lambda blueprint, bits: BitConfig.uniform(blueprint.name, "fq-vit", layers_of(blueprint), bits)
+    return lambda blueprint, bits, scheme="fq-vit": BitConfig.uniform(
+        blueprint.name, scheme, layers_of(blueprint), bits
+    )
 
 
 @pytest.fixture(scope="session")
 def digits_context() -> EvaluationContext:
     return EvaluationContext.from_spec(EvaluationSpec())
+
+
+@pytest.fixture(scope="session")
+def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Weights of ``digits_vit`` and ``digits_swin``, trained when first asked for: about 91 % top-1."""
+    folder = tmp_path_factory.mktemp("digits")
+    return cache(lambda name: train_digits(folder / f"{name}.safetensors", model=name, epochs=16).path)
 
 
 @pytest.fixture(scope="session")

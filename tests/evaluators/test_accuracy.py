@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
+from scipy.stats import binomtest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from bitfront.evaluators.accuracy import accuracy_of_logits
@@ -72,3 +73,17 @@ def test_standard_error() -> None:
     found = accuracy_of_logits(logits, float_logits, labels, 0.0)
     hits = (logits.argmax(-1) == labels).double()
     assert found.top1_standard_error == pytest.approx(100 * float(hits.std(correction=0)) / math.sqrt(300))
+
+
+def test_images_lost_and_won_against_the_float_model() -> None:
+    logits, float_logits, labels = random_logits(7)
+    found = accuracy_of_logits(logits, float_logits, labels, 0.0)
+    gain = (logits.argmax(-1) == labels).int() - (float_logits.argmax(-1) == labels).int()
+    assert (found.lost, found.won) == (int((gain == -1).sum()), int((gain == 1).sum()))
+    assert found.lost > 0 < found.won
+    whole = accuracy_of_logits(float_logits, float_logits, labels, 0.0)
+    assert (whole.lost, whole.won, whole.difference, whole.difference_standard_error) == (0, 0, 0.0, 0.0)
+    assert found.difference == pytest.approx(found.top1 - whole.top1)
+    spread = 100 * float(gain.double().std(correction=0))
+    assert found.difference_standard_error == pytest.approx(spread / math.sqrt(300))
+    assert found.mcnemar_p == pytest.approx(binomtest(found.won, found.won + found.lost).pvalue)

@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.context import EvaluationContext, check_spec
 from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.quantized import QuantizedModel
+from bitfront.evaluators.quantized.stages import Tap
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
 from bitfront.spaces.config import collapse
 
-SMALL = EvaluationSpec(calibration_images=16, search_images=40, test_images=24)
+SMALL = EvaluationSpec(calibration_images=16, search_images=40, test_images=24, batch_size=32, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ class TestSpec:
     @pytest.mark.parametrize(
         ("change", "match"),
         [
-            ({"scheme": "deploy"}, "unknown scheme 'deploy': the one there is is fq-vit"),
+            ({"scheme": "w8"}, "unknown scheme 'w8': choose one of fq-vit, deploy"),
+            ({"device": "tpu"}, "--device 'tpu' is unknown"),
             ({"observer": "max"}, "unknown observer 'max': choose one of auto, minmax, ema"),
             ({"weight_ranges": "l2"}, "--weight-ranges 'l2' is unknown: choose one of mse, minmax"),
             ({"weight_rounding": "up"}, "--weight-rounding 'up' is unknown: choose one of gptq, nearest"),
@@ -119,21 +122,33 @@ class TestReproducibility:
 
 
 class TestFailures:
-    def test_logits_that_are_not_finite_are_an_error(self, context: EvaluationContext) -> None:
-        class Overflowing:
-            def assemble(self, config: BitConfig) -> object:
-                return lambda images: torch.full((len(images), 10), torch.nan)
+    def test_logits_that_are_not_finite_are_an_error(
+        self, context: EvaluationContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def overflowing(self: QuantizedModel, images: torch.Tensor, tap: Tap | None = None) -> torch.Tensor:
+            return torch.full((len(images), 10), torch.nan)
 
+        monkeypatch.setattr(QuantizedModel, "__call__", overflowing)
         config = uniform(context, (8, 8, 8))
-        broken = dataclasses.replace(context, prepared=Overflowing())  # type: ignore[arg-type]
         with pytest.raises(BitfrontError, match=f"{config.digest} yields logits that are not finite"):
-            broken.accuracy(config)
+            context.accuracy(config)
+
+    def test_a_float_model_that_overflows_on_some_images_is_named(self, context: EvaluationContext) -> None:
+        torch.manual_seed(0)
+        faulty = dataclasses.replace(context)
+        pixels = context.images("search")
+        bright = dataclasses.replace(pixels, pixels=pixels.pixels.float() * 1e38)
+        faulty._loaded["search"] = bright
+        with pytest.raises(
+            BitfrontError, match="the float model has NaN or infinity at image on these images"
+        ):
+            faulty.float_accuracy()
 
     def test_configurations_of_other_models_are_refused(self, context: EvaluationContext) -> None:
         config = uniform(context, (8, 8, 8))
         with pytest.raises(UserError, match="has 11 encoders, but digits_deit has 12"):
             context.accuracy(dataclasses.replace(config, encoders=config.encoders[:-1]))
-        with pytest.raises(UserError, match="for scheme 'deploy'; this evaluator runs 'fq-vit'"):
+        with pytest.raises(UserError, match="for scheme 'deploy'; this model was prepared for 'fq-vit'"):
             context.accuracy(dataclasses.replace(config, scheme="deploy"))
 
     def test_widths_that_were_not_prepared_are_refused(self, context: EvaluationContext) -> None:

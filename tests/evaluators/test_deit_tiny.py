@@ -8,7 +8,7 @@ import pytest
 
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.spaces import BitConfig, Triple
+from bitfront.spaces import SCHEMES, BitConfig
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
@@ -23,34 +23,38 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def context() -> EvaluationContext:
+@pytest.fixture(scope="module", params=SCHEMES)
+def context(request: pytest.FixtureRequest) -> EvaluationContext:
+    """Calibrated on 128 photographs, with the other 872 in the two splits."""
     return EvaluationContext.from_spec(
         EvaluationSpec(
-            model="deit_tiny_patch16_224",
-            checkpoint=str(WEIGHTS),
-            data=str(PHOTOS),
-            calibration_images=64,
-            search_images=100,
-            test_images=100,
+            model="deit_tiny_patch16_224", checkpoint=str(WEIGHTS), data=str(PHOTOS), scheme=request.param
         )
     )
 
 
+def uniform(context: EvaluationContext, bits: tuple[int, int, int]) -> BitConfig:
+    return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, bits)
+
+
 def test_the_float_model_recognises_photographs(context: EvaluationContext) -> None:
     found = context.float_accuracy("test")
-    assert found.images == 100
+    assert found.images == 436
     assert found.top1 > 80.0
     assert found.top5 > 90.0
 
 
-# Agreement with the float model varies less between splits than accuracy does.
-@pytest.mark.parametrize(("bits", "agreement"), [((8, 8, 8), 90.0), ((8, 8, 4), 87.0), ((4, 8, 8), 82.0)])
-def test_quantized_models_agree_with_it(context: EvaluationContext, bits: Triple, agreement: float) -> None:
-    config = BitConfig.uniform(context.spec.model, "fq-vit", context.encoders, bits)
-    assert context.accuracy(config, "test").agreement >= agreement
+# Drops in percentage points on all images that do not calibrate; their standard error is about 0.6.
+@pytest.mark.parametrize(("bits", "drop", "agreement"), [((8, 8, 8), 0.8, 95.0), ((8, 8, 4), 1.3, 92.0)])
+def test_quantized_models_stay_close_to_it(
+    context: EvaluationContext, bits: tuple[int, int, int], drop: float, agreement: float
+) -> None:
+    halves = [context.accuracy(uniform(context, bits), split) for split in ("search", "test")]  # type: ignore[arg-type]
+    images = sum(half.images for half in halves)
+    assert images == 872
+    assert 100.0 * sum(half.lost - half.won for half in halves) / images <= drop
+    assert sum(half.agreement * half.images for half in halves) / images >= agreement
 
 
 def test_the_packed_file_is_a_quarter_of_the_float_file(context: EvaluationContext) -> None:
-    config = BitConfig.uniform(context.spec.model, "fq-vit", context.encoders, (8, 8, 8))
-    assert 3.5 < context.size.float_bytes() / context.size.size_bytes(config) < 4.0
+    assert 3.5 < context.size.float_bytes() / context.size.size_bytes(uniform(context, (8, 8, 8))) < 4.0

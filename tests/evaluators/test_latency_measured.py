@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
-from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.latency import latency_source, measured
 from bitfront.evaluators.latency.measured import measure_models, measure_table
 from bitfront.evaluators.latency.table import Entry
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol
+from bitfront.evaluators.quantized import PreparedModel
 from bitfront.spaces import BitConfig
 
 QUICK = TimingProtocol(warmup=1, iterations=1, repeats=2, fewest=1)
@@ -38,7 +38,7 @@ def stopwatch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
     return found
 
 
-def test_a_real_table_has_every_precision(prepared: PreparedFqVit, module: torch.nn.Module) -> None:
+def test_a_real_table_has_every_precision(prepared: PreparedModel, module: torch.nn.Module) -> None:
     shares: list[float] = []
     table = measure_table(prepared, module, 3, QUICK, shares.append)
     assert set(table.encoders) == {(SHAPE, triple) for triple in TRIPLES}
@@ -49,7 +49,7 @@ def test_a_real_table_has_every_precision(prepared: PreparedFqVit, module: torch
 
 
 def test_equal_programs_share_a_measurement(
-    prepared: PreparedFqVit, module: torch.nn.Module, stopwatch: Stopwatch
+    prepared: PreparedModel, module: torch.nn.Module, stopwatch: Stopwatch
 ) -> None:
     table = measure_table(prepared, module, 2)
     # Weights of all widths run the same kernels; logarithmic attention and clipped activations differ.
@@ -62,7 +62,7 @@ def test_equal_programs_share_a_measurement(
 
 
 def test_contestants_do_the_models_work(
-    prepared: PreparedFqVit, module: torch.nn.Module, stopwatch: Stopwatch
+    prepared: PreparedModel, module: torch.nn.Module, stopwatch: Stopwatch
 ) -> None:
     measure_table(prepared, module, 2)
     results = stopwatch.results.values()
@@ -73,14 +73,14 @@ def test_contestants_do_the_models_work(
     assert all(part.dtype == torch.uint8 for result in encoders for part in result)
 
 
-def test_the_source_by_name(prepared: PreparedFqVit, module: torch.nn.Module, stopwatch: Stopwatch) -> None:
+def test_the_source_by_name(prepared: PreparedModel, module: torch.nn.Module, stopwatch: Stopwatch) -> None:
     for name in ("measured", "measured:torch"):
         table = latency_source(name).table(prepared, module, batch=4)
         assert (table.source, table.batch) == ("measured:torch", 4)
 
 
 def test_whole_models_are_timed_in_order(
-    prepared: PreparedFqVit,
+    prepared: PreparedModel,
     module: torch.nn.Module,
     blueprint: object,
     uniform: Callable[..., BitConfig],

@@ -7,10 +7,10 @@ import itertools
 import pytest
 import torch
 
-from bitfront.evaluators.fq_vit import PreparedFqVit
 from bitfront.evaluators.latency import latency_source
 from bitfront.evaluators.latency.modelled import encoder_bit_operations, model_table
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.quantized import PreparedModel
 from bitfront.spaces import UserError
 
 # The small model: 17 tokens, 32 channels, 128 hidden, 16 patches of 48 values, 7 classes, 3 encoders.
@@ -24,7 +24,7 @@ PER_MS = 1e9 * 32 * 32 / 1e3  # a nominal rate
 def test_bit_operations_of_an_encoder(blueprint: Blueprint, bits: tuple[int, int, int]) -> None:
     w, a, t = bits
     expected = LINEAR * w * a + PRODUCT * a * a + PRODUCT * t * a
-    assert encoder_bit_operations(blueprint, blueprint.encoders[0], bits) == expected
+    assert encoder_bit_operations(blueprint.encoders[0], bits) == expected
 
 
 def test_the_table_by_hand(blueprint: Blueprint) -> None:
@@ -44,7 +44,7 @@ def test_uniform_eight_bits_take_a_sixteenth_of_float(blueprint: Blueprint) -> N
     assert table.float_model.milliseconds / whole == pytest.approx(16.0)
 
 
-def test_the_source_by_name(prepared: PreparedFqVit, module: torch.nn.Module) -> None:
+def test_the_source_by_name(prepared: PreparedModel, module: torch.nn.Module) -> None:
     table = latency_source("model:bops").table(prepared, module, batch=64)
     assert table == model_table(prepared.blueprint, prepared.widths)
     with pytest.raises(UserError, match=r"unknown latency source 'model:gpu': choose .* or model:bops"):

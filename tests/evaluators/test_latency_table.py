@@ -125,8 +125,8 @@ class TestSources:
 
 class TestSums:
     def test_shape_as_text(self, blueprint: Blueprint, deit_tiny: Blueprint) -> None:
-        assert encoder_shape(blueprint, blueprint.encoders[0]) == SHAPE
-        assert encoder_shape(deit_tiny, deit_tiny.encoders[0]) == "197x192h3m768"
+        assert encoder_shape(blueprint.encoders[0]) == SHAPE
+        assert encoder_shape(deit_tiny.encoders[0]) == "197x192h3m768"
 
     def test_encoders_add_up(self, table: LatencyTable, blueprint: Blueprint) -> None:
         chosen: list[Triple] = [(8, 8, 4), (4, 8, 8), (4, 4, 4)]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel, StoredTensor, packed_bytes, safetensors_bytes
 from bitfront.spaces import BitConfig, EncoderBits
@@ -20,7 +21,7 @@ TYPES = {"U8": torch.uint8, "I8": torch.int8, "F32": torch.float32}
 
 
 def size_model(blueprint: Blueprint) -> SizeModel:
-    return SizeModel(blueprint, trace_sites(blueprint))
+    return SizeModel(blueprint, trace_sites(blueprint, "fq-vit"), "fq-vit")
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,23 @@ def test_the_float_size_is_that_of_the_written_file(tmp_path: Path, deit_tiny: B
 def test_the_order_of_the_tensors_does_not_matter() -> None:
     tensors = [StoredTensor(f"t{i}", ("U8", "F32")[i % 2], (10**i,)) for i in range(7)]
     assert safetensors_bytes(tensors) == safetensors_bytes(tensors[::-1])
+
+
+def test_scheme_deploy_stores_what_stays_in_float(blueprint: Blueprint, uniform: Uniform) -> None:
+    config = uniform(blueprint, (8, 8, 8), "deploy")
+    found = SizeModel(blueprint, trace_sites(blueprint, "deploy"), "deploy").size_bytes(config)
+    whole = size_model(blueprint).size_bytes(uniform(blueprint, (8, 8, 8)))
+    # Tokens and positions take four bytes instead of one; grids of the residual stream, scores and logits go.
+    tokens = 3 * (len(blueprint.prefix) + blueprint.tokens) * blueprint.channels
+    grids = 5 * (4 + 5 * 3) + blueprint.channels * (1 + 2 * 3)
+    header = 60 * (2 * (4 + 5 * 3) + 1 + 2 * 3)
+    assert found - whole == pytest.approx(tokens - grids - header, abs=0.6 * header)
+
+
+def test_a_windowed_model_stores_its_bias_tables_once(small_swin) -> None:
+    module = small_swin(0)
+    swin = blueprint_of("swin", module)
+    found = SizeModel(swin, trace_sites(swin, "fq-vit"), "fq-vit").float_bytes()
+    parameters = 4 * sum(parameter.numel() for parameter in module.parameters())
+    zero_biases = 4 * sum(len(merge.reduction.bias) for merge in swin.merges.values())
+    assert parameters + zero_biases < found < parameters + zero_biases + 110 * 70

@@ -1,0 +1,155 @@
+"""Scheme ``fq-vit``: the fully integer vision transformer (FQ-ViT, arXiv 2111.13824)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bitfront.evaluators.calibration import Calibration
+from bitfront.evaluators.kernels.attention_terms import IntegerScores
+from bitfront.evaluators.kernels.backend import Kernels
+from bitfront.evaluators.kernels.int_exp import integer_exponentials
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.quantized.integer_stages import (
+    AverageThenNorm,
+    CodeProjection,
+    Grid,
+    IntegerNorm,
+    IntegerPositions,
+    IntegerSum,
+    NormThenAverage,
+)
+from bitfront.evaluators.quantized.scheme import Scores
+from bitfront.evaluators.quantizers import PowerOfTwoGrid, QuantizedWeight
+from bitfront.spaces.config import pinned_bits
+
+NAME = "fq-vit"
+
+
+@dataclass(frozen=True, eq=False)
+class FqVit:
+    """Power-of-two residual stream, integer LayerNorm and integer softmax; see :class:`Scheme`."""
+
+    blueprint: Blueprint
+    calibration: Calibration
+    kernels: Kernels
+
+    @property
+    def _pinned(self) -> dict[str, int]:
+        return dict(pinned_bits(NAME))
+
+    def _embedded(self) -> Grid:
+        """Grid of the embedded patches: their own, or the stream's where nothing is added to them."""
+        if self.blueprint.positions is not None:
+            return self.calibration.grid("patch_embed", self._pinned["embedding"])
+        return self.calibration.stream("embed" if self.blueprint.embed_norm is None else "embed_sum")
+
+    def project_patches(self, weight: QuantizedWeight) -> CodeProjection:
+        """See :class:`Scheme`."""
+        image = self.calibration.grid("image", self._pinned["embedding"])
+        return CodeProjection(weight, self.blueprint.patch, image, self._embedded(), self.kernels)
+
+    def prefix(self) -> torch.Tensor:
+        """See :class:`Scheme`."""
+        return self._embedded().quantize(self.blueprint.prefix)
+
+    def positions(self) -> IntegerPositions | None:
+        """See :class:`Scheme`."""
+        values = self.blueprint.positions
+        if values is None:
+            return None
+        bits = self._pinned["embedding"]
+        grid = self.calibration.grid("pos_embed", bits)
+        total = self.calibration.stream("embed" if self.blueprint.embed_norm is None else "embed_sum")
+        return IntegerPositions(
+            values, grid, IntegerSum(self.calibration.grid("patch_embed", bits), grid, total, self.kernels)
+        )
+
+    def embed_norm(self) -> IntegerNorm | None:
+        """See :class:`Scheme`."""
+        parts, stream = self.blueprint.embed_norm, self.calibration.stream
+        return (
+            None if parts is None else IntegerNorm(parts, stream("embed_sum"), stream("embed"), self.kernels)
+        )
+
+    def norm(self, index: int, number: int, bits: int) -> IntegerNorm:
+        """See :class:`Scheme`."""
+        encoder = self.blueprint.encoders[index]
+        first = number == 1
+        source = self.blueprint.entering(index) if first else f"{encoder.name}.residual1"
+        out = self.calibration.grid(f"{encoder.name}.norm{number}", bits)
+        parts = encoder.norm1 if first else encoder.norm2
+        return IntegerNorm(parts, self.calibration.stream(source), out, self.kernels)
+
+    def updates(self, index: int) -> tuple[IntegerSum, IntegerSum]:
+        """See :class:`Scheme`."""
+        name, bits = self.blueprint.encoders[index].name, self._pinned["residual"]
+        stream, grid = self.calibration.stream, self.calibration.grid
+        middle, last = stream(f"{name}.residual1"), stream(f"{name}.residual2")
+        entering = stream(self.blueprint.entering(index))
+        return (
+            IntegerSum(entering, grid(f"{name}.attn.proj", bits), middle, self.kernels),
+            IntegerSum(middle, grid(f"{name}.mlp.fc2", bits), last, self.kernels),
+        )
+
+    def scores(self, index: int, activations: int) -> Scores:
+        """See :class:`Scheme`."""
+        encoder, bits = self.blueprint.encoders[index], self._pinned["scores"]
+        grid = self.calibration.grid(f"{encoder.name}.attn.scores", bits)
+        step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale
+        bias = None
+        if encoder.window is not None:
+            table = self.calibration.grid(f"{encoder.name}.attn.bias", bits)
+            codes = table.quantize(encoder.window.bias).double()
+            bias = (codes - table.zero_point) * (table.scale / grid.scale)
+        exponentials = torch.from_numpy(integer_exponentials(grid.scale, grid.qmax + 1))
+        return Scores(
+            step * step * encoder.head_dim**-0.5 / grid.scale,
+            bias,
+            IntegerScores(grid.zero_point, grid.qmax, exponentials.to(self.kernels.device)),
+        )
+
+    def merge_norm(self, index: int) -> IntegerNorm:
+        """See :class:`Scheme`; the four tokens side by side keep their channels' exponents."""
+        merge = self.blueprint.merges[index]
+        stream = self.calibration.stream(f"{self.blueprint.encoders[index - 1].name}.residual2")
+        side_by_side = PowerOfTwoGrid(
+            stream.scale, stream.zero_point, np.tile(stream.exponents, 4), stream.qmax
+        )
+        out = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
+        return IntegerNorm(merge.norm, side_by_side, out, self.kernels)
+
+    def merge_projection(self, index: int, weight: QuantizedWeight) -> CodeProjection:
+        """See :class:`Scheme`."""
+        merge = self.blueprint.merges[index]
+        source = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
+        out = self.calibration.stream(f"{merge.name}.reduction")
+        return CodeProjection(weight, merge.reduction, source, out, self.kernels)
+
+    def _last(self) -> PowerOfTwoGrid:
+        return self.calibration.stream(f"{self.blueprint.encoders[-1].name}.residual2")
+
+    def final_norm(self) -> IntegerNorm:
+        """See :class:`Scheme`."""
+        out = self.calibration.grid("norm", self._pinned["head"])
+        return IntegerNorm(self.blueprint.readout.norm, self._last(), out, self.kernels)
+
+    def average(self, first: int) -> NormThenAverage | AverageThenNorm:
+        """See :class:`Scheme`."""
+        readout, calibration = self.blueprint.readout, self.calibration
+        out = calibration.grid("norm", self._pinned["head"])
+        if readout.norm_first:
+            tokens = calibration.grid("norm_tokens", self._pinned["residual"])
+            return NormThenAverage(
+                IntegerNorm(readout.norm, self._last(), tokens, self.kernels), tokens, out, first
+            )
+        pool = calibration.stream("pool")
+        norm = IntegerNorm(readout.norm, pool, out, self.kernels)
+        return AverageThenNorm(norm, self._last(), pool, first)
+
+    def logits(self, value: torch.Tensor) -> torch.Tensor:
+        """See :class:`Scheme`: on their 8-bit grid."""
+        grid = self.calibration.grid("head", self._pinned["head"])
+        return grid.dequantize(grid.quantize(value))

@@ -1,0 +1,153 @@
+"""Stages of an integer residual stream: uint8 codes on power-of-two grids."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from bitfront.evaluators.kernels.backend import Kernels
+from bitfront.evaluators.kernels.linear import IntegerLinear
+from bitfront.evaluators.kernels.norm_terms import IntegerNormTerms, SumTerms
+from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.quantized.stages import Norm
+from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
+
+_MULTIPLIER_BITS = 8
+Grid = AffineGrid | PowerOfTwoGrid
+
+
+def channel_scales(grid: Grid, channels: int) -> torch.Tensor:
+    """Scale of each channel of a grid, float64 ``[channels]`` on the CPU."""
+    if isinstance(grid, PowerOfTwoGrid):
+        return torch.from_numpy(grid.channel_scales)
+    return torch.full((channels,), grid.scale, dtype=torch.float64)
+
+
+class IntegerNorm:
+    """Integer LayerNorm of codes on a power-of-two grid.
+
+    Args:
+        parts: The float LayerNorm.
+        source: Grid of its input.
+        out: Grid of its output, affine before a linear layer, power-of-two within the stream.
+        kernels: What computes it.
+    """
+
+    def __init__(self, parts: LayerNormParts, source: PowerOfTwoGrid, out: Grid, kernels: Kernels) -> None:
+        scales = channel_scales(out, len(parts.weight))
+        gain = parts.weight.double().cpu() / scales
+        mantissa, exponent = torch.frexp(gain.abs())
+        exponents = torch.from_numpy(source.exponents)
+        self._kernels = kernels
+        self.terms = IntegerNormTerms(
+            source.zero_point,
+            torch.ones(len(gain), dtype=torch.int32)
+            .bitwise_left_shift(exponents.to(torch.int32))
+            .to(kernels.device),
+            parts.eps / source.scale**2,
+            gain.to(kernels.device),
+            mantissa.to(kernels.device),
+            torch.exp2(exponent.double() - _MULTIPLIER_BITS).to(kernels.device),
+            (parts.bias.double().cpu() / scales).to(kernels.device),
+            out.zero_point,
+            out.qmax,
+        )
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Output codes of input codes ``[rows, channels]``."""
+        return self._kernels.integer_norm(x, self.terms)
+
+
+class IntegerSum:
+    """Adds codes to codes and puts the sum on a grid of its own.
+
+    Args:
+        x: Grid of what is added to: the residual stream, or the embedded patches.
+        y: Grid of what is added.
+        total: Grid of the sum.
+        kernels: What computes it.
+    """
+
+    def __init__(self, x: Grid, y: AffineGrid, total: PowerOfTwoGrid, kernels: Kernels) -> None:
+        channels = len(total.exponents)
+        scales = channel_scales(total, channels)
+        self._kernels = kernels
+        self._terms = SumTerms(
+            x.zero_point,
+            (channel_scales(x, channels) / scales).to(kernels.device),
+            y.zero_point,
+            (channel_scales(y, channels) / scales).to(kernels.device),
+            total.zero_point,
+            total.qmax,
+        )
+        self._added = y
+
+    def of(self, layer: IntegerLinear, codes: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """Codes of the layer's output on the grid of what is added."""
+        return layer.to_codes(codes, grid, self._added)
+
+    def add(self, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """Codes of the sum of ``x [rows, channels]`` and ``update [period, channels]``, repeated."""
+        return self._kernels.integer_add(x, update, self._terms)
+
+    def add_norm(
+        self, x: torch.Tensor, update: torch.Tensor, following: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes of the sum and of its integer LayerNorm."""
+        return self._kernels.integer_add_norm(x, update, self._terms, cast(IntegerNorm, following).terms)
+
+
+class CodeProjection:
+    """A linear layer onto the stream's grid; the channels' powers of two go into the output scales."""
+
+    def __init__(
+        self, weight: QuantizedWeight, parts: LinearParts, source: AffineGrid, out: Grid, kernels: Kernels
+    ) -> None:
+        if isinstance(out, PowerOfTwoGrid):
+            factors = torch.exp2(-torch.from_numpy(out.exponents).double()).float().to(kernels.device)
+            weight = QuantizedWeight(weight.codes, weight.scales * factors, weight.bits)
+            parts = LinearParts(parts.weight, parts.bias * factors)
+        self._layer = kernels.linear(weight, parts.bias)
+        self._source = source
+        self._out = AffineGrid(out.scale, out.zero_point, out.qmax)
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes of the stream from codes ``[rows, in]``."""
+        return self._layer.to_codes(codes, self._source, self._out)
+
+
+class IntegerPositions:
+    """Adds the quantized position embedding to every image's tokens."""
+
+    def __init__(self, positions: torch.Tensor, grid: AffineGrid, total: IntegerSum) -> None:
+        self.codes = grid.quantize(positions)
+        self._sum = total
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes of the sum."""
+        return self._sum.add(x, self.codes)
+
+
+class NormThenAverage:
+    """Integer LayerNorm of every token, then the average of their values on the classifier's grid."""
+
+    def __init__(self, norm: IntegerNorm, tokens: AffineGrid, out: AffineGrid, first: int) -> None:
+        self._norm, self._tokens, self._out, self._first = norm, tokens, out, first
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
+        codes = self._norm(x.reshape(-1, x.shape[-1])).view(x.shape)[:, self._first :]
+        return self._out.quantize(self._tokens.dequantize(codes).mean(1, keepdim=True))
+
+
+class AverageThenNorm:
+    """The average of the tokens on a power-of-two grid, then its integer LayerNorm."""
+
+    def __init__(self, norm: IntegerNorm, last: PowerOfTwoGrid, pool: PowerOfTwoGrid, first: int) -> None:
+        self._norm, self._last, self._pool, self._first = norm, last, pool, first
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
+        mean = self._last.dequantize(x[:, self._first :]).mean(1)
+        return self._norm(self._pool.quantize(mean))[:, None]

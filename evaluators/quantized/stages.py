@@ -1,0 +1,64 @@
+"""What the stages of a quantized model do, whatever the scheme.
+
+The residual stream is a tensor ``[rows, channels]``: uint8 codes on a power-of-two grid in a scheme that is
+integer throughout, float32 values in one whose residual stream is in float. Only stages know which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from bitfront.evaluators.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantizers import AffineGrid
+
+Tap = Callable[[str, torch.Tensor], None]
+
+
+class Norm(Protocol):
+    """A LayerNorm that leaves the residual stream."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """uint8 codes ``[rows, channels]`` of a stream ``[rows, channels]``."""
+
+
+class Projection(Protocol):
+    """A linear layer whose output begins a residual stream."""
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        """A stream ``[rows, out]`` from uint8 codes ``[rows, in]``."""
+
+
+class StreamStage(Protocol):
+    """A step of the residual stream."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """A stream from a stream."""
+
+
+class Update(Protocol):
+    """A residual update: what a linear layer adds to the stream."""
+
+    def of(self, layer: IntegerLinear, codes: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """The layer's output as this scheme adds it, from codes ``[rows, in]`` on ``grid``."""
+
+    def add(self, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """The stream after the update."""
+
+    def add_norm(
+        self, x: torch.Tensor, update: torch.Tensor, following: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The stream after the update and the codes of its LayerNorm, in one pass."""
+
+
+class Pooling(Protocol):
+    """What the classifier reads."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """uint8 codes ``[batch, read, channels]`` of a stream ``[batch, tokens, channels]``."""
+
+
+def unseen(site: str, value: torch.Tensor) -> None:
+    """The tap that looks at nothing."""

@@ -1,0 +1,118 @@
+"""The eight models that are known by name, at their real widths and resolution, against the reference.
+
+Depths are reduced; ``BITFRONT_FULL_DEPTH=1`` takes the whole models, which needs several minutes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from quantized_cases import Bits, Case, moved
+from quantized_comparison import Comparison, Deviations
+
+from bitfront.evaluators.data.images import load_images
+from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
+PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
+
+SCHEMES = ("fq-vit", "deploy")
+FULL_DEPTH = os.environ.get("BITFRONT_FULL_DEPTH") == "1"
+EIGHT_BITS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4))
+FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2")
+# Options that reduce the depth, and how many images are compared.
+MODELS: dict[str, tuple[dict[str, object], int]] = {
+    "deit_tiny_patch16_224": ({"depth": 8}, 6),
+    "deit_small_patch16_224": ({"depth": 5}, 4),
+    "deit_base_patch16_224": ({"depth": 3}, 3),
+    "vit_base_patch16_224": ({"depth": 3}, 3),
+    "vit_large_patch16_224": ({"depth": 3}, 3),
+    "swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 2),
+    "swin_small_patch4_window7_224": ({"depths": (2, 2, 4, 2)}, 2),
+    "swin_base_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 2),
+}
+SIDE = 224
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several workers may share this machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def scenes(count: int) -> torch.Tensor:
+    """Images of large and small shapes and noise."""
+    generator = torch.Generator().manual_seed(count)
+
+    def shapes(cells: int) -> torch.Tensor:
+        drawn = torch.randn(count, 3, cells, cells, generator=generator)
+        return F.interpolate(drawn, size=(SIDE, SIDE), mode="bilinear")
+
+    return shapes(7) + 0.5 * shapes(56) + 0.2 * shapes(SIDE)
+
+
+@functools.lru_cache(maxsize=1)
+def case_named(name: str) -> Case:
+    """The model with timm's random weights, moved so that no bias is zero."""
+    ensure_torchvision()
+    import timm
+
+    reduced, images = MODELS[name]
+    torch.manual_seed(list(MODELS).index(name))
+    module = moved(timm.create_model(name, **({} if FULL_DEPTH else reduced)), 1, 0.02)
+    return Case(module, blueprint_of(name, module), scenes(images), 2)
+
+
+def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
+    for bits in EIGHT_BITS:
+        found = compared.deviations(bits)
+        # Beyond this, float32 would be as far from float64 as one image is from another, and show nothing.
+        assert 0 < found.noise.mean() < 0.3 * compared.spread(), bits
+        assert found.mean_ratio <= 2, bits
+        assert found.largest_ratio <= 2, bits
+    # With 4-bit activations few roundings are near a tie, and one flip moves a whole image.
+    found = Deviations.pooled(compared.deviations(bits) for bits in FOUR_BITS)
+    assert found.evaluator.mean() < 0.5 * compared.spread()
+    assert found.mean_ratio < 4
+    assert found.excess < 3
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_deviate_no_more_than_float_fake_quantization(name: str, scheme: str) -> None:
+    # Min-max ranges of weights are found at once; which ranges is all the same to exactness.
+    assert_no_further_than_twice_the_noise(Comparison(case_named(name), scheme, ranges="minmax"))
+
+
+@functools.lru_cache(maxsize=1)
+def deit_tiny_on_photographs() -> Case:
+    ensure_torchvision()
+    import timm
+
+    loaded = load_model("deit_tiny_patch16_224", checkpoint=WEIGHTS)
+    config = timm.data.resolve_data_config({}, model=loaded.module)
+    images = load_images(open_source(str(PHOTOS)), range(0, 60, 10), config)
+    pixels = torch.cat([batch for batch, _ in images.batches(6)])
+    return Case(loaded.module, blueprint_of("deit_tiny", loaded.module), pixels, 4)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (WEIGHTS.is_file() and PHOTOS.is_file()), reason="the shared data folder is absent")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_so_do_those_of_a_trained_model_on_photographs(scheme: str) -> None:
+    assert_no_further_than_twice_the_noise(Comparison(deit_tiny_on_photographs(), scheme))

@@ -1,0 +1,67 @@
+"""The same arithmetic on a GPU: skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from bitfront.evaluators.calibration import calibrate
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.device import device_named
+from bitfront.evaluators.kernels.portable import PortableKernels
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.spaces import SCHEMES, BitConfig, UserError
+
+
+def _absent() -> str:
+    try:
+        device_named("cuda")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(bool(_absent()), reason=_absent() or "there is a GPU")]
+WIDTHS = (4, 8)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("family", ["small_vit", "small_swin"])
+@pytest.mark.parametrize("bits", [(8, 8, 8), (8, 8, 4), (4, 4, 4)])
+def test_a_gpu_computes_the_same_codes(
+    request: pytest.FixtureRequest, uniform, scheme: str, family: str, bits
+) -> None:
+    module = request.getfixturevalue(family)(3)
+    here, there = blueprint_of("small", module), blueprint_of("small", copy.deepcopy(module).to("cuda"))
+    images = torch.randn(9, *here.image_shape, generator=torch.Generator().manual_seed(1))
+    calibration = calibrate(here, lambda: [images], WIDTHS, observer_named("auto"), scheme)
+    config = uniform(here, bits, scheme)
+    cpu = PreparedModel(here, calibration, scheme, WIDTHS, kernels=PortableKernels(torch.device("cpu")))
+    gpu = PreparedModel(there, calibration, scheme, WIDTHS)
+    assert gpu.kernels.device.type == "cuda"
+    expected: dict[str, torch.Tensor] = {}
+    cpu.assemble(config)(images, lambda site, value: expected.update({site: value}))
+    found: dict[str, torch.Tensor] = {}
+    gpu.assemble(config)(images.to("cuda"), lambda site, value: found.update({site: value.cpu()}))
+    assert list(found) == list(expected)
+    # Near the input, before roundings that differ have spread; then the logits as a whole.
+    first = f"{here.encoders[0].name}.norm1"
+    assert float((found[first] != expected[first]).double().mean()) < 1e-3
+    logits, wanted = found["head"], expected["head"]
+    assert float((logits - wanted).norm() / (wanted - wanted.mean()).norm()) < 0.05
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_evaluation_on_a_gpu_agrees_with_the_cpu(scheme: str) -> None:
+    spec = EvaluationSpec(scheme=scheme, calibration_images=64, search_images=200, batch_size=64, threads=1)
+    contexts = [EvaluationContext.from_spec(dataclasses.replace(spec, device=d)) for d in ("cpu", "cuda")]
+    config = BitConfig.uniform(spec.model, scheme, contexts[0].encoders, (8, 8, 8))
+    cpu, gpu = (context.accuracy(config) for context in contexts)
+    assert abs(cpu.top1 - gpu.top1) <= 1.0
+    assert gpu.agreement > 97.0

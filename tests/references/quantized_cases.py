@@ -1,0 +1,110 @@
+"""Small models of every kind and configurations of every sort, to compare with the quantized reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitfront.evaluators.calibration import Calibration, calibrate
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
+
+WIDTHS = (4, 8)
+Bits = tuple[int, int, int] | str
+# Weights, activations and attention of every encoder, and two assignments that differ by layer.
+ASSIGNMENTS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4), (4, 8, 8), (8, 4, 8), (4, 4, 4), "mixed 1", "mixed 2")
+SMALL_VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 7}
+SMALL_SWIN = {
+    "img_size": 32,
+    "patch_size": 4,
+    "window_size": 4,
+    "embed_dim": 16,
+    "depths": (2, 2),
+    "num_heads": (2, 4),
+    "num_classes": 7,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with images, on the first of which its sites are calibrated."""
+
+    module: torch.nn.Module
+    blueprint: Blueprint
+    images: torch.Tensor
+    calibration_images: int
+
+    def calibration(self, scheme: str) -> Calibration:
+        """Grids of the scheme's sites, by min-max."""
+        batches = self.images[: self.calibration_images].split(32)
+        return calibrate(self.blueprint, lambda: batches, WIDTHS, observer_named("minmax"), scheme)
+
+
+def _small(family: str, **options: object) -> torch.nn.Module:
+    ensure_torchvision()
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.swin_transformer import SwinTransformer
+    from timm.models.vision_transformer import VisionTransformer
+
+    if family == "swin":
+        return SwinTransformer(**{**SMALL_SWIN, **options})
+    build: Any = VisionTransformerDistilled if family == "distilled" else VisionTransformer
+    return build(**{**SMALL_VIT, **options})
+
+
+SMALL: dict[str, Callable[[], torch.nn.Module]] = {
+    "vit": lambda: _small("vit"),
+    "distilled": lambda: _small("distilled"),
+    "registers": lambda: _small("vit", reg_tokens=2, no_embed_class=True, init_values=0.5, qkv_bias=False),
+    "average then norm": lambda: _small("vit", global_pool="avg", class_token=False),
+    "norm then average": lambda: _small("vit", global_pool="avg", fc_norm=False, img_size=(16, 24)),
+    "norm before": lambda: _small("vit", pre_norm=True),
+    "swin": lambda: _small("swin"),
+    "wide swin": lambda: _small("swin", img_size=(32, 64), window_size=(2, 4), qkv_bias=False),
+}
+
+
+def moved(module: torch.nn.Module, seed: int, spread: float) -> torch.nn.Module:
+    """The module in evaluation mode with noise on its parameters, so that no bias or norm is trivial."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+    return module.eval()
+
+
+def small_case(name: str, images: int, seed: int = 0) -> Case:
+    """One of :data:`SMALL` with weights and images of a seed."""
+    torch.manual_seed(seed)
+    module = moved(SMALL[name](), seed + 1, 0.1)
+    blueprint = blueprint_of(name, module)
+    shape = (images, *blueprint.image_shape)
+    return Case(module, blueprint, torch.randn(shape, generator=torch.Generator().manual_seed(seed + 2)), 64)
+
+
+def layers_of(blueprint: Blueprint) -> list[EncoderLayers]:
+    """The layers that carry genes."""
+    return [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(blueprint.encoders)]
+
+
+def config_of(blueprint: Blueprint, scheme: str, bits: Bits) -> BitConfig:
+    """One of :data:`ASSIGNMENTS`; ``"mixed <seed>"`` draws the width of every layer's operands."""
+    if not isinstance(bits, str):
+        return BitConfig.uniform(blueprint.name, scheme, layers_of(blueprint), bits)
+    rng = np.random.default_rng(int(bits.removeprefix("mixed ")))
+
+    def drawn(layers: EncoderLayers) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted((layer, int(rng.choice(WIDTHS))) for layer in layers.linear))
+
+    encoders = tuple(
+        EncoderBits(layers.index, layers.name, drawn(layers), drawn(layers), int(rng.choice(WIDTHS)))
+        for layers in layers_of(blueprint)
+    )
+    return BitConfig(blueprint.name, scheme, encoders)

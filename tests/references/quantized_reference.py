@@ -1,0 +1,263 @@
+"""An independent reference of the whole quantized model: both schemes, plain and windowed, no kernels.
+
+In float64 it defines what is expected. The very same lines in float32 are float fake quantization, whose
+distance from float64 is the noise by which an evaluator may be measured.
+
+Scheme ``fq-vit`` carries codes from stage to stage; scheme ``deploy`` quantizes the operands of products, and
+its other sites have no grid. Codes are integers in floating-point tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+import torch
+import torch.nn.functional as F
+from quantized_sites import PINNED, SiteGrids, tiled
+from quantized_stages import attention_codes, attention_unit, linear, norm, probabilities, put, value
+
+from bitfront.evaluators.calibration import Calibration
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
+from bitfront.spaces import BitConfig
+
+Weights = Mapping[Hashable, QuantizedWeight]
+Tap = Callable[[str, torch.Tensor], None]
+
+
+def quantized_weights(
+    blueprint: Blueprint, config: BitConfig, ranges: str = "mse"
+) -> dict[Hashable, QuantizedWeight]:
+    """Codes of every linear layer, rounded to nearest, by the keys that :class:`QuantizedReference` takes."""
+    outer = {"patch": blueprint.patch}
+    outer |= {f"head{i}": head for i, head in enumerate(blueprint.readout.heads)}
+    outer |= {merge.name: merge.reduction for merge in blueprint.merges.values()}
+    weights: dict[Hashable, QuantizedWeight] = {
+        key: quantize_weight(parts.weight, PINNED, ranges) for key, parts in outer.items()
+    }
+    for encoder, bits in zip(blueprint.encoders, config.encoders, strict=True):
+        for layer, parts in encoder.linear().items():
+            weights[bits.index, layer] = quantize_weight(parts.weight, bits.bits("weights", layer), ranges)
+    return weights
+
+
+def _unseen(site: str, x: torch.Tensor) -> None:
+    """The tap that looks at nothing."""
+
+
+class QuantizedReference:
+    """The quantized model of one configuration.
+
+    Args:
+        blueprint: The float model.
+        calibration: Grids of its sites.
+        config: Scheme and bits.
+        weights: Codes of the linear layers by ``(encoder, layer)``, ``"patch"``, ``"head0"``... and the names
+            of the patch mergings.
+        dtype: float64 for the expected result, float32 for float fake quantization.
+        tap: Called with the name of every site and its codes, or its values where the scheme has no grid.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        calibration: Calibration,
+        config: BitConfig,
+        weights: Weights,
+        dtype: torch.dtype = torch.float64,
+        tap: Tap = _unseen,
+    ) -> None:
+        self.blueprint, self.grids = blueprint, SiteGrids(calibration, config)
+        self.weights, self.dtype, self.tap = weights, dtype, tap
+
+    def _seen(self, site: str, x: torch.Tensor) -> torch.Tensor:
+        self.tap(site, x)
+        return x
+
+    def _put(self, site: str, x: torch.Tensor) -> torch.Tensor:
+        """Codes on the grid of a site outside the encoders, or values."""
+        return self._seen(site, put(x, self.grids.outer(site)))
+
+    # Images to the residual stream [batch, tokens, channels].
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """The residual stream that enters encoder 0."""
+        parts, grids = self.blueprint, self.grids
+        codes = self._put("image", images.to(self.dtype))
+        patches = F.unfold(codes, parts.patch_size, stride=parts.patch_size).transpose(1, 2)
+        x = linear(patches, grids.outer("image"), self.weights["patch"], parts.patch.bias)
+        x = torch.cat([parts.prefix.to(x).expand(len(x), -1, -1), x], 1)
+        if parts.positions is not None:
+            tokens = value(self._put("patch_embed", x), grids.outer("patch_embed"))
+            positions = self._put("pos_embed", parts.positions.to(x))
+            x = tokens + value(positions, grids.outer("pos_embed"))
+        if parts.embed_norm is None:
+            return self._put("embed", x)
+        x = self._put("embed_sum", x)
+        return self._seen("embed", norm(x, grids.outer("embed_sum"), parts.embed_norm, grids.outer("embed")))
+
+    def merge(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """The residual stream after the patch merging before encoder ``index``."""
+        merge = self.blueprint.merges[index]
+        return self._seen(f"{merge.name}.reduction", self.reduction(index, self.merge_norm(index, x)))
+
+    def merge_norm(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """LayerNorm of four neighbours side by side, ``[batch, merged tokens, 4 * channels]``."""
+        merge, last = self.blueprint.merges[index], self.blueprint.encoders[index - 1]
+        neighbours = x[:, merge.rows.long()].flatten(2)
+        source, out = (
+            tiled(self.grids.outer(f"{last.name}.residual2"), 4),
+            self.grids.outer(f"{merge.name}.norm"),
+        )
+        return self._seen(f"{merge.name}.norm", norm(neighbours, source, merge.norm, out))
+
+    def reduction(self, index: int, normed: torch.Tensor) -> torch.Tensor:
+        """The merged tokens ``[batch, merged tokens, 2 * channels]``."""
+        merge = self.blueprint.merges[index]
+        x = linear(
+            normed, self.grids.outer(f"{merge.name}.norm"), self.weights[merge.name], merge.reduction.bias
+        )
+        return put(x, self.grids.outer(f"{merge.name}.reduction"))
+
+    # The stages of one encoder: each takes what earlier ones returned.
+
+    def norm1(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """LayerNorm of the stream that enters."""
+        source = self.grids.outer(self.blueprint.entering(index))
+        return norm(x, source, self.blueprint.encoders[index].norm1, self.grids.inner(index, "norm1"))
+
+    def qkv(self, index: int, normed: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values ``[batch, tokens, 3 * channels]``."""
+        return put(self._linear(index, "attn.qkv", "norm1", normed), self.grids.inner(index, "attn.qkv"))
+
+    def split(self, index: int, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Queries, keys and values, each ``[batch * windows, heads, window tokens, head_dim]``."""
+        encoder = self.blueprint.encoders[index]
+        by_head = qkv[:, _rows(encoder)].unflatten(-1, (3, encoder.heads, encoder.head_dim))
+        return by_head.flatten(0, 1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def scores(self, index: int, qkv: torch.Tensor) -> torch.Tensor:
+        """Scaled scores with their bias, before the mask: ``[batch * windows, heads, n, n]``."""
+        encoder = self.blueprint.encoders[index]
+        q, k, _ = value(torch.stack(self.split(index, qkv)), self.grids.inner(index, "attn.qkv"))
+        scores = q @ k.transpose(-2, -1) * encoder.head_dim**-0.5
+        if encoder.window is not None:
+            bias = self._put(f"{encoder.name}.attn.bias", encoder.window.bias.to(scores))
+            scores = scores + value(bias, self.grids.inner(index, "attn.bias"))
+        return put(scores, self.grids.inner(index, "attn.scores"))
+
+    def attention(self, index: int, scores: torch.Tensor) -> torch.Tensor:
+        """Attention in units of :func:`attention_unit`, shaped as the scores are."""
+        window = self.blueprint.encoders[index].window
+        mask = None if window is None or window.mask is None else window.mask[:, None]
+        by_window = scores.unflatten(0, (-1, 1 if mask is None else len(mask)))
+        shares = probabilities(by_window, self.grids.inner(index, "attn.scores"), mask).flatten(0, 1)
+        return attention_codes(
+            shares, self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index)
+        )
+
+    def context(self, index: int, attention: torch.Tensor, qkv: torch.Tensor) -> torch.Tensor:
+        """Attended values ``[batch, tokens, channels]``."""
+        v = value(self.split(index, qkv)[2], self.grids.inner(index, "attn.qkv"))
+        unit = attention_unit(self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index))
+        attended = (attention * unit.to(v)) @ v
+        return put(self.joined(index, attended), self.grids.inner(index, "attn.context"))
+
+    def joined(self, index: int, by_head: torch.Tensor) -> torch.Tensor:
+        """``[batch, tokens, channels]`` in the image's order of ``[batch * windows, heads, n, head_dim]``."""
+        rows = _rows(self.blueprint.encoders[index])
+        by_window = by_head.transpose(1, 2).flatten(2).unflatten(0, (-1, len(rows))).flatten(1, 2)
+        x = torch.empty_like(by_window)
+        x[:, rows.flatten()] = by_window
+        return x
+
+    def proj(self, index: int, context: torch.Tensor) -> torch.Tensor:
+        """What attention adds to the stream."""
+        return put(
+            self._linear(index, "attn.proj", "attn.context", context), self.grids.inner(index, "attn.proj")
+        )
+
+    def residual1(self, index: int, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """The stream with what attention adds."""
+        entering = self.grids.outer(self.blueprint.entering(index))
+        total = value(x, entering) + value(update, self.grids.inner(index, "attn.proj"))
+        return put(total, self.grids.inner(index, "residual1"))
+
+    def norm2(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """LayerNorm of the stream in the middle."""
+        source, out = self.grids.inner(index, "residual1"), self.grids.inner(index, "norm2")
+        return norm(x, source, self.blueprint.encoders[index].norm2, out)
+
+    def gelu(self, index: int, normed: torch.Tensor) -> torch.Tensor:
+        """GELU by the error function (Hendrycks and Gimpel, arXiv 1606.08415) of the MLP's first layer."""
+        return put(
+            F.gelu(self._linear(index, "mlp.fc1", "norm2", normed)), self.grids.inner(index, "mlp.gelu")
+        )
+
+    def fc2(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
+        """What the MLP adds to the stream."""
+        return put(self._linear(index, "mlp.fc2", "mlp.gelu", hidden), self.grids.inner(index, "mlp.fc2"))
+
+    def residual2(self, index: int, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """The stream that leaves."""
+        middle, added = self.grids.inner(index, "residual1"), self.grids.inner(index, "mlp.fc2")
+        return put(value(x, middle) + value(update, added), self.grids.inner(index, "residual2"))
+
+    def _linear(self, index: int, layer: str, site: str, codes: torch.Tensor) -> torch.Tensor:
+        bias = self.blueprint.encoders[index].linear()[layer].bias
+        return linear(codes, self.grids.inner(index, site), self.weights[index, layer], bias)
+
+    def encode(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """The residual stream after encoder ``index``."""
+        name = self.blueprint.encoders[index].name
+
+        def seen(site: str, y: torch.Tensor) -> torch.Tensor:
+            return self._seen(f"{name}.{site}", y)
+
+        normed = seen("norm1", self.norm1(index, x))
+        qkv = seen("attn.qkv", self.qkv(index, normed))
+        scores = seen("attn.scores", self.scores(index, qkv))
+        attention = seen("attn.softmax", self.attention(index, scores))
+        context = seen("attn.context", self.context(index, attention, qkv))
+        x = seen("residual1", self.residual1(index, x, seen("attn.proj", self.proj(index, context))))
+        normed = seen("norm2", self.norm2(index, x))
+        hidden = seen("mlp.gelu", self.gelu(index, normed))
+        return seen("residual2", self.residual2(index, x, seen("mlp.fc2", self.fc2(index, hidden))))
+
+    # The residual stream to logits.
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes ``[batch, read, channels]`` that the classifier reads of the last residual stream."""
+        parts, grids = self.blueprint.readout, self.grids
+        last, out = grids.outer(f"{self.blueprint.encoders[-1].name}.residual2"), grids.outer("norm")
+        if parts.average is None:
+            return norm(x[:, list(parts.tokens)], last, parts.norm, out)
+        if parts.norm_first:
+            grid = grids.outer("norm_tokens")
+            tokens = self._seen("norm_tokens", norm(x, last, parts.norm, grid))
+            return put(value(tokens, grid)[:, parts.average :].mean(1, keepdim=True), out)
+        pooled = self._put("pool", value(x, last)[:, parts.average :].mean(1, keepdim=True))
+        return norm(pooled, grids.outer("pool"), parts.norm, out)
+
+    def classify(self, read: torch.Tensor) -> torch.Tensor:
+        """Logits ``[batch, classes]``: the mean over the heads, on their grid in fq-vit."""
+        logits = [
+            linear(read[:, i], self.grids.outer("norm"), self.weights[f"head{i}"], head.bias)
+            for i, head in enumerate(self.blueprint.readout.heads)
+        ]
+        return value(self._put("head", torch.stack(logits).mean(0)), self.grids.outer("head"))
+
+    @torch.inference_mode()
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``[batch, classes]`` of normalised images ``[batch, channels, rows, columns]``."""
+        x = self.embed(images)
+        for index in range(len(self.blueprint.encoders)):
+            if index in self.blueprint.merges:
+                x = self.merge(index, x)
+            x = self.encode(index, x)
+        return self.classify(self._seen("norm", self.read(x)))
+
+
+def _rows(encoder: EncoderParts) -> torch.Tensor:
+    """Token at each place of each window, int64 ``[windows, n]``; one window where all tokens see all."""
+    return torch.arange(encoder.tokens)[None] if encoder.window is None else encoder.window.rows.long()
