@@ -6,7 +6,10 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context import EvaluationContext
 
 PACKAGES = (
     "bitfront",
@@ -20,16 +23,13 @@ PACKAGES = (
     "numba",
     "pandas",
     "scikit-learn",
+    "scipy",
 )
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
 
-def describe_environment(threads: int | None = None) -> dict[str, Any]:
-    """Python, platform, processor, memory and package versions of this process.
-
-    Args:
-        threads: Torch threads of an evaluating process, where known.
-    """
+def describe_environment() -> dict[str, Any]:
+    """Python, platform, processor, memory and package versions of this process."""
     import psutil
 
     return {
@@ -41,8 +41,19 @@ def describe_environment(threads: int | None = None) -> dict[str, Any]:
         "cpus_logical": os.cpu_count(),
         "cpus_physical": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
-        "threads": threads,
         "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def describe_evaluator(context: EvaluationContext) -> dict[str, Any]:
+    """What evaluates and how: device, batch size, threads, kernels and what they cannot use here."""
+    kernels = context.prepared.kernels
+    return {
+        "device": context.spec.device,
+        "batch_size": context.spec.batch_size,
+        "threads": context.spec.threads,
+        "kernels": kernels.description,
+        "kernel_notes": list(kernels.notes),
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,24 +13,31 @@ from bitfront.search.preparation import eight_bit_config
 from bitfront.search.references import References
 from bitfront.search.run_tables import FinalMeasurement
 from bitfront.search.trial import Trial
-from bitfront.spaces import SearchSpace
+from bitfront.spaces import BitfrontError, SearchSpace
 
 if TYPE_CHECKING:
+    from bitfront.evaluators.accuracy import Accuracy
     from bitfront.evaluators.context import EvaluationContext
 
+logger = logging.getLogger(__name__)
 ShareDone = Callable[[float], None]
 
 
 def held_out_accuracies(
     context: EvaluationContext, space: SearchSpace, front: Sequence[Trial], share_done: ShareDone
-) -> dict[int, float]:
-    """Top-1 on the test split, in percent, by trial number."""
-    found: dict[int, float] = {}
+) -> tuple[dict[int, Accuracy], dict[int, str]]:
+    """Accuracies on the test split, and why there is none, by trial number."""
+    found: dict[int, Accuracy] = {}
+    failures: dict[int, str] = {}
     for done, trial in enumerate(front, start=1):
         config = space.decode(np.array(trial.genome, dtype=np.int64))
-        found[trial.number] = context.accuracy(config, "test").top1
+        try:
+            found[trial.number] = context.accuracy(config, "test")
+        except BitfrontError as error:
+            logger.warning("trial %d (%s) failed on the test split: %s", trial.number, trial.digest, error)
+            failures[trial.number] = str(error)
         share_done(done / len(front))
-    return found
+    return found, failures
 
 
 def whole_latencies(
@@ -62,20 +70,28 @@ def completed_references(
     context: EvaluationContext, references: References, float_ms: float, eight_bit_ms: float
 ) -> References:
     """The references with their test accuracy and whole-model latency."""
-    eight = context.accuracy(eight_bit_config(context), "test").top1
+    eight, whole = context.accuracy(eight_bit_config(context), "test"), context.float_accuracy("test")
     return dataclasses.replace(
         references,
+        test_images=whole.images,
         float_model=dataclasses.replace(
-            references.float_model,
-            latency_measured_ms=float_ms,
-            test_top1=context.float_accuracy("test").top1,
+            references.float_model, latency_measured_ms=float_ms, test_top1=whole.top1
         ),
         eight_bit=dataclasses.replace(
-            references.eight_bit, latency_measured_ms=eight_bit_ms, test_top1=eight
+            references.eight_bit,
+            latency_measured_ms=eight_bit_ms,
+            test_top1=eight.top1,
+            test_lost=eight.lost,
+            test_won=eight.won,
         ),
     )
 
 
-def final_measurements(top1: dict[int, float], latency: dict[int, float]) -> dict[int, FinalMeasurement]:
+def final_measurements(
+    accuracies: Mapping[int, Accuracy], latency: Mapping[int, float]
+) -> dict[int, FinalMeasurement]:
     """The final columns of the tables by trial number."""
-    return {number: FinalMeasurement(latency.get(number), top1.get(number)) for number in top1}
+    found = {number: FinalMeasurement(milliseconds) for number, milliseconds in latency.items()}
+    for number, accuracy in accuracies.items():
+        found[number] = FinalMeasurement(latency.get(number), accuracy.top1, accuracy.lost, accuracy.won)
+    return found

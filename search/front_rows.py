@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bitfront.evaluators.significance import PairedComparison
 from bitfront.search.gene_columns import MeanBits, mean_bits
 from bitfront.search.run_reader import FLOAT_NAME, Reference, Run
 from bitfront.search.selection import KNEE, pick
@@ -31,6 +33,8 @@ class FrontRow(NamedTuple):
         size_bytes: Packed size in bytes.
         size_share: Size as a share of the float model's.
         bits: Mean bits of each kind.
+        against_float: Comparison with the float model on the search split, where it was recorded.
+        test_against_float: The same on the test split.
     """
 
     name: str
@@ -45,6 +49,8 @@ class FrontRow(NamedTuple):
     size_bytes: float
     size_share: float
     bits: MeanBits
+    against_float: PairedComparison | None = None
+    test_against_float: PairedComparison | None = None
 
 
 def front_rows(run: Run) -> list[FrontRow]:
@@ -54,7 +60,11 @@ def front_rows(run: Run) -> list[FrontRow]:
     knee = int(pick(run.front, KNEE, run.objectives)["trial"]) if len(run.front) else None
     rows = [_reference_row(reference, whole) for reference in run.references]
     points = run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records")
-    return rows + [_point_row(run, {str(k): v for k, v in p.items()}, whole, knee) for p in points]
+    trials = {trial["trial"]: trial for trial in run.trials.to_dict("records")}
+    return rows + [
+        _point_row(run, {str(k): v for k, v in {**trials.get(p["trial"], {}), **p}.items()}, whole, knee)
+        for p in points
+    ]
 
 
 def _reference_row(reference: Reference, whole: float) -> FrontRow:
@@ -73,10 +83,14 @@ def _reference_row(reference: Reference, whole: float) -> FrontRow:
         size_bytes=reference.size_bytes,
         size_share=reference.size_bytes / whole,
         bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
+        against_float=_comparison(reference.images, reference.lost, reference.won),
+        test_against_float=_comparison(reference.test_images, reference.test_lost, reference.test_won),
     )
 
 
-def _point_row(run: Run, point: dict[str, Any], whole: float, knee: int | None) -> FrontRow:
+def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
+    base = run.float_reference
+    images, test_images = (base.images, base.test_images) if base else (math.nan, math.nan)
     return FrontRow(
         name=str(point["trial"]),
         reference=False,
@@ -90,4 +104,13 @@ def _point_row(run: Run, point: dict[str, Any], whole: float, knee: int | None) 
         size_bytes=point["size_bytes"],
         size_share=point["size_bytes"] / whole,
         bits=mean_bits(point, run.genes),
+        against_float=_comparison(images, point.get("lost"), point.get("won")),
+        test_against_float=_comparison(test_images, point.get("test_lost"), point.get("test_won")),
     )
+
+
+def _comparison(images: float, lost: float | None, won: float | None) -> PairedComparison | None:
+    """None where a count is not known, as in runs of earlier versions."""
+    if lost is None or won is None or any(map(math.isnan, (images, lost, won))):
+        return None
+    return PairedComparison(int(images), int(lost), int(won))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bitfront.spaces import BitConfig
+from bitfront.spaces import BitConfig, BitfrontError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.accuracy import Accuracy
@@ -24,8 +24,10 @@ class EvaluationFailure:
 
     @classmethod
     def of(cls, error: BaseException) -> EvaluationFailure:
-        """The failure that an exception stands for."""
+        """The failure that an exception stands for; the project's own messages speak for themselves."""
         text = " ".join(str(error).split())
+        if text and isinstance(error, BitfrontError):
+            return cls(text)
         return cls(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Preparation:
     """Everything a search needs before its first evaluation.
 
     Attributes:
+        spec: The run's settings, with those that were left to be measured.
         context: The calibrated model and its data.
         space: The search space.
         costs: Latency and size of configurations.
@@ -41,6 +43,7 @@ class Preparation:
         note: What the user must know of the latency source; empty where it is the one asked for.
     """
 
+    spec: RunSpec
     context: EvaluationContext
     space: SearchSpace
     costs: ModelCosts
@@ -55,7 +58,7 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
 
     Args:
         spec: The run's settings.
-        folder: Its folder; receives ``latency_table.csv`` and ``splits.json``.
+        folder: Its folder; receives ``latency_table.csv``, ``splits.json`` and the resolved ``spec.json``.
         stage: Shows a step while it runs.
 
     Raises:
@@ -67,11 +70,14 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     with stage(f"loading {evaluation.model}, calibrating on {evaluation.calibration_images} images"):
         context = EvaluationContext.from_spec(evaluation)
     _keep_splits(folder, context)
+    # From here on the settings that were measured are the run's own: workers and a resumed run take them.
+    spec = dataclasses.replace(spec, evaluation=context.spec)
+    folder.write_spec(spec)
     space = SearchSpace(evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space)
     costs, note = _costs(spec, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
-    return Preparation(context, space, costs, references, note)
+    return Preparation(spec, context, space, costs, references, note)
 
 
 def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
@@ -151,13 +157,19 @@ def eight_bit_config(context: EvaluationContext) -> BitConfig:
 
 
 def _references(context: EvaluationContext, costs: ModelCosts) -> References:
-    float_accuracy, config = context.float_accuracy(), eight_bit_config(context)
-    accuracy = context.accuracy(config)
+    whole, config = context.float_accuracy(), eight_bit_config(context)
+    eight = context.accuracy(config)
     return References(
+        ReferencePoint(costs.float_latency_ms, costs.float_size_bytes, whole.top1, whole.loss),
         ReferencePoint(
-            costs.float_latency_ms, costs.float_size_bytes, float_accuracy.top1, float_accuracy.loss
+            costs.latency_ms(config),
+            costs.size_bytes(config),
+            eight.top1,
+            eight.loss,
+            lost=eight.lost,
+            won=eight.won,
         ),
-        ReferencePoint(costs.latency_ms(config), costs.size_bytes(config), accuracy.top1, accuracy.loss),
         context.model.classes,
         costs.latency_source,
+        images=whole.images,
     )

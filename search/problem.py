@@ -22,7 +22,7 @@ from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_
 if TYPE_CHECKING:
     from bitfront.evaluators.accuracy import Accuracy
 
-MEASURED = ("top1", "top5", "loss", "kl", "agreement")
+MEASURED = ("top1", "top5", "loss", "kl", "agreement", "lost", "won")
 
 
 class CostModel(Protocol):

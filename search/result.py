@@ -53,6 +53,7 @@ class SearchResult:
             "evaluations": progress.evaluations,
             "trials": len(states),
             "failed": states.count("failed"),
+            "failures": failures(self.trials),
             "rejected": states.count("rejected"),
             "feasible": sum(trial.feasible for trial in self.trials),
             "front_points": len(self.front),
@@ -70,6 +71,15 @@ class SearchResult:
         """A corner of the hypervolume's box by column, in the columns' own units and directions."""
         pairs = zip(self.problem.objectives, corner, strict=True)
         return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
+
+
+def failures(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Every error that ended an evaluation, as it was worded, with the numbers of its trials."""
+    numbers: dict[str, list[int]] = {}
+    for trial in trials:
+        if trial.state == "failed":
+            numbers.setdefault(trial.error or "", []).append(trial.number)
+    return [{"error": error, "trials": found} for error, found in numbers.items()]
 
 
 def _recorded(limit: Limit) -> dict[str, Any]:

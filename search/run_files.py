@@ -15,7 +15,9 @@ from bitfront.spaces import UserError
 RESULT_COLUMNS = ("top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes", "test_top1")
 FRONT_COLUMNS = ("trial", "digest", "latency_source", *RESULT_COLUMNS)
 TRIAL_COLUMNS = (*FRONT_COLUMNS, "state", "feasible")
-_TEXT = {"digest": str, "latency_source": str, "state": str, "feasible": str}
+# Columns that runs of earlier versions lack.
+COUNT_COLUMNS = ("lost", "won", "test_lost", "test_won")
+_TEXT = {"digest": str, "latency_source": str, "state": str, "feasible": str, "error": str}
 
 
 def read_json(path: Path, kind: type, absent: Any = None) -> Any:
@@ -59,12 +61,15 @@ def read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    numbers = [*RESULT_COLUMNS, *(gene.name for gene in gene_columns(table.columns))]
+    counts = [name for name in COUNT_COLUMNS if name in table.columns]
+    numbers = [*RESULT_COLUMNS, *counts, *(gene.name for gene in gene_columns(table.columns))]
     table = table.assign(**{name: pd.to_numeric(table[name]).astype(float) for name in numbers})
     table = table.assign(
         trial=pd.to_numeric(table["trial"]).astype("int64"),
         latency_source=table["latency_source"].fillna(""),
     )
+    if "error" in table.columns:
+        table = table.assign(error=table["error"].fillna(""))
     if "feasible" in table.columns:
         table = table.assign(feasible=table["feasible"].str.lower().isin(["true", "1"]))
     return table

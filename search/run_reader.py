@@ -31,6 +31,12 @@ class Reference:
         latency_measured_ms: Measured whole-model latency in milliseconds.
         size_bytes: Packed size in bytes; lower is better.
         test_top1: Top-1 on the test split in percent.
+        images: Images of the search split.
+        lost: Those that only the float model gets right.
+        won: Those that only this model gets right.
+        test_images: Images of the test split.
+        test_lost: Those that only the float model gets right.
+        test_won: Those that only this model gets right.
     """
 
     name: str
@@ -41,6 +47,12 @@ class Reference:
     latency_measured_ms: float
     size_bytes: float
     test_top1: float
+    images: float = math.nan
+    lost: float = math.nan
+    won: float = math.nan
+    test_images: float = math.nan
+    test_lost: float = math.nan
+    test_won: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,16 @@ class Run:
         return int(batch) if isinstance(batch, int | float) else None
 
     @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Every error that ended an evaluation, with the numbers of its trials."""
+        failed = self.trials[self.trials["state"] == "failed"]
+        errors = failed["error"] if "error" in failed.columns else [""] * len(failed)
+        numbers: dict[str, list[int]] = {}
+        for number, error in zip(failed["trial"], errors, strict=True):
+            numbers.setdefault(error or "no reason was recorded", []).append(int(number))
+        return [{"error": error, "trials": found} for error, found in numbers.items()]
+
+    @property
     def float_reference(self) -> Reference | None:
         """The float model, where it has been measured."""
         return next((r for r in self.references if r.name == FLOAT_NAME), None)
@@ -170,6 +192,7 @@ def _reference(entry: Mapping[str, Any]) -> Reference:
         number("latency_measured_ms"),
         number("size_bytes"),
         number("test_top1"),
+        *(number(f"{split}{count}") for split in ("", "test_") for count in ("images", "lost", "won")),
     )
 
 

@@ -25,8 +25,18 @@ LEADING = (
     "size_bytes",
     "test_top1",
 )
-FURTHER = ("top5", "kl", "agreement")
-_DECIMALS = {"top1": 4, "top5": 4, "agreement": 4, "test_top1": 4, "loss": 6, "kl": 6, "size_bytes": 0}
+FURTHER = ("top5", "kl", "agreement", "lost", "won")
+FINAL = ("test_lost", "test_won")
+_COUNTS = ("size_bytes", "lost", "won", "test_lost", "test_won")
+_DECIMALS = {
+    "top1": 4,
+    "top5": 4,
+    "agreement": 4,
+    "test_top1": 4,
+    "loss": 6,
+    "kl": 6,
+    **dict.fromkeys(_COUNTS, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,14 @@ class FinalMeasurement:
     Attributes:
         latency_measured_ms: Latency of the whole model in milliseconds; None where it was not measured.
         test_top1: Accuracy on the test split, in percent; None where it was not measured.
+        test_lost: Images of the test split that only the float model gets right; None where not measured.
+        test_won: Images of the test split that only this point gets right; None where not measured.
     """
 
     latency_measured_ms: float | None = None
     test_top1: float | None = None
+    test_lost: int | None = None
+    test_won: int | None = None
 
 
 class RunTables:
@@ -80,12 +94,12 @@ class RunTables:
         return _csv([*LEADING, *self._genes], (self._row(trial, finals) for trial in front))
 
     def trials_csv(self, trials: Iterable[Trial], finals: Mapping[int, FinalMeasurement]) -> str:
-        """The same for every trial, with its state, whether it is feasible, and every violation."""
+        """The same for every trial, with its state, every violation and all else that was measured."""
         names = self._problem.constraint_names
         header = [
             *(*LEADING, *self._genes, "state", "feasible"),
             *(f"violation.{name}" for name in names),
-            *(*FURTHER, "error"),
+            *(*FURTHER, *FINAL, "error"),
         ]
         rows = (
             [
@@ -93,6 +107,7 @@ class RunTables:
                 *(trial.state, str(trial.feasible).lower()),
                 *(_number(trial.violations.get(name), "violation") for name in names),
                 *(_number(trial.values.get(name), name) for name in FURTHER),
+                *(_number(getattr(finals.get(trial.number), name, None), name) for name in FINAL),
                 trial.error or "",
             ]
             for trial in trials

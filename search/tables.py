@@ -10,30 +10,40 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from bitfront.search.front_rows import front_rows
+from bitfront.search.front_rows import FrontRow
 from bitfront.search.gene_columns import MeanBits
 from bitfront.search.run_list import RunSummary
 from bitfront.search.run_reader import Run
-from bitfront.search.wording import MISSING, is_modelled, megabytes, milliseconds, percent
+from bitfront.search.wording import MISSING, difference, is_modelled, megabytes, milliseconds, percent
 
+# Columns of a terminal, and how many the front takes with both differences to the float model.
+NARROW, WIDE = 80, 104
 STAR = "\N{BLACK STAR}"
 _QUIET = "dim"
 _KNEE = "bold"
 
 
-def front_table(run: Run, plain: bool = False) -> Table:
+def front_table(run: Run, rows: Sequence[FrontRow], plain: bool = False, width: int = NARROW) -> Table:
     """The front with the reference models on top and the knee starred.
 
     Args:
         run: The run.
+        rows: Its rows, as :func:`bitfront.search.front_rows.front_rows` gives them.
         plain: Whether to leave out lines, for a file or a pipe.
+        width: Columns of the terminal. Where they are few, differences to float take the place of the share
+            of its size, and are those of the test split alone once there are some.
     """
-    rows = front_rows(run)
     measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
+    tested = any(row.test_against_float for row in rows)
+    searched = any(row.against_float for row in rows)
+    compared = searched and not (tested and width < WIDE)
+    shared = width >= WIDE or not (searched or tested)
     table = _table(plain)
-    columns = ["trial", "top-1\n%", "test\n%", "modelled\nms" if is_modelled(run.latency_source) else "ms"]
+    against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
+    columns = ["trial", "top-1\n%", *[against] * compared, "test\n%", *[against] * tested]
+    columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
     columns += ["measured\nms"] if measured else []
-    for heading in [*columns, "size\nMB", "of\nfloat", "mean bits\nW    A    T"]:
+    for heading in [*columns, "size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]:
         table.add_column(heading, justify="right", no_wrap=True)
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
@@ -42,10 +52,12 @@ def front_table(run: Run, plain: bool = False) -> Table:
         cells = [
             f"{STAR} {row.name}" if row.knee else row.name,
             percent(row.top1),
+            *[difference(row.against_float)] * compared,
             percent(row.test_top1),
+            *[difference(row.test_against_float)] * tested,
             *(milliseconds(value, slowest) for value in times),
             megabytes(row.size_bytes, largest_size),
-            MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %",
+            *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
             _bits(row.bits),
         ]
         last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
@@ -88,4 +100,4 @@ def _table(plain: bool) -> Table:
 
 
 def _bits(bits: MeanBits) -> str:
-    return " ".join(MISSING if math.isnan(value) else f"{value:4.1f}" for value in bits)
+    return " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in bits)

@@ -20,7 +20,8 @@ class Trial:
         state: ``complete`` (evaluated), ``failed`` (the evaluation ended in an error) or ``rejected``
             (violates a constraint that needs no evaluation, so it was never evaluated).
         values: What is known of it: ``latency_ms`` and ``size_bytes`` always, accuracies in percent
-            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats where it is complete.
+            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats, and how many images only the
+            float model (``lost``) or only this one (``won``) gets right where it is complete.
         violations: Violation by constraint name; at most 0 where the constraint holds.
         error: Why the evaluation failed, in one line.
         elapsed_s: Search time at which it was finished, in seconds.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+from bitfront.evaluators.significance import PairedComparison
 
 MISSING = "\N{EM DASH}"
 _DIGITS = 4
@@ -26,6 +30,19 @@ def percent(value: float, decimals: int = 2) -> str:
 def points(count: int) -> str:
     """A number of points in words."""
     return {0: "no point", 1: "1 point"}.get(count, f"{count} points")
+
+
+def difference(comparison: PairedComparison | None) -> str:
+    """A difference of top-1 in percentage points with its paired standard error."""
+    if comparison is None:
+        return MISSING
+    return f"{comparison.difference:+.2f} \N{PLUS-MINUS SIGN} {comparison.difference_standard_error:.2f}"
+
+
+def evaluator(described: Mapping[str, Any], chosen: str = "") -> str:
+    """What evaluates: batches, threads and kernels; ``chosen`` may say how the former were chosen."""
+    threads = "1 thread" if described["threads"] == 1 else f"{described['threads']} threads"
+    return f"batches of {described['batch_size']} on {threads}{chosen}; {described['kernels']}"
 
 
 def is_modelled(latency_source: str) -> bool:

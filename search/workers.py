@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
 import signal
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.device import available_cpus
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.pool import Completed, EvaluationFailure
 from bitfront.spaces import BitConfig, BitfrontError, UserError
@@ -87,7 +87,7 @@ class DaskPool:
         self._futures: dict[int, Future] = {}
         self._cluster: LocalCluster | None = None
         if cluster is None:
-            self._cluster = _start_cluster(workers, spec.threads)
+            self._cluster = _start_cluster(workers, spec.threads or 1)
             self._client = _connect(self._cluster)
             self._workers = workers
         else:
@@ -198,9 +198,9 @@ def _connect(cluster: LocalCluster | str) -> Client:
         ) from error
 
 
-def available_workers() -> int:
-    """How many worker processes suit this machine: one for each CPU that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_workers(device: str = "cpu") -> int:
+    """How many worker processes suit this machine: one for each CPU that may be used, or one for a GPU."""
+    return available_cpus() if device == "cpu" else 1
 
 
 def _wait_for_workers(client: Client, address: str) -> None:

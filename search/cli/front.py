@@ -66,6 +66,8 @@ def front_document(run: Run) -> dict[str, Any]:
         "stopped_because": run.summary.get("stopped_because"),
         "message": run.summary.get("message") or None,
         "hypervolume": run.summary.get("hypervolume"),
+        "failures": run.failures,
+        "test_failures": run.summary.get("test_failures") or {},
         "knee": knee,
         "references": [{"name": row.name, **_values(row._asdict())} for row in rows if row.reference],
         "front": points,
@@ -76,28 +78,34 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
     hidden = ("name", "reference", "knee", "bits", *(() if row["digest"] else ("digest",)))
     values = {key: value for key, value in row.items() if key not in hidden}
     size = row["size_bytes"]
+    for name in ("against_float", "test_against_float"):
+        values[name] = values[name] and values[name].to_json()
     return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
 
 
 def print_front(run: Run) -> None:
     """Prints a heading, the table and what its columns mean."""
+    from bitfront.search.front_notes import accuracy_notes, failure_notes
+    from bitfront.search.front_rows import front_rows
     from bitfront.search.tables import STAR, front_table
 
     console = stdout_console()
     console.print(_heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
-        console.print(f"the front is empty: {message}", soft_wrap=True)
+        for line in (f"the front is empty: {message}", *failure_notes(run)):
+            console.print(line, soft_wrap=True)
         return
+    rows = front_rows(run)
+    plain = not console.is_terminal
     console.print()
-    console.print(front_table(run, plain=not console.is_terminal))
+    console.print(front_table(run, rows, plain, console.width))
     batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
-    console.print(
-        f"\n{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes",
-        style="dim",
-        soft_wrap=True,
-    )
+    legend = f"{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes"
+    console.print()
+    for line in (legend, *accuracy_notes(run, rows), *failure_notes(run)):
+        console.print(line, style="dim", soft_wrap=True)
 
 
 def _heading(run: Run) -> str:

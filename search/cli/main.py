@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import cast
@@ -20,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 for success, 2 for the user's mistake, 1 for a failure, 130 after Ctrl-C.
     """
+    # Threads of torch that spin while they wait would stop every other process of a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = parse(arguments)

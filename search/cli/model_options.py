@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bitfront.search.cli.options import positive
+from bitfront.search.cli.options import positive, positive_or_auto
 
-SCHEMES = ("fq-vit",)
+SCHEMES = ("fq-vit", "deploy")
 OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")
 WEIGHT_RANGES = ("mse", "minmax")
 WEIGHT_ROUNDINGS = ("gptq", "nearest")
@@ -19,7 +19,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="digits_deit",
         metavar="NAME",
-        help="digits_deit (built in) or the name of a timm ViT or DeiT (default: %(default)s)",
+        help="digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin "
+        "(default: %(default)s)",
     )
     weights = group.add_mutually_exclusive_group()
     weights.add_argument("--checkpoint", metavar="FILE", help="weights file (.pth or .safetensors)")
@@ -56,7 +57,11 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
     """Scheme, observer, weight ranges and weight rounding."""
     group = parser.add_argument_group("quantization")
     group.add_argument(
-        "--scheme", choices=SCHEMES, default="fq-vit", help="quantization scheme (default: %(default)s)"
+        "--scheme",
+        choices=SCHEMES,
+        default="fq-vit",
+        help="fq-vit: everything in integers, for integer accelerators; deploy: matrix products in integers, "
+        "the rest in float, as CPU runtimes compute (default: %(default)s)",
     )
     group.add_argument(
         "--observer",
@@ -97,18 +102,24 @@ def add_latency_option(group: argparse._ArgumentGroup) -> None:
 
 
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
-    """Batch size and threads."""
+    """Device, batch size and threads."""
+    group.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="what accuracy is evaluated on: cpu, cuda or cuda:N (default: %(default)s)",
+    )
     group.add_argument(
         "--batch-size",
-        type=positive,
-        default=32,
+        type=positive_or_auto,
         metavar="N",
-        help="images at a time when accuracy is measured (default: %(default)s)",
+        help="images in a batch when accuracy is evaluated, or auto to measure what is quickest "
+        "(default: auto)",
     )
     group.add_argument(
         "--threads",
-        type=positive,
-        default=1,
+        type=positive_or_auto,
         metavar="N",
-        help="torch threads of each process (default: %(default)s)",
+        help="batches that each process evaluates at the same time, or auto to measure what is quickest "
+        "(default: auto; 1 where several workers share the machine)",
     )

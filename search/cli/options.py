@@ -73,6 +73,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_or_auto(text: str) -> int | None:
+    """A whole number above 0, or None for ``auto``."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number above 0 nor auto")
+    return int(text)
+
+
 def natural(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.commands.evaluation_report import accuracy_report, print_report
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
+from bitfront.search.environment import describe_evaluator
 from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
@@ -38,13 +40,14 @@ def run_evaluate(args: argparse.Namespace) -> int:
         context = EvaluationContext.from_spec(spec)
     config = _config(args, document, context)
     with stage(console, f"classifying {len(context.splits.test)} test images, float and quantized"):
-        report = _accuracy_report(context, config)
+        report = accuracy_report(context, config)
+    report |= describe_evaluator(context)
     with stage(console, f"latency ({args.latency}), batch {args.latency_batch}") as share_done:
         report |= _latency_report(args, source, context, config, share_done)
     if args.json:
         print_json(report)
         return 0
-    _print(report, context)
+    print_report(report, measured=not spec.resolved)
     hint("bitfront search" if args.config is None else "bitfront front")
     return 0
 
@@ -97,34 +100,6 @@ def _config(
     return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, bits)
 
 
-def _accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
-    quantized = context.accuracy(config, "test")
-    whole = context.float_accuracy("test")
-    return {
-        "model": context.spec.model,
-        "weights": context.model.weights,
-        "data": context.spec.data,
-        "scheme": config.scheme,
-        "digest": config.digest,
-        "images": quantized.images,
-        "skipped_images": list(context.images("test").skipped),
-        "top1": quantized.top1,
-        "top1_standard_error": quantized.top1_standard_error,
-        "top5": quantized.top5,
-        "loss": quantized.loss,
-        "kl": quantized.kl,
-        "agreement": quantized.agreement,
-        "fp32_top1": whole.top1,
-        "fp32_top5": whole.top5,
-        "fp32_loss": whole.loss,
-        "size_bytes": context.size.size_bytes(config),
-        "fp32_size_bytes": context.size.float_bytes(),
-        "images_per_second": quantized.images / quantized.seconds,
-        "fp32_images_per_second": whole.images / whole.seconds,
-        "threads": context.spec.threads,
-    }
-
-
 def _latency_report(
     args: argparse.Namespace,
     source: LatencySource,
@@ -148,69 +123,3 @@ def _latency_report(
         )
         times = latency, table.float_model.milliseconds, table.source, table.batch
     return dict(zip(("latency_ms", "fp32_latency_ms", "latency_source", "latency_batch"), times, strict=True))
-
-
-def _print(report: dict[str, Any], context: EvaluationContext) -> None:
-    from rich.table import Table
-
-    from bitfront.search.cli.output import stdout_console
-
-    console = stdout_console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "quantized", "float32", "difference"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for row in _rows(report):
-        table.add_row(*row)
-    console.print(
-        f"{report['model']} on {report['data']}: {report['images']} test images, "
-        f"{len(context.encoders)} encoders, config {report['digest']}\n",
-        soft_wrap=True,
-    )
-    console.print(table)
-    for reason in report["skipped_images"]:
-        console.print(f"left out: {reason}", soft_wrap=True)
-
-
-def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    drop = report["top1"] - report["fp32_top1"]
-    source, batch = report["latency_source"], report["latency_batch"]
-    return [
-        (
-            "top-1 %",
-            f"{report['top1']:.2f} ± {report['top1_standard_error']:.2f}",
-            f"{report['fp32_top1']:.2f}",
-            f"{drop:+.2f}",
-        ),
-        (
-            "top-5 %",
-            f"{report['top5']:.2f}",
-            f"{report['fp32_top5']:.2f}",
-            f"{report['top5'] - report['fp32_top5']:+.2f}",
-        ),
-        ("same class as float %", f"{report['agreement']:.2f}", "", ""),
-        (
-            "loss (nats)",
-            f"{report['loss']:.4f}",
-            f"{report['fp32_loss']:.4f}",
-            f"{report['loss'] - report['fp32_loss']:+.4f}",
-        ),
-        ("KL to float (nats)", f"{report['kl']:.4f}", "", ""),
-        (
-            "size (MB)",
-            f"{report['size_bytes'] / 1e6:.3f}",
-            f"{report['fp32_size_bytes'] / 1e6:.3f}",
-            f"{report['size_bytes'] / report['fp32_size_bytes']:.3f}x",
-        ),
-        (
-            f"latency of a batch of {batch} (ms, {source})",
-            f"{report['latency_ms']:.4g}",
-            f"{report['fp32_latency_ms']:.4g}",
-            f"{report['latency_ms'] / report['fp32_latency_ms']:.3f}x",
-        ),
-        (
-            "images/s when scoring",
-            f"{report['images_per_second']:.1f}",
-            f"{report['fp32_images_per_second']:.1f}",
-            f"{report['images_per_second'] / report['fp32_images_per_second']:.2f}x",
-        ),
-    ]

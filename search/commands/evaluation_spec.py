@@ -25,9 +25,12 @@ OPTIONS = (
     "weight_ranges",
     "weight_rounding",
     "observer",
+    "device",
     "batch_size",
     "threads",
 )
+# Those that say on what it runs: they belong to the machine at hand, not to a configuration.
+MACHINE_OPTIONS = ("device", "batch_size", "threads")
 
 
 def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
@@ -44,7 +47,7 @@ def _value(args: argparse.Namespace, name: str) -> Any:
 
 
 def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> EvaluationSpec:
-    """The spec under which a bit config was found, changed by the options that were written.
+    """The spec under which a bit config was found, with this machine's settings and the options written.
 
     Raises:
         UserError: The record is damaged.
@@ -56,7 +59,7 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
             f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '
             "--model and --data"
         ) from error
-    written = {name: _value(args, name) for name in OPTIONS if name in args.given}
+    written = {name: _value(args, name) for name in OPTIONS if name in {*args.given, *MACHINE_OPTIONS}}
     if "checkpoint" in written:
         written["pretrained"] = False
     elif "pretrained" in written:

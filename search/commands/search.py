@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from bitfront.search import wording
 from bitfront.search.budget import Budget
 from bitfront.search.commands.evaluation_spec import evaluation_spec
-from bitfront.search.environment import describe_environment
+from bitfront.search.environment import describe_environment, describe_evaluator
 from bitfront.search.limits import check_limit_texts
 from bitfront.search.objectives import parse_objectives
 from bitfront.search.preparation import Preparation, prepare_run
@@ -21,6 +22,7 @@ from bitfront.search.samplers.registry import check_sampler
 from bitfront.search.space_file import write_space
 from bitfront.search.spec import EXTENDABLE, RunSpec, parse_duration
 from bitfront.search.storage import JOURNAL, without_password
+from bitfront.search.workers import available_workers
 from bitfront.spaces import BitfrontError, UserError, parse_bits
 
 if TYPE_CHECKING:
@@ -55,7 +57,6 @@ def run_search(args: argparse.Namespace) -> int:
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
     with _told_how_to_go_on(folder), folder.lock(), folder.removed_unless_begun(), folder.log_file():
         folder.write_spec(spec)
-        folder.write_json("environment.json", describe_environment(spec.evaluation.threads))
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
         session = _Session(args, spec, folder, console, lambda text: stage(console, text))
         result = session.search()
@@ -148,7 +149,8 @@ class _Session:
         self, args: argparse.Namespace, spec: RunSpec, folder: RunFolder, console: Console, stage: Stage
     ) -> None:
         self._args = args
-        self._spec = spec
+        self._workers = args.workers or (0 if args.cluster else available_workers(spec.evaluation.device))
+        self._spec = spec if self._workers == 1 else _one_thread_each(spec)
         self._folder = folder
         self._console = console
         self._stage = stage
@@ -159,8 +161,12 @@ class _Session:
         from bitfront.search.run_tables import RunTables
 
         ready = prepare_run(self._spec, self._folder, self._stage)
-        if ready.note:
-            self._console.print(f"note: {ready.note}", soft_wrap=True)
+        self._spec = ready.spec
+        evaluator = describe_evaluator(ready.context)
+        self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
+        self._console.print(f"evaluating in {wording.evaluator(evaluator)}", soft_wrap=True)
+        for note in [ready.note] * bool(ready.note) + evaluator["kernel_notes"]:
+            self._console.print(f"note: {note}", soft_wrap=True)
         problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
         self._write_references(ready.references.to_json())
         write_space(self._folder.path, ready.space)
@@ -173,7 +179,6 @@ class _Session:
                 self._measure_front(result, ready, tables)
             except KeyboardInterrupt:
                 return dataclasses.replace(result, reason=INTERRUPTED)
-            self._write_summary(result, ready)
             self._draw()
         return result
 
@@ -183,7 +188,7 @@ class _Session:
         from bitfront.search.folder_writer import FolderWriter
         from bitfront.search.samplers.registry import make_sampler
         from bitfront.search.study import StudyRecord
-        from bitfront.search.workers import DaskPool, available_workers
+        from bitfront.search.workers import DaskPool
 
         spec, folder, args = self._spec, self._folder, self._args
         sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed)
@@ -191,9 +196,8 @@ class _Session:
         record = begin(folder.path, folder.name, spec, problem, args.storage)
         if args.storage is not None:
             folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
-        workers = args.workers or (0 if args.cluster else available_workers())
-        with self._stage(f"starting {workers or 'cluster'} workers"):
-            pool = DaskPool(spec.evaluation, workers, args.cluster)
+        with self._stage(f"starting {self._workers or 'cluster'} workers"):
+            pool = DaskPool(spec.evaluation, self._workers, args.cluster)
         try:
             with SearchProgress(spec.evaluations, self._console) as display:
                 budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s)
@@ -212,25 +216,29 @@ class _Session:
 
         points = f"{len(result.front)} front points"
         with self._stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
-            top1 = held_out_accuracies(ready.context, ready.space, result.front, share)
-        tables.write(result.trials, result.front, final_measurements(top1, {}))
+            accuracies, failures = held_out_accuracies(ready.context, ready.space, result.front, share)
+        tables.write(result.trials, result.front, final_measurements(accuracies, {}))
+        self._write_summary(result, ready, failures)
         with self._stage(f"whole-model latency of {points}, batch {ready.costs.latency_batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 ready.context, ready.space, result.front, ready.costs.latency_batch, share
             )
-        tables.write(result.trials, result.front, final_measurements(top1, latency))
+        tables.write(result.trials, result.front, final_measurements(accuracies, latency))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
         self._write_references(references.to_json())
 
     def _write_references(self, document: list[dict[str, object]]) -> None:
         self._folder.write_text("references.json", json.dumps(document, indent=2) + "\n")
 
-    def _write_summary(self, result: SearchResult, ready: Preparation) -> None:
+    def _write_summary(
+        self, result: SearchResult, ready: Preparation, test_failures: Mapping[int, str] | None = None
+    ) -> None:
         document = {
             **result.to_json(),
             "latency_batch": ready.costs.latency_batch,
             "latency_note": ready.note,
             "skipped_images": ready.context.skipped_images(),
+            "test_failures": {str(number): error for number, error in (test_failures or {}).items()},
         }
         self._folder.write_json("summary.json", document)
 
@@ -240,6 +248,12 @@ class _Session:
 
         with self._stage("drawing plots"):
             write_plots(open_run(self._folder.path.parent, self._folder.name))
+
+
+def _one_thread_each(spec: RunSpec) -> RunSpec:
+    """The spec for several workers, which fill the processors between them; written threads stay."""
+    evaluation = dataclasses.replace(spec.evaluation, threads=spec.evaluation.threads or 1)
+    return dataclasses.replace(spec, evaluation=evaluation)
 
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:

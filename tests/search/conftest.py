@@ -16,6 +16,7 @@ from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, Searc
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 PARAMETERS = {"attn.qkv": 27648, "attn.proj": 9216, "mlp.fc1": 36864, "mlp.fc2": 36864}
+COUNTS = ("lost", "won", "test_lost", "test_won")
 OBJECTIVES = ("top1", "latency_ms", "size_bytes")
 
 
@@ -81,11 +82,17 @@ def trial_table(space: SearchSpace, count: int, source: str, max_size: float) ->
             "test_top1": None,
             **space.bits(genome),
             "violation.max_size": values["size_bytes"] / max_size - 1,
+            "lost": round(8.99 * (98.9 - values["top1"])) + number % 4,
+            "won": number % 4,
+            "test_lost": None,
+            "test_won": None,
+            "error": None,
         }
         if number % 37 == 36:
-            row |= dict.fromkeys(("top1", "loss", "kl", "latency_ms", "size_bytes")) | {
+            row |= dict.fromkeys(("top1", "loss", "kl", "latency_ms", "size_bytes", "lost", "won")) | {
                 "state": "failed",
                 "feasible": False,
+                "error": f"blocks.{number % 2}.mlp.fc1 saturates",
             }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -102,6 +109,8 @@ def references(space: SearchSpace, source: str) -> list[dict[str, Any]]:
             "latency_measured_ms": 4.9,
             "size_bytes": 5_360_000,
             "test_top1": 98.7,
+            "images": 899,
+            "test_images": 450,
         }
     ]
     for name, bits in {"W8A8T8": (8, 8, 8), "W4A4T4": (4, 4, 4)}.items():
@@ -114,6 +123,8 @@ def references(space: SearchSpace, source: str) -> list[dict[str, Any]]:
                 "latency_source": source,
                 "latency_measured_ms": None,
                 "test_top1": None,
+                "images": 899,
+                **({"lost": 4, "won": 2} if name == "W8A8T8" else {}),
             }
         )
     return marks
@@ -127,7 +138,9 @@ def make_run(
     source: str = "measured:torch",
     max_size: float = 1_250_000.0,
     encoders: int = 12,
+    paired: bool = True,
 ) -> Path:
+    """A finished run; not ``paired`` as versions before the paired comparison wrote it."""
     folder = root / name
     folder.mkdir(parents=True)
     searched = space(granularity, encoders)
@@ -138,7 +151,14 @@ def make_run(
     front = front.assign(
         latency_measured_ms=front["latency_ms"] * rng.normal(1.03, 0.02, len(front)),
         test_top1=front["top1"] - rng.normal(0.3, 0.3, len(front)),
-    ).drop(columns=["state", "feasible", "kl", "violation.max_size"])
+    )
+    trials.loc[front.index, "test_lost"] = (98.7 - front["test_top1"]).clip(0) * 4.5 // 1 + 2
+    trials.loc[front.index, "test_won"] = 2
+    front = front.drop(columns=["state", "feasible", "kl", "violation.max_size", "error", *COUNTS])
+    marks = references(searched, source)
+    if not paired:
+        trials = trials.drop(columns=["error", *COUNTS])
+        marks = [{k: v for k, v in m.items() if k not in (*COUNTS, "images", "test_images")} for m in marks]
     spec = {
         "version": 1,
         "evaluation": {
@@ -178,7 +198,7 @@ def make_run(
     write_space(folder, searched)
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "summary.json").write_text(json.dumps(summary))
-    (folder / "references.json").write_text(json.dumps(references(searched, source)))
+    (folder / "references.json").write_text(json.dumps(marks))
     trials.to_csv(folder / "trials.csv", index=False)
     front.to_csv(folder / "front.csv", index=False)
     return folder

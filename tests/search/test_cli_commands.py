@@ -103,6 +103,38 @@ def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     }
     assert list(point["bits"]) == [gene.name for gene in run.genes]
     assert isinstance(point["size_bytes"], int)
+    compared = point["against_float"]
+    assert set(compared) == {
+        "images", "lost", "won", "top1_difference", "top1_difference_standard_error", "mcnemar_p",
+    }  # fmt: skip
+    assert compared["top1_difference"] == pytest.approx(100 * (compared["won"] - compared["lost"]) / 899)
+    assert point["test_against_float"]["images"] == 450
+    assert front["references"][0]["against_float"] is None
+    assert front["references"][1]["test_against_float"] is None
+    assert front["failures"] == [{"error": "blocks.0.mlp.fc1 saturates", "trials": [36]}]
+
+
+def test_front_says_how_far_its_accuracies_can_be_trusted(
+    bitfront: Bitfront, folder: Path, run_folder: MakeRun, tmp_path: Path
+) -> None:
+    _, out, _ = bitfront("front", "small")
+    table = open_run(tmp_path, "small").front
+    errors = [(top1 * (100 - top1) / 899) ** 0.5 for top1 in table["top1"]]
+    assert f"up to {max(errors):.2f} points on 899 search images, up to " in out
+    assert "on 450 test images; vs float: paired" in out
+    assert "points were chosen by their top-1 on the search split" in out
+    assert "trial 36 failed: blocks.0.mlp.fc1 saturates" in out
+    run_folder(tmp_path, name="old", count=40, encoders=2, paired=False)
+    _, out, _ = bitfront("front", "old")
+    assert "vs float" not in out
+    assert "trial 36 failed: no reason was recorded" in out
+
+
+def test_front_names_what_failed_on_the_test_split(bitfront: Bitfront, folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "test_failures": {"7": "head: infinite"}}))
+    assert "trial 7 failed on the test split: head: infinite" in bitfront("front")[1]
+    assert document(bitfront("front", "--json"))["test_failures"] == {"7": "head: infinite"}
 
 
 def test_empty_front_says_why(bitfront: Bitfront, folder: Path) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from bitfront import spaces
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.cli.main import main
 from bitfront.search.cli.model_options import OBSERVERS, SCHEMES, WEIGHT_RANGES, WEIGHT_ROUNDINGS
@@ -68,7 +69,9 @@ def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFi
         (["search", "--evaluatons=4"], "did you mean --evaluations?"),
         (["front", "a", "b"], "unexpected argument 'b'"),
         (["search", "--sampler", "nsga"], "did you mean nsga2?"),
-        (["search", "--scheme", "deploy"], "--scheme"),
+        (["search", "--scheme", "deplo"], "did you mean deploy?"),
+        (["search", "--batch-size", "0"], "'0' is neither a whole number above 0 nor auto"),
+        (["evaluate", "--threads", "two"], "'two' is neither a whole number above 0 nor auto"),
         (["search", "--evaluations", "0"], "'0' is not a whole number above 0"),
         (["search", "--seed", "-1"], "'-1' is not a whole number from 0 up"),
         (["search", "--max-drop", "101"], "'101' is not a number from 0 to 100"),
@@ -121,15 +124,21 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str) -> None:
 
 def test_choices_are_those_of_the_registries() -> None:
     from bitfront.evaluators import observers, quantizers
-    from bitfront.evaluators.fq_vit.prepared import SCHEME
     from bitfront.search.samplers import registry
 
     assert set(OBSERVERS) == set(observers.OBSERVERS)
     assert set(WEIGHT_RANGES) == set(quantizers.WEIGHT_RANGES)
     assert set(WEIGHT_ROUNDINGS) == set(quantizers.WEIGHT_ROUNDINGS)
-    assert set(SCHEMES) == {SCHEME}
+    assert SCHEMES == spaces.SCHEMES
     assert set(SAMPLERS) == set(registry.SAMPLERS)
     assert set(SPACES) == set(GRANULARITIES)
+
+
+def test_batch_size_and_threads_are_numbers_or_measured() -> None:
+    assert (parse(["search"]).batch_size, parse(["search"]).threads) == (None, None)
+    written = parse(["evaluate", "--batch-size", "auto", "--threads", "3"])
+    assert (written.batch_size, written.threads) == (None, 3)
+    assert written.given == {"batch_size", "threads"}
 
 
 def test_given_tells_written_options_from_defaults() -> None:

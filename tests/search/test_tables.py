@@ -10,12 +10,17 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from bitfront.evaluators.significance import PairedComparison
 from bitfront.search.front_rows import front_rows
 from bitfront.search.run_list import list_runs
-from bitfront.search.run_reader import open_run
+from bitfront.search.run_reader import Run, open_run
 from bitfront.search.selection import pick
 from bitfront.search.tables import STAR, front_table, runs_table
-from bitfront.search.wording import MISSING, megabytes, milliseconds, percent
+from bitfront.search.wording import MISSING, difference, megabytes, milliseconds, percent
+
+
+def front(run: Run, width: int, plain: bool = False) -> list[str]:
+    return rendered(front_table(run, front_rows(run), plain, width), width, terminal=not plain)
 
 
 def rendered(table: Table, width: int, terminal: bool) -> list[str]:
@@ -47,22 +52,61 @@ def test_mean_bits_follow_the_genes(runs_dir: Path) -> None:
         assert row.bits.weights == pytest.approx(sum(weights) / 12)
 
 
-def test_front_table_fits_a_narrow_terminal(runs_dir: Path) -> None:
-    lines = rendered(front_table(open_run(runs_dir, "digits-1")), width=80, terminal=True)
-    assert max(map(len, lines)) <= 80
+@pytest.mark.parametrize("source", ["measured:torch", "model:bops"])
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("width", [80, 104])
+def test_front_table_fits_the_terminal(
+    tmp_path: Path, run_folder: Callable[..., Path], source: str, paired: bool, width: int
+) -> None:
+    run_folder(tmp_path, name="r", count=120, source=source, paired=paired)
+    lines = front(open_run(tmp_path, "r"), width)
+    assert max(map(len, lines)) <= width
     assert not any("\N{HORIZONTAL ELLIPSIS}" in line for line in lines)
     assert sum(STAR in line for line in lines) == 1
 
 
+def test_differences_to_float_have_their_paired_standard_error(runs_dir: Path) -> None:
+    run = open_run(runs_dir, "digits-1")
+    counts = run.trials.set_index("trial")
+    eight, point = front_rows(run)[1], front_rows(run)[3]
+    assert front_rows(run)[0].against_float is None
+    assert eight.against_float == PairedComparison(899, 4, 2)
+    assert eight.test_against_float is None
+    found = counts.loc[int(point.name)]
+    assert point.against_float == PairedComparison(899, int(found["lost"]), int(found["won"]))
+    assert point.test_against_float == PairedComparison(450, int(found["test_lost"]), int(found["test_won"]))
+
+
+def test_a_narrow_terminal_has_the_difference_of_the_test_split_alone(runs_dir: Path) -> None:
+    run = open_run(runs_dir, "digits-1")
+    point = front_rows(run)[3]
+    narrow, wide = (front(run, width) for width in (80, 104))
+    assert [lines[0].count("vs float") for lines in (narrow, wide)] == [1, 2]
+    assert max(map(len, wide)) <= 104
+    for lines, shown in ((narrow, (False, True)), (wide, (True, True))):
+        [line] = [line for line in lines if line.split()[:1] == [point.name]]
+        compared = (point.against_float, point.test_against_float)
+        assert tuple(difference(comparison) in line for comparison in compared) == shown
+
+
+def test_runs_of_earlier_versions_have_no_differences(
+    tmp_path: Path, run_folder: Callable[..., Path]
+) -> None:
+    run_folder(tmp_path, name="old", count=20, encoders=2, paired=False)
+    run = open_run(tmp_path, "old")
+    assert {(row.against_float, row.test_against_float) for row in front_rows(run)} == {(None, None)}
+    assert "vs float" not in "\n".join(front(run, 200, plain=True))
+
+
 def test_plain_table_has_no_lines(runs_dir: Path) -> None:
-    text = "\n".join(rendered(front_table(open_run(runs_dir, "digits-1"), plain=True), 200, terminal=False))
+    text = "\n".join(front(open_run(runs_dir, "digits-1"), 200, plain=True))
     assert not any("\u2500" <= character <= "\u257f" for character in text)
     assert "measured" in text
 
 
 def test_modelled_latency_is_called_so(tmp_path: Path, run_folder: Callable[..., Path]) -> None:
     run_folder(tmp_path, name="m", count=20, encoders=2, source="model:bops")
-    header = rendered(front_table(open_run(tmp_path, "m")), 120, terminal=False)[:2]
+    header = front(open_run(tmp_path, "m"), 120, plain=True)[:2]
     assert "modelled" in " ".join(header)
 
 
@@ -80,3 +124,6 @@ def test_numbers_keep_four_digits() -> None:
     assert milliseconds(0.01234) == "0.01234"
     assert milliseconds(float("nan")) == percent(float("nan")) == MISSING
     assert percent(98.7654) == "98.77"
+    assert difference(PairedComparison(436, 17, 5)) == "-2.75 \N{PLUS-MINUS SIGN} 1.07"
+    assert difference(PairedComparison(436, 0, 0)) == "+0.00 \N{PLUS-MINUS SIGN} 0.00"
+    assert difference(None) == MISSING

@@ -59,7 +59,11 @@ def test_unknown_model_offers_near_names(search) -> None:
 
 
 def test_cnn(search) -> None:
-    refused(search("--model", "resnet18", "--pretrained"), "resnet18 is a ResNet", "ViT or DeiT")
+    refused(
+        search("--model", "resnet18", "--pretrained"),
+        "resnet18 cannot be quantized: it is a ResNet",
+        "ViT or DeiT",
+    )
 
 
 def test_checkpoint_of_another_shape(search, tmp_path: Path) -> None:
@@ -234,6 +238,24 @@ def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:
     assert outcome.status == 2
     assert "are not those that run old began with" in outcome.error
     assert folder.read_json("splits.json")["test"] == [3]
+
+
+def test_unknown_device(search) -> None:
+    refused(search("--device", "gpu"), "--device 'gpu' is unknown", "cpu, cuda or cuda:N")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_cuda_where_there_is_none(search) -> None:
+    refused(search("--device", "cuda"), "--device cuda", "--device cpu")
+
+
+def test_unknown_scheme_of_a_config(bitfront, tmp_path: Path) -> None:
+    document = {"format": "bitfront/bit-config", "version": 1, "model": "digits_deit", "scheme": "w8"}
+    encoders = [{"index": 0, "name": "blocks.0", "weights": 8, "activations": 8, "attention": 8}]
+    (tmp_path / "config.json").write_text(json.dumps({**document, "encoders": encoders}))
+    outcome = bitfront("evaluate", "--config", tmp_path / "config.json")
+    assert outcome.status == 2
+    assert "scheme 'w8' is unknown: expected fq-vit or deploy" in outcome.error
 
 
 def test_population_of_one(search) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.throughput import BATCHES
 from bitfront.search.space_file import read_space
 
 # A modelled latency is the same table every time, whatever the machine.
@@ -56,6 +57,18 @@ def test_run_folder_is_complete(runs: Path) -> None:
     assert sum(map(len, parts)) == len(set.union(*parts))
 
 
+def test_what_was_measured_of_the_machine_is_recorded(runs: Path) -> None:
+    evaluation = json.loads((runs / "two" / "spec.json").read_text())["evaluation"]
+    environment = json.loads((runs / "two" / "environment.json").read_text())
+    assert evaluation["threads"] == 1, "two workers have a thread each"
+    assert evaluation["batch_size"] in BATCHES
+    assert {name: environment[name] for name in ("device", "batch_size", "threads")} == {
+        "device": "cpu", "batch_size": evaluation["batch_size"], "threads": 1,
+    }  # fmt: skip
+    assert environment["kernels"]
+    assert isinstance(environment["kernel_notes"], list)
+
+
 def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> None:
     folder = runs / "two"
     front, trials = pd.read_csv(folder / "front.csv"), pd.read_csv(folder / "trials.csv")
@@ -74,7 +87,11 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
         accuracy = context.accuracy(config)
         assert accuracy.top1 == pytest.approx(row["top1"], abs=1e-4)
         assert accuracy.loss == pytest.approx(row["loss"], abs=1e-6)
-        assert context.accuracy(config, "test").top1 == pytest.approx(row["test_top1"], abs=1e-4)
+        trial = trials.loc[row["trial"]]
+        tested = context.accuracy(config, "test")
+        assert (accuracy.lost, accuracy.won) == (trial["lost"], trial["won"])
+        assert (tested.lost, tested.won) == (trial["test_lost"], trial["test_won"])
+        assert tested.top1 == pytest.approx(row["test_top1"], abs=1e-4)
         assert context.size.size_bytes(config) == row["size_bytes"] <= eight_bit
         assert row["latency_source"] == "model:bops"
         assert row["latency_measured_ms"] > 0
@@ -98,7 +115,9 @@ def test_killed_and_resumed_run_finds_the_same_front(runs: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    spec = (runs / "killed" / "spec.json").read_text()
     subprocess.run(command(runs, "", "--resume", "killed"), check=True, capture_output=True)
+    assert (runs / "killed" / "spec.json").read_text() == spec, "nothing is measured anew"
     pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "killed" / "front.csv"))
 
 
@@ -140,6 +159,9 @@ def test_exported_knee_is_confirmed_by_evaluate(runs: Path, bitfront) -> None:
     assert evaluated.status == 0, evaluated.err
     report, document = json.loads(evaluated.out), json.loads(Path(path).read_text())
     assert report["top1"] == pytest.approx(document["measured"]["test_top1"], abs=1e-4)
+    assert report["top1_difference"] == pytest.approx(report["top1"] - report["fp32_top1"])
+    trial = pd.read_csv(runs / "two" / "trials.csv").loc[document["provenance"]["trial"]]
+    assert (report["lost"], report["won"]) == (trial["test_lost"], trial["test_won"])
     assert report["size_bytes"] == document["measured"]["size_bytes"]
     assert report["latency_ms"] == pytest.approx(document["measured"]["latency_ms"], rel=1e-4)
 

@@ -44,6 +44,8 @@ class Accuracy:
     kl: float
     agreement: float
     seconds: float
+    lost: int
+    won: int
 
 
 def space(
@@ -93,7 +95,9 @@ def score(config: BitConfig) -> Accuracy:
     cost = np.random.default_rng(7).gamma(1.0, 1.0, size=(64, 3))[: len(narrow)] * [0.6, 1.5, 0.5]
     loss = float((narrow * cost).sum() + (narrow[:, 0] * narrow[:, 1]).sum() * 0.3)
     top1 = 98.0 - 60.0 * loss / (loss + 15.0)
-    return Accuracy(500, top1, min(100.0, top1 + 1.5), loss / 10, loss / 12, top1, 0.0)
+    won = int(config.digest, 16) % 5
+    lost = won + round(5 * (98.5 - top1))
+    return Accuracy(500, top1, min(100.0, top1 + 1.5), loss / 10, loss / 12, top1, 0.0, lost, won)
 
 
 def references(space: SearchSpace) -> References:
@@ -102,6 +106,7 @@ def references(space: SearchSpace) -> References:
         ReferencePoint(latency_ms=25.0, size_bytes=700_000, top1=98.5, loss=0.02),
         ReferencePoint(cost.latency_ms(eight), cost.size_bytes(eight)),
         classes=10,
+        images=500,
     )
 
 

@@ -11,9 +11,11 @@ import pytest
 from bitfront.search.archive import dominates, objective_point
 from bitfront.search.budget import Budget
 from bitfront.search.engine import BARREN, EVALUATIONS_SPENT, EXHAUSTED, TIME_SPENT, SearchEngine
+from bitfront.search.front_notes import failure_notes
 from bitfront.search.pool import EvaluationFailure, InlinePool
 from bitfront.search.problem import SearchProblem
 from bitfront.search.result import nothing_feasible
+from bitfront.search.run_reader import open_run
 from bitfront.search.run_store import RunStore
 from bitfront.search.run_tables import FinalMeasurement, RunTables
 from bitfront.search.samplers.registry import make_sampler
@@ -95,13 +97,14 @@ def test_front_columns_are_those_of_the_contract(synthetic, folder):
     assert first == contract + ",".join(result.problem.space.gene_names)
     point = result.front[0]
     RunTables(folder, result.problem).write(
-        result.trials, result.front, {point.number: FinalMeasurement(12.5, 97.25)}
+        result.trials, result.front, {point.number: FinalMeasurement(12.5, 97.25, 7, 0)}
     )
     row = rows(folder, "front.csv")[0]
     assert (row["latency_measured_ms"], row["test_top1"]) == ("12.5", "97.2500")
     assert row["latency_source"] == "model:synthetic"
     assert {row[name] for name in result.problem.space.gene_names} <= {"4", "8"}
-    assert rows(folder, "trials.csv")[point.number]["test_top1"] == "97.2500"
+    measured = rows(folder, "trials.csv")[point.number]
+    assert [measured[name] for name in ("test_top1", "test_lost", "test_won")] == ["97.2500", "7", "0"]
 
 
 class StopAfter:
@@ -223,6 +226,48 @@ def test_failed_candidates_are_recorded_and_the_search_goes_on(synthetic, folder
     assert {row["error"] for row in rows(folder, "trials.csv") if row["state"] == "failed"} == {
         "RuntimeError: layer 3 saturates"
     }
+
+
+def test_a_failure_that_names_its_site_is_kept_word_for_word(synthetic, tmp_path):
+    store, error = (
+        RunStore(tmp_path),
+        'blocks.3.attn.scores: NaN, first in image 17 ("a, b"); 4 bits are too few',
+    )
+
+    def evaluate(config):
+        if int(config.digest, 16) % 4 == 0:
+            raise BitfrontError(error)
+        return synthetic.score(config)
+
+    folder = store.create("named")
+    result = synthetic.search(folder, SPEC, InlinePool(evaluate))
+    numbers = [trial.number for trial in result.trials if trial.error == error]
+    assert len(numbers) > 5
+    assert numbers == [trial.number for trial in result.trials if trial.state == "failed"]
+    found = [row for row in rows(folder, "trials.csv") if row["error"] == error]
+    assert [int(row["trial"]) for row in found] == numbers
+    assert {(row["state"], row["feasible"], row["top1"], row["lost"]) for row in found} == {
+        ("failed", "false", "", "")
+    }
+    recorded = [{"error": error, "trials": numbers}]
+    assert json.loads((folder.path / "summary.json").read_text())["failures"] == recorded
+    run = open_run(tmp_path, "named")
+    assert run.failures == recorded
+    assert failure_notes(run) == [f"trial {numbers[0]} and {len(numbers) - 1} more failed: {error}"]
+    assert error in (folder.path / "log.txt").read_text()
+    again = synthetic.search(folder, SPEC, InlinePool(synthetic.score), resume=True)
+    assert again.trials == result.trials, "a failed candidate is not paid for twice"
+
+
+def test_every_trial_records_what_it_lost_and_won_against_float(synthetic, folder):
+    result = synthetic.search(folder, dataclasses.replace(SPEC, evaluations=16))
+    for trial, row in zip(result.trials, rows(folder, "trials.csv"), strict=True):
+        if trial.state == "complete":
+            scored = synthetic.score(result.problem.prepare(trial.genome).config)
+            assert (trial.values["lost"], trial.values["won"]) == (scored.lost, scored.won)
+            assert (row["lost"], row["won"]) == (str(scored.lost), str(scored.won))
+        else:
+            assert (row["lost"], row["won"]) == ("", "")
 
 
 def test_a_measurement_that_is_no_number_is_a_failure(synthetic, folder):

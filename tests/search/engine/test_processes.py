@@ -155,9 +155,11 @@ def deadly(marks, synthetic):
         import os
         from pathlib import Path
 
-        from bitfront.spaces import BitConfig
+        from bitfront.spaces import BitConfig, BitfrontError
 
         config = BitConfig.from_json(json.loads(config_json))
+        if config.encoders[0].attention == 4:
+            raise BitfrontError("blocks.0.norm1: NaN")
         number = config.encoders[0].index + config.encoders[1].attention
         mark = Path(marks) / config.digest
         if number == 4 or not mark.exists():
@@ -172,7 +174,7 @@ def deadly(marks, synthetic):
 
 def test_a_dead_worker_is_replaced_and_its_candidate_tried_once_more(tmp_path, synthetic):
     space = synthetic.space("encoder", 3)
-    configs = [space.decode(np.array(genome)) for genome in ([1, 1, 1], [1, 0, 1], [1, 1, 0])]
+    configs = [space.decode(np.array(genome)) for genome in ([1, 1, 1], [1, 0, 1], [1, 1, 0], [0, 1, 1])]
     from bitfront.evaluators.spec import EvaluationSpec
 
     pool = DaskPool(EvaluationSpec(), 1, evaluate=deadly(tmp_path, synthetic))
@@ -191,6 +193,7 @@ def test_a_dead_worker_is_replaced_and_its_candidate_tried_once_more(tmp_path, s
         "2 workers died while evaluating it; the machine may be short of memory"
     )
     assert outcomes[2] == EvaluationFailure("RuntimeError: no luck")
+    assert outcomes[3] == EvaluationFailure("blocks.0.norm1: NaN")
 
 
 def test_an_unreachable_scheduler_is_one_line(monkeypatch):

@@ -35,6 +35,30 @@ def test_foreign_documents_are_refused(change):
     assert "\n" not in str(error.value)
 
 
+def test_specs_of_earlier_versions_are_read():
+    document = RunSpec().to_json()
+    evaluation = {k: v for k, v in document["evaluation"].items() if k != "device"}
+    earlier = {**document, "evaluation": {**evaluation, "batch_size": 32, "threads": 1}}
+    assert RunSpec.from_json(earlier).evaluation == EvaluationSpec(device="cpu", batch_size=32, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("threads", "2"), ("batch_size", 8.0), ("batch_size", True), ("device", None), ("device", 0),
+     ("checkpoint", 1), ("pretrained", 1), ("seed", None), ("search_images", "all")],
+)  # fmt: skip
+def test_fields_of_another_type_are_named(field, value):
+    with pytest.raises(TypeError, match=f"^{field} is {value!r}$"):
+        EvaluationSpec.from_json({**EvaluationSpec().to_json(), field: value})
+
+
+def test_a_spec_is_resolved_when_nothing_is_left_to_measure():
+    assert not EvaluationSpec().resolved
+    assert not EvaluationSpec(batch_size=8).resolved
+    assert not EvaluationSpec(threads=2).resolved
+    assert EvaluationSpec(batch_size=8, threads=2).resolved
+
+
 def test_difference_names_fields_with_both_values():
     one = RunSpec(seed=1, max_size="4MB")
     other = RunSpec(seed=2, evaluation=EvaluationSpec(seed=5, widths=(4, 6, 8)))

@@ -1,0 +1,41 @@
+"""Final figures of a front: the test split, and points that fail there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bitfront.search.finals import final_measurements, held_out_accuracies
+from bitfront.search.run_tables import FinalMeasurement
+from bitfront.search.spec import RunSpec
+from bitfront.spaces import BitfrontError
+
+
+class Context:
+    """Scores by formula; ``faulty`` digests end in an error."""
+
+    def __init__(self, score, faulty):
+        self._score, self._faulty = score, faulty
+
+    def accuracy(self, config, split):
+        assert split == "test"
+        if config.digest == self._faulty:
+            raise BitfrontError("blocks.1.mlp.gelu: infinite")
+        return replace(self._score(config), lost=5, won=2)
+
+
+def test_a_point_that_fails_on_the_test_split_is_told_and_the_others_are_measured(synthetic, folder):
+    result = synthetic.search(folder, RunSpec(evaluations=32, population=16))
+    faulty, *others = result.front
+    shares: list[float] = []
+    context = Context(synthetic.score, faulty.digest)
+    found, failures = held_out_accuracies(context, result.problem.space, result.front, shares.append)
+    assert failures == {faulty.number: "blocks.1.mlp.gelu: infinite"}
+    assert list(found) == [trial.number for trial in others]
+    assert shares[-1] == 1.0
+    finals = final_measurements(found, {trial.number: 3.5 for trial in result.front})
+    assert finals[faulty.number] == FinalMeasurement(3.5)
+    for trial in others:
+        assert finals[trial.number] == FinalMeasurement(3.5, pytest.approx(trial.values["top1"]), 5, 2)
+    assert final_measurements(found, {})[others[0].number].latency_measured_ms is None
