@@ -1,46 +1,33 @@
-"""What switching to another configuration costs, against evaluating one on the search split.
+"""What switching to another configuration costs, and what all prepared precisions take of memory.
 
 python tests/benchmarks/bench_assembly.py [--model M --checkpoint F --data D]
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
 import numpy as np
+from prepared_memory import prepared_bytes
+from subject import context_of, parser_for
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.spaces import GRANULARITIES, SearchSpace
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--model", default="digits_deit")
-    parser.add_argument("--checkpoint")
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--search-images", type=int)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--space", choices=GRANULARITIES, default="layer")
-    parser.add_argument("--configs", type=int, default=200, help="configurations that are assembled")
-    parser.add_argument("--evaluations", type=int, default=5, help="configurations that are evaluated")
-    return parser.parse_args()
+from bitfront.spaces import GRANULARITIES, SCHEMES, SearchSpace
 
 
 def main() -> None:
-    options = arguments()
-    spec = EvaluationSpec(
-        model=options.model,
-        checkpoint=options.checkpoint,
-        data=options.data,
-        search_images=options.search_images,
-        threads=options.threads,
+    parser = parser_for(
+        "Cost of switching configurations against evaluating them, and memory of the precisions"
     )
+    parser.add_argument("--scheme", choices=SCHEMES, default="fq-vit")
+    parser.add_argument("--space", choices=GRANULARITIES, default="layer")
+    parser.add_argument("--configs", type=int, default=200, help="configurations that are assembled")
+    parser.add_argument("--evaluations", type=int, default=5, help="configurations that are evaluated")
+    options = parser.parse_args()
     started = time.perf_counter()
-    context = EvaluationContext.from_spec(spec)
+    context = context_of(options, options.scheme)
     preparation = time.perf_counter() - started
+    spec = context.spec
     space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.widths, options.space)
     configs = [space.decode(genome) for genome in space.sample(np.random.default_rng(0), options.configs)]
     context.float_accuracy()  # loads the images and compiles nothing that is timed below
@@ -56,11 +43,18 @@ def main() -> None:
         context.accuracy(config)
         evaluating.append(time.perf_counter() - started)
     switch, evaluation = statistics.median(assembling), statistics.median(evaluating)
-    print(f"{spec.model}, space {options.space}, {len(context.images('search'))} search images")
+    floats = sum(parameter.nbytes for parameter in context.model.module.parameters())
+    tensors = prepared_bytes(context.prepared)
+    print(
+        f"{spec.model}, {spec.scheme}, space {options.space}, {len(context.images('search'))} search images"
+    )
     print(f"loading, calibrating and preparing, once     {preparation:10.3f} s")
     print(f"switching to another configuration, median   {1e3 * switch:10.3f} ms")
     print(f"evaluating one on the search split, median   {1e3 * evaluation:10.1f} ms")
     print(f"share of the switch                          {100.0 * switch / evaluation:10.3f} %")
+    print(f"float weights                                {floats / 1e6:10.2f} MB")
+    print(f"prepared tensors of all precisions           {tensors / 1e6:10.2f} MB")
+    print(f"ratio                                        {tensors / floats:10.2f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""Float fake quantization of a model: what evaluators usually run, here as the baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
+from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.quantizers import quantize_weight
+from bitfront.evaluators.sites import site_width
+from bitfront.spaces import BitConfig, QuantSite
+
+FakeQuantizer = Callable[[torch.Tensor], torch.Tensor]
+
+
+class FakeQuantizedVit:
+    """The blueprint's float forward with every tensor rounded to its grid and kept in float32.
+
+    Weights are rounded once, activations by torch's fused fake quantization, each result put in the tapped
+    tensor's place without a copy: as quick as float simulation gets in eager torch.
+    """
+
+    def __init__(self, context: EvaluationContext, config: BitConfig) -> None:
+        prepared = context.prepared
+        self._quantizers = {
+            site.name: _fake_quantizer(site, config, prepared)
+            for site in context.sites
+            if site.kind != "weights" and site.name != "pos_embed" and not site.name.endswith(".bias")
+        }
+        self._blueprint = _rounded(prepared, config, context.spec.weight_ranges)
+
+    def _tap(self, site: str, value: torch.Tensor) -> None:
+        if site in self._quantizers:
+            value.set_(self._quantizers[site](value))  # type: ignore[call-overload]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``[batch, classes]``."""
+        return forward(self._blueprint, images.clone(), self._tap)
+
+
+def _fake_quantizer(site: QuantSite, config: BitConfig, prepared: PreparedModel) -> FakeQuantizer:
+    calibration = prepared.calibration
+    if site.name in calibration.power_of_two:
+        stream = calibration.power_of_two[site.name]
+        scales = torch.from_numpy(stream.channel_scales).float()
+        zeros = torch.full((len(scales),), stream.zero_point, dtype=torch.int32)
+        return lambda x: torch.fake_quantize_per_channel_affine(x, scales, zeros, x.ndim - 1, 0, stream.qmax)
+    bits = site_width(site, config)
+    if site.kind == "attention" and bits <= LOG_BITS:
+        return lambda p: _logarithmic(p, bits)
+    grid = calibration.grid(site.name, bits)
+    return lambda x: torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point, 0, grid.qmax)
+
+
+def _logarithmic(probabilities: torch.Tensor, bits: int) -> torch.Tensor:
+    """Probabilities rounded to powers of two, zero beyond the codes of ``bits`` bits."""
+    codes = probabilities.log2().neg_().round_()
+    return torch.where(codes < 2**bits, codes.neg().exp2_(), 0.0)
+
+
+def _rounded(prepared: PreparedModel, config: BitConfig, ranges: str) -> Blueprint:
+    blueprint = prepared.blueprint
+
+    def rounded(parts: LinearParts, bits: int) -> LinearParts:
+        found = quantize_weight(parts.weight, bits, ranges)
+        return LinearParts(found.codes * found.scales[:, None], parts.bias)
+
+    def encoder(index: int, parts: EncoderParts) -> EncoderParts:
+        layers = {
+            layer.rpartition(".")[2]: rounded(linear, config.encoders[index].bits("weights", layer))
+            for layer, linear in parts.linear().items()
+        }
+        return dataclasses.replace(parts, **layers)
+
+    def merge(parts: MergeParts) -> MergeParts:
+        return dataclasses.replace(parts, reduction=rounded(parts.reduction, 8))
+
+    readout = blueprint.readout
+    return dataclasses.replace(
+        blueprint,
+        patch=rounded(blueprint.patch, 8),
+        encoders=tuple(encoder(index, parts) for index, parts in enumerate(blueprint.encoders)),
+        merges={index: merge(parts) for index, parts in blueprint.merges.items()},
+        readout=dataclasses.replace(readout, heads=tuple(rounded(head, 8) for head in readout.heads)),
+    )
