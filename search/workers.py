@@ -127,9 +127,22 @@ class DaskPool:
         """Ends the workers that this pool started, busy or not, and leaves an existing scheduler as it is."""
         for future in self._futures.values():
             future.cancel()
-        self._client.close(timeout=2)
+        # A machine that is too busy to end them in time must not cost the search its result: workers end with
+        # this process in any case.
+        with _patiently("the client of the workers"):
+            self._client.close(timeout=2)
         if self._cluster is not None:
-            self._cluster.close(timeout=5)
+            with _patiently("the workers"):
+                self._cluster.close(timeout=5)
+
+
+@contextmanager
+def _patiently(what: str) -> Iterator[None]:
+    """Logs that something took too long to end, and goes on."""
+    try:
+        yield
+    except TimeoutError:
+        logger.warning("%s took too long to end", what)
 
 
 def _outcome(future: Future) -> Accuracy | EvaluationFailure:

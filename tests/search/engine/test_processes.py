@@ -196,6 +196,26 @@ def test_a_dead_worker_is_replaced_and_its_candidate_tried_once_more(tmp_path, s
     assert outcomes[3] == EvaluationFailure("blocks.0.norm1: NaN")
 
 
+def test_workers_that_are_slow_to_end_do_not_fail_the_search(synthetic, monkeypatch, caplog):
+    from distributed import Client, LocalCluster
+
+    def late(self, timeout):
+        ended.append(type(self))
+        raise TimeoutError
+
+    from bitfront.evaluators.spec import EvaluationSpec
+
+    ended = []
+    pool = DaskPool(EvaluationSpec(), 1, evaluate=lambda spec, config: 42)
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "close", late)
+        patch.setattr(LocalCluster, "close", late)
+        pool.close()
+    assert ended == [Client, LocalCluster]
+    assert "the workers took too long to end" in caplog.text
+    pool.close()
+
+
 def test_an_unreachable_scheduler_is_one_line(monkeypatch):
     from bitfront.evaluators.spec import EvaluationSpec
     from bitfront.search import workers
