@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -128,8 +129,13 @@ def test_an_interrupt_ends_the_threads() -> None:
         time.sleep(0.02)
         return batch
 
-    with pytest.raises(KeyboardInterrupt):
-        list(classify_batches(run, numbered(500), 2))
+    # Processes that a shell starts in the background ignore the signal.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(classify_batches(run, numbered(500), 2))
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert threading.active_count() == running
     assert len(calls) < 20
 
