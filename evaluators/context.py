@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -28,7 +27,7 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.observers.statistics import check_finite
-from bitfront.evaluators.quantized import PreparedModel, QuantizedModel
+from bitfront.evaluators.quantized import NotFiniteError, PreparedModel, QuantizedModel
 from bitfront.evaluators.quantizers import WEIGHT_RANGES, WEIGHT_ROUNDINGS
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel
@@ -38,8 +37,10 @@ from bitfront.evaluators.throughput import (
     CUDA_BATCHES,
     Setting,
     classify_batches,
+    covered_seconds,
     measure_throughput,
     thread_counts,
+    torch_threads,
 )
 from bitfront.spaces import (
     SCHEMES,
@@ -196,17 +197,17 @@ class EvaluationContext:
         spec, device = self.spec, self.prepared.kernels.device
         assert spec.batch_size is not None, "the spec is resolved"
         assert spec.threads is not None, "the spec is resolved"
-        busy: list[float] = []
+        busy: list[tuple[float, float]] = []
 
         def timed(images: torch.Tensor) -> torch.Tensor:
             started = time.perf_counter()
             logits = classify(images.to(device)).cpu()
-            busy.append(time.perf_counter() - started)
+            busy.append((started, time.perf_counter()))
             return logits
 
         batches = (images for images, _ in self.images(split).batches(spec.batch_size))
         logits = torch.cat(list(classify_batches(timed, batches, spec.threads)))
-        return logits, sum(busy) / spec.threads
+        return logits, covered_seconds(busy)
 
     def float_accuracy(self, split: SplitName = "search") -> Accuracy:
         """Accuracy of the float model on a split.
@@ -226,8 +227,9 @@ class EvaluationContext:
         """
         model = self.prepared.assemble(config)
         self._inspect(model, config, next(self.images(split).batches(IMAGES))[0])
-        logits, seconds = self._run(model, split)
-        if not bool(logits.isfinite().all()):
+        try:
+            logits, seconds = self._run(model, split)
+        except NotFiniteError:
             self._name_fault(model, config, split)
         return accuracy_of_logits(logits, self._float_run(split)[0], self.images(split).labels, seconds)
 
@@ -239,7 +241,7 @@ class EvaluationContext:
         """Raises an error that names the site where a model's values are no longer finite."""
         for images, _ in self.images(split).batches(CALIBRATION_BATCH):
             self._inspect(model, config, images)
-        raise BitfrontError(f"configuration {config.digest} yields logits that are not finite")
+        raise BitfrontError(f"configuration {config.digest} yields values that are not finite")
 
     @torch.inference_mode()
     def _name_float_fault(self, split: SplitName) -> NoReturn:
@@ -257,16 +259,6 @@ def compute_in_float32() -> None:
     """Keeps GPUs from rounding the operands of float32 products (TF32): integers in float lanes are exact."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Has torch compute with so many threads within, and with one afterwards."""
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)
 
 
 def _preparing_threads(blueprint: Blueprint) -> int:

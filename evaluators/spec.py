@@ -15,7 +15,7 @@ class EvaluationSpec:
     Two processes with equal specs build identical calibrated models.
 
     Attributes:
-        model: ``digits_deit`` or the name of a timm model.
+        model: ``digits_deit``, ``digits_vit``, ``digits_swin`` or the name of a timm model.
         checkpoint: Path of a weights file, or None.
         pretrained: Whether to take timm's hub weights.
         data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.

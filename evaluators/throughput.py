@@ -50,14 +50,23 @@ def thread_counts(cpus: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Has torch use one thread for what the calling thread computes in the block."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Has torch use so many threads for what the calling thread computes in the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def covered_seconds(intervals: Iterable[tuple[float, float]]) -> float:
+    """Time in which at least one of the intervals (start, end) runs."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def classify_batches(run: Classify, batches: Iterable[torch.Tensor], threads: int) -> Iterator[torch.Tensor]:
@@ -78,7 +87,7 @@ def classify_batches(run: Classify, batches: Iterable[torch.Tensor], threads: in
 
     if threads == 1:
         for batch in batches:
-            with one_torch_thread():
+            with torch_threads(1):
                 result = classify(batch)
             yield result
         return

@@ -36,6 +36,8 @@ def difference(comparison: PairedComparison | None) -> str:
     """A difference of top-1 in percentage points with its paired standard error."""
     if comparison is None:
         return MISSING
+    if comparison.lost + comparison.won == 0:  # no image tells how far chance could move it
+        return f"{comparison.difference:+.2f}"
     return f"{comparison.difference:+.2f} \N{PLUS-MINUS SIGN} {comparison.difference_standard_error:.2f}"
 
 

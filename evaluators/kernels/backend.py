@@ -14,7 +14,9 @@ from bitfront.evaluators.quantizers import QuantizedWeight
 
 
 class Kernels(Protocol):
-    """Every kernel of the two schemes; all sets compute the same integers.
+    """Every kernel of the two schemes.
+
+    All sets compute the same integers; where floats are rounded to codes, ties may fall differently.
 
     Attributes:
         device: Where their tensors live.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from bitfront.evaluators.kernels.attention_plan import BYTE_BITS
 from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol, time_interleaved
 from bitfront.evaluators.quantized import PreparedModel
@@ -20,8 +21,10 @@ _REST = "rest"
 Progress = Callable[[float], None]
 
 
-def encoder_program(bits: Triple) -> tuple[bool, bool]:
-    """What distinguishes the instructions an encoder runs: logarithmic attention, narrow activations.
+def encoder_program(bits: Triple) -> tuple[int, bool]:
+    """What distinguishes the instructions an encoder runs: bytes of logarithmic codes, narrow activations.
+
+    Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two.
 
     Weights of every width run the same int8 kernels on equally large operands. Narrow codes of the
     query-key-value and GELU outputs are clipped by an instruction of their own; all other clipping is part
@@ -29,7 +32,8 @@ def encoder_program(bits: Triple) -> tuple[bool, bool]:
     for a difference.
     """
     _, activations, attention = bits
-    return attention <= LOG_BITS, activations < 8
+    logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
+    return logarithmic_bytes, activations < 8
 
 
 def sample_images(prepared: PreparedModel, batch: int) -> torch.Tensor:

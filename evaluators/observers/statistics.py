@@ -12,6 +12,7 @@ from bitfront.evaluators.quantizers.affine import AffineGrid
 from bitfront.spaces import BitfrontError
 
 BINS = 2048
+LARGEST_COUNT = 1 << 24  # up to which torch.histc, which counts in float32, is exact
 EMA_MOMENTUM = 0.9
 
 
@@ -65,8 +66,10 @@ class TensorStatistics:
 
     def observe_histogram(self, value: torch.Tensor) -> None:
         """Second pass: counts one batch into the bins."""
-        if self.high > self.low:
-            self.counts += torch.histc(value.float(), BINS, self.low, self.high).double().cpu().numpy()
+        if self.high <= self.low:
+            return
+        for part in torch.split(value.float().flatten(), LARGEST_COUNT):
+            self.counts += torch.histc(part, BINS, self.low, self.high).double().cpu().numpy()
 
     @property
     def centres(self) -> NDArray[np.float64]:

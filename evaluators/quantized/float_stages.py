@@ -11,7 +11,7 @@ from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.kernels.norm_terms import FloatNormTerms
 from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
-from bitfront.evaluators.quantized.stages import Norm
+from bitfront.evaluators.quantized.stages import Norm, Tap
 from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
 
 
@@ -95,7 +95,7 @@ class FloatAverage:
     def __init__(self, parts: LayerNormParts, out: AffineGrid, first: int, *, norm_first: bool) -> None:
         self._parts, self._out, self._first, self._norm_first = parts, out, first, norm_first
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:  # noqa: ARG002 - floats until the last
         """Codes ``[batch, 1, channels]`` of a stream ``[batch, tokens, channels]``."""
         if self._norm_first:
             return self._out.quantize(normalised(x, self._parts)[:, self._first :].mean(1, keepdim=True))

@@ -10,7 +10,7 @@ from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.kernels.norm_terms import IntegerNormTerms, SumTerms
 from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
-from bitfront.evaluators.quantized.stages import Norm
+from bitfront.evaluators.quantized.stages import Norm, Tap
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
 
 _MULTIPLIER_BITS = 8
@@ -135,9 +135,10 @@ class NormThenAverage:
     def __init__(self, norm: IntegerNorm, tokens: AffineGrid, out: AffineGrid, first: int) -> None:
         self._norm, self._tokens, self._out, self._first = norm, tokens, out, first
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
         codes = self._norm(x.reshape(-1, x.shape[-1])).view(x.shape)[:, self._first :]
+        tap("norm_tokens", codes)
         return self._out.quantize(self._tokens.dequantize(codes).mean(1, keepdim=True))
 
 
@@ -147,7 +148,8 @@ class AverageThenNorm:
     def __init__(self, norm: IntegerNorm, last: PowerOfTwoGrid, pool: PowerOfTwoGrid, first: int) -> None:
         self._norm, self._last, self._pool, self._first = norm, last, pool, first
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
-        mean = self._last.dequantize(x[:, self._first :]).mean(1)
-        return self._norm(self._pool.quantize(mean))[:, None]
+        pooled = self._pool.quantize(self._last.dequantize(x[:, self._first :]).mean(1))
+        tap("pool", pooled)
+        return self._norm(pooled)[:, None]

@@ -15,7 +15,7 @@ class QuantizedMerging:
 
     Attributes:
         name: The module's path, for taps.
-        rows: Which tokens of an image are put side by side, int64 ``[tokens_out, 4]``.
+        rows: Which tokens of an image are put side by side, int32 ``[tokens_out, 4]``.
         norm: LayerNorm over their channels.
         projection: Onto the stream that leaves.
     """

@@ -12,6 +12,11 @@ from bitfront.evaluators.quantized.encoder import QuantizedEncoder
 from bitfront.evaluators.quantized.merging import QuantizedMerging
 from bitfront.evaluators.quantized.readout import QuantizedReadout
 from bitfront.evaluators.quantized.stages import Tap, unseen
+from bitfront.spaces import BitfrontError
+
+
+class NotFiniteError(BitfrontError):
+    """The residual stream holds NaN or infinity."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class QuantizedModel:
             images: On the kernels' device.
             tap: Sees the codes (float32 where the scheme keeps a tensor in float) at every site; the fused
                 kernels are then not used.
+
+        Raises:
+            NotFiniteError: A float residual stream overflows, which quantizing its readout would hide.
         """
         batch = len(images)
         see = tap or unseen
@@ -50,4 +58,6 @@ class QuantizedModel:
                 normed = encoder.norm1(x)
             last = index + 1 == len(self.encoders) or index + 1 in self.merges
             x, normed = encoder(x, normed, batch, None if last else self.encoders[index + 1].norm1, tap)
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise NotFiniteError("the residual stream holds NaN or infinity")
         return self.readout(x, batch, see)

@@ -192,7 +192,14 @@ class PreparedModel:
             raise UserError(
                 f"the bit config is for scheme {config.scheme!r}; this model was prepared for {self.scheme!r}"
             )
-        if [encoder.name for encoder in config.encoders] != names:
+        theirs = [encoder.name for encoder in config.encoders]
+        if len(theirs) == len(names) and theirs != names:
+            differing = next(pair for pair in zip(theirs, names, strict=True) if pair[0] != pair[1])
+            raise UserError(
+                f"the bit config names an encoder {differing[0]}, where {self.blueprint.name} has "
+                f"{differing[1]}: give the model that it was searched for"
+            )
+        if theirs != names:
             raise UserError(
                 f"the bit config has {len(config.encoders)} encoders, but {self.blueprint.name} has "
                 f"{len(names)}: give the model that it was searched for"

@@ -18,7 +18,7 @@ class TokenReader:
     def __init__(self, norm: Norm, tokens: Sequence[int]) -> None:
         self._norm, self._tokens = norm, list(tokens)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:  # noqa: ARG002 - no site between
         """Codes ``[batch, read, channels]`` of a stream ``[batch, tokens, channels]``."""
         read = x[:, self._tokens]
         return self._norm(read.reshape(-1, read.shape[-1])).view(read.shape)
@@ -52,7 +52,7 @@ class QuantizedReadout:
 
     def __call__(self, x: torch.Tensor, batch: int, tap: Tap = unseen) -> torch.Tensor:
         """Logits ``[batch, classes]`` from a stream ``[batch * tokens, channels]``."""
-        read = self._pool(x.view(batch, -1, x.shape[-1]))
+        read = self._pool(x.view(batch, -1, x.shape[-1]), tap)
         tap("norm", read)
         logits = [head.to_float(read[:, i].contiguous(), self._normed) for i, head in enumerate(self._heads)]
         result = self._scheme.logits(torch.stack(logits).mean(0))

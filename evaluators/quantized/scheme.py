@@ -15,7 +15,6 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, StreamStage, Update
 from bitfront.evaluators.quantizers import QuantizedWeight
 from bitfront.spaces import UserError
-from bitfront.spaces.config import SCHEMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Scores:
 class Scheme(Protocol):
     """Builds the stages of a model from its blueprint and calibration.
 
-    Bits are always those of the tensor that leaves a stage.
+    Bits are those of the tensor that leaves a stage; for scores, of the queries and keys that enter.
     """
 
     def project_patches(self, weight: QuantizedWeight) -> Projection:
@@ -72,12 +71,14 @@ class Scheme(Protocol):
 
 def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:
     """The scheme of that name for a model; raises :class:`UserError` for an unknown one."""
+    from bitfront.evaluators.quantized import deploy, fq_vit
     from bitfront.evaluators.quantized.deploy import Deploy
     from bitfront.evaluators.quantized.fq_vit import FqVit
 
-    known: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = dict(
-        zip(SCHEMES, (FqVit, Deploy), strict=True)
-    )
+    known: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = {
+        fq_vit.NAME: FqVit,
+        deploy.NAME: Deploy,
+    }
     if name not in known:
         raise UserError(f"unknown scheme {name!r}: choose one of {', '.join(known)}")
     return known[name](blueprint, calibration, kernels)

@@ -56,7 +56,7 @@ class Update(Protocol):
 class Pooling(Protocol):
     """What the classifier reads."""
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         """uint8 codes ``[batch, read, channels]`` of a stream ``[batch, tokens, channels]``."""
 
 

@@ -112,7 +112,8 @@ def _heading(run: Run) -> str:
     from bitfront.search.wording import points
 
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
+    scheme = run.evaluation.get("scheme", "")
     state = run.summary.get("stopped_because") or "unfinished"
     limits = "".join(f", {limit.label}" for limit in run.limits)
     counts = f"{points(len(run.front))} from {len(run.trials)} trials"
-    return f"{run.name}: {model} on {data}{limits}; {counts} ({state})"
+    return f"{run.name}: {model} ({scheme}) on {data}{limits}; {counts} ({state})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report)
         return 0
-    print_report(report, measured=not spec.resolved)
+    print_report(report, measured=spec.batch_size is None and spec.threads is None)
     hint("bitfront search" if args.config is None else "bitfront front")
     return 0
 
@@ -84,6 +85,11 @@ def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> Evaluati
         spec = recorded_spec({**recorded, "widths": widths}, args)
     else:
         spec = evaluation_spec(args, tuple(sorted(config.widths())))
+    if "scheme" in args.given and args.scheme != config.scheme:
+        raise UserError(
+            f"the bit config is for scheme {config.scheme}, not {args.scheme}: give --scheme {config.scheme}"
+        )
+    spec = dataclasses.replace(spec, scheme=config.scheme)
     if spec.model != config.model:
         raise UserError(
             f"the bit config is for model {config.model}, not {spec.model}: give --model {config.model}"

@@ -196,7 +196,7 @@ class _Session:
         record = begin(folder.path, folder.name, spec, problem, args.storage)
         if args.storage is not None:
             folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
-        with self._stage(f"starting {self._workers or 'cluster'} workers"):
+        with self._stage(f"starting workers: {self._workers or 'the cluster'}"):
             pool = DaskPool(spec.evaluation, self._workers, args.cluster)
         try:
             with SearchProgress(spec.evaluations, self._console) as display:

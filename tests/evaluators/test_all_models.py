@@ -21,12 +21,12 @@ from bitfront.evaluators.data.open import open_source
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import SCHEMES
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 
-SCHEMES = ("fq-vit", "deploy")
 FULL_DEPTH = os.environ.get("BITFRONT_FULL_DEPTH") == "1"
 EIGHT_BITS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4))
 FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2")
@@ -87,7 +87,7 @@ def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
         assert found.largest_ratio <= 2, bits
     # With 4-bit activations few roundings are near a tie, and one flip moves a whole image.
     found = Deviations.pooled(compared.deviations(bits) for bits in FOUR_BITS)
-    assert found.evaluator.mean() < 0.5 * compared.spread()
+    assert found.evaluator.mean() < 0.8 * compared.spread()
     assert found.mean_ratio < 4
     assert found.excess < 3
 

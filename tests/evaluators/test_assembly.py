@@ -9,6 +9,7 @@ import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
 from bitfront.evaluators.quantized import PreparedModel
+from bitfront.spaces import SCHEMES
 
 
 @cache
@@ -17,7 +18,7 @@ def prepared(name: str, scheme: str) -> tuple[PreparedModel, torch.Tensor]:
     return PreparedModel(case.blueprint, case.calibration(scheme), scheme, WIDTHS), case.images[:6]
 
 
-@pytest.mark.parametrize("scheme", ["fq-vit", "deploy"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_equal_choices_are_the_same_tensors(name: str, scheme: str) -> None:
     model, images = prepared(name, scheme)
@@ -32,7 +33,7 @@ def test_equal_choices_are_the_same_tensors(name: str, scheme: str) -> None:
     assert not torch.equal(first(images), other(images))
 
 
-@pytest.mark.parametrize("scheme", ["fq-vit", "deploy"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_logits_do_not_depend_on_what_was_assembled_before(scheme: str) -> None:
     model, images = prepared("swin", scheme)
     configs = [config_of(model.blueprint, scheme, bits) for bits in ((8, 8, 8), "mixed 1", (4, 4, 4))]

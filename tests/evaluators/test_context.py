@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.context import EvaluationContext, check_spec
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.quantized import QuantizedModel
-from bitfront.evaluators.quantized.stages import Tap
+from bitfront.evaluators.quantized.embedding import QuantizedEmbedding
+from bitfront.evaluators.quantized.stages import Tap, unseen
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
 from bitfront.spaces.config import collapse
@@ -122,16 +122,20 @@ class TestReproducibility:
 
 
 class TestFailures:
-    def test_logits_that_are_not_finite_are_an_error(
-        self, context: EvaluationContext, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def overflowing(self: QuantizedModel, images: torch.Tensor, tap: Tap | None = None) -> torch.Tensor:
-            return torch.full((len(images), 10), torch.nan)
+    def test_a_stream_that_overflows_on_some_image_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        context = EvaluationContext.from_spec(dataclasses.replace(SMALL, scheme="deploy"))
+        embed, tokens = QuantizedEmbedding.__call__, context.prepared.blueprint.tokens
 
-        monkeypatch.setattr(QuantizedModel, "__call__", overflowing)
-        config = uniform(context, (8, 8, 8))
-        with pytest.raises(BitfrontError, match=f"{config.digest} yields logits that are not finite"):
-            context.accuracy(config)
+        def overflowing(self: QuantizedEmbedding, images: torch.Tensor, tap: Tap = unseen) -> torch.Tensor:
+            x = embed(self, images, tap)
+            x[10 * tokens : 11 * tokens] = torch.inf  # of the eleventh image of a batch, if there is one
+            return x
+
+        monkeypatch.setattr(QuantizedEmbedding, "__call__", overflowing)
+        with pytest.raises(
+            BitfrontError, match=r"NaN or infinity at blocks\.0\.residual1 with configuration"
+        ):
+            context.accuracy(uniform(context, (8, 8, 8)))
 
     def test_a_float_model_that_overflows_on_some_images_is_named(self, context: EvaluationContext) -> None:
         torch.manual_seed(0)

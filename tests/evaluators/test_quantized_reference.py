@@ -23,6 +23,7 @@ from quantized_stages import (
 from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import LayerNormParts
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
+from bitfront.spaces import SCHEMES
 
 FINE_BITS = 24
 
@@ -142,7 +143,7 @@ def test_with_fine_grids_it_is_the_float_model(name: str, scheme: str, tolerance
     assert (logits - expected).norm() < tolerance * (expected - expected.mean()).norm()
 
 
-@pytest.mark.parametrize("scheme", ["fq-vit", "deploy"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_each_width_costs_what_it_should(name: str, scheme: str) -> None:
     """Fewer bits of any kind move the logits further from those of the float model."""

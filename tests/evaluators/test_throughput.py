@@ -17,6 +17,7 @@ from bitfront.evaluators.throughput import (
     BATCHES,
     Setting,
     classify_batches,
+    covered_seconds,
     measure_throughput,
     thread_counts,
 )
@@ -117,6 +118,11 @@ def test_a_caller_who_stops_early_leaves_no_thread() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]  # it is a generator
     assert threading.active_count() == running
+
+
+def test_seconds_are_counted_once_however_many_threads_are_busy() -> None:
+    assert covered_seconds([]) == 0
+    assert covered_seconds([(1.0, 3.0), (2.0, 5.0), (7.0, 8.0), (7.2, 7.5)]) == pytest.approx(5.0)
 
 
 def test_an_interrupt_ends_the_threads() -> None:

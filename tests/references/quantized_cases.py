@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,10 +81,26 @@ def moved(module: torch.nn.Module, seed: int, spread: float) -> torch.nn.Module:
     return module.eval()
 
 
+# Parameters whose first axis is the residual stream's channels.
+_WRITES = re.compile(r"mlp\.fc2\.|patch_embed\.(proj|norm)\.|norm_pre\.|downsample\.reduction\.")
+
+
+def uneven(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with residual channels of four sizes, which take different powers of two on their grids."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if _WRITES.search(name):
+                sizes = 2.0 ** (1 - torch.arange(len(parameter)) % 4)
+                parameter.mul_(sizes.view(-1, *[1] * (parameter.dim() - 1)))
+            elif name in ("pos_embed", "cls_token", "dist_token", "reg_token"):
+                parameter.mul_(2.0 ** (1 - torch.arange(parameter.shape[-1]) % 4))
+    return module
+
+
 def small_case(name: str, images: int, seed: int = 0) -> Case:
     """One of :data:`SMALL` with weights and images of a seed."""
     torch.manual_seed(seed)
-    module = moved(SMALL[name](), seed + 1, 0.1)
+    module = uneven(moved(SMALL[name](), seed + 1, 0.1))
     blueprint = blueprint_of(name, module)
     shape = (images, *blueprint.image_shape)
     return Case(module, blueprint, torch.randn(shape, generator=torch.Generator().manual_seed(seed + 2)), 64)

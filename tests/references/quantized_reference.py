@@ -82,19 +82,36 @@ class QuantizedReference:
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The residual stream that enters encoder 0."""
-        parts, grids = self.blueprint, self.grids
-        codes = self._put("image", images.to(self.dtype))
-        patches = F.unfold(codes, parts.patch_size, stride=parts.patch_size).transpose(1, 2)
-        x = linear(patches, grids.outer("image"), self.weights["patch"], parts.patch.bias)
-        x = torch.cat([parts.prefix.to(x).expand(len(x), -1, -1), x], 1)
+        parts = self.blueprint
+        x = self.tokens(self._put("image", images.to(self.dtype)))
         if parts.positions is not None:
-            tokens = value(self._put("patch_embed", x), grids.outer("patch_embed"))
-            positions = self._put("pos_embed", parts.positions.to(x))
-            x = tokens + value(positions, grids.outer("pos_embed"))
-        if parts.embed_norm is None:
-            return self._put("embed", x)
-        x = self._put("embed_sum", x)
-        return self._seen("embed", norm(x, grids.outer("embed_sum"), parts.embed_norm, grids.outer("embed")))
+            x = self.placed(self._seen("patch_embed", x))
+        if parts.embed_norm is not None:
+            x = self.embed_norm(self._seen("embed_sum", x))
+        return self._seen("embed", x)
+
+    def tokens(self, codes: torch.Tensor) -> torch.Tensor:
+        """Projected patches of image codes, with the prefix before them, wherever they go next."""
+        parts = self.blueprint
+        patches = F.unfold(codes, parts.patch_size, stride=parts.patch_size).transpose(1, 2)
+        x = linear(patches, self.grids.outer("image"), self.weights["patch"], parts.patch.bias)
+        x = torch.cat([parts.prefix.to(x).expand(len(x), -1, -1), x], 1)
+        return put(x, self.grids.outer(self._first if parts.positions is None else "patch_embed"))
+
+    def placed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The tokens with their positions."""
+        positions = self._put("pos_embed", self.blueprint.positions.to(tokens))
+        added = value(positions, self.grids.outer("pos_embed"))
+        return put(value(tokens, self.grids.outer("patch_embed")) + added, self.grids.outer(self._first))
+
+    def embed_norm(self, x: torch.Tensor) -> torch.Tensor:
+        """The LayerNorm before the first encoder, within the stream."""
+        return norm(x, self.grids.outer("embed_sum"), self.blueprint.embed_norm, self.grids.outer("embed"))
+
+    @property
+    def _first(self) -> str:
+        """The first site of the residual stream."""
+        return "embed" if self.blueprint.embed_norm is None else "embed_sum"
 
     def merge(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """The residual stream after the patch merging before encoder ``index``."""
