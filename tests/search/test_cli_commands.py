@@ -76,7 +76,7 @@ def test_runs_names_the_damage(bitfront: Bitfront, folder: Path) -> None:
 def test_front_of_the_latest_run(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     status, out, err = bitfront("front")
     assert status == 0
-    assert out.startswith("small: digits_deit on digits")
+    assert out.startswith("small: digits_deit (fq-vit) on digits")
     assert "float32" in out
     assert "bitfront export small --pick knee" in err
     assert str(pick(open_run(tmp_path, "small").front, "knee")["trial"]) in out
