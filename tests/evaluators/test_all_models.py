@@ -29,7 +29,7 @@ PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 
 FULL_DEPTH = os.environ.get("BITFRONT_FULL_DEPTH") == "1"
 EIGHT_BITS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4))
-FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2")
+FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2") if FULL_DEPTH else ((4, 4, 4), "mixed 1")
 # Options that reduce the depth, and how many images are compared.
 MODELS: dict[str, tuple[dict[str, object], int]] = {
     "deit_tiny_patch16_224": ({"depth": 8}, 6),
