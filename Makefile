@@ -18,7 +18,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache evaluators/kernels/__pycache__
 
 # torch first and pinned: left to itself, pip may take a CUDA build of several gigabytes.
 $(STAMP): pyproject.toml constraints.txt

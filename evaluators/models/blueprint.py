@@ -37,6 +37,7 @@ class WindowParts:
             ``[heads, window_tokens, window_tokens]``.
         mask: True where a query must not see a key: bool ``[windows, window_tokens, window_tokens]``;
             None where the windows are not shifted.
+        table_entries: Relative positions: entries of one head in the table that is stored.
     """
 
     rows: torch.Tensor
