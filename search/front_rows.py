@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.significance import PairedComparison
 from bitfront.search.gene_columns import MeanBits, mean_bits
-from bitfront.search.run_reader import FLOAT_NAME, Reference, Run
+from bitfront.search.references import FLOAT_NAME
+from bitfront.search.run_reader import Reference, Run
 from bitfront.search.selection import KNEE, pick
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")

@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 
 from bitfront.search.gene_columns import GeneColumn, gene_columns
+from bitfront.search.references import FLOAT_NAME
 from bitfront.search.run_files import FRONT_COLUMNS, TRIAL_COLUMNS, damaged_file, read_json, read_table
 from bitfront.search.run_list import unknown_run
 from bitfront.search.run_store import SPEC, checked_name
-
-FLOAT_NAME = "float32"
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def _linear(x: torch.Tensor, parts: LinearParts) -> torch.Tensor:
     return F.linear(x, parts.weight, parts.bias)
 
 
-def _norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
+def layer_norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
+    """Float LayerNorm over the last axis."""
     return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
 
 
@@ -70,7 +71,7 @@ def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor
         x = x + blueprint.positions
     if blueprint.embed_norm is not None:
         tap("embed_sum", x)
-        x = _norm(x, blueprint.embed_norm)
+        x = layer_norm(x, blueprint.embed_norm)
     tap("embed", x)
     return x
 
@@ -78,7 +79,7 @@ def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor
 def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     batch, _, channels = x.shape
     neighbours = x.index_select(1, merge.rows.flatten()).reshape(batch, -1, 4 * channels)
-    normalised = _norm(neighbours, merge.norm)
+    normalised = layer_norm(neighbours, merge.norm)
     tap(f"{merge.name}.norm", normalised)
     x = _linear(normalised, merge.reduction)
     tap(f"{merge.name}.reduction", x)
@@ -90,10 +91,10 @@ def _encode(encoder: EncoderParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         tap(f"{encoder.name}.{site}", value)
         return value
 
-    qkv = seen("attn.qkv", _linear(seen("norm1", _norm(x, encoder.norm1)), encoder.qkv))
+    qkv = seen("attn.qkv", _linear(seen("norm1", layer_norm(x, encoder.norm1)), encoder.qkv))
     context = seen("attn.context", _attend(encoder, qkv, tap))
     x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
-    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", _norm(x, encoder.norm2)), encoder.fc1)))
+    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", layer_norm(x, encoder.norm2)), encoder.fc1)))
     return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
 
 
@@ -128,14 +129,14 @@ def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     if readout.average is None:
         read = x[:, list(readout.tokens)]
     elif readout.norm_first:
-        x = _norm(x, readout.norm)
+        x = layer_norm(x, readout.norm)
         tap("norm_tokens", x)
         read = x[:, readout.average :].mean(1, keepdim=True)
     else:
         read = x[:, readout.average :].mean(1, keepdim=True)
         tap("pool", read)
     if readout.average is None or not readout.norm_first:
-        read = _norm(read, readout.norm)
+        read = layer_norm(read, readout.norm)
     tap("norm", read)
     logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
     tap("head", logits)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 
 from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.kernels.norm_terms import FloatNormTerms
 from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.models.float_forward import layer_norm
 from bitfront.evaluators.quantized.stages import Norm, Tap
 from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
-
-
-def normalised(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
-    """float32 LayerNorm over the last axis."""
-    return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
 
 
 class FloatNorm:
@@ -86,7 +81,7 @@ class FloatStreamNorm:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """float32, same shape."""
-        return normalised(x, self._parts)
+        return layer_norm(x, self._parts)
 
 
 class FloatAverage:
@@ -98,5 +93,5 @@ class FloatAverage:
     def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:  # noqa: ARG002 - floats until the last
         """Codes ``[batch, 1, channels]`` of a stream ``[batch, tokens, channels]``."""
         if self._norm_first:
-            return self._out.quantize(normalised(x, self._parts)[:, self._first :].mean(1, keepdim=True))
-        return self._out.quantize(normalised(x[:, self._first :].mean(1, keepdim=True), self._parts))
+            return self._out.quantize(layer_norm(x, self._parts)[:, self._first :].mean(1, keepdim=True))
+        return self._out.quantize(layer_norm(x[:, self._first :].mean(1, keepdim=True), self._parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,22 @@ SmallVit = Callable[..., torch.nn.Module]
 
 
 @pytest.fixture(scope="session")
+def timm() -> Any:
+    ensure_torchvision()
+    import timm
+
+    return timm
+
+
+def moved(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in evaluation mode with noise on its parameters, so that no bias or norm is trivial."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
 def small_vit() -> SmallVit:
     """Builds a timm VisionTransformer with random weights: seed, then the constructor's options."""
     ensure_torchvision()
@@ -42,11 +59,7 @@ def small_vit() -> SmallVit:
             "num_heads": 2,
             "num_classes": 7,
         }
-        model = family(**{**settings, **options}).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        return model
+        return moved(family(**{**settings, **options}))
 
     return build
 
@@ -68,11 +81,7 @@ def small_swin() -> SmallVit:
             "window_size": 4,
             "num_classes": 7,
         }
-        model = SwinTransformer(**{**settings, **options}).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        return model
+        return moved(SwinTransformer(**{**settings, **options}))
 
     return build
 

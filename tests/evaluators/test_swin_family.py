@@ -12,18 +12,9 @@ from torch import nn
 from bitfront.evaluators.models.blueprint import Blueprint, WindowParts
 from bitfront.evaluators.models.families import blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
 SmallSwin = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def timm() -> Any:
-    ensure_torchvision()
-    import timm
-
-    return timm
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,9 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 
 SmallVit = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def timm() -> Any:
-    ensure_torchvision()
-    import timm
-
-    return timm
 
 
 @pytest.fixture(scope="module")
