@@ -47,7 +47,10 @@ def test_the_float_model_recognises_photographs(context: EvaluationContext) -> N
 
 # Largest drops in percentage points on all images that do not calibrate. Another CPU rounds sums of floats in
 # another order, which moves a few images: a drop may exceed its limit by one standard error.
-@pytest.mark.parametrize(("bits", "drop", "agreement"), [((8, 8, 8), 0.8, 95.0), ((8, 8, 4), 1.3, 92.0)])
+@pytest.mark.parametrize(
+    ("bits", "drop", "agreement"),
+    [((8, 8, 8), 0.8, 95.0), ((8, 8, 4), 1.3, 92.0), ((4, 8, 8), 3.5, 82.0)],
+)
 def test_quantized_models_stay_close_to_it(
     context: EvaluationContext, bits: tuple[int, int, int], drop: float, agreement: float
 ) -> None:
