@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+# Values of logarithmic codes are whole numbers, in two bytes, of this unit's inverse.
+UNIT = 2.0**15
+
 # Dekker's splitting of a float64 with this factor leaves one significant bit, changing powers of two at
 # 1.5 * 2^k; the second factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
 ONE_BIT = 2.0**52 + 1.0
@@ -33,10 +36,12 @@ class IntegerScores:
 class AttentionTerms:
     """The attention of one encoder at chosen widths.
 
-    The codes of queries, keys and values share one grid. A row of scores ``acc * factor + bias`` goes through
-    the softmax; its probabilities become uniform codes ``clip(round(p / attention_scale))``, or logarithmic
-    ones: the value ``2^-c`` with ``c = round(-log2 p)``, and 0 where ``c >= attention_codes``. With the
-    integer softmax the scores are codes, ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
+    The codes of queries, keys and values share one grid. A row of scores ``acc * factor + bias``, with the
+    factor of its head, goes through the softmax; its probabilities become uniform codes
+    ``clip(round(p / attention_scale))``, or logarithmic ones: ``c = round(-log2(p) / log_step)``, the smaller
+    one at a tie, stands for ``2^(-c log_step)`` rounded to a multiple of ``2^-15``, and for 0 where
+    ``c >= attention_codes``. With the integer softmax the scores are codes,
+    ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
 
     Attributes:
         heads: Number of heads.
@@ -47,14 +52,16 @@ class AttentionTerms:
             the integer softmax, float32 for the float one.
         mask: True where a query must not see a key, bool ``[windows, n, n]``; every query sees some key.
         qkv_zero: Zero point of the codes of queries, keys and values.
-        factor: From integer products ``q k^T`` to score steps (integer softmax) or scores (float softmax).
+        factors: From each head's integer products ``q k^T`` to score steps (integer softmax) or scores
+            (float softmax), float64 ``[heads]``.
         softmax: The integer softmax; None for the float32 one.
         attention_scale: Probability of one uniform code.
         attention_codes: Number of attention codes, ``2^bits``, at most 256; at most 16 if logarithmic.
         logarithmic: Whether attention codes are logarithmic.
-        out_factor: From integer sums ``attention @ v`` (of ``2^-c v`` if logarithmic) to output steps.
+        out_factor: From sums ``attention @ v`` of codes (of values if logarithmic) to output steps.
         out_zero: Zero point of the output codes.
         out_qmax: Largest output code.
+        log_step: Binary logarithm of the base of logarithmic codes, above 0 and at most 4.
     """
 
     heads: int
@@ -63,7 +70,7 @@ class AttentionTerms:
     bias: torch.Tensor | None
     mask: torch.Tensor | None
     qkv_zero: int
-    factor: float
+    factors: torch.Tensor
     softmax: IntegerScores | None
     attention_scale: float
     attention_codes: int
@@ -71,6 +78,7 @@ class AttentionTerms:
     out_factor: float
     out_zero: int
     out_qmax: int
+    log_step: float = 1.0
 
     @property
     def windows(self) -> int:
@@ -81,3 +89,13 @@ class AttentionTerms:
     def window_tokens(self) -> int:
         """Tokens of one window, ``n``."""
         return self.rows.shape[1]
+
+    @property
+    def log_thresholds(self) -> list[float]:
+        """Smallest probability of each logarithmic code, falling."""
+        return [2.0 ** (-(code + 0.5) * self.log_step) for code in range(self.attention_codes)]
+
+    @property
+    def log_values(self) -> list[int]:
+        """Value of each logarithmic code, in units of ``2^-15``."""
+        return [round(UNIT * 2.0 ** (-code * self.log_step)) for code in range(self.attention_codes)]

@@ -121,13 +121,13 @@ def exponentials(builder: Any, values: Any, vectors: Any, highest: Any) -> Any:
     return _reduce(builder, "fadd", ir.Constant(REAL, 0.0), builder.load(sums))
 
 
-def _put_bytes(builder: Any, words: Any, place: Any, sums: Any) -> None:
+def put_bytes(builder: Any, words: Any, place: Any, sums: Any) -> None:
     """Stores 16 words as bytes and adds them to a variable."""
     store(builder, builder.trunc(words, NARROW), place)
     builder.store(builder.add(builder.load(sums), words), sums)
 
 
-def _total(builder: Any, sums: Any) -> Any:
+def total_of_words(builder: Any, sums: Any) -> Any:
     """The sum of a variable's 16 words."""
     total = call(builder, "llvm.vector.reduce.add.v16i32", WORD, builder.load(sums))
     return builder.zext(total, ADDRESS)
@@ -142,8 +142,8 @@ def uniform_bytes(builder: Any, values: Any, vectors: Any, per_unit: Any, larges
         value = load(builder, REALS, at(builder, values, builder.shl(first, number(2))))
         value = builder.fmul(value, splat(builder, REALS, per_unit))
         value = smaller(builder, call(builder, "llvm.rint.v16f32", REALS, value), limit)
-        _put_bytes(builder, builder.fptosi(value, WORDS), at(builder, out, first), sums)
-    return builder.shl(_total(builder, sums), number(32))
+        put_bytes(builder, builder.fptosi(value, WORDS), at(builder, out, first), sums)
+    return builder.shl(total_of_words(builder, sums), number(32))
 
 
 @kernel(INT, INT, INT, SINGLE, SINGLE, SINGLE, INT, INT)
@@ -162,6 +162,8 @@ def logarithmic_bytes(
         enough = builder.fcmp_ordered(">=", power, splat(builder, REALS, least))
         power = builder.select(enough, power, constant(REALS, 0.0))
         words = builder.fptosi(builder.fmul(power, splat(builder, REALS, unit)), WORDS)
-        _put_bytes(builder, builder.lshr(words, constant(WORDS, 8)), at(builder, high, first), sums[0])
-        _put_bytes(builder, builder.and_(words, constant(WORDS, 255)), at(builder, low, first), sums[1])
-    return builder.or_(builder.shl(_total(builder, sums[0]), number(32)), _total(builder, sums[1]))
+        put_bytes(builder, builder.lshr(words, constant(WORDS, 8)), at(builder, high, first), sums[0])
+        put_bytes(builder, builder.and_(words, constant(WORDS, 255)), at(builder, low, first), sums[1])
+    return builder.or_(
+        builder.shl(total_of_words(builder, sums[0]), number(32)), total_of_words(builder, sums[1])
+    )

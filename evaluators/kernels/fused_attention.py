@@ -13,15 +13,13 @@ import weakref
 import numpy as np
 import torch
 
+from bitfront.evaluators.kernels.attention_memory import Room, WorkingMemory
 from bitfront.evaluators.kernels.attention_plan import (
     BYTE_BITS,
-    UNIT,
     Plan,
     PreparedAttention,
-    Room,
-    WorkingMemory,
 )
-from bitfront.evaluators.kernels.attention_terms import HALFWAY, AttentionTerms
+from bitfront.evaluators.kernels.attention_terms import HALFWAY, UNIT, AttentionTerms
 from bitfront.evaluators.kernels.compiled import compiled
 from bitfront.evaluators.kernels.float_rows import (
     exponentials,
@@ -30,7 +28,6 @@ from bitfront.evaluators.kernels.float_rows import (
     uniform_bytes,
 )
 from bitfront.evaluators.kernels.integer_rows import (
-    TABLE,
     fill_logarithmic,
     fill_uniform,
     score_codes,
@@ -39,6 +36,8 @@ from bitfront.evaluators.kernels.integer_rows import (
     translate,
 )
 from bitfront.evaluators.kernels.lanes import LINE
+from bitfront.evaluators.kernels.logarithmic_rows import any_base_bytes, fill_any_base
+from bitfront.evaluators.kernels.lookup import TABLE
 from bitfront.evaluators.kernels.packing import (
     double_at,
     interleave_rows,
@@ -80,7 +79,9 @@ def _pack(qkv: int, step: int, first: int, window: int, head: int, plan: Plan, r
 
 
 @compiled
-def _integer_rows(count: int, bias: int, keep: int, visible: int, plan: Plan, room: Room) -> None:
+def _integer_rows(
+    count: int, factor: float, bias: int, keep: int, visible: int, plan: Plan, room: Room
+) -> None:
     """Attention of a tile's rows of products by the integer softmax.
 
     One step at a time for all rows, which hides how long each takes for one.
@@ -90,7 +91,7 @@ def _integer_rows(count: int, bias: int, keep: int, visible: int, plan: Plan, ro
         score_codes(
             room.products + i * step,
             room.columns,
-            plan.factor,
+            factor,
             bias + i * plan.bias_row,
             plan.score_zero,
             plan.score_qmax,
@@ -106,7 +107,9 @@ def _integer_rows(count: int, bias: int, keep: int, visible: int, plan: Plan, ro
     for i in range(count):
         whole = double_at(room.totals + 8 * i)
         table = room.tables + 2 * TABLE * i
-        if plan.logarithmic:
+        if plan.thresholds:
+            fill_any_base(plan.doubles, plan.reach, 1.0 / whole, plan.thresholds, plan.values, table)
+        elif plan.logarithmic:
             fill_logarithmic(plan.doubles, plan.reach, HALFWAY / whole, plan.least, UNIT, table)
         else:
             fill_uniform(plan.doubles, plan.reach, 1.0 / (whole * plan.scale), plan.largest, table)
@@ -120,21 +123,24 @@ def _integer_rows(count: int, bias: int, keep: int, visible: int, plan: Plan, ro
 
 
 @compiled
-def _float_rows(count: int, bias: int, keep: int, plan: Plan, room: Room) -> None:
+def _float_rows(count: int, factor: float, bias: int, keep: int, plan: Plan, room: Room) -> None:
     """Attention of a tile's rows of products by the softmax in float32, likewise."""
-    factor, scale = np.float32(plan.factor), np.float32(plan.scale)
+    single, scale = np.float32(factor), np.float32(plan.scale)
     columns, step, low = room.columns, LINE * room.columns, TILE_ROWS * room.size
     for i in range(count):
         here, kept = bias + i * plan.bias_row, keep + i * plan.keep_row
         products, floats = room.products + i * step, room.floats + i * step
-        put_double(room.totals + 8 * i, scale_scores(products, columns, factor, here, kept, floats))
+        put_double(room.totals + 8 * i, scale_scores(products, columns, single, here, kept, floats))
     for i in range(count):
         highest = np.float32(double_at(room.totals + 8 * i))
         put_double(room.totals + 8 * i, exponentials(room.floats + i * step, columns, highest))
     for i in range(count):
         total = np.float32(double_at(room.totals + 8 * i))
         floats, out = room.floats + i * step, room.attention + i * room.size
-        if plan.logarithmic:
+        if plan.thresholds:
+            per_unit, thresholds = np.float32(1.0) / total, plan.single_thresholds
+            sums = any_base_bytes(floats, columns, per_unit, thresholds, plan.values, out, out + low)
+        elif plan.logarithmic:
             per_unit, least = np.float32(SQRT2) / total, np.float32(plan.least)
             sums = logarithmic_bytes(floats, columns, per_unit, least, np.float32(UNIT), out, out + low)
         else:
@@ -178,6 +184,7 @@ def _attend(qkv: int, out: int, batch: int, tokens: int, plan: Plan, room: Room)
         # Heads of a window share cache lines of the codes.
         place, head = job // plan.heads, job % plan.heads
         image, window = place // plan.windows, place % plan.windows
+        factor = double_at(plan.factors + 8 * head)
         _pack(qkv, step, image * tokens, window, head, plan, room)
         for start in range(0, plan.tokens, TILE_ROWS):
             count = min(plan.tokens - start, TILE_ROWS)
@@ -197,9 +204,9 @@ def _attend(qkv: int, out: int, batch: int, tokens: int, plan: Plan, room: Room)
             keep = plan.keep + window * plan.keep_window + start * plan.keep_row
             if plan.integer:
                 visible = plan.visible + window * plan.visible_window + start * plan.visible_row
-                _integer_rows(count, bias, keep, visible, plan, room)
+                _integer_rows(count, factor, bias, keep, visible, plan, room)
             else:
-                _float_rows(count, bias, keep, plan, room)
+                _float_rows(count, factor, bias, keep, plan, room)
             for o in range(plan.operands):
                 multiply(
                     room.attention + o * TILE_ROWS * room.size,

@@ -1,7 +1,7 @@
 """The integer softmax of one row of scores as attention bytes, for the fused kernel.
 
 A row's integer exponentials and attention codes depend on the difference between its largest score code and
-each code, a byte. Tables of 256 bytes are looked up by permuting registers, 64 at a time.
+each code, a byte.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ from bitfront.evaluators.kernels.lanes import (
     to_codes,
     variable,
 )
+from bitfront.evaluators.kernels.lookup import TABLE, look_up, read_table
 from bitfront.evaluators.kernels.packing import sum_of_bytes, total
-
-TABLE = 256
 
 
 @kernel(NONE, INT, INT, FLOAT, INT, INT, INT, INT)
@@ -80,15 +79,6 @@ def to_differences(builder: Any, codes: Any, keep: Any, lines: Any) -> None:
         store(builder, builder.and_(difference, load(builder, BYTES, at(builder, keep, offset))), place)
 
 
-def _look_up(builder: Any, table: Any, positions: Any) -> Any:
-    """Bytes of the table of 256 at an address, at 64 positions."""
-    name = "llvm.x86.avx512.vpermi2var.qi.512"
-    a, b, c, d = (load(builder, BYTES, at(builder, table, LINE * i)) for i in range(4))
-    low = call(builder, name, BYTES, a, positions, b)
-    high = call(builder, name, BYTES, c, positions, d)
-    return builder.select(builder.icmp_signed("<", positions, constant(BYTES, 0)), high, low)
-
-
 @kernel(INT, INT, INT, INT, INT)
 def sum_of_table(builder: Any, positions: Any, lines: Any, planes: Any, count: Any) -> Any:
     """Sum of a table of integers at a row of positions.
@@ -98,9 +88,10 @@ def sum_of_table(builder: Any, positions: Any, lines: Any, planes: Any, count: A
     sums = variable(builder, constant(LONGS, 0))
     with every(builder, count, TABLE) as plane:
         builder.store(builder.shl(builder.load(sums), constant(LONGS, 8)), sums)
+        table = read_table(builder, at(builder, planes, plane))
         with every(builder, lines, LINE) as offset:
             value = load(builder, BYTES, at(builder, positions, offset))
-            part = sum_of_bytes(builder, _look_up(builder, at(builder, planes, plane), value))
+            part = sum_of_bytes(builder, look_up(builder, table, value))
             builder.store(builder.add(builder.load(sums), part), sums)
     return total(builder, sums)
 
@@ -109,8 +100,9 @@ def sum_of_table(builder: Any, positions: Any, lines: Any, planes: Any, count: A
 def translate(builder: Any, positions: Any, keep: Any, lines: Any, table: Any, out: Any) -> Any:
     """Writes the table's bytes at a row of positions, 0 where ``keep`` has no bits; returns their sum."""
     sums = variable(builder, constant(LONGS, 0))
+    registers = read_table(builder, table)
     with every(builder, lines, LINE) as offset:
-        found = _look_up(builder, table, load(builder, BYTES, at(builder, positions, offset)))
+        found = look_up(builder, registers, load(builder, BYTES, at(builder, positions, offset)))
         value = builder.and_(found, load(builder, BYTES, at(builder, keep, offset)))
         store(builder, value, at(builder, out, offset))
         builder.store(builder.add(builder.load(sums), sum_of_bytes(builder, value)), sums)

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+from bitfront.evaluators.kernels.lookup import replace_codes
 from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
 
 # Largest inner dimension whose sums of 8-bit products (255 * 128 each) are exact in float32.
@@ -21,9 +22,18 @@ class IntegerLinear(Protocol):
     """A linear layer on codes."""
 
     def to_codes(
-        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+        self,
+        x: torch.Tensor,
+        grid: AffineGrid,
+        out: AffineGrid,
+        *,
+        gelu: bool = False,
+        levels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """uint8 codes ``[rows, out]`` on ``out`` of the (GELU of the) layer at uint8 codes ``[rows, in]``."""
+        """uint8 codes ``[rows, out]`` on ``out`` of the (GELU of the) layer at uint8 codes ``[rows, in]``.
+
+        With ``levels``, uint8 ``[256]``, they are 8-bit codes, and each is replaced by its level.
+        """
 
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
         """float32 ``[rows, out]`` of the layer at uint8 codes ``[rows, in]``."""
@@ -66,11 +76,19 @@ class OneDnnLinear:
         return result
 
     def to_codes(
-        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+        self,
+        x: torch.Tensor,
+        grid: AffineGrid,
+        out: AffineGrid,
+        *,
+        gelu: bool = False,
+        levels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`; codes saturate at 255 and are clipped where the grid is narrower."""
         codes = self._run(x, grid, out, "gelu" if gelu else "none")
-        return codes.clamp_(max=out.qmax) if out.qmax < 255 else codes
+        if out.qmax < 255:
+            codes = codes.clamp_(max=out.qmax)
+        return codes if levels is None else replace_codes(codes, levels)
 
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
@@ -109,11 +127,18 @@ class FloatLaneLinear:
         return _finish(self._accumulate(x, grid.zero_point), self._scales, self._bias, grid)
 
     def to_codes(
-        self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid, *, gelu: bool = False
+        self,
+        x: torch.Tensor,
+        grid: AffineGrid,
+        out: AffineGrid,
+        *,
+        gelu: bool = False,
+        levels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
         value = self.to_float(x, grid)
-        return out.quantize(F.gelu(value) if gelu else value)
+        codes = out.quantize(F.gelu(value) if gelu else value)
+        return codes if levels is None else replace_codes(codes, levels)
 
 
 class IntMmLinear(FloatLaneLinear):

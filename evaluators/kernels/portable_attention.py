@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from bitfront.evaluators.kernels.attention_terms import HALFWAY, ONE_BIT, AttentionTerms, IntegerScores
+from bitfront.evaluators.kernels.attention_terms import HALFWAY, ONE_BIT, UNIT, AttentionTerms, IntegerScores
 
 Tap = Callable[[str, torch.Tensor], None]
 
@@ -30,10 +30,11 @@ def _context_lanes(terms: AttentionTerms) -> torch.dtype:
     """Lanes that hold sums of values weighted with a row's attention codes.
 
     Probabilities add up to 1, so uniform codes add up to at most ``1 / scale`` and half a code for each key;
-    logarithmic ones, in units of ``2^-15``, to ``sqrt(2) 2^15``, whose sums are always exact in float32.
+    values of logarithmic ones, in units of ``2^-15``, to ``2^15 2^(log_step / 2)`` (no power is above its
+    probability by more) and half a unit for each key.
     """
-    codes = 1.0 / terms.attention_scale + terms.window_tokens / 2
-    return torch.float32 if terms.logarithmic or codes * 255 < EXACT else torch.float64
+    most = UNIT * 2.0 ** (terms.log_step / 2) if terms.logarithmic else 1.0 / terms.attention_scale
+    return torch.float32 if (most + terms.window_tokens / 2) * 255 < EXACT else torch.float64
 
 
 def _windows(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> torch.Tensor:
@@ -46,7 +47,7 @@ def _integer_exponentials(
     products: torch.Tensor, terms: AttentionTerms, softmax: IntegerScores, tap: Tap | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Integer exponentials of every score and their sums over keys, in float64."""
-    steps = products.double() * terms.factor
+    steps = products.double() * terms.factors[:, None, None]
     if terms.bias is not None:
         steps += terms.bias
     codes = steps.round_().add_(softmax.zero_point).clamp_(0, softmax.qmax).to(torch.int64)
@@ -61,6 +62,13 @@ def _integer_exponentials(
     return found.double(), found.sum(-1, keepdim=True).double()
 
 
+def _log_values(probability: torch.Tensor, terms: AttentionTerms) -> torch.Tensor:
+    """Values of logarithmic codes of any base for probabilities, in their type."""
+    thresholds = probability.new_tensor(terms.log_thresholds[::-1])
+    values = probability.new_tensor([0.0, *terms.log_values[::-1]]) / UNIT
+    return values[torch.bucketize(probability, thresholds, out_int32=True, right=True)]
+
+
 def _integer_attention(
     products: torch.Tensor, terms: AttentionTerms, softmax: IntegerScores, tap: Tap | None
 ) -> torch.Tensor:
@@ -69,6 +77,8 @@ def _integer_attention(
     if not terms.logarithmic:
         codes_per_unit = 1.0 / (total * terms.attention_scale)
         return (exponentials * codes_per_unit).round_().clamp_(max=terms.attention_codes - 1)
+    if terms.log_step != 1.0:
+        return _log_values(exponentials * (1.0 / total), terms)
     probability = exponentials * (HALFWAY / total)
     spread = probability * ONE_BIT
     power = spread - (spread - probability)
@@ -77,7 +87,7 @@ def _integer_attention(
 
 def _float_attention(products: torch.Tensor, terms: AttentionTerms, tap: Tap | None) -> torch.Tensor:
     """Attention from products: codes where uniform, values where logarithmic; float32."""
-    scores = products.float() * terms.factor
+    scores = products.float() * terms.factors.float()[:, None, None]
     if terms.bias is not None:
         scores += terms.bias
     if tap is not None:
@@ -87,6 +97,8 @@ def _float_attention(products: torch.Tensor, terms: AttentionTerms, tap: Tap | N
     probability = torch.softmax(scores, -1)
     if not terms.logarithmic:
         return (probability / terms.attention_scale).round_().clamp_(max=terms.attention_codes - 1)
+    if terms.log_step != 1.0:
+        return _log_values(probability, terms)
     # probability = fraction 2^exponent with the fraction in [1/2, 1): log2 rounds down below sqrt(1/2).
     fraction, exponent = torch.frexp(probability)
     codes = (fraction < 0.5**0.5).int() - exponent

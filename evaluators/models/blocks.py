@@ -31,15 +31,19 @@ def norm_refusal(norm: Any) -> str | None:
 
 def encoder_parts(name: str, block: Any, tokens: int, window: WindowParts | None = None) -> EncoderParts:
     """The parts of a block; a layer scale, where there is one, is folded into the layer before it."""
+    heads, qkv = int(block.attn.num_heads), linear_parts(block.attn.qkv)
+    head_dim = len(qkv.weight) // (3 * heads)
+    scales = torch.full((heads,), head_dim**-0.5, dtype=torch.float64, device=qkv.weight.device)
     return EncoderParts(
         name,
         norm_parts(block.norm1),
-        linear_parts(block.attn.qkv),
+        qkv,
         linear_parts(block.attn.proj, _gamma(block, "ls1")),
         norm_parts(block.norm2),
         linear_parts(block.mlp.fc1),
         linear_parts(block.mlp.fc2, _gamma(block, "ls2")),
-        int(block.attn.num_heads),
+        heads,
+        scales,
         tokens,
         window,
     )

@@ -58,6 +58,8 @@ class EncoderParts:
     Attributes:
         name: The module's path, such as ``blocks.3`` or ``layers.2.blocks.0``.
         heads: Attention heads.
+        score_scales: Factor of each head from products of queries and keys to scores, float64 ``[heads]``;
+            ``head_dim ** -0.5`` unless the heads were balanced.
         tokens: Tokens of one image in this encoder.
         window: The windows that attention is kept to; None where every token sees every other.
     """
@@ -70,6 +72,7 @@ class EncoderParts:
     fc1: LinearParts
     fc2: LinearParts
     heads: int
+    score_scales: torch.Tensor
     tokens: int
     window: WindowParts | None = None
 

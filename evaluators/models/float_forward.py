@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -53,11 +54,44 @@ def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = _ignore) -> t
         Logits ``[batch, classes]``.
     """
     x = _embed(blueprint, images, tap)
-    for index, encoder in enumerate(blueprint.encoders):
-        if index in blueprint.merges:
-            x = _merge(blueprint.merges[index], x, tap)
-        x = _encode(encoder, x, tap)
+    for index in range(len(blueprint.encoders)):
+        x = _advance(blueprint, index, x, tap)
     return _read(blueprint.readout, x, tap)
+
+
+class EncoderWalk:
+    """The float forward pass of many batches, one encoder at a time.
+
+    What needs much memory for each encoder can so be gathered in one pass, with room for one.
+
+    Args:
+        blueprint: The model.
+        batches: Normalised images.
+    """
+
+    def __init__(self, blueprint: Blueprint, batches: Iterable[torch.Tensor]) -> None:
+        self._blueprint = blueprint
+        self._streams = [_embed(blueprint, images, _ignore) for images in batches]
+        self._next = 0
+
+    def advance(self, look: Callable[[int, str, torch.Tensor], None]) -> int:
+        """Runs the next encoder, and the patch merging before it; returns the encoder's index.
+
+        Args:
+            look: Called with (number of the batch, site name, tensor), batch by batch.
+        """
+        index = self._next
+        for number, x in enumerate(self._streams):
+            self._streams[number] = _advance(self._blueprint, index, x, functools.partial(look, number))
+        self._next += 1
+        return index
+
+
+def _advance(blueprint: Blueprint, index: int, x: torch.Tensor, tap: Tap) -> torch.Tensor:
+    """The stream behind encoder ``index``, from the stream before it and its patch merging."""
+    if index in blueprint.merges:
+        x = _merge(blueprint.merges[index], x, tap)
+    return _encode(blueprint.encoders[index], x, tap)
 
 
 def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor:
@@ -106,7 +140,7 @@ def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
         qkv = qkv.index_select(1, window.rows.flatten())
         tokens = window.rows.shape[1]
     q, k, v = qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-    scores = (q @ k.transpose(-2, -1)).mul_(encoder.head_dim**-0.5)
+    scores = (q @ k.transpose(-2, -1)).mul_(encoder.score_scales.to(q.dtype)[:, None, None])
     if window is not None:
         tap(f"{encoder.name}.attn.bias", window.bias)
         scores += window.bias

@@ -19,6 +19,7 @@ def attention_terms(
     calibration: Calibration,
     bits: tuple[int, int, int],
     device: torch.device,
+    log_step: float = 1.0,
 ) -> AttentionTerms:
     """The attention of an encoder.
 
@@ -28,6 +29,7 @@ def attention_terms(
         calibration: Grids of its sites.
         bits: Widths of the operands, of the attention matrix and of the attention output.
         device: Where the terms are.
+        log_step: Binary logarithm of the base of logarithmic attention codes.
     """
     operands, attention, out = bits
     qkv = calibration.grid(f"{encoder.name}.attn.qkv", operands)
@@ -43,7 +45,7 @@ def attention_terms(
         bias=None if scores.bias is None else scores.bias.to(device),
         mask=None if window is None or window.mask is None else window.mask.to(device),
         qkv_zero=qkv.zero_point,
-        factor=scores.factor,
+        factors=scores.factors.to(device),
         softmax=scores.softmax,
         attention_scale=1.0 if logarithmic else codes.scale,
         attention_codes=1 << attention,
@@ -51,4 +53,5 @@ def attention_terms(
         out_factor=(1.0 if logarithmic else codes.scale) * qkv.scale / context.scale,
         out_zero=context.zero_point,
         out_qmax=context.qmax,
+        log_step=log_step,
     )

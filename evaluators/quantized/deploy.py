@@ -70,7 +70,7 @@ class Deploy:
         encoder = self.blueprint.encoders[index]
         step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale
         bias = None if encoder.window is None else encoder.window.bias
-        return Scores(step * step * encoder.head_dim**-0.5, bias, None)
+        return Scores(step * step * encoder.score_scales, bias, None)
 
     def merge_norm(self, index: int) -> FloatNorm:
         """See :class:`Scheme`."""

@@ -106,7 +106,7 @@ class FqVit:
             bias = (codes - table.zero_point) * (table.scale / grid.scale)
         exponentials = torch.from_numpy(integer_exponentials(grid.scale, grid.qmax + 1))
         return Scores(
-            step * step * encoder.head_dim**-0.5 / grid.scale,
+            step * step * encoder.score_scales / grid.scale,
             bias,
             IntegerScores(grid.zero_point, grid.qmax, exponentials.to(self.kernels.device)),
         )

@@ -21,7 +21,7 @@ from bitfront.spaces import UserError
 class Scores:
     """How the integer products ``q k^T`` become what the softmax takes; see :class:`AttentionTerms`."""
 
-    factor: float
+    factors: torch.Tensor
     bias: torch.Tensor | None
     softmax: IntegerScores | None
 

@@ -9,7 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from quantized_comparison import KERNELS, differ_by_ties
-from quantized_stages import integer_exponentials, integer_layer_norm, linear, linear_accumulators, put
+from quantized_stages import (
+    integer_exponentials,
+    integer_layer_norm,
+    levelled,
+    linear,
+    linear_accumulators,
+    put,
+)
 
 from bitfront.evaluators.kernels.int_exp import integer_exponentials as tabulated_exponentials
 from bitfront.evaluators.kernels.linear import (
@@ -80,6 +87,20 @@ class TestLinearLayersAlone:
         wanted = put(F.gelu(value) if gelu else value, out)
         assert len(wanted.unique()) > 0.8 * out.qmax * (0.6 if gelu else 1)
         assert differ_by_ties(got, wanted)
+
+    @pytest.mark.parametrize("kernel", [OneDnnLinear, FloatLaneLinear, IntMmLinear])
+    def test_levels_replace_the_codes(self, kernel: LinearKernel) -> None:
+        generator = torch.Generator().manual_seed(4)
+        weight = quantize_weight(torch.randn(40, 64, generator=generator) / 8, 8)
+        codes = torch.randint(0, 256, (53, 64), generator=generator, dtype=torch.uint8)
+        levels = torch.randint(0, 256, (16,), generator=generator)
+        levels = levels[torch.randint(0, 16, (256,), generator=generator)].to(torch.uint8)
+        layer = usable(kernel)(weight, torch.randn(40, generator=generator))
+        grid, out = AffineGrid(0.02, 120, 255), AffineGrid(0.03, 6, 255)
+        plain = layer.to_codes(codes, grid, out, gelu=True)
+        got = layer.to_codes(codes, grid, out, gelu=True, levels=levels)
+        assert torch.equal(got.double(), levelled(plain.double(), levels))
+        assert 1 < len(got.unique()) <= 16
 
 
 class TestIntegerStagesAlone:

@@ -29,16 +29,20 @@ SHAPES = {
     "many": (1, 33, 300, 1, False, False),
 }
 BITS = (2, 3, 4, 5, 8)
+# Binary logarithms of bases of logarithmic codes; 1 has kernels of its own.
+LOG_STEPS = (0.5, 0.73, 1.0, 1.6)
 
 needs_vnni = pytest.mark.skipif(not vnni_available(), reason="this CPU has no AVX512-VNNI with VBMI")
 
 
-def terms_of(shape: str, bits: int, integer: bool, *, zero: int = 117, scale: float = 0.6) -> AttentionTerms:
-    """Terms with scales at which scores, attention and outputs spread over their codes."""
+def terms_of(
+    shape: str, bits: int, integer: bool, *, zero: int = 117, scale: float = 0.6, log_step: float = 1.0
+) -> AttentionTerms:
+    """Terms with scales at which scores, attention and outputs spread over their codes; heads differ."""
     heads, head_dim, n, windows, biased, masked = SHAPES[shape]
     generator = torch.Generator().manual_seed(n + bits)
     step, score_step = 0.03, 0.07
-    factor = step * step * head_dim**-0.5
+    factors = step * step * head_dim**-0.5 * 1.7 ** -torch.arange(heads, dtype=torch.float64)
     bias = torch.randn(heads, n, n, generator=generator)
     mask = torch.rand(windows, n, n, generator=generator) < 0.4
     mask[:, torch.arange(n), torch.arange(n)] = False
@@ -51,7 +55,7 @@ def terms_of(shape: str, bits: int, integer: bool, *, zero: int = 117, scale: fl
         bias=None if not biased else bias.double() / score_step if integer else bias,
         mask=mask if masked else None,
         qkv_zero=zero,
-        factor=factor / score_step if integer else factor,
+        factors=factors / score_step if integer else factors,
         softmax=IntegerScores(141, 255, table) if integer else None,
         attention_scale=attention_scale,
         attention_codes=2**bits,
@@ -59,6 +63,7 @@ def terms_of(shape: str, bits: int, integer: bool, *, zero: int = 117, scale: fl
         out_factor=attention_scale * step / 0.02,
         out_zero=125,
         out_qmax=255,
+        log_step=log_step,
     )
 
 
@@ -95,14 +100,15 @@ def reference(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> np.ndarra
         for window, rows in enumerate(terms.rows.numpy()):
             for head in range(terms.heads):
                 q, k, v = parts[image, rows, :, head].transpose(1, 0, 2)
-                scores = (q @ k.T) * terms.factor
+                scores = (q @ k.T) * terms.factors[head].item()
                 scores = scores if terms.bias is None else scores + terms.bias[head].numpy()
                 seen = np.ones(scores.shape, bool) if terms.mask is None else ~terms.mask[window].numpy()
                 numerators, total = probabilities(scores, seen, terms)
                 if terms.logarithmic:
                     with np.errstate(divide="ignore"):
-                        codes = np.rint(np.log2(total / numerators))
-                    attention = np.where(codes < terms.attention_codes, 2.0**-codes, 0)
+                        codes = np.ceil(np.log2(total / numerators) / terms.log_step - 0.5)
+                    attention = np.rint(2.0 ** (15 - codes * terms.log_step)) / 2**15
+                    attention = np.where(codes < terms.attention_codes, attention, 0)
                 else:
                     attention = np.rint(numerators / (total * terms.attention_scale))
                     attention = np.minimum(attention, terms.attention_codes - 1)
@@ -142,7 +148,7 @@ def test_accumulators_of_both_products_are_exact() -> None:
         terms_of("single", 8, False, zero=131),
         head_dim=head_dim,
         rows=torch.arange(n, dtype=torch.int32)[None],
-        factor=50.0,
+        factors=torch.tensor([50.0], dtype=torch.float64),
         attention_scale=1.0,
         out_factor=1.0,
         out_zero=0,
@@ -173,6 +179,66 @@ def test_portable_integer_softmax_is_the_reference(shape: str, bits: int) -> Non
     assert (portable_attention(qkv, 2, terms).numpy() == reference(qkv, 2, terms)).all()
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("log_step", LOG_STEPS)
+@pytest.mark.parametrize("shape", ["deit", "swin", "odd"])
+def test_any_base_with_the_integer_softmax(shape: str, log_step: float, bits: int) -> None:
+    terms = terms_of(shape, bits, True, log_step=log_step)
+    qkv = codes_for(terms, 2, seed=2)
+    expected = reference(qkv, 2, terms)
+    assert (portable_attention(qkv, 2, terms).numpy() == expected).all()
+    if vnni_available():
+        assert (fused_attention(qkv, 2, terms).numpy() == expected).all()
+    assert len(np.unique(expected)) > 8
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("log_step", LOG_STEPS)
+@pytest.mark.parametrize("shape", ["deit", "swin", "odd"])
+def test_any_base_with_the_float_softmax(shape: str, log_step: float, bits: int) -> None:
+    terms = terms_of(shape, bits, False, log_step=log_step)
+    qkv = codes_for(terms, 2, seed=2)
+    expected = reference(qkv, 2, terms)
+    kernels = [portable_attention, fused_attention] if vnni_available() else [portable_attention]
+    for kernel in kernels:
+        difference = np.abs(kernel(qkv, 2, terms).numpy() - expected)
+        assert difference.max() <= 1
+        assert (difference > 0).sum() <= 1 + 1e-4 * difference.size
+    assert len(np.unique(expected)) > 8
+
+
+@pytest.mark.parametrize("integer", [True, False])
+def test_ties_between_codes_take_the_smaller_one(integer: bool) -> None:
+    """Equal scores of two keys are half each: between the codes 0 and 1 of base 4."""
+    terms = replace(
+        terms_of("single", 4, integer, zero=0, log_step=2.0),
+        rows=torch.arange(2, dtype=torch.int32)[None],
+        out_factor=1.0,
+        out_zero=0,
+    )
+    qkv = torch.tensor([[3, 5, 20], [3, 5, 60]], dtype=torch.uint8)
+    assert portable_attention(qkv, 1, terms).tolist() == [[80], [80]]
+    if vnni_available():
+        assert fused_attention(qkv, 1, terms).tolist() == [[80], [80]]
+
+
+def test_sums_beyond_float32_are_exact() -> None:
+    """Three shares of 0.32, which a large base rounds up to 1, and one more make an odd sum above 2^24."""
+    terms = replace(
+        terms_of("single", 4, True, zero=0, log_step=3.9),
+        rows=torch.arange(4, dtype=torch.int32)[None],
+        factors=torch.ones(1, dtype=torch.float64),
+        # The sum is just above a tie that the next smaller integer is just below.
+        out_factor=100.5 * 2**15 / ((3 * 2**15 + 2195) * 255 - 0.5),
+        out_zero=0,
+    )
+    qkv = torch.tensor([[1, 40, 255], [1, 40, 255], [1, 40, 255], [1, 10, 255]], dtype=torch.uint8)
+    assert reference(qkv, 1, terms).tolist() == [[101]] * 4
+    assert portable_attention(qkv, 1, terms).tolist() == [[101]] * 4
+    if vnni_available():
+        assert fused_attention(qkv, 1, terms).tolist() == [[101]] * 4
+
+
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_float_softmax_differs_by_ties_alone(shape: str, bits: int) -> None:
@@ -191,7 +257,11 @@ def test_float_softmax_differs_by_ties_alone(shape: str, bits: int) -> None:
 def test_narrow_grids_and_small_scales() -> None:
     """Clipped outputs of few codes, clipped attention, and score steps that overflow int32."""
     terms = terms_of("swin", 8, True, scale=0.05)
-    for change in ({"out_qmax": 15, "out_zero": 6}, {"factor": 1e6}, {"attention_codes": 32}):
+    for change in (
+        {"out_qmax": 15, "out_zero": 6},
+        {"factors": torch.full((2,), 1e6).double()},
+        {"attention_codes": 32},
+    ):
         changed = replace(terms, **change)
         qkv = codes_for(changed, 1)
         assert (fused_attention(qkv, 1, changed).numpy() == reference(qkv, 1, changed)).all()
