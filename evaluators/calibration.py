@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +13,8 @@ from bitfront.evaluators.observers import RangeObserver, TensorStatistics
 from bitfront.evaluators.observers.min_max import MinMaxObserver
 from bitfront.evaluators.observers.statistics import check_finite
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, PowerOfTwoSearch
-from bitfront.evaluators.site_roles import is_quantized, is_residual, keeps_full_range
+from bitfront.evaluators.quantizers.levels import GRID_BITS, WIDEST_LEVELS, best_levels, nearest_level
+from bitfront.evaluators.site_roles import is_quantized, is_residual, keeps_full_range, role
 from bitfront.spaces import BitfrontError, pinned_bits
 
 # Of the residual stream, wherever it is on a power-of-two grid.
@@ -30,11 +31,14 @@ class Calibration:
         power_of_two: Grid of each LayerNorm input at the pinned residual width, by site.
         outermost: Share of the calibration values on the outermost codes of each affine grid (zero's own code
             apart), by (site, bits).
+        levels: The level that stands for each code of the 8-bit grid in ``affine``, uint8 ``[256]``, where a
+            site takes levels, by (site, bits).
     """
 
     affine: dict[tuple[str, int], AffineGrid]
     power_of_two: dict[str, PowerOfTwoGrid]
     outermost: dict[tuple[str, int], float] = field(default_factory=dict)
+    levels: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
 
     def grid(self, site: str, bits: int) -> AffineGrid:
         """The affine grid of a site.
@@ -45,6 +49,12 @@ class Calibration:
         if (site, bits) not in self.affine:
             raise BitfrontError(_unreached(site, f" at {bits} bits"))
         return self.affine[site, bits]
+
+    def quantized(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
+        """Float values of a site as its codes of ``bits`` bits stand for them, float32, same shape."""
+        grid, levels = self.grid(site, bits), self.levels.get((site, bits))
+        codes = grid.quantize(x)
+        return grid.dequantize(codes if levels is None else levels.to(x.device)[codes.long()])
 
     def stream(self, site: str) -> PowerOfTwoGrid:
         """The power-of-two grid of a site of the residual stream.
@@ -70,6 +80,8 @@ def calibrate(
     widths: Sequence[int],
     observer: RangeObserver,
     scheme: str = "fq-vit",
+    *,
+    level_roles: Collection[str] = (),
 ) -> Calibration:
     """Runs the float model twice over all calibration images and chooses every grid.
 
@@ -82,6 +94,7 @@ def calibrate(
         widths: Widths that searched sites may take.
         observer: Chooses the ranges of per-tensor sites.
         scheme: Whose sites are calibrated.
+        level_roles: Roles of the sites that at few bits take levels of an 8-bit grid.
 
     Raises:
         BitfrontError: NaN or infinity at a site, which is named.
@@ -97,14 +110,21 @@ def calibrate(
     full_range = MinMaxObserver()
     affine: dict[tuple[str, int], AffineGrid] = {}
     outermost: dict[tuple[str, int], float] = {}
+    levels: dict[tuple[str, int], torch.Tensor] = {}
     for site, found in statistics.items():
         if site in searches:
             continue
         chosen = full_range if keeps_full_range(site) else observer
         for bits in sorted({*widths, *pinned}):
-            grid = AffineGrid.covering(*chosen.range(found, bits), bits)
+            if role(site) in level_roles and bits <= WIDEST_LEVELS:
+                # What is clipped of a GELU's tail costs more than its squared error says.
+                whole = full_range if role(site) == "gelu" else chosen
+                grid = AffineGrid.covering(*whole.range(found, GRID_BITS), GRID_BITS)
+                levels[site, bits] = nearest_level(best_levels(found.code_counts(grid), 1 << bits))
+            else:
+                grid = AffineGrid.covering(*chosen.range(found, bits), bits)
             affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
-    return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost)
+    return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost, levels)
 
 
 @torch.inference_mode()

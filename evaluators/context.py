@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -13,13 +13,12 @@ from typing import Literal, NoReturn
 import torch
 
 from bitfront.evaluators.accuracy import Accuracy, accuracy_of_logits
-from bitfront.evaluators.calibration import calibrate
+from bitfront.evaluators.cache import PreparationStore
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.open import open_source
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, check_labels, make_splits
 from bitfront.evaluators.device import available_cpus, device_named
-from bitfront.evaluators.input_moments import input_moments
 from bitfront.evaluators.inspection import IMAGES, Inspector
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
@@ -28,7 +27,9 @@ from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.observers.statistics import check_finite
 from bitfront.evaluators.quantized import NotFiniteError, PreparedModel, QuantizedModel
-from bitfront.evaluators.quantizers import WEIGHT_RANGES, WEIGHT_ROUNDINGS
+from bitfront.evaluators.quantized.groundwork import Progress
+from bitfront.evaluators.quantized.kept_groundwork import kept_groundwork
+from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel
 from bitfront.evaluators.spec import EvaluationSpec
@@ -61,25 +62,27 @@ CALIBRATION_BATCH = 32
 WEIGHTS_WORTH_SHARING = 2_000_000
 
 
+def unreported(share: float) -> None:
+    """Progress that nobody looks at."""
+
+
 def check_spec(spec: EvaluationSpec) -> None:
     """Refuses settings that no model could be prepared with, before anything is loaded.
 
     Raises:
-        UserError: An unknown scheme, observer, weight range or rounding, or a size below 1.
+        UserError: An unknown scheme, recipe, ingredient or observer, a size below 1, or a limit of the cache
+            that is not a size.
     """
     if spec.scheme not in SCHEMES:
         raise UserError(f"unknown scheme {spec.scheme!r}: choose one of {', '.join(SCHEMES)}")
     device_named(spec.device)
-    observer_named(spec.observer)
-    for option, value, known in (
-        ("--weight-ranges", spec.weight_ranges, WEIGHT_RANGES),
-        ("--weight-rounding", spec.weight_rounding, WEIGHT_ROUNDINGS),
-    ):
-        if value not in known:
-            raise UserError(f"{option} {value!r} is unknown: choose one of {', '.join(known)}")
+    _recipe(spec)
+    if spec.observer is not None:
+        observer_named(spec.observer)
     for option, number in (("--batch-size", spec.batch_size), ("--threads", spec.threads)):
         if number is not None and number < 1:
             raise UserError(f"{option} {number} is too small: give 1 or more")
+    PreparationStore.default()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +110,12 @@ class EvaluationContext:
     skipped_calibration: tuple[str, ...] = ()
 
     @classmethod
-    def from_spec(cls, spec: EvaluationSpec) -> EvaluationContext:
+    def from_spec(cls, spec: EvaluationSpec, progress: Progress = unreported) -> EvaluationContext:
         """Loads the model and the data, calibrates and prepares.
 
         Args:
             spec: What to build.
+            progress: Is told the share of the preparation that is done.
 
         Raises:
             UserError: The spec, the model or the data cannot be used.
@@ -134,10 +138,12 @@ class EvaluationContext:
             seed=spec.seed,
         )
         images = load_images(source, splits.calibration, model.data_config)
-        with torch_threads(spec.threads or _preparing_threads(blueprint)):
-            prepared = _prepare(spec, blueprint, images)
+        # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
+        # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.
+        with torch_threads(_preparing_threads(blueprint)):
+            prepared = _prepare(spec, blueprint, images, progress)
         sites = trace_sites(blueprint, spec.scheme)
-        size = SizeModel(blueprint, sites, spec.scheme)
+        size = SizeModel(blueprint, sites, spec.scheme, _recipe(spec))
         context = cls(spec, model, source, splits, prepared, sites, size, images.skipped)
         return context if spec.resolved else context.with_setting(context.quickest_setting())
 
@@ -269,14 +275,21 @@ def _preparing_threads(blueprint: Blueprint) -> int:
     return available_cpus() if weights > WEIGHTS_WORTH_SHARING else 1
 
 
-def _prepare(spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages) -> PreparedModel:
-    """Calibrates a model and prepares it at the searched widths and the reference width."""
-    device = blueprint.patch.weight.device
+def _recipe(spec: EvaluationSpec) -> Recipe:
+    return recipe_named(spec.recipe, spec.without)
 
-    def batches() -> Iterator[torch.Tensor]:
-        return (batch.to(device) for batch, _ in images.batches(CALIBRATION_BATCH))
 
+def _prepare(
+    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: Progress
+) -> PreparedModel:
+    """Prepares a model at the searched widths and the reference width, from the cache where it can."""
+    recipe = _recipe(spec)
     widths = sorted({*spec.widths, REFERENCE_BITS})
-    calibration = calibrate(blueprint, batches, widths, observer_named(spec.observer), spec.scheme)
-    moments = input_moments(blueprint, batches) if spec.weight_rounding == "gptq" else ()
-    return PreparedModel(blueprint, calibration, spec.scheme, widths, spec.weight_ranges, moments)
+    observer = spec.observer or recipe.observer
+    found = kept_groundwork(
+        blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
+    )
+    ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
+    return PreparedModel(
+        found.blueprint, found.calibration, spec.scheme, widths, ranges, found.layers, found.log_steps
+    )

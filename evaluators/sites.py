@@ -21,6 +21,14 @@ FOLLOWS = {
     "norm2": "mlp.fc1",
     "mlp.gelu": "mlp.fc2",
 }
+# The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
+LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
+LAYER_OUTPUTS = {
+    "attn.qkv": "attn.qkv",
+    "attn.proj": "attn.proj",
+    "mlp.fc1": "mlp.gelu",
+    "mlp.fc2": "mlp.fc2",
+}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.site_roles import is_quantized, is_residual
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.quantizers.levels import WIDEST_LEVELS
+from bitfront.evaluators.quantizers.weights import GROUP, largest_factor
+from bitfront.evaluators.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
+from bitfront.evaluators.site_roles import is_quantized, is_residual, role
 from bitfront.evaluators.sites import site_width
 from bitfront.spaces import BitConfig, QuantSite
+from bitfront.spaces.precision import MAX_BITS
 
 # A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
 _LENGTH_BYTES = 8
 _TYPES = {"U8": 1, "I8": 1, "F32": 4}
+
+# Of files in which the codes are all there is.
+_FAITHFUL = RECIPES["fq-vit"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +67,17 @@ class SizeModel:
         blueprint: The float model.
         sites: Its quantization sites.
         scheme: The quantization scheme: what is not quantized in it is stored in float32.
+        recipe: The quantization recipe: some ingredients are stored beside the codes.
     """
 
-    def __init__(self, blueprint: Blueprint, sites: Iterable[QuantSite], scheme: str) -> None:
+    def __init__(
+        self, blueprint: Blueprint, sites: Iterable[QuantSite], scheme: str, recipe: Recipe = _FAITHFUL
+    ) -> None:
         self._sites = tuple(sites)
         self._weights = {site.name: site for site in self._sites if site.kind == "weights"}
         self._blueprint = blueprint
         self._scheme = scheme
+        self._recipe = recipe
 
     def size_bytes(self, config: BitConfig) -> int:
         """Bytes of the packed file: weights at their widths, scales, biases, norms and activation grids."""
@@ -78,18 +90,34 @@ class SizeModel:
     def _packed(self, config: BitConfig) -> Iterable[StoredTensor]:
         for site in self._sites:
             if site.kind == "weights":
-                nbytes = packed_bytes(site.elements, site_width(site, config))
-                yield StoredTensor(site.name, "U8", (nbytes,))
+                width = site_width(site, config)
+                yield StoredTensor(site.name, "U8", (packed_bytes(site.elements, width),))
+                if GROUPED_WEIGHTS in self._recipe and not site.pinned and largest_factor(width) > 1:
+                    groups = site.channels * math.ceil(site.elements / site.channels / GROUP)
+                    # From 1 to 2^(8 - width), in so many bits.
+                    factors = packed_bytes(groups, MAX_BITS - width)
+                    yield StoredTensor(f"{site.name}.factors", "U8", (factors,))
                 yield StoredTensor(f"{site.name}.scale", "F32", (site.channels,))
                 yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
             else:
                 # Scale and zero point of every activation grid.
                 yield StoredTensor(f"{site.name}.scale", "F32", (1,))
                 yield StoredTensor(f"{site.name}.zero_point", "U8", (1,))
+                yield from self._beside(site, site_width(site, config))
                 if is_residual(site.name):
                     yield StoredTensor(f"{site.name}.exponents", "U8", (site.channels,))
         yield from self._norms()
         yield from self._embedded("U8" if is_quantized("pos_embed", self._scheme) else "F32")
+        if HEAD_CHANNELS in self._recipe:
+            for encoder in self._blueprint.encoders:
+                yield StoredTensor(f"{encoder.name}.attn.score_scales", "F32", (encoder.heads,))
+
+    def _beside(self, site: QuantSite, width: int) -> Iterable[StoredTensor]:
+        """What the recipe stores beside an activation grid: levels, the base of attention codes."""
+        if role(site.name) in self._recipe.level_roles and not site.pinned and width <= WIDEST_LEVELS:
+            yield StoredTensor(f"{site.name}.levels", "U8", (1 << width,))
+        if site.kind == "attention" and LOG_BASE in self._recipe and width == LOG_BITS:
+            yield StoredTensor(f"{site.name}.log_step", "F32", (1,))
 
     def _norms(self) -> Iterable[StoredTensor]:
         norms = {

@@ -25,9 +25,10 @@ class EvaluationSpec:
         search_images: Images of the search split, or None for the default share.
         test_images: Images of the test split, or None for all the rest.
         seed: Seed of the splits.
-        weight_ranges: ``mse`` (squared-error clipping per channel) or ``minmax``.
-        weight_rounding: ``gptq`` (errors compensated by calibration inputs) or ``nearest``.
-        observer: Activation observer: ``auto``, ``minmax``, ``ema``, ``percentile`` or ``omse``.
+        recipe: Name of the quantization recipe (see :mod:`bitfront.evaluators.recipes`).
+        without: Ingredients of the recipe that are left out.
+        observer: Activation observer: ``auto``, ``minmax``, ``ema``, ``percentile`` or ``omse``; None for the
+            recipe's.
         device: What evaluates: ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images per evaluation batch; None to measure what is quickest.
         threads: Batches that an evaluating process classifies at a time; None to measure what is quickest.
@@ -43,9 +44,9 @@ class EvaluationSpec:
     search_images: int | None = None
     test_images: int | None = None
     seed: int = 0
-    weight_ranges: str = "mse"
-    weight_rounding: str = "gptq"
-    observer: str = "auto"
+    recipe: str = "best"
+    without: tuple[str, ...] = ()
+    observer: str | None = None
     device: str = "cpu"
     batch_size: int | None = None
     threads: int | None = None
@@ -57,7 +58,7 @@ class EvaluationSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
-        return {**dataclasses.asdict(self), "widths": list(self.widths)}
+        return {**dataclasses.asdict(self), "widths": list(self.widths), "without": list(self.without)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
@@ -65,8 +66,10 @@ class EvaluationSpec:
 
         Fields that an earlier version did not have may be absent.
         """
-        spec = cls(**{**document, "widths": tuple(document["widths"])})
-        kinds = {**get_type_hints(cls), "widths": tuple}
+        lists = [name for name in ("widths", "without") if name in document]
+        tuples: dict[str, Any] = {name: tuple(document[name]) for name in lists}
+        spec = cls(**{**document, **tuples})
+        kinds = {**get_type_hints(cls), "widths": tuple, "without": tuple}
         for field in dataclasses.fields(cls):
             value, kind = getattr(spec, field.name), kinds[field.name]
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -77,6 +77,12 @@ class TensorStatistics:
         width = (self.high - self.low) / BINS
         return np.asarray(self.low + width * (np.arange(BINS) + 0.5), dtype=np.float64)
 
+    def code_counts(self, grid: AffineGrid) -> NDArray[np.float64]:
+        """How many values take each code of a grid, ``[qmax + 1]``."""
+        codes = np.clip(np.rint(self.centres / grid.scale) + grid.zero_point, 0, grid.qmax)
+        counts = np.bincount(codes.astype(np.int64), weights=self.counts, minlength=grid.qmax + 1)
+        return np.asarray(counts, dtype=np.float64)
+
     def outermost_share(self, grid: AffineGrid) -> float:
         """Share of the values on the outermost codes of a grid, zero's own code apart, from 0 to 1.
 

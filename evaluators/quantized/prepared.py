@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
 
 from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.kernels.backend import Kernels, kernels_for
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
-from bitfront.evaluators.quantized.attention import attention_terms
+from bitfront.evaluators.quantized.attention import LOG_BITS, attention_terms
 from bitfront.evaluators.quantized.embedding import QuantizedEmbedding
 from bitfront.evaluators.quantized.encoder import EncoderGrids, QuantizedEncoder
+from bitfront.evaluators.quantized.layer_fit import FittedLayers
 from bitfront.evaluators.quantized.merging import QuantizedMerging
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.evaluators.quantized.readout import QuantizedReadout
 from bitfront.evaluators.quantized.scheme import scheme_named
 from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
+from bitfront.evaluators.sites import FOLLOWS
 from bitfront.spaces import BitConfig, EncoderBits, UserError, pinned_bits
-
-# Wider codes round so finely that compensation changes nothing that can be measured.
-WIDEST_COMPENSATED = 6
-LinearKey = tuple[int, str]
-Moments = Iterable[Mapping[LinearKey, torch.Tensor]]
 
 
 class PreparedModel:
@@ -36,8 +31,8 @@ class PreparedModel:
         scheme: ``fq-vit`` or ``deploy``.
         widths: Widths that searched tensors may take.
         weight_ranges: ``mse`` or ``minmax`` (see :func:`quantize_weight`).
-        moments: Second moments of the linear layers' inputs by (encoder, layer), in any number of groups;
-            layers without one are rounded to nearest.
+        layers: Fitted linear layers of the encoders; those that are missing are rounded to nearest.
+        log_steps: Binary logarithm of the base of 4-bit attention codes by encoder; 1 where it is missing.
         kernels: What computes; the quickest of the blueprint's device where None.
 
     Raises:
@@ -51,7 +46,8 @@ class PreparedModel:
         scheme: str,
         widths: Sequence[int],
         weight_ranges: str = "mse",
-        moments: Moments = (),
+        layers: FittedLayers | None = None,
+        log_steps: Mapping[int, float] | None = None,
         kernels: Kernels | None = None,
     ) -> None:
         self.blueprint = blueprint
@@ -59,13 +55,16 @@ class PreparedModel:
         self.scheme = scheme
         self.widths = tuple(widths)
         self.kernels = kernels or kernels_for(blueprint.patch.weight.device)
+        self.log_steps = {
+            index: (log_steps or {}).get(index, 1.0) for index in range(len(blueprint.encoders))
+        }
         self._weight_ranges = weight_ranges
         self._stages = scheme_named(scheme, blueprint, calibration, self.kernels)
         self._pinned = dict(pinned_bits(scheme))
         self.embedding = self._embedding()
         self.merges = {index: self._merging(index) for index in blueprint.merges}
         self.readout = self._readout()
-        self._linear = self._linears(moments)
+        self._linear = self._linears(layers or {})
         encoders = range(len(blueprint.encoders))
         self._norms = {
             (index, number, bits): self._stages.norm(index, number, bits)
@@ -100,28 +99,24 @@ class PreparedModel:
         normed = self.calibration.grid("norm", bits)
         return QuantizedReadout(self._stages, parts.tokens, parts.average, heads, normed)
 
-    def _linears(self, moments: Moments) -> dict[tuple[int, str, int], IntegerLinear]:
-        """Every linear layer of the encoders at every width."""
-        layers = {
-            (index, layer): parts
-            for index, encoder in enumerate(self.blueprint.encoders)
-            for layer, parts in encoder.linear().items()
-        }
-        prepared: dict[tuple[int, str, int], IntegerLinear] = {}
-
-        def prepare(key: LinearKey, hessian: torch.Tensor | None) -> None:
-            parts = layers.pop(key)
-            name = f"{self.blueprint.encoders[key[0]].name}.{key[1]}"
-            for bits in self.widths:
-                compensated = hessian if bits <= WIDEST_COMPENSATED else None
-                weight = quantize_weight(parts.weight, bits, self._weight_ranges, compensated, name=name)
-                prepared[*key, bits] = self.kernels.linear(weight, parts.bias)
-
-        for group in moments:
-            for key, hessian in group.items():
-                prepare(key, hessian)
-        for key in list(layers):
-            prepare(key, None)
+    def _linears(self, fitted: FittedLayers) -> dict[tuple[int, str, int, int], IntegerLinear]:
+        """Every linear layer of the encoders by encoder, layer, weight bits and activation bits."""
+        prepared: dict[tuple[int, str, int, int], IntegerLinear] = {}
+        for index, encoder in enumerate(self.blueprint.encoders):
+            for layer, parts in encoder.linear().items():
+                for bits in self.widths:
+                    plain: IntegerLinear | None = None
+                    for activations in self.widths:
+                        found = fitted.get((index, layer, bits, activations))
+                        if found is not None:
+                            prepared[index, layer, bits, activations] = self.kernels.linear(
+                                found.weight, found.bias
+                            )
+                            continue
+                        if plain is None:
+                            weight = self._quantized(f"{encoder.name}.{layer}", parts, bits)
+                            plain = self.kernels.linear(weight, parts.bias)
+                        prepared[index, layer, bits, activations] = plain
         return prepared
 
     def _attentions(self) -> dict[tuple[int, int, int, int], AttentionTerms]:
@@ -138,17 +133,24 @@ class PreparedModel:
                             self.calibration,
                             (activations, attention, out),
                             self.kernels.device,
+                            self.log_steps[index] if attention == LOG_BITS else 1.0,
                         )
         return found
 
     def _grids(self, name: str, widths: Mapping[str, int]) -> EncoderGrids:
-        grid = self.calibration.grid
+        grid, levels = self.calibration.grid, self.calibration.levels
+        found = {}
+        for site, layer in FOLLOWS.items():
+            table = levels.get((f"{name}.{site}", widths[layer]))
+            if table is not None:
+                found[site] = table.to(self.kernels.device)
         return EncoderGrids(
             norm1=grid(f"{name}.norm1", widths["attn.qkv"]),
             qkv=grid(f"{name}.attn.qkv", widths["attn.qkv"]),
             context=grid(f"{name}.attn.context", widths["attn.proj"]),
             norm2=grid(f"{name}.norm2", widths["mlp.fc1"]),
             gelu=grid(f"{name}.mlp.gelu", widths["mlp.fc2"]),
+            levels=found,
         )
 
     def encoder(self, bits: EncoderBits) -> QuantizedEncoder:
@@ -158,7 +160,7 @@ class PreparedModel:
         activations = {layer: bits.bits("activations", layer) for layer in layers}
 
         def linear(layer: str) -> IntegerLinear:
-            return self._linear[index, layer, bits.bits("weights", layer)]
+            return self._linear[index, layer, bits.bits("weights", layer), activations[layer]]
 
         operands, out = activations["attn.qkv"], activations["attn.proj"]
         return QuantizedEncoder(

@@ -1,4 +1,4 @@
-"""Symmetric per-channel weight quantization: clipping ranges, nearest and compensated rounding."""
+"""Symmetric weight quantization: clipping ranges, group factors, nearest and compensated rounding."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from bitfront.evaluators.quantizers.affine import SMALLEST_SCALE
 from bitfront.spaces import BitfrontError, Precision, UserError
 
 WEIGHT_RANGES = ("mse", "minmax")
-WEIGHT_ROUNDINGS = ("gptq", "nearest")
 DAMPING = 0.01
 BLOCK = 64
+# Inputs that share a factor.
+GROUP = 32
+# Tried about the scale of least squared error of each channel.
+SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,18 @@ class QuantizedWeight:
     """Signed codes with one scale for each output channel.
 
     Attributes:
-        codes: int8 ``[out, in]``; narrower widths are carried in int8.
+        codes: int8 ``[out, in]`` as kernels take them; narrower widths are carried in int8, and where inputs
+            come in groups a code is the narrow one that is stored times its group's factor.
         scales: float32 ``[out]``; the weight is ``codes * scales[:, None]``.
-        bits: Width of the codes.
+        bits: Width of the codes that are stored.
+        factors: Of each group of :data:`GROUP` inputs, uint8 ``[out, groups]``, from 1 to
+            :func:`largest_factor`; None where inputs come in no groups.
     """
 
     codes: torch.Tensor
     scales: torch.Tensor
     bits: int
+    factors: torch.Tensor | None = None
 
 
 def quantize_weight(
@@ -36,6 +43,7 @@ def quantize_weight(
     ranges: str = "mse",
     hessian: torch.Tensor | None = None,
     *,
+    grouped: bool = False,
     name: str = "a weight",
 ) -> QuantizedWeight:
     """Quantizes a weight ``[out, in]`` per output channel.
@@ -44,9 +52,11 @@ def quantize_weight(
         weight: Float weight.
         bits: Width from 2 to 8.
         ranges: ``minmax`` for ``s_c = max|W_c| / (2^(bits-1) - 1)``; ``mse`` shrinks each channel's range to
-            the share of its maximum with the least squared error.
+            the share of its maximum with the least squared error (of the outputs, with a ``hessian``).
         hessian: Second moments ``E[x x^T]`` of the layer's input, ``[in, in]``; where given, rounding errors
             are compensated (GPTQ), otherwise codes are rounded to nearest.
+        grouped: Whether groups of inputs have integer factors of their own (a scale for each group that
+            leaves products those of 8-bit integers), where ``bits`` leave room for factors.
         name: Of the layer, for errors.
 
     Raises:
@@ -63,15 +73,53 @@ def quantize_weight(
         scales = _least_squares_scales(weight, full, precision)
     else:
         raise UserError(f"unknown weight ranges {ranges!r}: choose one of {', '.join(WEIGHT_RANGES)}")
+    factors = None
+    if grouped and largest_factor(bits) > 1:
+        scales, factors = _group_factors(weight, full, precision)
+    steps = scales[:, None] if factors is None else scales[:, None] * _spread_out(factors, weight)
     if hessian is None:
-        codes = _round(weight, scales, precision)
+        codes = _round(weight, steps, precision)
     else:
-        codes = _compensated_codes(weight, scales, precision, hessian)
-    return QuantizedWeight(codes.to(torch.int8), scales, bits)
+        codes, share = _least_error(weight, steps, precision, hessian, refine=ranges == "mse")
+        scales = scales * share
+    if factors is not None:
+        codes = codes * _spread_out(factors, weight)
+    return QuantizedWeight(codes.to(torch.int8), scales, bits, factors)
 
 
-def _round(weight: torch.Tensor, scales: torch.Tensor, precision: Precision) -> torch.Tensor:
-    return (weight / scales[:, None]).round_().clamp_(precision.qmin, precision.qmax)
+def largest_factor(bits: int) -> int:
+    """Of a group: the products of factors and codes of ``bits`` bits are 8-bit integers."""
+    return 1 << (8 - bits)
+
+
+def _spread_out(factors: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Factors by input, ``[out, in]``."""
+    return factors.repeat_interleave(GROUP, 1)[:, : weight.shape[1]].to(weight.dtype)
+
+
+def _group_factors(
+    weight: torch.Tensor, full: torch.Tensor, precision: Precision
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scales ``[out]`` and the factor of each group with the least squared error, ``[out, groups]``."""
+    largest = largest_factor(precision.bits)
+    scales = full / largest
+    groups = -(-weight.shape[1] // GROUP)
+    padded = torch.nn.functional.pad(weight, (0, groups * GROUP - weight.shape[1]))
+    grouped = padded.view(len(weight), groups, GROUP)
+    best = torch.full(grouped.shape[:2], largest, dtype=torch.uint8, device=weight.device)
+    least = torch.full(grouped.shape[:2], torch.inf, device=weight.device)
+    for factor in range(1, largest + 1):
+        steps = (scales * factor)[:, None, None]
+        restored = (grouped / steps).round_().clamp_(precision.qmin, precision.qmax).mul_(steps)
+        errors = restored.sub_(grouped).square_().sum(-1)
+        better = errors < least
+        least = torch.where(better, errors, least)
+        best[better] = factor
+    return scales, best
+
+
+def _round(weight: torch.Tensor, steps: torch.Tensor, precision: Precision) -> torch.Tensor:
+    return (weight / steps).round_().clamp_(precision.qmin, precision.qmax)
 
 
 def _least_squares_scales(weight: torch.Tensor, full: torch.Tensor, precision: Precision) -> torch.Tensor:
@@ -81,7 +129,7 @@ def _least_squares_scales(weight: torch.Tensor, full: torch.Tensor, precision: P
     best_errors = torch.full_like(full, torch.inf)
     for share in shares:
         scales = full * share
-        restored = _round(weight, scales, precision).mul_(scales[:, None])
+        restored = _round(weight, scales[:, None], precision).mul_(scales[:, None])
         errors = restored.sub_(weight).square_().sum(1)
         better = errors < best_errors
         best_scales = torch.where(better, scales, best_scales)
@@ -89,8 +137,23 @@ def _least_squares_scales(weight: torch.Tensor, full: torch.Tensor, precision: P
     return best_scales
 
 
+def _least_error(
+    weight: torch.Tensor, steps: torch.Tensor, precision: Precision, hessian: torch.Tensor, *, refine: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compensated codes, with the share of its steps for each channel that has the least output error."""
+    shares = SCALE_SHARES if refine else (1.0,)
+    candidates = torch.cat([steps * share for share in shares])
+    repeated = weight.double().repeat(len(shares), 1)
+    codes = _compensated_codes(repeated, candidates, precision, hessian)
+    errors = (codes * candidates.double()).sub_(repeated)
+    cost = (errors @ hessian.double()).mul_(errors).sum(1).view(len(shares), -1)
+    best = cost.argmin(0)
+    rows = best * len(steps) + torch.arange(len(steps), device=steps.device)
+    return codes[rows].float(), torch.tensor(shares, device=steps.device)[best]
+
+
 def _compensated_codes(
-    weight: torch.Tensor, scales: torch.Tensor, precision: Precision, hessian: torch.Tensor
+    weight: torch.Tensor, steps: torch.Tensor, precision: Precision, hessian: torch.Tensor
 ) -> torch.Tensor:
     """Codes whose rounding errors are made up for by the inputs that are still to be rounded.
 
@@ -100,7 +163,7 @@ def _compensated_codes(
     order = hessian.diagonal().argsort(descending=True, stable=True)
     factor = _inverse_factor(hessian[order][:, order].double())
     remaining = weight[:, order].double()
-    steps = scales.double()
+    steps = steps.double().expand_as(weight)[:, order]
     codes = torch.empty_like(remaining)
     inputs = remaining.shape[1]
     for first in range(0, inputs, BLOCK):
@@ -109,8 +172,9 @@ def _compensated_codes(
         errors = torch.empty_like(block)
         for column in range(last - first):
             at = first + column
-            code = (block[:, column] / steps).round_().clamp_(precision.qmin, precision.qmax)
-            error = (block[:, column] - code * steps) / factor[at, at]
+            step = steps[:, at]
+            code = (block[:, column] / step).round_().clamp_(precision.qmin, precision.qmax)
+            error = (block[:, column] - code * step) / factor[at, at]
             block[:, column:] -= torch.outer(error, factor[at, at:last])
             codes[:, at], errors[:, column] = code, error
         remaining[:, last:] -= errors @ factor[first:last, last:]

@@ -41,8 +41,11 @@ class TestSpec:
             ({"scheme": "w8"}, "unknown scheme 'w8': choose one of fq-vit, deploy"),
             ({"device": "tpu"}, "--device 'tpu' is unknown"),
             ({"observer": "max"}, "unknown observer 'max': choose one of auto, minmax, ema"),
-            ({"weight_ranges": "l2"}, "--weight-ranges 'l2' is unknown: choose one of mse, minmax"),
-            ({"weight_rounding": "up"}, "--weight-rounding 'up' is unknown: choose one of gptq, nearest"),
+            ({"recipe": "worst"}, "unknown recipe 'worst': choose one of fq-vit, gptq, best"),
+            (
+                {"without": ("salt",)},
+                "unknown ingredient 'salt': choose from rotated-stream, norm-channels, ",
+            ),
             ({"batch_size": 0}, "--batch-size 0 is too small: give 1 or more"),
             ({"threads": -1}, "--threads -1 is too small: give 1 or more"),
         ],
@@ -57,11 +60,20 @@ class TestSpec:
             EvaluationContext.from_spec(spec)
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("option", ["observer", "weight_ranges", "weight_rounding"])
-    def test_every_default_is_accepted(self, option: str) -> None:
-        others = {"observer": "omse", "weight_ranges": "minmax", "weight_rounding": "nearest"}
-        check_spec(SMALL)
-        check_spec(dataclasses.replace(SMALL, **{option: others[option]}))
+    @pytest.mark.parametrize(
+        "change",
+        [{}, {"observer": "omse"}, {"recipe": "gptq"}, {"without": ("log-base", "gelu-levels")}],
+        ids=str,
+    )
+    def test_known_names_are_accepted(self, change: dict[str, object]) -> None:
+        check_spec(dataclasses.replace(SMALL, **change))
+
+    def test_a_limit_of_the_cache_that_is_not_a_size_is_refused_early(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BITFRONT_CACHE_LIMIT", "plenty")
+        with pytest.raises(UserError, match="BITFRONT_CACHE_LIMIT 'plenty' is not a size"):
+            EvaluationContext.from_spec(dataclasses.replace(SMALL, model="no such model"))
 
 
 class TestDigits:
@@ -106,7 +118,10 @@ class TestReproducibility:
         first, again = (dataclasses.replace(context.accuracy(config), seconds=0.0) for _ in range(2))
         assert first == again
 
-    def test_two_contexts_of_a_spec_are_identical(self, context: EvaluationContext) -> None:
+    def test_two_contexts_of_a_spec_are_identical(
+        self, context: EvaluationContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BITFRONT_CACHE", "off")
         other = EvaluationContext.from_spec(EvaluationSpec.from_json(SMALL.to_json()))
         images, _ = next(context.images("search").batches(40))
         for bits in ((8, 8, 8), (4, 8, 4), (4, 4, 4)):

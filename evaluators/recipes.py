@@ -1,0 +1,117 @@
+"""Quantization recipes: which ingredients a model is prepared with, by name.
+
+An ingredient changes how grids and weights are chosen, never what a scheme computes with them: every recipe
+runs on the same integer kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bitfront.spaces import UserError
+
+ROTATED_STREAM = "rotated-stream"
+NORM_CHANNELS = "norm-channels"
+HEAD_CHANNELS = "head-channels"
+FITTED_RANGES = "fitted-ranges"
+GELU_LEVELS = "gelu-levels"
+ACTIVATION_LEVELS = "activation-levels"
+LOG_BASE = "log-base"
+CLIPPED_WEIGHTS = "clipped-weights"
+GROUPED_WEIGHTS = "grouped-weights"
+COMPENSATED_ROUNDING = "compensated-rounding"
+TOKEN_WEIGHTS = "token-weights"  # noqa: S105 - not a password
+REGRESSED_WEIGHTS = "regressed-weights"
+CORRECTED_BIASES = "corrected-biases"
+
+# In the order in which a preparation takes them.
+INGREDIENTS: dict[str, str] = {
+    ROTATED_STREAM: "the residual stream in a rotated basis in which no channel sticks out "
+    "(QuaRot, arXiv 2404.00456, for LayerNorm)",
+    NORM_CHANNELS: "a scale and an offset for each channel of a LayerNorm output, folded into its affine "
+    "part and the weights that follow (RepQ-ViT, arXiv 2212.08254)",
+    HEAD_CHANNELS: "queries, keys and values balanced, centred and rotated within each head, folded into "
+    "the weights around them",
+    FITTED_RANGES: "activation ranges by squared error, by the rule that fits each kind of tensor "
+    "(OMSE, arXiv 1902.06822)",
+    GELU_LEVELS: "GELU outputs of up to 4 bits on the levels that fit their one-sided tail (Lloyd-Max), "
+    "read from a table of 8-bit values",
+    ACTIVATION_LEVELS: "the other activations of up to 4 bits on such levels, too; leave it out for hardware "
+    "that multiplies 4-bit integers",
+    LOG_BASE: "the base of 4-bit logarithmic attention codes searched for each encoder "
+    "(AdaLog, arXiv 2407.12951)",
+    CLIPPED_WEIGHTS: "weight ranges of each output channel clipped for the least squared error",
+    GROUPED_WEIGHTS: "an integer factor for each group of 32 inputs of narrow weights, multiplied into 8-bit "
+    "integers before any product",
+    COMPENSATED_ROUNDING: "rounding errors of weights made up for by later inputs (GPTQ, arXiv 2210.17323), "
+    "for the quantized inputs that the layer will see",
+    TOKEN_WEIGHTS: "tokens weighted by how much their error moves the prediction "
+    "(Fisher information as in FIMA-Q, arXiv 2506.11543)",
+    REGRESSED_WEIGHTS: "weights corrected by ridge regression for the error of narrow activations "
+    "(ERQ, arXiv 2407.06794)",
+    CORRECTED_BIASES: "biases that take back the mean error of quantized weights and activations "
+    "(arXiv 1906.04721)",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of ingredients.
+
+    Attributes:
+        name: As given by the user.
+        ingredients: Names from :data:`INGREDIENTS`, in their order.
+    """
+
+    name: str
+    ingredients: tuple[str, ...]
+
+    def __contains__(self, ingredient: str) -> bool:
+        """Whether the recipe has an ingredient."""
+        return ingredient in self.ingredients
+
+    @property
+    def observer(self) -> str:
+        """Name of the observer of its activation ranges."""
+        if FITTED_RANGES not in self:
+            return "minmax"
+        # Equalized channels leave no outliers that a rule of their own would have to keep.
+        return "omse" if NORM_CHANNELS in self else "auto"
+
+    @property
+    def level_roles(self) -> frozenset[str]:
+        """Roles of the activation sites that take levels where they are narrow (see ``site_roles``)."""
+        gelu = {"gelu"} if GELU_LEVELS in self else set()
+        others = {"norm1", "qkv", "context", "norm2"} if ACTIVATION_LEVELS in self else set()
+        return frozenset(gelu | others)
+
+    def without(self, left_out: Iterable[str]) -> Recipe:
+        """The same recipe without some ingredients.
+
+        Raises:
+            UserError: One of them is unknown.
+        """
+        names = tuple(left_out)
+        for name in names:
+            if name not in INGREDIENTS:
+                raise UserError(f"unknown ingredient {name!r}: choose from {', '.join(INGREDIENTS)}")
+        return Recipe(self.name, tuple(i for i in self.ingredients if i not in names))
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        # The published method (arXiv 2111.13824): min-max ranges, weights rounded to nearest.
+        Recipe("fq-vit", ()),
+        Recipe("gptq", (FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING)),
+        Recipe("best", tuple(INGREDIENTS)),
+    )
+}
+
+
+def recipe_named(name: str, without: Iterable[str] = ()) -> Recipe:
+    """The recipe of that name less some ingredients; raises :class:`UserError` for unknown names."""
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name].without(without)
