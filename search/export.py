@@ -95,6 +95,8 @@ def provenance(run: Run, row: pd.Series) -> dict[str, Any]:
         "space": run.spec.get("space"),
         "sampler": run.spec.get("sampler"),
         "seed": run.spec.get("seed"),
+        "recipe": run.evaluation.get("recipe"),
+        "without": run.evaluation.get("without"),
         "evaluation": run.evaluation,
     }
 

@@ -8,10 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.costs import ModelCosts
 from bitfront.search.references import ReferencePoint, References
 from bitfront.search.run_store import RunFolder
 from bitfront.search.spec import RunSpec
+from bitfront.search.wording import quantization
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Preparation:
 
 
 def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
-    """Loads and calibrates the model, finds its latencies and scores the reference models.
+    """Loads and prepares the model, finds its latencies and scores the reference models.
 
     A latency table that the run folder has already, from an earlier part of the run, is taken as it is.
 
@@ -67,8 +69,8 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     from bitfront.evaluators.context import EvaluationContext
 
     evaluation = spec.evaluation
-    with stage(f"loading {evaluation.model}, calibrating on {evaluation.calibration_images} images"):
-        context = EvaluationContext.from_spec(evaluation)
+    with stage(preparing(evaluation)) as share_done:
+        context = EvaluationContext.from_spec(evaluation, share_done)
     _keep_splits(folder, context)
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)
@@ -78,6 +80,12 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
     return Preparation(spec, context, space, costs, references, note)
+
+
+def preparing(evaluation: EvaluationSpec) -> str:
+    """What building a context is called while it runs."""
+    how = quantization(evaluation.to_json())
+    return f"preparing {evaluation.model} ({how}) on {evaluation.calibration_images} images"
 
 
 def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bitfront.search.run_files import FRONT_COLUMNS, read_json, read_table
 from bitfront.search.run_store import SPEC
+from bitfront.search.wording import quantization
 from bitfront.spaces import UserError
 
 UNFINISHED = "unfinished"
@@ -26,6 +27,7 @@ class RunSummary:
         state: Why it stopped, ``unfinished``, or what is wrong with its files.
         model: The model's name, or empty.
         data: The data set, or empty.
+        quantization: Scheme and recipe in words, or empty.
         evaluations: Evaluations done.
         budget: Evaluations asked for; 0 if unknown.
         front_points: Points on the front.
@@ -39,6 +41,7 @@ class RunSummary:
     state: str
     model: str = ""
     data: str = ""
+    quantization: str = ""
     evaluations: int = 0
     budget: int = 0
     front_points: int = 0
@@ -104,6 +107,7 @@ def _request(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": str(evaluation.get("model", "")),
         "data": str(evaluation.get("data", "")),
+        "quantization": quantization(evaluation),
         "budget": int(spec.get("evaluations") or 0),
     }
 

@@ -12,7 +12,8 @@ from typing import Any
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import Granularity, UserError
 
-SPEC_VERSION = 1
+# 2: quantization by recipe, no longer by weight ranges and rounding.
+SPEC_VERSION = 2
 EXTENDABLE = ("evaluations", "time_budget")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -87,7 +88,7 @@ class RunSpec:
                 f"open the run with bitfront {fields.get('bitfront', 'of that time')}, or start a new run"
             )
         try:
-            fields["evaluation"] = EvaluationSpec.from_json(fields["evaluation"])
+            fields["evaluation"] = _evaluation(fields["evaluation"])
             fields["objectives"] = tuple(fields["objectives"])
             return cls(**fields)
         except (KeyError, TypeError) as error:
@@ -114,6 +115,14 @@ class RunSpec:
                 f"run {name} was made with other settings: {'; '.join(extended.difference(other))}; only "
                 f"{' and '.join(EXTENDABLE)} may change: repeat its settings, or start a new run with --run"
             )
+
+
+def _evaluation(document: dict[str, Any]) -> EvaluationSpec:
+    """The evaluation spec of a run, whose defaults must not stand in for what was searched."""
+    missing = [name for name in ("model", "widths", "recipe") if name not in document]
+    if missing:
+        raise KeyError(missing[0])
+    return EvaluationSpec.from_json(document)
 
 
 def _flat(spec: RunSpec) -> dict[str, Any]:

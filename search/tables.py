@@ -73,7 +73,7 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
     table.add_column("state", no_wrap=True)
     for heading in ("evaluated", "front", "best\ntop-1 %", "smallest\nMB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("model, data")
+    table.add_column("model, data (scheme, recipe)")
     for run in runs:
         cells = [
             run.name,
@@ -82,7 +82,7 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
             str(run.front_points),
             percent(run.best_top1),
             megabytes(run.smallest_bytes),
-            ", ".join(part for part in (run.model, PurePath(run.data).name) if part),
+            _subject(run),
         ]
         table.add_row(*map(Text, cells))
     return table
@@ -97,6 +97,11 @@ def _table(plain: bool) -> Table:
         padding=(0, 1),
         collapse_padding=True,
     )
+
+
+def _subject(run: RunSummary) -> str:
+    subject = ", ".join(part for part in (run.model, PurePath(run.data).name) if part)
+    return f"{subject} ({run.quantization})" if run.quantization else subject
 
 
 def _bits(bits: MeanBits) -> str:

@@ -41,6 +41,17 @@ def difference(comparison: PairedComparison | None) -> str:
     return f"{comparison.difference:+.2f} \N{PLUS-MINUS SIGN} {comparison.difference_standard_error:.2f}"
 
 
+def quantization(settings: Mapping[str, Any]) -> str:
+    """Scheme, recipe, what was left out of it and an observer of its own, as far as they are recorded."""
+    parts = [str(settings.get("scheme") or "")]
+    if settings.get("recipe"):
+        left_out = ", ".join(settings.get("without") or ())
+        parts.append(f"recipe {settings['recipe']}" + (f" without {left_out}" if left_out else ""))
+    if settings.get("observer"):
+        parts.append(f"observer {settings['observer']}")
+    return ", ".join(part for part in parts if part)
+
+
 def evaluator(described: Mapping[str, Any], chosen: str = "") -> str:
     """What evaluates: batches, threads and kernels; ``chosen`` may say how the former were chosen."""
     threads = "1 thread" if described["threads"] == 1 else f"{described['threads']} threads"

@@ -61,6 +61,8 @@ def front_document(run: Run) -> dict[str, Any]:
         "model": run.evaluation.get("model"),
         "data": run.evaluation.get("data"),
         "scheme": run.evaluation.get("scheme"),
+        "recipe": run.evaluation.get("recipe"),
+        "without": run.evaluation.get("without"),
         "objectives": run.objectives,
         "latency_source": run.latency_source,
         "stopped_because": run.summary.get("stopped_because"),
@@ -109,11 +111,10 @@ def print_front(run: Run) -> None:
 
 
 def _heading(run: Run) -> str:
-    from bitfront.search.wording import points
+    from bitfront.search.wording import points, quantization
 
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
-    scheme = run.evaluation.get("scheme", "")
     state = run.summary.get("stopped_because") or "unfinished"
     limits = "".join(f", {limit.label}" for limit in run.limits)
     counts = f"{points(len(run.front))} from {len(run.trials)} trials"
-    return f"{run.name}: {model} ({scheme}) on {data}{limits}; {counts} ({state})"
+    return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

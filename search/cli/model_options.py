@@ -1,4 +1,4 @@
-"""Options that say what is evaluated and how it is quantized, shared by ``search`` and ``evaluate``."""
+"""Options that say what is evaluated and how it is quantized, shared by the commands that prepare a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,23 @@ from bitfront.search.cli.options import positive, positive_or_auto
 
 SCHEMES = ("fq-vit", "deploy")
 OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")
-WEIGHT_RANGES = ("mse", "minmax")
-WEIGHT_ROUNDINGS = ("gptq", "nearest")
+# Those of bitfront.evaluators.recipes, which loads numpy.
+RECIPES = ("best", "gptq", "fq-vit")
+INGREDIENTS = (
+    "rotated-stream",
+    "norm-channels",
+    "head-channels",
+    "fitted-ranges",
+    "gelu-levels",
+    "activation-levels",
+    "log-base",
+    "clipped-weights",
+    "grouped-weights",
+    "compensated-rounding",
+    "token-weights",
+    "regressed-weights",
+    "corrected-biases",
+)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +69,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quantization_options(parser: argparse.ArgumentParser) -> None:
-    """Scheme, observer, weight ranges and weight rounding."""
+    """Scheme, recipe and observer."""
     group = parser.add_argument_group("quantization")
     group.add_argument(
         "--scheme",
@@ -64,23 +79,36 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
         "the rest in float, as CPU runtimes compute (default: %(default)s)",
     )
     group.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        default="best",
+        help="how weights and ranges are chosen: with everything that helps, with compensated weights and "
+        "fitted ranges alone, or as FQ-ViT was published (default: %(default)s)",
+    )
+    group.add_argument(
+        "--without",
+        type=ingredients,
+        default=(),
+        metavar="LIST",
+        help=f"ingredients of the recipe to leave out, out of {', '.join(INGREDIENTS)}; `bitfront profile` "
+        "says what they do",
+    )
+    group.add_argument(
         "--observer",
         choices=OBSERVERS,
-        default="auto",
-        help="how activation ranges are found (default: %(default)s)",
+        help="how activation ranges are found (default: as the recipe has it)",
     )
-    group.add_argument(
-        "--weight-ranges",
-        choices=WEIGHT_RANGES,
-        default="mse",
-        help="clip each output channel for the least squared error, or not at all (default: %(default)s)",
-    )
-    group.add_argument(
-        "--weight-rounding",
-        choices=WEIGHT_ROUNDINGS,
-        default="gptq",
-        help="make up for rounding errors on the calibration images, or not (default: %(default)s)",
-    )
+
+
+def ingredients(text: str) -> tuple[str, ...]:
+    """Names of ingredients, separated by commas, in the order of preparation and without repeats."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in INGREDIENTS:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {name!r} (choose from {', '.join(INGREDIENTS)})"
+            )
+    return tuple(name for name in INGREDIENTS if name in names)
 
 
 def add_latency_option(group: argparse._ArgumentGroup) -> None:
@@ -101,14 +129,19 @@ def add_latency_option(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_machine_options(group: argparse._ArgumentGroup) -> None:
-    """Device, batch size and threads."""
+def add_device_option(group: argparse._ArgumentGroup, what: str) -> None:
+    """``--device``; ``what`` it is for begins its help."""
     group.add_argument(
         "--device",
         default="cpu",
         metavar="DEVICE",
-        help="what accuracy is evaluated on: cpu, cuda or cuda:N (default: %(default)s)",
+        help=f"{what}: cpu, cuda or cuda:N (default: %(default)s)",
     )
+
+
+def add_machine_options(group: argparse._ArgumentGroup) -> None:
+    """Device, batch size and threads."""
+    add_device_option(group, "what accuracy is evaluated on")
     group.add_argument(
         "--batch-size",
         type=positive_or_auto,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
-from bitfront.search.cli import evaluate, export, front, plot, runs, search, train
+from bitfront.search.cli import evaluate, export, front, plot, profile, runs, search, train
 from bitfront.search.cli.options import add_common_options
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ COMMANDS: dict[str, ModuleType] = {
     "plot": plot,
     "export": export,
     "evaluate": evaluate,
+    "profile": profile,
     "train": train,
 }
 _DESCRIPTION = """\

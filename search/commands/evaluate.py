@@ -12,6 +12,7 @@ from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.commands.evaluation_report import accuracy_report, print_report
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
 from bitfront.search.environment import describe_evaluator
+from bitfront.search.preparation import preparing
 from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     document = None if args.config is None else _read_document(Path(args.config))
     spec = _spec(args, document)
     console = stderr_console()
-    with stage(console, f"loading {spec.model}, calibrating on {spec.calibration_images} images"):
-        context = EvaluationContext.from_spec(spec)
+    with stage(console, preparing(spec)) as share_done:
+        context = EvaluationContext.from_spec(spec, share_done)
     config = _config(args, document, context)
     with stage(console, f"classifying {len(context.splits.test)} test images, float and quantized"):
         report = accuracy_report(context, config)

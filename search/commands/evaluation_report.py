@@ -19,6 +19,9 @@ def accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str, 
         "weights": context.model.weights,
         "data": context.spec.data,
         "scheme": config.scheme,
+        "recipe": context.spec.recipe,
+        "without": list(context.spec.without),
+        "observer": context.spec.observer,
         "digest": config.digest,
         "encoders": len(context.encoders),
         "skipped_images": list(context.images("test").skipped),
@@ -50,6 +53,7 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     from rich.table import Table
 
     from bitfront.search.cli.output import stdout_console
+    from bitfront.search.wording import quantization
 
     console = stdout_console()
     table = Table(box=None, pad_edge=False)
@@ -58,7 +62,7 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     for row in _rows(report):
         table.add_row(*row)
     console.print(
-        f"{report['model']} on {report['data']}: {report['images']} test images, "
+        f"{report['model']} ({quantization(report)}) on {report['data']}: {report['images']} test images, "
         f"{report['encoders']} encoders, config {report['digest']}\n",
         soft_wrap=True,
     )

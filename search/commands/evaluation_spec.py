@@ -22,8 +22,8 @@ OPTIONS = (
     "search_images",
     "test_images",
     "seed",
-    "weight_ranges",
-    "weight_rounding",
+    "recipe",
+    "without",
     "observer",
     "device",
     "batch_size",
@@ -50,8 +50,13 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
     """The spec under which a bit config was found, with this machine's settings and the options written.
 
     Raises:
-        UserError: The record is damaged.
+        UserError: The record is damaged, or of a version that knew no recipes.
     """
+    if "recipe" not in recorded:
+        raise UserError(
+            "the bit config was found by an earlier version, which prepared models in another way: search "
+            'again, or remove its "evaluation" entry and give --model, --data and --recipe'
+        )
     try:
         spec = EvaluationSpec.from_json(dict(recorded))
     except (KeyError, TypeError) as error:
@@ -64,4 +69,7 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
         written["pretrained"] = False
     elif "pretrained" in written:
         written["checkpoint"] = None
+    if "recipe" in written:
+        # What was left out of, or set beside, another recipe says nothing about this one.
+        written = {"without": (), "observer": None, **written}
     return dataclasses.replace(spec, **written)

@@ -235,6 +235,7 @@ class _Session:
     ) -> None:
         document = {
             **result.to_json(),
+            **{name: getattr(self._spec.evaluation, name) for name in ("scheme", "recipe", "without")},
             "latency_batch": ready.costs.latency_batch,
             "latency_note": ready.note,
             "skipped_images": ready.context.skipped_images(),

@@ -11,7 +11,7 @@ from bitfront.search.plots.front_points import FrontInfo, collect_front, has_poi
 from bitfront.search.plots.hypervolume import collect_hypervolume, draw_hypervolume
 from bitfront.search.plots.style import latency_axis, size_axis
 from bitfront.search.run_reader import Run
-from bitfront.search.wording import megabytes, milliseconds, points
+from bitfront.search.wording import megabytes, milliseconds, points, quantization
 
 
 def write_plots(run: Run, folder: Path | None = None) -> list[Path]:
@@ -64,7 +64,7 @@ def _subtitle(run: Run) -> str:
     trials = len(run.trials)
     parts = [
         f"run {run.name}",
-        str(run.evaluation.get("scheme", "")),
+        quantization(run.evaluation),
         f"{points(len(run.front))} from {trials} trials",
         f"seed {run.spec['seed']}" if "seed" in run.spec else "",
     ]

@@ -139,8 +139,10 @@ def make_run(
     max_size: float = 1_250_000.0,
     encoders: int = 12,
     paired: bool = True,
+    recorded: bool = True,
 ) -> Path:
-    """A finished run; not ``paired`` as versions before the paired comparison wrote it."""
+    """A finished run; not ``paired`` as versions before the paired comparison wrote it, not ``recorded`` as
+    those before recipes did."""
     folder = root / name
     folder.mkdir(parents=True)
     searched = space(granularity, encoders)
@@ -160,11 +162,12 @@ def make_run(
         trials = trials.drop(columns=["error", *COUNTS])
         marks = [{k: v for k, v in m.items() if k not in (*COUNTS, "images", "test_images")} for m in marks]
     spec = {
-        "version": 1,
+        "version": 2 if recorded else 1,
         "evaluation": {
             "model": "digits_deit",
             "data": "digits",
             "scheme": "fq-vit",
+            **({"recipe": "best", "without": ["log-base"], "observer": None} if recorded else {}),
             "widths": [4, 8],
             "seed": 0,
             "batch_size": 32,

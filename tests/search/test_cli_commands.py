@@ -64,6 +64,7 @@ def test_runs_json(bitfront: Bitfront, folder: Path) -> None:
     assert run["status"] == "finished"
     assert run["evaluations"] == run["budget"] == 40
     assert isinstance(run["smallest_bytes"], int)
+    assert run["quantization"] == "fq-vit, recipe best without log-base"
 
 
 def test_runs_names_the_damage(bitfront: Bitfront, folder: Path) -> None:
@@ -76,16 +77,27 @@ def test_runs_names_the_damage(bitfront: Bitfront, folder: Path) -> None:
 def test_front_of_the_latest_run(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     status, out, err = bitfront("front")
     assert status == 0
-    assert out.startswith("small: digits_deit (fq-vit) on digits")
+    assert out.startswith("small: digits_deit (fq-vit, recipe best without log-base) on digits")
     assert "float32" in out
     assert "bitfront export small --pick knee" in err
     assert str(pick(open_run(tmp_path, "small").front, "knee")["trial"]) in out
+
+
+def test_runs_from_before_recipes_name_the_scheme_alone(
+    bitfront: Bitfront, run_folder: MakeRun, tmp_path: Path
+) -> None:
+    run_folder(tmp_path, name="old", count=40, encoders=2, recorded=False)
+    assert bitfront("front")[1].startswith("old: digits_deit (fq-vit) on digits")
+    assert "digits_deit, digits (fq-vit)" in bitfront("runs")[1]
+    assert document(bitfront("front", "--json"))["recipe"] is None
+    assert bitfront("export")[0] == 0
 
 
 def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     front = document(bitfront("front", "small", "--json"))
     run = open_run(tmp_path, "small")
     assert front["run"] == "small"
+    assert (front["scheme"], front["recipe"], front["without"]) == ("fq-vit", "best", ["log-base"])
     assert front["knee"] == pick(run.front, "knee")["trial"]
     assert [mark["name"] for mark in front["references"]] == ["float32", "W8A8T8", "W4A4T4"]
     assert front["references"][1]["test_top1"] is None

@@ -11,7 +11,7 @@ import pytest
 from bitfront import spaces
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.cli.main import main
-from bitfront.search.cli.model_options import OBSERVERS, SCHEMES, WEIGHT_RANGES, WEIGHT_ROUNDINGS
+from bitfront.search.cli.model_options import INGREDIENTS, OBSERVERS, RECIPES, SCHEMES
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.cli.search import SAMPLERS, SPACES
 from bitfront.search.spec import RunSpec
@@ -70,6 +70,10 @@ def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFi
         (["front", "a", "b"], "unexpected argument 'b'"),
         (["search", "--sampler", "nsga"], "did you mean nsga2?"),
         (["search", "--scheme", "deplo"], "did you mean deploy?"),
+        (["search", "--recipe", "bets"], "did you mean best?"),
+        (["search", "--without", "log-base,gelu-level"], "'gelu-level' (choose from rotated-stream, "),
+        (["evaluate", "--without", "log-base,gelu-level"], "did you mean gelu-levels?"),
+        (["profile", "--without", ""], "invalid choice: ''"),
         (["search", "--batch-size", "0"], "'0' is neither a whole number above 0 nor auto"),
         (["evaluate", "--threads", "two"], "'two' is neither a whole number above 0 nor auto"),
         (["search", "--evaluations", "0"], "'0' is not a whole number above 0"),
@@ -115,23 +119,29 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     assert args.bits == ",".join(map(str, spec.evaluation.widths))
 
 
-@pytest.mark.parametrize("command", ["search", "evaluate"])
-def test_evaluation_defaults_are_those_of_the_spec(command: str) -> None:
+@pytest.mark.parametrize(("command", "own"), [("search", ()), ("evaluate", ()), ("profile", ("batch_size",))])
+def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
     args, spec = parse([command]), EvaluationSpec()
-    shared = vars(spec).keys() - {"widths"}
+    shared = vars(spec).keys() - {"widths", *own}
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
 
 def test_choices_are_those_of_the_registries() -> None:
-    from bitfront.evaluators import observers, quantizers
+    from bitfront.evaluators import observers, recipes
     from bitfront.search.samplers import registry
 
     assert set(OBSERVERS) == set(observers.OBSERVERS)
-    assert set(WEIGHT_RANGES) == set(quantizers.WEIGHT_RANGES)
-    assert set(WEIGHT_ROUNDINGS) == set(quantizers.WEIGHT_ROUNDINGS)
+    assert set(RECIPES) == set(recipes.RECIPES)
+    assert tuple(recipes.INGREDIENTS) == INGREDIENTS
     assert SCHEMES == spaces.SCHEMES
     assert set(SAMPLERS) == set(registry.SAMPLERS)
     assert set(SPACES) == set(GRANULARITIES)
+
+
+def test_ingredients_are_in_the_order_of_preparation_whatever_was_written() -> None:
+    args = parse(["search", "--without", "log-base, rotated-stream,log-base"])
+    assert args.without == ("rotated-stream", "log-base")
+    assert args.given == {"without"}
 
 
 def test_batch_size_and_threads_are_numbers_or_measured() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bitfront.search.cli import progress as display
+from bitfront.search.cli import stages
 from bitfront.search.cli.progress import SearchProgress, duration
 from bitfront.search.cli.stages import stage
 from bitfront.search.progress import Progress
@@ -96,6 +97,35 @@ def test_stage_tells_how_long_it_took() -> None:
     with stage(target, "calibrating m on 128 images") as share:
         share(0.5)
     assert re.fullmatch(r"calibrating m on 128 images \.\.\. \d+\.\d s\n", file.getvalue())
+
+
+def test_stage_on_a_terminal_has_a_bar_with_share_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=30)
+    monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
+    target, file = console(terminal=True)
+    with stage(target, "preparing m") as share:
+        share(0.25)
+        target.print("a line above")  # draws the bar anew
+    text = file.getvalue()
+    assert re.search(r"preparing m.*\n.*25%", text)
+    # At this pace three times as long as so far.
+    assert "about 1 min 30 s left" in text
+    assert text.rstrip().endswith("preparing m ... 60.0 s")
+
+
+def test_stage_without_a_terminal_prints_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=4)
+    monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
+    target, file = console(terminal=False)
+    with stage(target, "preparing m") as share:
+        for percent in range(5, 45, 5):
+            share(percent / 100)
+    lines = file.getvalue().splitlines()
+    assert lines == [
+        "preparing m ... 15 % after 12 s; about 1 min 08 s left",
+        "preparing m ... 30 % after 24 s; about 56 s left",
+        "preparing m ... 36.0 s",
+    ]
 
 
 def test_failed_stage_claims_nothing() -> None:

@@ -47,6 +47,8 @@ def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
     assert document["provenance"]["run"] == "r"
     assert document["provenance"]["trial"] == trial
     assert document["provenance"]["seed"] == 0
+    assert document["provenance"]["recipe"] == document["provenance"]["evaluation"]["recipe"] == "best"
+    assert document["provenance"]["without"] == ["log-base"]
     assert document["provenance"]["evaluation"]["data"] == "digits"
     assert document["provenance"]["bitfront"]
 

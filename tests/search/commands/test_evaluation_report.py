@@ -18,6 +18,7 @@ def report(lost: int, won: int, **further: Any) -> dict[str, Any]:
         **PairedComparison(436, lost, won).to_json(), **figures, "top1_standard_error": 1.65, "kl": 0.02,
         **{f"fp32_{name}": value for name, value in figures.items()}, "fp32_top1": 87.16,
         "fp32_top1_standard_error": 1.6, "agreement": 96.8, "model": "deit", "data": "photos", "encoders": 12,
+        "scheme": "deploy", "recipe": "best", "without": ["log-base"], "observer": None,
         "digest": "0123456789ab", "images_per_second": 80.0, "fp32_images_per_second": 20.0,
         "latency_source": "measured:torch", "latency_batch": 1, "skipped_images": [], "device": "cpu",
         "batch_size": 16, "threads": 2, "kernels": "cpu: onednn int8", "kernel_notes": [], **further,
@@ -36,6 +37,7 @@ def test_top1_has_standard_errors_and_the_difference_its_paired_one(capsys) -> N
     assert "84.41 ± 1.65" in line
     assert "87.16 ± 1.60" in line
     assert "± is one standard error; the difference is paired" in out
+    assert out.startswith("deit (deploy, recipe best without log-base) on photos: 436 test images")
     assert "right in float32 only: 17 images, right when quantized only: 5" in out
     assert "so uneven a split would come about with probability 0.02 (exact McNemar test)" in out
 
@@ -74,5 +76,5 @@ def test_evaluate_reports_everything_for_machines(bitfront, scheme: str) -> None
     assert found["top1_difference"] == pytest.approx(found["top1"] - found["fp32_top1"])
     assert found["fp32_top1_standard_error"] > 0
     assert found["batch_size"] > 0 < found["threads"]
-    assert (found["scheme"], found["device"]) == (scheme, "cpu")
+    assert (found["scheme"], found["recipe"], found["device"]) == (scheme, "best", "cpu")
     assert found["kernels"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.cli.parser import parse
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
+from bitfront.spaces import UserError
 
 RECORDED = EvaluationSpec(
     model="deit_tiny_patch16_224", pretrained=True, seed=7, device="cuda:3", batch_size=128, threads=1
@@ -13,10 +18,16 @@ RECORDED = EvaluationSpec(
 
 def test_arguments_become_a_spec() -> None:
     args = parse(
-        ["search", "--scheme", "deploy", "--device", "cuda", "--batch-size", "16", "--threads", "auto"]
-    )
+        ["search", "--scheme", "deploy", "--device", "cuda", "--batch-size", "16", "--threads", "auto",
+         "--recipe", "gptq", "--without", "fitted-ranges"]
+    )  # fmt: skip
     assert evaluation_spec(args, (2, 4)) == EvaluationSpec(
-        scheme="deploy", widths=(2, 4), device="cuda", batch_size=16
+        scheme="deploy",
+        widths=(2, 4),
+        device="cuda",
+        batch_size=16,
+        recipe="gptq",
+        without=("fitted-ranges",),
     )
 
 
@@ -25,3 +36,25 @@ def test_a_record_keeps_what_was_searched_and_leaves_the_machine() -> None:
     assert found == EvaluationSpec(model="deit_tiny_patch16_224", pretrained=True, seed=8)
     here = recorded_spec(RECORDED.to_json(), parse(["evaluate", "--device", "cuda", "--threads", "2"]))
     assert (here.device, here.batch_size, here.threads) == ("cuda", None, 2)
+
+
+def test_a_record_keeps_its_recipe_unless_another_is_written() -> None:
+    recorded = dataclasses.replace(
+        RECORDED, recipe="gptq", without=("fitted-ranges",), observer="ema"
+    ).to_json()
+
+    def quantized(*options: str) -> tuple[str, tuple[str, ...], str | None]:
+        found = recorded_spec(recorded, parse(["evaluate", *options]))
+        return found.recipe, found.without, found.observer
+
+    assert quantized() == ("gptq", ("fitted-ranges",), "ema")
+    assert quantized("--without", "log-base") == ("gptq", ("log-base",), "ema")
+    assert quantized("--recipe", "best") == ("best", (), None)
+    assert quantized("--recipe", "best", "--observer", "omse") == ("best", (), "omse")
+
+
+def test_a_record_from_before_recipes_is_refused_in_one_line() -> None:
+    recorded = {k: v for k, v in RECORDED.to_json().items() if k not in ("recipe", "without")}
+    with pytest.raises(UserError, match="by an earlier version") as caught:
+        recorded_spec({**recorded, "weight_ranges": "mse"}, parse(["evaluate"]))
+    assert "\n" not in str(caught.value)

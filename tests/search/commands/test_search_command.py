@@ -66,6 +66,9 @@ def test_what_was_measured_of_the_machine_is_recorded(runs: Path) -> None:
         "device": "cpu", "batch_size": evaluation["batch_size"], "threads": 1,
     }  # fmt: skip
     assert environment["kernels"]
+    summary = json.loads((runs / "two" / "summary.json").read_text())
+    assert (summary["scheme"], summary["recipe"], summary["without"]) == ("fq-vit", "best", [])
+    assert (evaluation["recipe"], evaluation["without"]) == ("best", [])
     assert isinstance(environment["kernel_notes"], list)
 
 

@@ -14,7 +14,9 @@ from bitfront.spaces import UserError
 
 def test_json_round_trip():
     spec = RunSpec(
-        evaluation=EvaluationSpec(model="deit_tiny_patch16_224", widths=(2, 4, 8)),
+        evaluation=EvaluationSpec(
+            model="deit_tiny_patch16_224", widths=(2, 4, 8), recipe="gptq", without=("clipped-weights",)
+        ),
         space="layer",
         objectives=("kl", "size"),
         max_latency="0.9x",
@@ -35,17 +37,21 @@ def test_foreign_documents_are_refused(change):
     assert "\n" not in str(error.value)
 
 
-def test_specs_of_earlier_versions_are_read():
+def test_specs_from_before_recipes_name_the_version_that_reads_them():
     document = RunSpec().to_json()
-    evaluation = {k: v for k, v in document["evaluation"].items() if k != "device"}
-    earlier = {**document, "evaluation": {**evaluation, "batch_size": 32, "threads": 1}}
-    assert RunSpec.from_json(earlier).evaluation == EvaluationSpec(device="cpu", batch_size=32, threads=1)
+    evaluation = {k: v for k, v in document["evaluation"].items() if k not in ("recipe", "without")}
+    earlier = {**evaluation, "weight_ranges": "mse", "weight_rounding": "gptq", "observer": "auto"}
+    with pytest.raises(
+        UserError, match=r"version 1, .* reads version 2: open the run with bitfront 0\.0\.9, or"
+    ):
+        RunSpec.from_json({**document, "version": 1, "bitfront": "0.0.9", "evaluation": earlier})
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("threads", "2"), ("batch_size", 8.0), ("batch_size", True), ("device", None), ("device", 0),
-     ("checkpoint", 1), ("pretrained", 1), ("seed", None), ("search_images", "all")],
+     ("checkpoint", 1), ("pretrained", 1), ("recipe", None), ("observer", 1), ("seed", None),
+     ("search_images", "all")],
 )  # fmt: skip
 def test_fields_of_another_type_are_named(field, value):
     with pytest.raises(TypeError, match=f"^{field} is {value!r}$"):

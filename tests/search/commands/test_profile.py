@@ -1,0 +1,194 @@
+"""``bitfront profile``: costs by site, the recipe and the grids that the preparation chose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.recipes import RECIPES
+from bitfront.evaluators.size import packed_bytes
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.commands.profile_document import profile_document
+from bitfront.search.commands.profile_report import print_profile
+from bitfront.spaces import BitConfig
+
+SETTINGS: dict[str, Any] = {"calibration_images": 24, "widths": (4, 8), "batch_size": 1, "threads": 1}
+WITHOUT = ("gelu-levels",)
+
+
+@pytest.fixture(scope="module")
+def context() -> EvaluationContext:
+    return EvaluationContext.from_spec(EvaluationSpec(**SETTINGS))
+
+
+@pytest.fixture(scope="module")
+def document(context: EvaluationContext) -> dict[str, Any]:
+    return profile_document(context)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> EvaluationContext:
+    return EvaluationContext.from_spec(EvaluationSpec(scheme="deploy", without=WITHOUT, **SETTINGS))
+
+
+def site(document: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [site for site in document["sites"] if site["name"] == name]
+    return dict(found)
+
+
+def printed(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_profile(document)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_parameters_and_macs_are_those_of_the_architecture(
+    context: EvaluationContext, document: dict[str, Any]
+) -> None:
+    blueprint = context.prepared.blueprint
+    tokens, channels, hidden = blueprint.tokens, blueprint.channels, len(blueprint.encoders[0].fc1.bias)
+    linear = 4 * channels * channels + 2 * channels * hidden
+    attention = 2 * tokens * tokens * channels
+    outer = blueprint.patches * blueprint.patch.weight.numel() + sum(
+        head.weight.numel() for head in blueprint.readout.heads
+    )
+    assert document["macs"] == 12 * (tokens * linear + attention) + outer
+    assert document["parameters"] == sum(p.numel() for p in context.model.module.parameters())
+    assert document["encoders"] == [f"blocks.{index}" for index in range(12)]
+
+
+def test_sizes_are_those_of_the_size_model(context: EvaluationContext, document: dict[str, Any]) -> None:
+    for bits in (4, 8):
+        config = BitConfig.uniform("digits_deit", "fq-vit", context.encoders, (bits, bits, bits))
+        assert document["uniform_size_bytes"][str(bits)] == context.size.size_bytes(config)
+    weights = site(document, "blocks.3.mlp.fc1.weight")
+    assert weights["packed_bytes"] == {str(b): packed_bytes(weights["elements"], b) for b in (4, 8)}
+    assert weights["grids"] is None
+    assert set(site(document, "patch_embed.weight")["packed_bytes"]) == {"8"}
+
+
+def test_every_site_is_there_once(context: EvaluationContext, document: dict[str, Any]) -> None:
+    assert [found["name"] for found in document["sites"]] == [found.name for found in context.sites]
+
+
+def test_ranges_are_those_of_the_grids(context: EvaluationContext, document: dict[str, Any]) -> None:
+    for name, bits in (("blocks.5.norm1", 8), ("blocks.0.attn.qkv", 8), ("image", 8)):
+        grid, found = context.prepared.calibration.grid(name, bits), site(document, name)["grids"][str(bits)]
+        assert found["low"] == pytest.approx(-grid.zero_point * grid.scale)
+        assert found["high"] - found["low"] == pytest.approx(grid.qmax * grid.scale)
+        assert (found["scale"], found["zero_point"]) == (grid.scale, grid.zero_point)
+    stream = context.prepared.calibration.stream("blocks.2.residual1")
+    found = site(document, "blocks.2.residual1")["grids"]["8"]
+    assert found["exponents"] == stream.exponents.tolist()
+    assert found["high"] - found["low"] == pytest.approx(stream.qmax * stream.channel_scales.max())
+
+
+def test_levels_of_gelu_outputs_are_listed_where_they_are_taken(
+    document: dict[str, Any], deployed: EvaluationContext
+) -> None:
+    grids = site(document, "blocks.7.mlp.gelu")["grids"]
+    levels = grids["4"]["levels"]
+    assert len(levels) <= 16
+    assert levels == sorted(set(levels))
+    assert (levels[0], levels[-1]) == (grids["4"]["low"], grids["4"]["high"])
+    assert "levels" not in grids["8"]
+    assert "levels" not in site(profile_document(deployed), "blocks.7.mlp.gelu")["grids"]["4"]
+
+
+def test_narrow_attention_has_a_base_and_wide_attention_a_grid(
+    context: EvaluationContext, document: dict[str, Any]
+) -> None:
+    grids = site(document, "blocks.4.attn.softmax")["grids"]
+    assert grids["4"] == {"log2_base": context.prepared.log_steps[4]}
+    assert grids["8"]["low"] == 0.0
+    assert grids["8"]["high"] > 0.0
+
+
+def test_recipe_says_what_is_used_and_what_is_left_out(deployed: EvaluationContext) -> None:
+    document = profile_document(deployed)
+    states = {entry["name"]: entry["state"] for entry in document["ingredients"]}
+    assert {name for name, state in states.items() if state == "left out"} == set(WITHOUT)
+    assert {name for name, state in states.items() if state == "used"} == set(
+        RECIPES["best"].ingredients
+    ) - set(WITHOUT)
+    assert all(entry["description"] for entry in document["ingredients"])
+
+
+def test_text_names_the_model_its_recipe_and_what_belongs_to_which_bits(
+    document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(document, capsys)
+    assert lines[0] == "digits_deit (fq-vit, recipe best), prepared on 24 images"
+    assert f"{document['parameters']:,} parameters" in lines[1]
+    assert "queries, keys and values are activations; the softmax output is the attention" in lines
+    assert any(line.startswith("log-base") and "used" in line for line in lines)
+    assert sum(line.startswith("scheme fq-vit: ") for line in lines) == 1
+
+
+def test_equal_encoders_share_rows(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    [row] = [line for line in printed(document, capsys) if line.startswith("blocks.0-11, each")]
+    weights = [site for site in document["sites"] if site["kind"] == "weights" and site["encoder"] == 0]
+    elements = sum(site["elements"] for site in weights)
+    assert row.split()[2:6] == ["weights", f"{elements:,}", f"{elements / 2e3:.1f}", f"{elements / 1e3:.1f}"]
+
+
+def test_other_encoders_have_rows_of_their_own(
+    document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites = [
+        {**site, "elements": 2 * site["elements"]} if site["encoder"] == 11 else site
+        for site in document["sites"]
+    ]
+    rows = [line.split()[:3] for line in printed({**document, "sites": sites}, capsys)]
+    assert ["blocks.0-10,", "each", "weights"] in rows
+    assert any(row[:2] == ["blocks.11", "weights"] for row in rows)
+
+
+def test_ranges_table_has_a_row_for_each_encoder_at_the_narrowest_width(
+    document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(document, capsys)
+    start = next(index for index, line in enumerate(lines) if line.startswith("4-bit ranges"))
+    assert lines[start].split()[2:] == ["norm1", "qkv", "context", "norm2", "gelu", "base"]
+    for index in range(12):
+        cells = lines[start + 1 + index].split()
+        assert cells[0] == f"blocks.{index}"
+        low, high = map(float, cells[1].split(".."))
+        grid = site(document, f"blocks.{index}.norm1")["grids"]["4"]
+        assert (low, high) == pytest.approx((grid["low"], grid["high"]), rel=0.05)
+        base = 2 ** site(document, f"blocks.{index}.attn.softmax")["grids"]["4"]["log2_base"]
+        assert float(cells[-1]) == pytest.approx(base, abs=1e-3)
+
+
+def test_widths_without_logarithmic_attention_have_no_base(
+    document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = {**document, "widths": [8]}
+    lines = printed(wide, capsys)
+    assert any(line.startswith("8-bit ranges") and line.endswith("gelu") for line in lines)
+
+
+def test_command_prints_json_and_hints_with_the_written_options(bitfront: Callable) -> None:
+    options = ("--recipe", "fq-vit", "--calibration-images", "16")
+    outcome = bitfront("profile", *options, "--bits", "6,8", "--json")
+    assert outcome.status == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert found["widths"] == [6, 8]
+    assert {entry["state"] for entry in found["ingredients"]} == {"not in it"}
+    assert found["calibration_images"] == 16
+    outcome = bitfront("profile", *options, "--observer", "ema", "--bits", "6,8")
+    assert outcome.out.startswith("digits_deit (fq-vit, recipe fq-vit, observer ema), prepared on 16 images")
+    assert "activation ranges are those of observer ema, whatever the recipe says" in outcome.out
+    given = "--calibration-images 16 --recipe fq-vit --observer ema"
+    assert f"next: bitfront evaluate {given} --uniform W6A6T6\n" in outcome.err
+    assert f"bitfront search {given} --bits 6,8\n" in outcome.err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--bits", "4,x"), ("--data", "nowhere"), ("--device", "gpu")])
+def test_mistakes_are_one_line(bitfront: Callable, option: str, value: str) -> None:
+    outcome = bitfront("profile", option, value)
+    assert outcome.status == 2
+    assert value.removeprefix("4,") in outcome.error
