@@ -13,6 +13,9 @@ from bitfront.evaluators.models.float_forward import EncoderWalk
 from bitfront.evaluators.sites import LAYER_INPUTS
 from bitfront.evaluators.token_weights import TokenWeights
 
+# Variance that every centred input has at least, as a share of the inputs' mean square.
+LEAST_SPREAD = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class LayerMoments:
@@ -35,18 +38,30 @@ class LayerMoments:
     def centred(self) -> LayerMoments:
         """The same about the means: what is left to the weights where the bias takes the mean error."""
         u = self.quantized_mean
-        second, cross = self.second - torch.outer(u, u), self.cross - torch.outer(self.mean, u)
+        # What rounding leaves of large means is no spread.
+        floor = LEAST_SPREAD * self.second.diagonal().mean()
+        least = floor * torch.eye(len(u), dtype=u.dtype, device=u.device)
+        second = self.second - torch.outer(u, u) + least
+        cross = self.cross - torch.outer(self.mean, u) + least
         return LayerMoments(self.mean, u, second, cross)
 
 
 class _Sums:
-    """Running sums of one layer at one width."""
+    """Running sums of one layer at one width.
+
+    They are sums of distances to the first batch's means: of inputs that hardly move, products in float32
+    would keep the means alone.
+    """
 
     def __init__(self) -> None:
+        self._about: list[torch.Tensor] = []
         self._sums: list[torch.Tensor] = []
         self._weight = 0.0
 
     def add(self, x: torch.Tensor, u: torch.Tensor, weights: torch.Tensor) -> None:
+        if not self._about:
+            self._about = [x.mean(0), u.mean(0)]
+        x, u = x - self._about[0], u - self._about[1]
         weighted = u * weights[:, None]
         parts = [weights @ x, weights @ u, u.T @ weighted, x.T @ weighted]
         doubles = [part.double() for part in parts]
@@ -54,7 +69,11 @@ class _Sums:
         self._weight += float(weights.sum())
 
     def moments(self) -> LayerMoments:
-        return LayerMoments(*(total / self._weight for total in self._sums))
+        mean, quantized_mean, second, cross = (total / self._weight for total in self._sums)
+        x, u = (about.double() for about in self._about)
+        second += torch.outer(quantized_mean, u) + torch.outer(u, quantized_mean) + torch.outer(u, u)
+        cross += torch.outer(mean, u) + torch.outer(x, quantized_mean) + torch.outer(x, u)
+        return LayerMoments(mean + x, quantized_mean + u, second, cross)
 
 
 @torch.inference_mode()

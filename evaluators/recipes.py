@@ -42,7 +42,7 @@ INGREDIENTS: dict[str, str] = {
     LOG_BASE: "the base of 4-bit logarithmic attention codes searched for each encoder "
     "(AdaLog, arXiv 2407.12951)",
     CLIPPED_WEIGHTS: "weight ranges of each output channel clipped for the least squared error",
-    GROUPED_WEIGHTS: "an integer factor for each group of 32 inputs of narrow weights, multiplied into 8-bit "
+    GROUPED_WEIGHTS: "an integer factor for each group of 16 inputs of narrow weights, multiplied into 8-bit "
     "integers before any product",
     COMPENSATED_ROUNDING: "rounding errors of weights made up for by later inputs (GPTQ, arXiv 2210.17323), "
     "for the quantized inputs that the layer will see",

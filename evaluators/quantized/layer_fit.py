@@ -127,6 +127,8 @@ def regressed(weight: torch.Tensor, moments: LayerMoments) -> torch.Tensor:
     ridge towards the float weights instead of zero).
     """
     ridge = RIDGE * moments.second.diagonal().mean()
+    if not bool(ridge > 0):  # inputs that are always zero leave nothing to fit
+        return weight
     damping = ridge * torch.eye(len(moments.second), dtype=torch.float64, device=weight.device)
     target = weight.double() @ (moments.cross + damping)
     result: torch.Tensor = torch.linalg.solve(moments.second + damping, target.T).T

@@ -13,7 +13,7 @@ WEIGHT_RANGES = ("mse", "minmax")
 DAMPING = 0.01
 BLOCK = 64
 # Inputs that share a factor.
-GROUP = 32
+GROUP = 16
 # Tried about the scale of least squared error of each channel.
 SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
 

@@ -44,7 +44,7 @@ def main() -> None:
         evaluating.append(time.perf_counter() - started)
     switch, evaluation = statistics.median(assembling), statistics.median(evaluating)
     floats = sum(parameter.nbytes for parameter in context.model.module.parameters())
-    tensors = prepared_bytes(context.prepared)
+    tensors = prepared_bytes(context.prepared, context.model.module)
     print(
         f"{spec.model}, {spec.scheme}, space {options.space}, {len(context.images('search'))} search images"
     )

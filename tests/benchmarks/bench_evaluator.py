@@ -18,6 +18,8 @@ from fake_quantization import FakeQuantizedVit
 from subject import context_of, parser_for
 
 from bitfront.evaluators.latency.timing import TimingProtocol, time_interleaved
+from bitfront.evaluators.quantized.layer_fit import FITTING
+from bitfront.evaluators.recipes import RECIPES
 from bitfront.spaces import SCHEMES, BitConfig, parse_uniform
 
 FLOAT = "timm eager float32"
@@ -30,6 +32,9 @@ def main() -> None:
     )
     parser.add_argument("--schemes", default=",".join(SCHEMES))
     parser.add_argument("--uniform", default="W8A8T8,W8A8T4,W4A4T4")
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default="best", help="its weights are rounded to nearest in any case"
+    )
     parser.add_argument("--seconds", type=float, default=120.0, help="time for all contestants together")
     options = parser.parse_args()
     contestants: Contestants = {}
@@ -41,7 +46,8 @@ def main() -> None:
             scheme,
             search_images=images_needed,
             test_images=1,
-            weight_rounding="nearest",
+            recipe=options.recipe,
+            without=tuple(sorted(FITTING)),
             batch_size=batch_size,
         )
         batch_size = context.spec.batch_size

@@ -12,9 +12,11 @@ from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, Linear
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.quantized import PreparedModel
 from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.quantizers import quantize_weight
+from bitfront.evaluators.quantized.layer_fit import FITTING
+from bitfront.evaluators.quantizers import AffineGrid, quantize_weight
+from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, recipe_named
 from bitfront.evaluators.sites import site_width
-from bitfront.spaces import BitConfig, QuantSite
+from bitfront.spaces import BitConfig, BitfrontError, QuantSite
 
 FakeQuantizer = Callable[[torch.Tensor], torch.Tensor]
 
@@ -22,8 +24,9 @@ FakeQuantizer = Callable[[torch.Tensor], torch.Tensor]
 class FakeQuantizedVit:
     """The blueprint's float forward with every tensor rounded to its grid and kept in float32.
 
-    Weights are rounded once, activations by torch's fused fake quantization, each result put in the tapped
-    tensor's place without a copy: as quick as float simulation gets in eager torch.
+    Weights are rounded once, to nearest, activations by torch's fused fake quantization (those on levels by
+    their borders), each result put in the tapped tensor's place without a copy: as quick as float simulation
+    gets in eager torch.
     """
 
     def __init__(self, context: EvaluationContext, config: BitConfig) -> None:
@@ -33,7 +36,10 @@ class FakeQuantizedVit:
             for site in context.sites
             if site.kind != "weights" and site.name != "pos_embed" and not site.name.endswith(".bias")
         }
-        self._blueprint = _rounded(prepared, config, context.spec.weight_ranges)
+        recipe = recipe_named(context.spec.recipe, context.spec.without)
+        if FITTING & set(recipe.ingredients):
+            raise BitfrontError("weights that a recipe fits are not simulated: leave out what fits them")
+        self._blueprint = _rounded(prepared, config, "mse" if CLIPPED_WEIGHTS in recipe else "minmax")
 
     def _tap(self, site: str, value: torch.Tensor) -> None:
         if site in self._quantizers:
@@ -53,15 +59,27 @@ def _fake_quantizer(site: QuantSite, config: BitConfig, prepared: PreparedModel)
         return lambda x: torch.fake_quantize_per_channel_affine(x, scales, zeros, x.ndim - 1, 0, stream.qmax)
     bits = site_width(site, config)
     if site.kind == "attention" and bits <= LOG_BITS:
-        return lambda p: _logarithmic(p, bits)
+        assert site.encoder is not None, "attention lies in an encoder"
+        step = prepared.log_steps[site.encoder] if bits == LOG_BITS else 1.0
+        return lambda p: _logarithmic(p, bits, step)
     grid = calibration.grid(site.name, bits)
+    if (site.name, bits) in calibration.levels:
+        return _levelled(grid, calibration.levels[site.name, bits])
     return lambda x: torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point, 0, grid.qmax)
 
 
-def _logarithmic(probabilities: torch.Tensor, bits: int) -> torch.Tensor:
-    """Probabilities rounded to powers of two, zero beyond the codes of ``bits`` bits."""
-    codes = probabilities.log2().neg_().round_()
-    return torch.where(codes < 2**bits, codes.neg().exp2_(), 0.0)
+def _logarithmic(probabilities: torch.Tensor, bits: int, step: float) -> torch.Tensor:
+    """Probabilities rounded to powers of ``2^step``, zero beyond the codes of ``bits`` bits."""
+    codes = probabilities.log2().div_(-step).round_()
+    return torch.where(codes < 2**bits, codes.mul_(-step).exp2_(), 0.0)
+
+
+def _levelled(grid: AffineGrid, levels: torch.Tensor) -> FakeQuantizer:
+    """Rounds to the value of the level of each code."""
+    first = torch.cat([torch.tensor([True]), levels[1:] != levels[:-1]])
+    values = grid.dequantize(levels[first])
+    borders = (first.nonzero().flatten()[1:] - 0.5 - grid.zero_point) * grid.scale
+    return lambda x: values[torch.bucketize(x, borders)]
 
 
 def _rounded(prepared: PreparedModel, config: BitConfig, ranges: str) -> Blueprint:

@@ -8,13 +8,14 @@ import torch
 from bitfront.evaluators.quantized import PreparedModel
 
 
-def prepared_bytes(prepared: PreparedModel) -> int:
-    """Bytes of every tensor and array that is reachable from a prepared model but not from its blueprint.
+def prepared_bytes(prepared: PreparedModel, module: torch.nn.Module) -> int:
+    """Bytes of every tensor and array that is reachable from a prepared model but not from its float module.
 
+    Equalized float weights, which a recipe keeps beside the module's own, count, too.
     Memory that several tensors share counts once. oneDNN's prepacked weights are opaque; they count with the
     bytes of the codes that were packed into them.
     """
-    theirs = _storages(prepared.blueprint)
+    theirs = _storages(list(module.parameters()))
     found = _storages(prepared)
     return sum(nbytes for address, nbytes in found.items() if address not in theirs)
 

@@ -179,3 +179,53 @@ def test_images_that_are_not_finite_are_named(blueprint: Blueprint, images: torc
     faulty[4, 0, 0, 0] = math.nan
     with pytest.raises(BitfrontError, match="NaN or infinity at image"):
         calibrate(blueprint, lambda: faulty.split(3), (4, 8), observer_named("auto"))
+
+
+LEVELLED = ("norm1", "qkv", "context", "norm2", "gelu")
+
+
+def test_sites_of_few_bits_take_levels_of_an_8_bit_grid(
+    blueprint: Blueprint, images: torch.Tensor, calibration: Calibration
+) -> None:
+    found = calibrate(
+        blueprint, lambda: images.split(3), (3, 4, 8), observer_named("minmax"), level_roles=LEVELLED
+    )
+    sites = {site for site, _ in found.affine if site.rpartition(".")[2] in LEVELLED}
+    assert len(sites) == 3 * len(LEVELLED)
+    assert set(found.levels) == {(site, bits) for site in sites for bits in (3, 4)}
+    for (site, bits), table in found.levels.items():
+        assert found.grid(site, bits) == calibration.grid(site, 8)
+        assert len(table.unique()) == 2**bits
+    assert not calibration.levels
+
+
+def test_quantized_values_are_levels_nearest_to_them(
+    blueprint: Blueprint, images: torch.Tensor, outputs: dict[str, torch.Tensor]
+) -> None:
+    site, x = "blocks.1.mlp.gelu", outputs["blocks.1.mlp.gelu"].double()
+    found, plain = (
+        calibrate(blueprint, lambda: images.split(3), (4, 8), observer_named("omse"), level_roles=roles)
+        for roles in (("gelu",), ())
+    )
+    grid = found.grid(site, 4)
+    values = (found.levels[site, 4].unique().double() - grid.zero_point) * grid.scale
+    nearest = values[(x[..., None] - values).abs().argmin(-1)]
+    restored = found.quantized(site, 4, x.float()).double()
+    # The grid is rounded to before the levels.
+    assert float((restored - nearest).abs().max()) <= float(values.diff().max())
+    error = (restored - x).square().mean()
+    assert float(error) <= float((nearest - x).square().mean()) * 1.05
+    assert float(error) < 0.7 * float((plain.quantized(site, 4, x.float()).double() - x).square().mean())
+
+
+@pytest.mark.parametrize("constant", [0.7, -0.7, 0.0])
+def test_constant_tensors_keep_their_value_on_levels(
+    blueprint: Blueprint, images: torch.Tensor, constant: float
+) -> None:
+    encoder = blueprint.encoders[1]
+    norm = dataclasses.replace(encoder.norm2, weight=torch.zeros(32), bias=torch.full((32,), constant))
+    encoders = (blueprint.encoders[0], dataclasses.replace(encoder, norm2=norm), blueprint.encoders[2])
+    still = dataclasses.replace(blueprint, encoders=encoders)
+    found = calibrate(still, lambda: [images], (4, 8), observer_named("omse"), level_roles=LEVELLED)
+    values = found.quantized("blocks.1.norm2", 4, torch.full((3, 32), constant))
+    torch.testing.assert_close(values, torch.full((3, 32), constant))

@@ -45,15 +45,30 @@ def test_the_float_model_recognises_photographs(context: EvaluationContext) -> N
     assert found.top5 > 90.0
 
 
-# Largest drops in percentage points on all images that do not calibrate. Another CPU rounds sums of floats in
-# another order, which moves a few images: a drop may exceed its limit by one standard error.
-@pytest.mark.parametrize(
-    ("bits", "drop", "agreement"),
-    [((8, 8, 8), 0.8, 95.0), ((8, 8, 4), 1.3, 92.0), ((4, 8, 8), 3.5, 82.0)],
-)
-def test_quantized_models_stay_close_to_it(
-    context: EvaluationContext, bits: tuple[int, int, int], drop: float, agreement: float
-) -> None:
+# By scheme and configuration the largest drop in percentage points and the smallest share of equal
+# predictions, on all images that do not calibrate. Another CPU rounds sums of floats in another order, which
+# moves a few images: a drop may exceed its limit by one standard error.
+LIMITS = {
+    "deploy": {
+        (8, 8, 8): (0.3, 97.0),
+        (8, 8, 4): (0.6, 95.0),
+        (4, 8, 8): (1.5, 91.0),
+        (8, 4, 8): (4.0, 87.0),
+        (4, 4, 4): (9.0, 83.0),
+    },
+    "fq-vit": {
+        (8, 8, 8): (0.8, 95.0),
+        (8, 8, 4): (0.8, 94.0),
+        (4, 8, 8): (1.5, 90.0),
+        (8, 4, 8): (4.0, 86.0),
+        (4, 4, 4): (9.0, 82.0),
+    },
+}
+
+
+@pytest.mark.parametrize("bits", LIMITS["deploy"])
+def test_quantized_models_stay_close_to_it(context: EvaluationContext, bits: tuple[int, int, int]) -> None:
+    drop, agreement = LIMITS[context.spec.scheme][bits]
     halves = [context.accuracy(uniform(context, bits), split) for split in ("search", "test")]  # type: ignore[arg-type]
     images = sum(half.images for half in halves)
     assert images == 872

@@ -75,6 +75,12 @@ def test_integer_attention_is_that_of_python_integers(bits: int) -> None:
     assert got == [softmax_row(row.tolist(), grid.scale, bits, attention.scale) for row in codes]
 
 
+def test_powers_of_other_bases_are_rounded_to_two_bytes() -> None:
+    shares = torch.tensor([1.0, 0.5**0.5, 0.5, 2.0**-7.5, 2.0**-7.76, 0.0], dtype=torch.float64)
+    got = attention_codes(shares, AffineGrid(1.0, 0, 15), 4, 0.5) * 2**15
+    assert got.tolist() == [32768, 23170, 16384, 181, 0, 0]
+
+
 def test_masked_scores_are_as_if_they_were_not_there() -> None:
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 256, (5, 9), generator=generator).double()

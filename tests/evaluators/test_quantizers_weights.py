@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
+from bitfront.evaluators.quantizers.weights import GROUP, largest_factor
 from bitfront.spaces import UserError
 
 BITS = (2, 3, 4, 8)
@@ -92,54 +93,104 @@ def test_unknown_ranges_are_refused(weight: torch.Tensor) -> None:
         quantize_weight(weight, 4, "max")
 
 
-def plain_gptq(weight: np.ndarray, scales: np.ndarray, bits: int, hessian: np.ndarray) -> np.ndarray:
-    """One input at a time, eliminating it from the inverse Hessian (Frantar et al., section 3)."""
+def plain_gptq(weight: np.ndarray, steps: np.ndarray, bits: int, hessian: np.ndarray) -> np.ndarray:
+    """One input at a time, eliminating it from the inverse Hessian (Frantar et al., section 3).
+
+    Steps are those of every weight, ``[out, in]``.
+    """
     order = np.argsort(-np.diag(hessian), kind="stable")
     damped = hessian[np.ix_(order, order)] + 0.01 * np.diag(hessian).mean() * np.eye(len(hessian))
     inverse = np.linalg.inv(damped)
     remaining, codes = weight[:, order].copy(), np.empty_like(weight)
     for i in range(len(order)):
-        code = np.clip(np.rint(remaining[:, i] / scales), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        step = steps[:, order[i]]
+        code = np.clip(np.rint(remaining[:, i] / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         codes[:, order[i]] = code
-        error = (remaining[:, i] - code * scales) / inverse[i, i]
+        error = (remaining[:, i] - code * step) / inverse[i, i]
         remaining[:, i:] -= np.outer(error, inverse[i, i:])
         inverse -= np.outer(inverse[:, i], inverse[i]) / inverse[i, i]
     return codes
 
 
+def steps_of(found: QuantizedWeight, inputs: int) -> torch.Tensor:
+    """Step of every weight, ``[out, in]``, where codes are those that are stored."""
+    groups = -(-inputs // GROUP)
+    factors = torch.ones(len(found.scales), groups) if found.factors is None else found.factors
+    return found.scales.double()[:, None] * factors.repeat_interleave(GROUP, 1)[:, :inputs].double()
+
+
+def stored(found: QuantizedWeight) -> torch.Tensor:
+    """Codes as they are stored, ``[out, in]``."""
+    if found.factors is None:
+        return found.codes.long()
+    factors = found.factors.long().repeat_interleave(GROUP, 1)[:, : found.codes.shape[1]]
+    assert bool((found.codes % factors == 0).all())
+    return found.codes // factors
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("ranges", ["mse", "minmax"])
 @pytest.mark.parametrize("bits", [3, 4, 8])
-def test_compensated_rounding_is_gptq(weight: torch.Tensor, inputs: torch.Tensor, bits: int) -> None:
+def test_compensated_rounding_is_gptq(
+    weight: torch.Tensor, inputs: torch.Tensor, bits: int, ranges: str, grouped: bool
+) -> None:
     hessian = inputs.T @ inputs / len(inputs)
-    found = quantize_weight(weight, bits, "mse", hessian)
-    expected = plain_gptq(
-        weight.double().numpy(), found.scales.double().numpy(), bits, hessian.double().numpy()
-    )
+    found = quantize_weight(weight, bits, ranges, hessian, grouped=grouped)
+    steps = steps_of(found, 150).numpy()
+    expected = plain_gptq(weight.double().numpy(), steps, bits, hessian.double().numpy())
     # A tie that falls the other way changes what follows it in its channel.
-    assert (found.codes.numpy() == expected).mean() > 0.98
+    assert (stored(found).numpy() == expected).mean() > 0.98
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
+@pytest.mark.parametrize("ranges", ["mse", "minmax"])
 def test_compensated_rounding_lowers_the_error_of_outputs(
-    weight: torch.Tensor, inputs: torch.Tensor, bits: int
+    weight: torch.Tensor, inputs: torch.Tensor, bits: int, ranges: str
 ) -> None:
     hessian = inputs.T @ inputs / len(inputs)
 
     def output_error(found: QuantizedWeight) -> torch.Tensor:
         return (inputs.double() @ (weight.double() - restored(found)).T).norm(dim=0)
 
-    nearest, compensated = quantize_weight(weight, bits), quantize_weight(weight, bits, "mse", hessian)
-    assert torch.equal(nearest.scales, compensated.scales)
+    nearest, compensated = (quantize_weight(weight, bits, ranges, h) for h in (None, hessian))
     ratio = output_error(compensated) / output_error(nearest)
     assert float(ratio.max()) < 1.0
     assert float(ratio.median()) < 0.7
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_uncorrelated_inputs_are_rounded_to_nearest(weight: torch.Tensor, bits: int) -> None:
-    hessian = torch.diag(torch.linspace(0.1, 9.0, 150))
-    assert torch.equal(
-        quantize_weight(weight, bits, "mse", hessian).codes, quantize_weight(weight, bits).codes
+@pytest.mark.parametrize("bits", [3, 4])
+def test_ranges_are_refined_for_the_error_of_outputs(
+    weight: torch.Tensor, inputs: torch.Tensor, bits: int
+) -> None:
+    hessian = inputs.T @ inputs / len(inputs)
+    refined, nearest = quantize_weight(weight, bits, "mse", hessian), quantize_weight(weight, bits)
+    same_ranges = plain_gptq(
+        weight.double().numpy(),
+        nearest.scales.double()[:, None].expand(24, 150).numpy(),
+        bits,
+        hessian.double().numpy(),
     )
+
+    def output_error(values: torch.Tensor) -> torch.Tensor:
+        return (inputs.double() @ (weight.double() - values).T).norm(dim=0)
+
+    before = output_error(torch.from_numpy(same_ranges) * nearest.scales.double()[:, None])
+    ratio = output_error(restored(refined)) / before
+    # GPTQ's damping and ties apart.
+    assert float(ratio.max()) < 1.02
+    assert float(ratio.mean()) < 0.99
+
+
+@pytest.mark.parametrize("ranges", ["mse", "minmax"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_uncorrelated_inputs_are_rounded_to_nearest(weight: torch.Tensor, bits: int, ranges: str) -> None:
+    found = quantize_weight(weight, bits, ranges, torch.diag(torch.linspace(0.1, 9.0, 150)))
+    assert torch.equal(found.codes, nearest_codes(weight, found))
+
+
+def nearest_codes(weight: torch.Tensor, found: QuantizedWeight) -> torch.Tensor:
+    limit = 2 ** (found.bits - 1)
+    return (weight.double() / found.scales.double()[:, None]).round().clamp(-limit, limit - 1).to(torch.int8)
 
 
 def test_dead_inputs_are_rounded_to_nearest(weight: torch.Tensor, inputs: torch.Tensor) -> None:
@@ -148,8 +199,45 @@ def test_dead_inputs_are_rounded_to_nearest(weight: torch.Tensor, inputs: torch.
     seen = inputs.clone()
     seen[:, dead] = 0.0
     found = quantize_weight(weight, 4, "mse", seen.T @ seen / len(seen))
-    nearest = quantize_weight(weight, 4)
-    assert torch.equal(found.codes[:, dead], nearest.codes[:, dead])
-    assert not torch.equal(found.codes[:, alive], nearest.codes[:, alive])
-    silent = quantize_weight(weight, 4, "mse", torch.zeros(150, 150))
-    assert torch.equal(silent.codes, nearest.codes)
+    nearest = nearest_codes(weight, found)
+    assert torch.equal(found.codes[:, dead], nearest[:, dead])
+    assert not torch.equal(found.codes[:, alive], nearest[:, alive])
+    silent = quantize_weight(weight, 4, "minmax", torch.zeros(150, 150))
+    assert torch.equal(silent.codes, quantize_weight(weight, 4, "minmax").codes)
+
+
+class TestGroups:
+    @pytest.mark.parametrize("bits", [2, 3, 4, 6])
+    def test_codes_are_narrow_ones_times_their_groups_factor(self, weight: torch.Tensor, bits: int) -> None:
+        found = quantize_weight(weight, bits, grouped=True)
+        assert found.factors is not None
+        assert found.factors.shape == (24, 5)  # of 150 inputs the last group has 22
+        assert int(found.factors.min()) >= 1
+        assert int(found.factors.max()) <= largest_factor(bits)
+        narrow = stored(found)
+        assert int(narrow.min()) >= -(2 ** (bits - 1))
+        assert int(narrow.max()) <= 2 ** (bits - 1) - 1
+        assert torch.equal(narrow * found.factors.long().repeat_interleave(GROUP, 1)[:, :150], found.codes)
+
+    @pytest.mark.parametrize("bits", [3, 4])
+    def test_they_lower_the_error(self, weight: torch.Tensor, bits: int) -> None:
+        uneven = weight * torch.logspace(-2, 0, 5).repeat_interleave(GROUP)[:150]
+        plain, grouped = (
+            channel_errors(uneven, quantize_weight(uneven, bits, grouped=g)) for g in (False, True)
+        )
+        assert (grouped < plain).all()
+        assert np.median(grouped / plain) < 0.5
+
+    def test_eight_bits_leave_no_room_for_factors(self, weight: torch.Tensor) -> None:
+        found, plain = (quantize_weight(weight, 8, grouped=g) for g in (True, False))
+        assert found.factors is None
+        assert torch.equal(found.codes, plain.codes)
+
+    def test_groups_and_channels_of_zeros_stay_zeros(self, weight: torch.Tensor) -> None:
+        sparse = weight.clone()
+        sparse[3], sparse[:, :GROUP] = 0.0, 0.0
+        for hessian in (None, torch.eye(150)):
+            found = quantize_weight(sparse, 4, "mse", hessian, grouped=True)
+            assert bool(found.scales.isfinite().all())
+            assert not found.codes[3].any()
+            assert not found.codes[:, :GROUP].any()

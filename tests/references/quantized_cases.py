@@ -14,6 +14,8 @@ from bitfront.evaluators.calibration import Calibration, calibrate
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
+from bitfront.evaluators.recipes import Recipe
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
 
@@ -47,8 +49,17 @@ class Case:
         batches = self.images[: self.calibration_images].split(32)
         return calibrate(self.blueprint, lambda: batches, WIDTHS, observer_named("minmax"), scheme)
 
+    def groundwork(self, scheme: str, recipe: Recipe) -> Groundwork:
+        """What a recipe makes of the model on the calibration images."""
+        batches = self.images[: self.calibration_images].split(32)
+        observer = observer_named(recipe.observer)
+        return lay_groundwork(
+            self.blueprint, lambda: batches, WIDTHS, recipe, observer, scheme, lambda share: None
+        )
 
-def _small(family: str, **options: object) -> torch.nn.Module:
+
+def small(family: str, **options: object) -> torch.nn.Module:
+    """A small timm module of a family, ``vit``, ``distilled`` or ``swin``, with random weights."""
     ensure_torchvision()
     from timm.models.deit import VisionTransformerDistilled
     from timm.models.swin_transformer import SwinTransformer
@@ -61,14 +72,14 @@ def _small(family: str, **options: object) -> torch.nn.Module:
 
 
 SMALL: dict[str, Callable[[], torch.nn.Module]] = {
-    "vit": lambda: _small("vit"),
-    "distilled": lambda: _small("distilled"),
-    "registers": lambda: _small("vit", reg_tokens=2, no_embed_class=True, init_values=0.5, qkv_bias=False),
-    "average then norm": lambda: _small("vit", global_pool="avg", class_token=False),
-    "norm then average": lambda: _small("vit", global_pool="avg", fc_norm=False, img_size=(16, 24)),
-    "norm before": lambda: _small("vit", pre_norm=True),
-    "swin": lambda: _small("swin"),
-    "wide swin": lambda: _small("swin", img_size=(32, 64), window_size=(2, 4), qkv_bias=False),
+    "vit": lambda: small("vit"),
+    "distilled": lambda: small("distilled"),
+    "registers": lambda: small("vit", reg_tokens=2, no_embed_class=True, init_values=0.5, qkv_bias=False),
+    "average then norm": lambda: small("vit", global_pool="avg", class_token=False),
+    "norm then average": lambda: small("vit", global_pool="avg", fc_norm=False, img_size=(16, 24)),
+    "norm before": lambda: small("vit", pre_norm=True),
+    "swin": lambda: small("swin"),
+    "wide swin": lambda: small("swin", img_size=(32, 64), window_size=(2, 4), qkv_bias=False),
 }
 
 

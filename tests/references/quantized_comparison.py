@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from quantized_cases import WIDTHS, Bits, Case, config_of
-from quantized_reference import QuantizedReference, quantized_weights
+from quantized_reference import QuantizedReference, fitted_layers, quantized_weights
 
 from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.cpu import CpuKernels
 from bitfront.evaluators.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized import PreparedModel, QuantizedModel
+from bitfront.evaluators.recipes import recipe_named
 
 KERNELS: dict[str, Callable[[], Kernels]] = {
     "cpu": CpuKernels,
@@ -73,21 +74,50 @@ class Deviations:
 
 
 class Comparison:
-    """One case in one scheme, prepared once for any assignment of bits."""
+    """One case in one scheme, prepared once for any assignment of bits.
 
-    def __init__(self, case: Case, scheme: str, kernels: str = "cpu", ranges: str = "mse") -> None:
+    Args:
+        case: The model and its images.
+        scheme: The quantization scheme.
+        kernels: Of :data:`KERNELS`.
+        ranges: Of the weights that no recipe fits.
+        recipe: Name of the quantization recipe.
+    """
+
+    def __init__(
+        self, case: Case, scheme: str, kernels: str = "cpu", ranges: str = "mse", recipe: str = "fq-vit"
+    ) -> None:
         self.case, self.scheme, self.ranges = case, scheme, ranges
-        self.calibration = case.calibration(scheme)
+        self.ground = case.groundwork(scheme, recipe_named(recipe))
         self.prepared = PreparedModel(
-            case.blueprint, self.calibration, scheme, WIDTHS, ranges, kernels=KERNELS[kernels]()
+            self.ground.blueprint,
+            self.ground.calibration,
+            scheme,
+            WIDTHS,
+            ranges,
+            self.ground.layers,
+            self.ground.log_steps,
+            KERNELS[kernels](),
         )
 
     def models(self, bits: Bits) -> tuple[QuantizedModel, QuantizedReference, QuantizedReference]:
         """The evaluator's model, the float64 reference and the same in float32."""
-        config = config_of(self.case.blueprint, self.scheme, bits)
-        weights = quantized_weights(self.case.blueprint, config, self.ranges)
+        ground = self.ground
+        config = config_of(ground.blueprint, self.scheme, bits)
+        fitted = fitted_layers(ground.blueprint, config, ground.layers)
+        weights = quantized_weights(ground.blueprint, config, self.ranges)
+        weights |= {key: layer.weight for key, layer in fitted.items()}
+        biases = {key: layer.bias for key, layer in fitted.items()}
         exact, single = (
-            QuantizedReference(self.case.blueprint, self.calibration, config, weights, dtype)
+            QuantizedReference(
+                ground.blueprint,
+                ground.calibration,
+                config,
+                weights,
+                dtype,
+                log_steps=ground.log_steps,
+                biases=biases,
+            )
             for dtype in (torch.float64, torch.float32)
         )
         return self.prepared.assemble(config), exact, single

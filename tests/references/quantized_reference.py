@@ -14,14 +14,25 @@ from collections.abc import Callable, Hashable, Mapping
 import torch
 import torch.nn.functional as F
 from quantized_sites import PINNED, SiteGrids, tiled
-from quantized_stages import attention_codes, attention_unit, linear, norm, probabilities, put, value
+from quantized_stages import (
+    attention_codes,
+    attention_unit,
+    levelled,
+    linear,
+    norm,
+    probabilities,
+    put,
+    value,
+)
 
 from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.quantized.layer_fit import FittedLayer, FittedLayers
 from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
 from bitfront.spaces import BitConfig
 
 Weights = Mapping[Hashable, QuantizedWeight]
+Biases = Mapping[tuple[int, str], torch.Tensor]
 Tap = Callable[[str, torch.Tensor], None]
 
 
@@ -41,6 +52,19 @@ def quantized_weights(
     return weights
 
 
+def fitted_layers(
+    blueprint: Blueprint, config: BitConfig, layers: FittedLayers
+) -> dict[tuple[int, str], FittedLayer]:
+    """The fitted layers that a configuration takes, by encoder and layer."""
+    found = {}
+    for encoder, bits in zip(blueprint.encoders, config.encoders, strict=True):
+        for layer in encoder.linear():
+            widths = bits.bits("weights", layer), bits.bits("activations", layer)
+            if (bits.index, layer, *widths) in layers:
+                found[bits.index, layer] = layers[bits.index, layer, *widths]
+    return found
+
+
 def _unseen(site: str, x: torch.Tensor) -> None:
     """The tap that looks at nothing."""
 
@@ -55,6 +79,8 @@ class QuantizedReference:
         weights: Codes of the linear layers by ``(encoder, layer)``, ``"patch"``, ``"head0"``... and the names
             of the patch mergings.
         dtype: float64 for the expected result, float32 for float fake quantization.
+        log_steps: Binary logarithm of the base of logarithmic attention codes by encoder, where it is not 2.
+        biases: Fitted biases by encoder and layer, where they are not the float model's.
         tap: Called with the name of every site and its codes, or its values where the scheme has no grid.
     """
 
@@ -66,9 +92,12 @@ class QuantizedReference:
         weights: Weights,
         dtype: torch.dtype = torch.float64,
         tap: Tap = _unseen,
+        log_steps: Mapping[int, float] | None = None,
+        biases: Biases | None = None,
     ) -> None:
         self.blueprint, self.grids = blueprint, SiteGrids(calibration, config)
         self.weights, self.dtype, self.tap = weights, dtype, tap
+        self.log_steps, self.biases = log_steps or {}, biases or {}
 
     def _seen(self, site: str, x: torch.Tensor) -> torch.Tensor:
         self.tap(site, x)
@@ -77,6 +106,9 @@ class QuantizedReference:
     def _put(self, site: str, x: torch.Tensor) -> torch.Tensor:
         """Codes on the grid of a site outside the encoders, or values."""
         return self._seen(site, put(x, self.grids.outer(site)))
+
+    def _levelled(self, index: int, site: str, codes: torch.Tensor) -> torch.Tensor:
+        return levelled(codes, self.grids.levels(index, site))
 
     # Images to the residual stream [batch, tokens, channels].
 
@@ -141,11 +173,13 @@ class QuantizedReference:
     def norm1(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """LayerNorm of the stream that enters."""
         source = self.grids.outer(self.blueprint.entering(index))
-        return norm(x, source, self.blueprint.encoders[index].norm1, self.grids.inner(index, "norm1"))
+        normed = norm(x, source, self.blueprint.encoders[index].norm1, self.grids.inner(index, "norm1"))
+        return self._levelled(index, "norm1", normed)
 
     def qkv(self, index: int, normed: torch.Tensor) -> torch.Tensor:
         """Queries, keys and values ``[batch, tokens, 3 * channels]``."""
-        return put(self._linear(index, "attn.qkv", "norm1", normed), self.grids.inner(index, "attn.qkv"))
+        x = self._linear(index, "attn.qkv", "norm1", normed)
+        return self._levelled(index, "attn.qkv", put(x, self.grids.inner(index, "attn.qkv")))
 
     def split(self, index: int, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Queries, keys and values, each ``[batch * windows, heads, window tokens, head_dim]``."""
@@ -157,7 +191,7 @@ class QuantizedReference:
         """Scaled scores with their bias, before the mask: ``[batch * windows, heads, n, n]``."""
         encoder = self.blueprint.encoders[index]
         q, k, _ = value(torch.stack(self.split(index, qkv)), self.grids.inner(index, "attn.qkv"))
-        scores = q @ k.transpose(-2, -1) * encoder.head_dim**-0.5
+        scores = q @ k.transpose(-2, -1) * encoder.score_scales.to(q)[:, None, None]
         if encoder.window is not None:
             bias = self._put(f"{encoder.name}.attn.bias", encoder.window.bias.to(scores))
             scores = scores + value(bias, self.grids.inner(index, "attn.bias"))
@@ -169,16 +203,16 @@ class QuantizedReference:
         mask = None if window is None or window.mask is None else window.mask[:, None]
         by_window = scores.unflatten(0, (-1, 1 if mask is None else len(mask)))
         shares = probabilities(by_window, self.grids.inner(index, "attn.scores"), mask).flatten(0, 1)
-        return attention_codes(
-            shares, self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index)
-        )
+        grid, bits = self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index)
+        return attention_codes(shares, grid, bits, self.log_steps.get(index, 1.0))
 
     def context(self, index: int, attention: torch.Tensor, qkv: torch.Tensor) -> torch.Tensor:
         """Attended values ``[batch, tokens, channels]``."""
         v = value(self.split(index, qkv)[2], self.grids.inner(index, "attn.qkv"))
         unit = attention_unit(self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index))
         attended = (attention * unit.to(v)) @ v
-        return put(self.joined(index, attended), self.grids.inner(index, "attn.context"))
+        codes = put(self.joined(index, attended), self.grids.inner(index, "attn.context"))
+        return self._levelled(index, "attn.context", codes)
 
     def joined(self, index: int, by_head: torch.Tensor) -> torch.Tensor:
         """``[batch, tokens, channels]`` in the image's order of ``[batch * windows, heads, n, head_dim]``."""
@@ -203,13 +237,12 @@ class QuantizedReference:
     def norm2(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """LayerNorm of the stream in the middle."""
         source, out = self.grids.inner(index, "residual1"), self.grids.inner(index, "norm2")
-        return norm(x, source, self.blueprint.encoders[index].norm2, out)
+        return self._levelled(index, "norm2", norm(x, source, self.blueprint.encoders[index].norm2, out))
 
     def gelu(self, index: int, normed: torch.Tensor) -> torch.Tensor:
         """GELU by the error function (Hendrycks and Gimpel, arXiv 1606.08415) of the MLP's first layer."""
-        return put(
-            F.gelu(self._linear(index, "mlp.fc1", "norm2", normed)), self.grids.inner(index, "mlp.gelu")
-        )
+        hidden = F.gelu(self._linear(index, "mlp.fc1", "norm2", normed))
+        return self._levelled(index, "mlp.gelu", put(hidden, self.grids.inner(index, "mlp.gelu")))
 
     def fc2(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
         """What the MLP adds to the stream."""
@@ -221,7 +254,9 @@ class QuantizedReference:
         return put(value(x, middle) + value(update, added), self.grids.inner(index, "residual2"))
 
     def _linear(self, index: int, layer: str, site: str, codes: torch.Tensor) -> torch.Tensor:
-        bias = self.blueprint.encoders[index].linear()[layer].bias
+        bias = self.biases.get((index, layer))
+        if bias is None:
+            bias = self.blueprint.encoders[index].linear()[layer].bias
         return linear(codes, self.grids.inner(index, site), self.weights[index, layer], bias)
 
     def encode(self, index: int, x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 from quantized_stages import Grid
 
 from bitfront.evaluators.calibration import Calibration
@@ -43,6 +44,13 @@ class SiteGrids:
         if site in FOLLOWS:
             return self._calibration.affine[f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site])]
         return self.outer(f"{bits.name}.{site}")
+
+    def levels(self, index: int, site: str) -> torch.Tensor | None:
+        """The level that stands for each code of a site of encoder ``index``; None where codes stay."""
+        if site not in FOLLOWS:
+            return None
+        bits = self._config.encoders[index]
+        return self._calibration.levels.get((f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site])))
 
     def attention_bits(self, index: int) -> int:
         """Attention bits of encoder ``index``."""

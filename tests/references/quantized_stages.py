@@ -18,6 +18,7 @@ from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, Quantized
 Grid = AffineGrid | PowerOfTwoGrid
 
 LOG_BITS = 4  # attention of up to this many bits takes logarithmic codes
+LOG_UNIT = 2.0**-15  # their values are multiples of it
 LARGEST_SHIFT = 31  # N of the integer LayerNorm, section 3.2
 LARGEST_MULTIPLIER = 255  # M has eight bits
 # exp(p) for p in (-ln 2, 0]: 0.35815147 p^2 + 0.96963238 p + 1 (section 3.3, from I-BERT, arXiv 2101.01321).
@@ -127,16 +128,23 @@ def probabilities(scores: torch.Tensor, grid: AffineGrid | None, mask: torch.Ten
     return softmax(scores, mask) if grid is None else integer_softmax(scores, grid, mask)
 
 
-def attention_codes(shares: torch.Tensor, grid: AffineGrid, bits: int) -> torch.Tensor:
+def attention_codes(shares: torch.Tensor, grid: AffineGrid, bits: int, log_step: float = 1.0) -> torch.Tensor:
     """Attention in units of :func:`attention_unit`.
 
-    Up to four bits: the power of two of the code ``round(-log2 p)`` (eq. 15), and 0 where the code needs more
-    bits. Above: uniform codes.
+    Up to four bits: the power of the code ``round(-log_b p)``, and 0 where the code needs more bits. The base
+    ``b`` is 2 in eq. 15, and ``2^log_step`` here (as in AdaLog, arXiv 2407.12951). Above: uniform codes.
     """
     if bits > LOG_BITS:
         return put(shares, grid)
-    code = torch.round(-torch.log2(shares))
-    return torch.where(code < 2**bits, torch.exp2(-code), 0.0)
+    code = torch.ceil(-torch.log2(shares) / log_step - 0.5)
+    powers = [2.0 ** (-c * log_step) for c in range(2**bits)]
+    values = shares.new_tensor([*(round(power / LOG_UNIT) * LOG_UNIT for power in powers), 0.0])
+    return values[code.clamp(0, 2**bits).long()]
+
+
+def levelled(codes: torch.Tensor, levels: torch.Tensor | None) -> torch.Tensor:
+    """The level that stands for each code, where there are levels."""
+    return codes if levels is None else levels.to(codes)[codes.long()]
 
 
 def attention_unit(grid: AffineGrid, bits: int) -> torch.Tensor:
@@ -159,11 +167,10 @@ def context_accumulators(
 ) -> torch.Tensor:
     """int64 sums of the attention by the centred value codes.
 
-    In units of one code of uniform attention, or of the smallest power of two of logarithmic attention,
-    ``2^(1 - 2^bits)``.
+    In units of one code of uniform attention, or of ``2^-15`` of logarithmic attention.
     """
-    least = 1.0 if bits > LOG_BITS else 2.0 ** (1 - 2**bits)
-    return _integer_product(attention / least, v - grid.zero_point)
+    unit = 1.0 if bits > LOG_BITS else LOG_UNIT
+    return _integer_product(attention / unit, v - grid.zero_point)
 
 
 def _integer_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,93 @@
+"""Recipes by name, what may be left out of them, and which observer they take."""
+
+from __future__ import annotations
+
+import pytest
+
+from bitfront.evaluators.observers import OBSERVERS
+from bitfront.evaluators.recipes import (
+    CLIPPED_WEIGHTS,
+    COMPENSATED_ROUNDING,
+    FITTED_RANGES,
+    HEAD_CHANNELS,
+    INGREDIENTS,
+    NORM_CHANNELS,
+    RECIPES,
+    Recipe,
+    recipe_named,
+)
+from bitfront.spaces import UserError
+
+
+def test_the_published_method_has_no_ingredient() -> None:
+    assert recipe_named("fq-vit").ingredients == ()
+
+
+def test_gptq_fits_ranges_and_rounding_alone() -> None:
+    assert set(recipe_named("gptq").ingredients) == {FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING}
+
+
+def test_the_best_one_has_every_ingredient() -> None:
+    assert recipe_named("best").ingredients == tuple(INGREDIENTS)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_knows_its_name_and_keeps_the_order_of_preparation(name: str) -> None:
+    recipe = recipe_named(name)
+    assert recipe.name == name
+    places = [list(INGREDIENTS).index(ingredient) for ingredient in recipe.ingredients]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("ingredient", INGREDIENTS)
+def test_each_ingredient_can_be_left_out(ingredient: str) -> None:
+    recipe = recipe_named("best", [ingredient])
+    assert ingredient not in recipe
+    assert recipe.name == "best"
+    assert set(recipe.ingredients) == set(INGREDIENTS) - {ingredient}
+    assert ingredient in RECIPES["best"]
+
+
+def test_what_a_recipe_does_not_have_can_be_left_out_of_it() -> None:
+    assert recipe_named("gptq", [HEAD_CHANNELS]) == RECIPES["gptq"]
+    assert recipe_named("best", INGREDIENTS).ingredients == RECIPES["fq-vit"].ingredients
+    assert recipe_named("best", iter([HEAD_CHANNELS, HEAD_CHANNELS])).without([NORM_CHANNELS]) == Recipe(
+        "best", tuple(i for i in INGREDIENTS if i not in (HEAD_CHANNELS, NORM_CHANNELS))
+    )
+
+
+def test_unknown_names_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of fq-vit, gptq, best$"):
+        recipe_named("bets")
+    with pytest.raises(
+        UserError, match=r"^unknown ingredient 'gelu': choose from rotated-stream, "
+    ) as caught:
+        recipe_named("best", [NORM_CHANNELS, "gelu"])
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in INGREDIENTS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "left_out", "observer"),
+    [
+        ("fq-vit", [], "minmax"),
+        ("gptq", [], "auto"),
+        ("gptq", [FITTED_RANGES], "minmax"),
+        ("best", [], "omse"),
+        ("best", [NORM_CHANNELS], "auto"),
+        ("best", [FITTED_RANGES], "minmax"),
+        ("best", [FITTED_RANGES, NORM_CHANNELS], "minmax"),
+    ],
+)
+def test_fitted_ranges_take_the_rule_that_suits_the_tensors(
+    recipe: str, left_out: list[str], observer: str
+) -> None:
+    assert recipe_named(recipe, left_out).observer == observer
+    assert observer in OBSERVERS
+
+
+def test_every_ingredient_says_what_it_is() -> None:
+    for text in INGREDIENTS.values():
+        assert text[0].islower() or text.startswith("GELU")
+        assert "\n" not in text
+        assert not text.endswith(".")
