@@ -90,34 +90,46 @@ class SizeModel:
     def _packed(self, config: BitConfig) -> Iterable[StoredTensor]:
         for site in self._sites:
             if site.kind == "weights":
-                width = site_width(site, config)
-                yield StoredTensor(site.name, "U8", (packed_bytes(site.elements, width),))
-                if GROUPED_WEIGHTS in self._recipe and not site.pinned and largest_factor(width) > 1:
-                    groups = site.channels * math.ceil(site.elements / site.channels / GROUP)
-                    # From 1 to 2^(8 - width), in so many bits.
-                    factors = packed_bytes(groups, MAX_BITS - width)
-                    yield StoredTensor(f"{site.name}.factors", "U8", (factors,))
+                nbytes = self._weight_bytes(site, site_width(site, config))
+                yield StoredTensor(site.name, "U8", (nbytes,))
                 yield StoredTensor(f"{site.name}.scale", "F32", (site.channels,))
                 yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
             else:
                 # Scale and zero point of every activation grid.
                 yield StoredTensor(f"{site.name}.scale", "F32", (1,))
                 yield StoredTensor(f"{site.name}.zero_point", "U8", (1,))
-                yield from self._beside(site, site_width(site, config))
                 if is_residual(site.name):
                     yield StoredTensor(f"{site.name}.exponents", "U8", (site.channels,))
         yield from self._norms()
         yield from self._embedded("U8" if is_quantized("pos_embed", self._scheme) else "F32")
-        if HEAD_CHANNELS in self._recipe:
-            for encoder in self._blueprint.encoders:
-                yield StoredTensor(f"{encoder.name}.attn.score_scales", "F32", (encoder.heads,))
+        yield from self._of_recipe(config)
 
-    def _beside(self, site: QuantSite, width: int) -> Iterable[StoredTensor]:
-        """What the recipe stores beside an activation grid: levels, the base of attention codes."""
-        if role(site.name) in self._recipe.level_roles and not site.pinned and width <= WIDEST_LEVELS:
-            yield StoredTensor(f"{site.name}.levels", "U8", (1 << width,))
-        if site.kind == "attention" and LOG_BASE in self._recipe and width == LOG_BITS:
-            yield StoredTensor(f"{site.name}.log_step", "F32", (1,))
+    def _weight_bytes(self, site: QuantSite, width: int) -> int:
+        """Bytes of a weight's codes, and of the factors of its groups where it has some."""
+        nbytes = packed_bytes(site.elements, width)
+        if GROUPED_WEIGHTS not in self._recipe or site.pinned or largest_factor(width) == 1:
+            return nbytes
+        groups = site.channels * math.ceil(site.elements / site.channels / GROUP)
+        # From 1 to 2^(8 - width), in so many bits.
+        return nbytes + packed_bytes(groups, MAX_BITS - width)
+
+    def _of_recipe(self, config: BitConfig) -> Iterable[StoredTensor]:
+        """What the recipe stores beside codes and grids, one tensor of a kind for the whole model."""
+        encoders = self._blueprint.encoders
+        if HEAD_CHANNELS in self._recipe:
+            yield StoredTensor("score_scales", "F32", (sum(encoder.heads for encoder in encoders),))
+        searched = [site for site in self._sites if not site.pinned and site.kind != "weights"]
+        widths = [(site, site_width(site, config)) for site in searched]
+        levels = sum(
+            1 << width
+            for site, width in widths
+            if role(site.name) in self._recipe.level_roles and width <= WIDEST_LEVELS
+        )
+        if levels:
+            yield StoredTensor("levels", "U8", (levels,))
+        bases = sum(site.kind == "attention" and width == LOG_BITS for site, width in widths)
+        if bases and LOG_BASE in self._recipe:
+            yield StoredTensor("log_steps", "F32", (bases,))
 
     def _norms(self) -> Iterable[StoredTensor]:
         norms = {

@@ -99,7 +99,7 @@ class MergeParts:
         name: The module's path, such as ``layers.1.downsample``.
         rows: The tokens that are put side by side, in this order: int32 ``[tokens_out, 4]``.
         norm: Over the four tokens' channels.
-        reduction: The projection; its bias is zero.
+        reduction: The projection; its bias is zero unless a rotation put the norm's into it.
     """
 
     name: str

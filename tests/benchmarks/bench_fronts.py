@@ -28,7 +28,7 @@ from bitfront.search.plots import style
 from bitfront.search.plots.front_marks import draw_limits, draw_references, note_hidden
 from bitfront.search.plots.front_points import FrontInfo, Points, collect_front
 from bitfront.search.plots.front_window import Window, window_of
-from bitfront.search.plots.labels import around, place_labels
+from bitfront.search.plots.labels import Label, around, place_labels
 from bitfront.search.references import FLOAT_NAME
 from bitfront.search.run_files import read_json
 from bitfront.search.run_reader import Run, open_run
@@ -258,9 +258,9 @@ def draw_panel(
         text.get_window_extent(renderer).padded(2.0)
         for text in texts + more + note_hidden(axes, whole, window)
     ]
-    taken += [around(axes, label) for label in labels]
-    shown = (whole.front, whole.dominated)
-    obstacles = np.concatenate([np.column_stack([group.cost, group.top1]) for group in shown])
+    on_the_front = (Label("", x, y) for x, y in zip(whole.front.cost, whole.front.top1, strict=True))
+    taken += [around(axes, label) for label in (*labels, *on_the_front)]
+    obstacles = np.column_stack([whole.dominated.cost, whole.dominated.top1])
     place_labels(axes, labels, obstacles, taken)
 
 

@@ -117,7 +117,7 @@ def report_conditioning(
 ) -> str:
     """Prints the KL of layers fitted for their own and for other activation bits; returns the finding."""
     print("\nactivation bits that layers are fitted for   mean KL   less own KL, ± paired s.e.")
-    print(f"  those that they run at (as prepared)   {own.mean():10.4f}")
+    print(f"  those that they run at (as prepared)  {own.mean():10.4f}")
     findings = []
     for bits in bench.spec.widths:
         other = divergences(bench, bench.prepared(fitted_for(groundwork, bits), recipe), configs)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.recipes import RECIPES
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel, StoredTensor, packed_bytes, safetensors_bytes
 from bitfront.spaces import BitConfig, EncoderBits
@@ -178,3 +179,30 @@ def test_a_windowed_model_stores_its_bias_tables_once(small_swin) -> None:
     parameters = 4 * sum(parameter.numel() for parameter in module.parameters())
     zero_biases = 4 * sum(len(merge.reduction.bias) for merge in swin.merges.values())
     assert parameters + zero_biases < found < parameters + zero_biases + 110 * 70
+
+
+@pytest.mark.parametrize("bits", [(4, 4, 4), (4, 8, 8), (8, 4, 8), (8, 8, 4), (8, 8, 8)])
+def test_recipes_pay_for_what_they_store(
+    blueprint: Blueprint, uniform: Uniform, bits: tuple[int, int, int]
+) -> None:
+    sites, config = trace_sites(blueprint, "deploy"), uniform(blueprint, bits, "deploy")
+    plain, best = (SizeModel(blueprint, sites, "deploy", RECIPES[name]) for name in ("fq-vit", "best"))
+    depth, linear = len(blueprint.encoders), [e.linear().values() for e in blueprint.encoders]
+    stored = {"score_scales": 4 * sum(encoder.heads for encoder in blueprint.encoders)}
+    factors = 0
+    if bits[0] == 4:
+        rows = [(len(parts.weight), math.ceil(parts.weight.shape[1] / 16)) for e in linear for parts in e]
+        factors = sum(math.ceil(out * groups * 4 / 8) for out, groups in rows)
+    if bits[1] == 4:
+        stored["levels"] = 16 * 5 * depth
+    if bits[2] == 4:
+        stored["log_steps"] = 4 * depth
+    found = best.size_bytes(config) - plain.size_bytes(config) - factors - sum(stored.values())
+    # A few dozen bytes of header for each tensor; longer numbers of bytes move the others' offsets.
+    assert 0 <= found - 60 * len(stored) <= 30 * len(stored) + 200
+
+
+def test_the_faithful_recipe_stores_nothing_beside_the_codes(blueprint: Blueprint, uniform: Uniform) -> None:
+    sites, config = trace_sites(blueprint, "fq-vit"), uniform(blueprint, (4, 4, 4))
+    found = SizeModel(blueprint, sites, "fq-vit", RECIPES["fq-vit"]).size_bytes(config)
+    assert found == size_model(blueprint).size_bytes(config)
