@@ -12,15 +12,6 @@ from bitfront.evaluators.site_roles import is_quantized, is_residual
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
 
-# The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
-# query, key and value layer also its output, the operands of both attention products.
-FOLLOWS = {
-    "norm1": "attn.qkv",
-    "attn.qkv": "attn.qkv",
-    "attn.context": "attn.proj",
-    "norm2": "mlp.fc1",
-    "mlp.gelu": "mlp.fc2",
-}
 # The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
 LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
 LAYER_OUTPUTS = {
@@ -29,6 +20,9 @@ LAYER_OUTPUTS = {
     "mlp.fc1": "mlp.gelu",
     "mlp.fc2": "mlp.fc2",
 }
+# The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
+# query, key and value layer also its output, the operands of both attention products.
+FOLLOWS = {site: layer for layer, site in LAYER_INPUTS.items()} | {"attn.qkv": "attn.qkv"}
 
 
 @dataclass(frozen=True)

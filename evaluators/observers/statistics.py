@@ -93,6 +93,6 @@ class TensorStatistics:
         total = self.counts.sum()
         if total == 0:
             return 0.0
-        codes = np.clip(np.rint(self.centres / grid.scale) + grid.zero_point, 0, grid.qmax)
-        outer = ((codes == 0) | (codes == grid.qmax)) & (codes != grid.zero_point)
-        return float(self.counts[outer].sum() / total)
+        counts = self.code_counts(grid)
+        outer = {0, grid.qmax} - {grid.zero_point}
+        return float(sum(counts[code] for code in outer) / total)
