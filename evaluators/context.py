@@ -110,12 +110,15 @@ class EvaluationContext:
     skipped_calibration: tuple[str, ...] = ()
 
     @classmethod
-    def from_spec(cls, spec: EvaluationSpec, progress: Progress = unreported) -> EvaluationContext:
+    def from_spec(
+        cls, spec: EvaluationSpec, progress: Progress = unreported, keep_codes: bool = False
+    ) -> EvaluationContext:
         """Loads the model and the data, calibrates and prepares.
 
         Args:
             spec: What to build.
             progress: Is told the share of the preparation that is done.
+            keep_codes: Whether the codes of every layer stay, to be written to files.
 
         Raises:
             UserError: The spec, the model or the data cannot be used.
@@ -141,7 +144,7 @@ class EvaluationContext:
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
         # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.
         with torch_threads(_preparing_threads(blueprint)):
-            prepared = _prepare(spec, blueprint, images, progress)
+            prepared = _prepare(spec, blueprint, images, progress, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
         size = SizeModel(blueprint, sites, spec.scheme, _recipe(spec))
         context = cls(spec, model, source, splits, prepared, sites, size, images.skipped)
@@ -231,13 +234,30 @@ class EvaluationContext:
             UserError: The configuration does not fit the model.
             BitfrontError: NaN, infinity or saturation; the tensor is named.
         """
+        logits, seconds = self._quantized_run(config, split)
+        return accuracy_of_logits(logits, self._float_run(split)[0], self.images(split).labels, seconds)
+
+    def logits(self, config: BitConfig, split: SplitName) -> torch.Tensor:
+        """Logits ``[images, classes]`` of a configuration on a split.
+
+        Raises:
+            UserError: The configuration does not fit the model.
+            BitfrontError: NaN, infinity or saturation; the tensor is named.
+        """
+        return self._quantized_run(config, split)[0]
+
+    def logits_of(self, model: QuantizedModel, split: SplitName) -> torch.Tensor:
+        """Logits ``[images, classes]`` of a quantized model of whatever origin on a split."""
+        return self._run(model, split)[0]
+
+    def _quantized_run(self, config: BitConfig, split: SplitName) -> tuple[torch.Tensor, float]:
+        """Logits of a configuration on a split, and the seconds they took."""
         model = self.prepared.assemble(config)
         self._inspect(model, config, next(self.images(split).batches(IMAGES))[0])
         try:
-            logits, seconds = self._run(model, split)
+            return self._run(model, split)
         except NotFiniteError:
             self._name_fault(model, config, split)
-        return accuracy_of_logits(logits, self._float_run(split)[0], self.images(split).labels, seconds)
 
     def _inspect(self, model: QuantizedModel, config: BitConfig, images: torch.Tensor) -> None:
         inspector = Inspector(config, self.sites, self.prepared.calibration)
@@ -280,7 +300,11 @@ def _recipe(spec: EvaluationSpec) -> Recipe:
 
 
 def _prepare(
-    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: Progress
+    spec: EvaluationSpec,
+    blueprint: Blueprint,
+    images: PreprocessedImages,
+    progress: Progress,
+    keep_codes: bool,
 ) -> PreparedModel:
     """Prepares a model at the searched widths and the reference width, from the cache where it can."""
     recipe = _recipe(spec)
@@ -291,5 +315,12 @@ def _prepare(
     )
     ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
     return PreparedModel(
-        found.blueprint, found.calibration, spec.scheme, widths, ranges, found.layers, found.log_steps
+        found.blueprint,
+        found.calibration,
+        spec.scheme,
+        widths,
+        ranges,
+        found.layers,
+        found.log_steps,
+        keep_codes=keep_codes,
     )

@@ -8,6 +8,7 @@ import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.tensor_map import blueprint_on
 from bitfront.evaluators.site_roles import is_quantized, is_residual
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
@@ -40,8 +41,11 @@ def trace_sites(blueprint: Blueprint, scheme: str) -> tuple[QuantSite, ...]:
         if is_quantized(site, scheme):
             traced.append(_Traced(site, value.numel(), value.shape[-1] if is_residual(site) else 0))
 
+    # Shapes are all that is asked for: nothing need be computed.
+    meta = torch.device("meta")
+    outline = blueprint_on(blueprint, meta)
     with torch.inference_mode():
-        forward(blueprint, torch.zeros(1, *blueprint.image_shape, device=blueprint.patch.weight.device), tap)
+        forward(outline, torch.zeros(1, *blueprint.image_shape, device=meta), tap)
     encoders = {encoder.name: index for index, encoder in enumerate(blueprint.encoders)}
     merges = {merge.name: index for index, merge in blueprint.merges.items()}
     sites: list[QuantSite] = []

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from bitfront.search.atomic import explained
+from bitfront.evaluators.atomic import explained
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from bitfront.search.atomic import explained
+from bitfront.evaluators.atomic import explained
 from bitfront.spaces import UserError
 
 

@@ -126,6 +126,11 @@ class Run:
         return next((source for source in named if source), "")
 
     @property
+    def latency_measured_source(self) -> str:
+        """Where ``latency_measured_ms`` comes from; the first versions timed whole models in torch alone."""
+        return str(self.summary.get("latency_measured_source") or "measured:torch")
+
+    @property
     def latency_batch(self) -> int | None:
         """Images of the batch that ``latency_ms`` is for, or None where the run does not say."""
         batch = self.summary.get("latency_batch")

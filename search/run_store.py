@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitfront.search.atomic import explained, write_atomically
+from bitfront.evaluators.atomic import explained, write_atomically
 from bitfront.search.run_lock import RunLock
 from bitfront.search.spec import RunSpec
 from bitfront.spaces import BitfrontError, UserError
@@ -48,7 +48,7 @@ class RunFolder:
         return RunLock(self.path)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a file as a whole or not at all; see :func:`bitfront.search.atomic.write_atomically`."""
+        """Writes a file as a whole or not at all; see :func:`bitfront.evaluators.atomic.write_atomically`."""
         write_atomically(self.path / name, text)
         return self.path / name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bitfront.search.atomic import write_atomically
+from bitfront.evaluators.atomic import write_atomically
 from bitfront.search.run_store import SPACE
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 

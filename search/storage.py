@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.atomic import explained
+from bitfront.evaluators.atomic import explained
 from bitfront.search.journal import mend_journal, remove_stale_locks
 from bitfront.spaces import BitfrontError, UserError
 

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bitfront.search.atomic import explained
+from bitfront.evaluators.atomic import explained
 from bitfront.search.problem import Prepared, SearchProblem
 from bitfront.search.spec import RunSpec
 from bitfront.search.storage import JOURNAL, open_storage

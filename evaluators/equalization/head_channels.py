@@ -53,7 +53,8 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
         encoder,
         qkv=writing(centred, basis),
         proj=reading_channels(encoder.proj, values, mean[2].flatten()),
-        score_scales=encoder.score_scales * energy.square(),
+        # files store them as float32
+        score_scales=(encoder.score_scales * energy.square()).float().double(),
     )
 
 

@@ -33,7 +33,7 @@ def encoder_parts(name: str, block: Any, tokens: int, window: WindowParts | None
     """The parts of a block; a layer scale, where there is one, is folded into the layer before it."""
     heads, qkv = int(block.attn.num_heads), linear_parts(block.attn.qkv)
     head_dim = len(qkv.weight) // (3 * heads)
-    scales = torch.full((heads,), head_dim**-0.5, dtype=torch.float64, device=qkv.weight.device)
+    scales = torch.full((heads,), head_dim**-0.5, dtype=torch.float64, device=constants_device(qkv.weight))
     return EncoderParts(
         name,
         norm_parts(block.norm1),
@@ -47,6 +47,14 @@ def encoder_parts(name: str, block: Any, tokens: int, window: WindowParts | None
         tokens,
         window,
     )
+
+
+def constants_device(weight: torch.Tensor) -> torch.device:
+    """Where numbers go that the architecture alone decides: beside the weights of a layer.
+
+    Weights on the meta device have no values, but these numbers have: they are on the CPU then.
+    """
+    return torch.device("cpu") if weight.is_meta else weight.device
 
 
 def linear_parts(layer: Any, gamma: torch.Tensor | None = None) -> LinearParts:

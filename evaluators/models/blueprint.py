@@ -37,18 +37,31 @@ class WindowParts:
             ``[heads, window_tokens, window_tokens]``.
         mask: True where a query must not see a key: bool ``[windows, window_tokens, window_tokens]``;
             None where the windows are not shifted.
-        table_entries: Relative positions: entries of one head in the table that is stored.
+        index: Relative position of each query and key: int64 ``[window_tokens, window_tokens]``, rows of the
+            table that is stored; every row occurs.
     """
 
     rows: torch.Tensor
     bias: torch.Tensor
     mask: torch.Tensor | None
-    table_entries: int
+    index: torch.Tensor
 
     @cached_property
     def places(self) -> torch.Tensor:
         """The inverse of ``rows``: place of each token among all window positions, int64 ``[tokens]``."""
         return self.rows.flatten().argsort()
+
+    @cached_property
+    def table_entries(self) -> int:
+        """Relative positions: entries of one head in the table that is stored."""
+        return int(self.index.max()) + 1
+
+    @property
+    def table(self) -> torch.Tensor:
+        """The bias of each relative position: float32 ``[entries, heads]``; ``bias`` is ``table[index]``."""
+        table = self.bias.new_empty(self.table_entries, len(self.bias))
+        table[self.index.flatten()] = self.bias.flatten(1).T
+        return table
 
 
 @dataclass(frozen=True)
@@ -156,6 +169,15 @@ class Blueprint:
     merges: Mapping[int, MergeParts]
     readout: Readout
 
+    def outer(self) -> dict[str, LinearParts]:
+        """The linear layers outside the encoders, by name, in execution order.
+
+        ``patch_embed``, ``<merge>.reduction`` of every patch merging, and ``head.<i>`` of every classifier.
+        """
+        heads = {f"head.{index}": head for index, head in enumerate(self.readout.heads)}
+        reductions = {f"{merge.name}.reduction": merge.reduction for merge in self.merges.values()}
+        return {"patch_embed": self.patch, **reductions, **heads}
+
     @property
     def tokens(self) -> int:
         """Tokens of one image in the first encoder, prefix included."""
@@ -171,6 +193,13 @@ class Blueprint:
     def channels(self) -> int:
         """Width of the residual stream in the first encoder."""
         return self.encoders[0].channels
+
+    @property
+    def embedded_site(self) -> str:
+        """Site of the embedded patches, on whose grid the prefix tokens join them."""
+        if self.positions is not None:
+            return "patch_embed"
+        return "embed" if self.embed_norm is None else "embed_sum"
 
     def entering(self, index: int) -> str:
         """Site of the residual stream that enters encoder ``index``."""

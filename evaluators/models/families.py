@@ -43,14 +43,26 @@ def blueprint_of(name: str, module: nn.Module) -> Blueprint:
     Raises:
         UserError: The model is of another family, has no classifier, or has a part that no scheme covers.
     """
+    blueprint = blueprint_outline(name, module)
+    with torch.no_grad():
+        _check_forward(blueprint, module)
+    return blueprint
+
+
+def blueprint_outline(name: str, module: nn.Module) -> Blueprint:
+    """The blueprint of a module whose forward pass cannot be asked, because it is on the meta device.
+
+    Shapes and what the architecture alone decides (windows, scales of scores) are as in the real one.
+
+    Raises:
+        UserError: The model is of another family, has no classifier, or has a part that no scheme covers.
+    """
     check_family(name, module)
     plain: Any = module
     if plain.num_classes < 1:
         raise UserError(f"{name} cannot be quantized: it has no classifier; give a fine-tuned model")
     with torch.no_grad():
-        blueprint = swin_blueprint(name, module) if _is_swin(module) else vit_blueprint(name, module)
-        _check_forward(blueprint, module)
-    return blueprint
+        return swin_blueprint(name, module) if _is_swin(module) else vit_blueprint(name, module)
 
 
 def _refusal(module: nn.Module) -> str | None:

@@ -51,6 +51,7 @@ def load_model(
     checkpoint: Path | None = None,
     pretrained: bool = False,
     num_classes: int | None = None,
+    untrained: bool = False,
 ) -> LoadedModel:
     """Loads a digits model, or one of timm's of a supported family; others are refused before any download.
 
@@ -59,6 +60,8 @@ def load_model(
         checkpoint: A weights file to load; its classifier decides the number of classes.
         pretrained: Take timm's weights from the hub (``digits_deit`` always has its embedded ones).
         num_classes: The number of classes that the weights must have.
+        untrained: Whether a model without a source of weights gets random ones, for what depends on its
+            shapes alone.
 
     Raises:
         UserError: Unknown name, a model that no scheme covers, no weights or two kinds of them, or weights
@@ -67,12 +70,14 @@ def load_model(
     """
     if checkpoint is not None and pretrained:
         raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
-    outline = build_digits(name) if name in DIGITS_MODELS else _outline(name)
+    outline = model_outline(name)
     check_family(name, outline)
     if checkpoint is not None:
         module, weights = _from_checkpoint(name, checkpoint, num_classes), f"checkpoint {checkpoint}"
     elif name == EMBEDDED:
         module, weights = load_embedded(), "embedded"
+    elif untrained and not pretrained:
+        module, weights = _with_random_weights(name), "random"
     elif name in DIGITS_MODELS:
         raise UserError(
             f"{name} has no embedded weights: make some with `bitfront train --model {name}`, "
@@ -88,16 +93,28 @@ def load_model(
     return _finished(name, module, weights, num_classes)
 
 
-def _outline(name: str) -> nn.Module:
-    """The model on the meta device: its structure and pretrained configuration, but no weights."""
+def model_outline(name: str, classes: int | None = None) -> nn.Module:
+    """A model on the meta device: its structure and pretrained configuration, but no weights.
+
+    Args:
+        name: As :func:`load_model` takes it.
+        classes: Of the classifier; as many as the architecture has by default where None.
+
+    Raises:
+        UserError: Unknown name.
+    """
     ensure_torchvision()
     import timm
 
+    if name in DIGITS_MODELS:
+        with torch.device("meta"):
+            return build_digits(name, classes=classes or CLASSES)
     if not timm.is_model(name):
         raise UserError(f"unknown model {name!r}; {_nearest(name)}")
+    given = {} if classes is None else {"num_classes": classes}
     try:
         with torch.device("meta"):
-            module: nn.Module = timm.create_model(name, pretrained=False)
+            module: nn.Module = timm.create_model(name, pretrained=False, **given)
     except RuntimeError as error:  # the architecture is known, the tag after the dot is not
         raise UserError(f"unknown model {name!r} ({error}); {_nearest(name)}") from error
     return module
@@ -128,6 +145,17 @@ def _from_checkpoint(name: str, path: Path, num_classes: int | None) -> nn.Modul
         module = timm.create_model(name, pretrained=False, **given)
     load_strictly(module, state, name, path)
     return module
+
+
+def _with_random_weights(name: str) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name in DIGITS_MODELS:
+            return build_digits(name)
+        import timm
+
+        module: nn.Module = timm.create_model(name, pretrained=False)
+        return module
 
 
 def _from_hub(name: str, outline: Any, num_classes: int | None) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import nn
 
 from bitfront.evaluators.models.blocks import (
     block_refusal,
+    constants_device,
     encoder_parts,
     linear_parts,
     norm_parts,
@@ -113,8 +114,9 @@ def swin_blueprint(name: str, module: Any) -> Blueprint:
 def _merge(name: str, stage: Any) -> MergeParts:
     height, width = stage.input_resolution
     merging = stage.downsample
+    grid = _grid(height, width, constants_device(merging.reduction.weight))
     # timm puts the two rows of the left column before those of the right one
-    squares = _grid(height, width, merging.reduction.weight.device).reshape(height // 2, 2, width // 2, 2)
+    squares = grid.reshape(height // 2, 2, width // 2, 2)
     rows = squares.permute(0, 2, 3, 1).reshape(-1, 4)
     return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction))
 
@@ -125,11 +127,11 @@ def _encoder(name: str, block: Any) -> EncoderParts:
 
 
 def _window(block: Any) -> WindowParts:
-    from timm.models.swin_transformer import window_partition
+    from timm.models.swin_transformer import get_relative_position_index, window_partition
 
     height, width = block.input_resolution
     attn = block.attn
-    grid = _grid(height, width, attn.qkv.weight.device)
+    grid = _grid(height, width, constants_device(attn.qkv.weight))
     shifted = grid.roll((-block.shift_size[0], -block.shift_size[1]), dims=(0, 1))
     rows = window_partition(shifted[None, ..., None], block.window_size).reshape(-1, block.window_area)
     added = block.get_attn_mask(device=grid.device, dtype=torch.float32)
@@ -137,7 +139,7 @@ def _window(block: Any) -> WindowParts:
         rows,
         attn._get_rel_pos_bias()[0].detach().float(),
         None if added is None or not bool(added.any()) else added != 0,
-        len(attn.relative_position_bias_table),
+        get_relative_position_index(*attn.window_size).to(grid.device),
     )
 
 

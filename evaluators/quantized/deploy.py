@@ -17,8 +17,8 @@ from bitfront.evaluators.quantized.float_stages import (
     FloatStreamNorm,
     FloatSum,
 )
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.scheme import Scores
-from bitfront.evaluators.quantizers import QuantizedWeight
 from bitfront.spaces.config import pinned_bits
 
 NAME = "deploy"
@@ -36,10 +36,10 @@ class Deploy:
     def _pinned(self) -> dict[str, int]:
         return dict(pinned_bits(NAME))
 
-    def project_patches(self, weight: QuantizedWeight) -> FloatProjection:
+    def project_patches(self, layer: FittedLayer) -> FloatProjection:
         """See :class:`Scheme`."""
         image = self.calibration.grid("image", self._pinned["embedding"])
-        return FloatProjection(weight, self.blueprint.patch, image, self.kernels)
+        return FloatProjection(layer, image, self.kernels)
 
     def prefix(self) -> torch.Tensor:
         """See :class:`Scheme`."""
@@ -78,11 +78,11 @@ class Deploy:
         grid = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
         return FloatNorm(merge.norm, grid, self.kernels)
 
-    def merge_projection(self, index: int, weight: QuantizedWeight) -> FloatProjection:
+    def merge_projection(self, index: int, layer: FittedLayer) -> FloatProjection:
         """See :class:`Scheme`."""
         merge = self.blueprint.merges[index]
         source = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
-        return FloatProjection(weight, merge.reduction, source, self.kernels)
+        return FloatProjection(layer, source, self.kernels)
 
     def final_norm(self) -> FloatNorm:
         """See :class:`Scheme`."""

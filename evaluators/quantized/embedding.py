@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from bitfront.evaluators.models.float_forward import patches_of
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.scheme import Scheme
 from bitfront.evaluators.quantized.stages import Tap, unseen
-from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
+from bitfront.evaluators.quantizers import AffineGrid
 
 
 class QuantizedEmbedding:
@@ -17,15 +18,15 @@ class QuantizedEmbedding:
         scheme: Builds the stages.
         image: Grid of the images.
         patch_size: Rows and columns of a patch.
-        weight: The patch projection.
+        layer: The patch projection.
     """
 
     def __init__(
-        self, scheme: Scheme, image: AffineGrid, patch_size: tuple[int, int], weight: QuantizedWeight
+        self, scheme: Scheme, image: AffineGrid, patch_size: tuple[int, int], layer: FittedLayer
     ) -> None:
         self._image = image
         self._patch_size = patch_size
-        self._project = scheme.project_patches(weight)
+        self._project = scheme.project_patches(layer)
         self._prefix = scheme.prefix()
         self._positions = scheme.positions()
         self._norm = scheme.embed_norm()

@@ -9,10 +9,11 @@ import torch
 from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.kernels.norm_terms import FloatNormTerms
-from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.models.blueprint import LayerNormParts
 from bitfront.evaluators.models.float_forward import layer_norm
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.stages import Norm, Tap
-from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
+from bitfront.evaluators.quantizers import AffineGrid
 
 
 class FloatNorm:
@@ -51,10 +52,8 @@ class FloatSum:
 class FloatProjection:
     """A linear layer whose float32 output begins the stream."""
 
-    def __init__(
-        self, weight: QuantizedWeight, parts: LinearParts, source: AffineGrid, kernels: Kernels
-    ) -> None:
-        self._layer = kernels.linear(weight, parts.bias)
+    def __init__(self, layer: FittedLayer, source: AffineGrid, kernels: Kernels) -> None:
+        self._layer = kernels.linear(layer.weight, layer.bias)
         self._source = source
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,10 @@ from bitfront.evaluators.quantized.integer_stages import (
     IntegerSum,
     NormThenAverage,
 )
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.scheme import Scores
-from bitfront.evaluators.quantizers import PowerOfTwoGrid, QuantizedWeight
+from bitfront.evaluators.quantizers import PowerOfTwoGrid
+from bitfront.evaluators.site_roles import is_residual
 from bitfront.spaces.config import pinned_bits
 
 NAME = "fq-vit"
@@ -42,14 +44,15 @@ class FqVit:
 
     def _embedded(self) -> Grid:
         """Grid of the embedded patches: their own, or the stream's where nothing is added to them."""
-        if self.blueprint.positions is not None:
-            return self.calibration.grid("patch_embed", self._pinned["embedding"])
-        return self.calibration.stream("embed" if self.blueprint.embed_norm is None else "embed_sum")
+        site = self.blueprint.embedded_site
+        if is_residual(site):
+            return self.calibration.stream(site)
+        return self.calibration.grid(site, self._pinned["embedding"])
 
-    def project_patches(self, weight: QuantizedWeight) -> CodeProjection:
+    def project_patches(self, layer: FittedLayer) -> CodeProjection:
         """See :class:`Scheme`."""
         image = self.calibration.grid("image", self._pinned["embedding"])
-        return CodeProjection(weight, self.blueprint.patch, image, self._embedded(), self.kernels)
+        return CodeProjection(layer, image, self._embedded(), self.kernels)
 
     def prefix(self) -> torch.Tensor:
         """See :class:`Scheme`."""
@@ -121,12 +124,12 @@ class FqVit:
         out = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
         return IntegerNorm(merge.norm, side_by_side, out, self.kernels)
 
-    def merge_projection(self, index: int, weight: QuantizedWeight) -> CodeProjection:
+    def merge_projection(self, index: int, layer: FittedLayer) -> CodeProjection:
         """See :class:`Scheme`."""
         merge = self.blueprint.merges[index]
         source = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
         out = self.calibration.stream(f"{merge.name}.reduction")
-        return CodeProjection(weight, merge.reduction, source, out, self.kernels)
+        return CodeProjection(layer, source, out, self.kernels)
 
     def _last(self) -> PowerOfTwoGrid:
         return self.calibration.stream(f"{self.blueprint.encoders[-1].name}.residual2")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,15 +10,15 @@ import torch
 from bitfront.evaluators.cache.entry_file import DamagedEntryError
 from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.tensor_map import map_tensors
 from bitfront.evaluators.quantized.groundwork import Groundwork
 from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
-from bitfront.evaluators.quantizers.weights import GROUP
+from bitfront.evaluators.quantizers.quantized_weight import groups_of
 
 # Counted up with every change of what an entry holds.
 FORMAT = 1
 LayerKey = tuple[int, str, int, int]
-Visit = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def to_entry(
@@ -96,20 +95,6 @@ def from_entry(
         raise DamagedEntryError(f"it holds no groundwork of {float_blueprint.name}: {error!r}") from error
 
 
-def _mapped(value: Any, name: str, visit: Visit) -> Any:
-    """A nested value with every tensor replaced by what ``visit`` gives for its name and itself."""
-    if isinstance(value, torch.Tensor):
-        return visit(name, value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(part, f"{name}.{key}", visit) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_mapped(part, f"{name}.{index}", visit) for index, part in enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return type(value)(**{key: _mapped(part, f"{name}.{key}", visit) for key, part in fields.items()})
-    return value
-
-
 def _changed(blueprint: Blueprint, float_blueprint: Blueprint) -> dict[str, torch.Tensor]:
     """Tensors of a blueprint that are not those of the float one, by name."""
     before, after = _named_tensors(float_blueprint), _named_tensors(blueprint)
@@ -118,7 +103,7 @@ def _changed(blueprint: Blueprint, float_blueprint: Blueprint) -> dict[str, torc
 
 def _named_tensors(blueprint: Blueprint) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
-    _mapped(blueprint, "blueprint", found.setdefault)
+    map_tensors(blueprint, found.setdefault, "blueprint")
     return found
 
 
@@ -134,8 +119,7 @@ def _equalized(
             return tensor
         return _like(name, tensors[name], tensor.shape, tensor.dtype).to(device)
 
-    blueprint: Blueprint = _mapped(float_blueprint, "blueprint", visit)
-    return blueprint
+    return map_tensors(float_blueprint, visit, "blueprint")
 
 
 def _like(name: str, found: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -187,5 +171,5 @@ def _layer(
 
     codes = part("codes", (outputs, inputs), torch.int8)
     scales, bias = (part(name, (outputs,), torch.float32) for name in ("scales", "bias"))
-    factors = part("factors", (outputs, -(-inputs // GROUP)), torch.uint8) if grouped else None
+    factors = part("factors", (outputs, groups_of(inputs)), torch.uint8) if grouped else None
     return FittedLayer(QuantizedWeight(codes, scales, bits, factors), bias)

@@ -9,7 +9,8 @@ import torch
 from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.kernels.norm_terms import IntegerNormTerms, SumTerms
-from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.stages import Norm, Tap
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
 
@@ -101,14 +102,13 @@ class IntegerSum:
 class CodeProjection:
     """A linear layer onto the stream's grid; the channels' powers of two go into the output scales."""
 
-    def __init__(
-        self, weight: QuantizedWeight, parts: LinearParts, source: AffineGrid, out: Grid, kernels: Kernels
-    ) -> None:
+    def __init__(self, layer: FittedLayer, source: AffineGrid, out: Grid, kernels: Kernels) -> None:
+        weight, bias = layer.weight, layer.bias
         if isinstance(out, PowerOfTwoGrid):
             factors = torch.exp2(-torch.from_numpy(out.exponents).double()).float().to(kernels.device)
             weight = QuantizedWeight(weight.codes, weight.scales * factors, weight.bits)
-            parts = LinearParts(parts.weight, parts.bias * factors)
-        self._layer = kernels.linear(weight, parts.bias)
+            bias = bias * factors
+        self._layer = kernels.linear(weight, bias)
         self._source = source
         self._out = AffineGrid(out.scale, out.zero_point, out.qmax)
 

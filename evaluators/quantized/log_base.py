@@ -8,9 +8,11 @@ from bitfront.evaluators.calibration import Batches
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.evaluators.models.float_forward import EncoderWalk
 from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.quantizers.affine import single
 
-# Binary logarithms of the bases that are tried: from 2 (log-int-softmax) to its square root (RepQ-ViT).
-STEPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+# Binary logarithms of the bases that are tried, from 2 (log-int-softmax) to its square root (RepQ-ViT):
+# float32 numbers, as files store them.
+STEPS = tuple(map(single, (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)))
 # Of the first batch of the calibration set.
 IMAGES = 16
 

@@ -12,8 +12,8 @@ from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.kernels.attention_terms import IntegerScores
 from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, StreamStage, Update
-from bitfront.evaluators.quantizers import QuantizedWeight
 from bitfront.spaces import UserError
 
 
@@ -32,7 +32,7 @@ class Scheme(Protocol):
     Bits are those of the tensor that leaves a stage; for scores, of the queries and keys that enter.
     """
 
-    def project_patches(self, weight: QuantizedWeight) -> Projection:
+    def project_patches(self, layer: FittedLayer) -> Projection:
         """The patch embedding."""
 
     def prefix(self) -> torch.Tensor:
@@ -56,8 +56,8 @@ class Scheme(Protocol):
     def merge_norm(self, index: int) -> Norm:
         """LayerNorm of the patch merging before encoder ``index``."""
 
-    def merge_projection(self, index: int, weight: QuantizedWeight) -> Projection:
-        """Projection of that patch merging."""
+    def merge_projection(self, index: int, layer: FittedLayer) -> Projection:
+        """The projection of that patch merging."""
 
     def final_norm(self) -> Norm:
         """The final LayerNorm, of the tokens that are read."""

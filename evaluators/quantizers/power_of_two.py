@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantizers.affine import SMALLEST_SCALE
+from bitfront.evaluators.quantizers.affine import SMALLEST_SCALE, single
 
 LARGEST_EXPONENT = 3
 
@@ -61,9 +61,9 @@ class PowerOfTwoSearch:
     def __init__(self, low: float, high: float, bits: int) -> None:
         low, high = min(low, 0.0), max(high, 0.0)
         self._qmax = (1 << bits) - 1
-        coarsest = max((high - low) / self._qmax, SMALLEST_SCALE)
+        coarsest = single(max((high - low) / self._qmax, SMALLEST_SCALE))
         self._zero_point = min(max(round(-low / coarsest), 0), self._qmax)
-        # 2^3 times the layer scale covers the full range.
+        # 2^3 times the layer scale covers the full range; it stays a float32 number.
         self._scale = coarsest / (1 << LARGEST_EXPONENT)
         self._errors: torch.Tensor | None = None
 

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from bitfront.evaluators.quantizers.affine import SMALLEST_SCALE
+from bitfront.evaluators.quantizers.quantized_weight import (
+    GROUP,
+    QuantizedWeight,
+    groups_of,
+    largest_factor,
+    spread_out,
+)
 from bitfront.spaces import BitfrontError, Precision, UserError
 
 WEIGHT_RANGES = ("mse", "minmax")
 DAMPING = 0.01
 BLOCK = 64
-# Inputs that share a factor.
-GROUP = 16
 # Tried about the scale of least squared error of each channel.
 SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
-
-
-@dataclass(frozen=True)
-class QuantizedWeight:
-    """Signed codes with one scale for each output channel.
-
-    Attributes:
-        codes: int8 ``[out, in]`` as kernels take them; narrower widths are carried in int8, and where inputs
-            come in groups a code is the narrow one that is stored times its group's factor.
-        scales: float32 ``[out]``; the weight is ``codes * scales[:, None]``.
-        bits: Width of the codes that are stored.
-        factors: Of each group of :data:`GROUP` inputs, uint8 ``[out, groups]``, from 1 to
-            :func:`largest_factor`; None where inputs come in no groups.
-    """
-
-    codes: torch.Tensor
-    scales: torch.Tensor
-    bits: int
-    factors: torch.Tensor | None = None
 
 
 def quantize_weight(
@@ -76,25 +60,15 @@ def quantize_weight(
     factors = None
     if grouped and largest_factor(bits) > 1:
         scales, factors = _group_factors(weight, full, precision)
-    steps = scales[:, None] if factors is None else scales[:, None] * _spread_out(factors, weight)
+    steps = scales[:, None] if factors is None else scales[:, None] * spread_out(factors, weight.shape[1])
     if hessian is None:
         codes = _round(weight, steps, precision)
     else:
         codes, share = _least_error(weight, steps, precision, hessian, refine=ranges == "mse")
         scales = scales * share
     if factors is not None:
-        codes = codes * _spread_out(factors, weight)
+        codes = codes * spread_out(factors, weight.shape[1])
     return QuantizedWeight(codes.to(torch.int8), scales, bits, factors)
-
-
-def largest_factor(bits: int) -> int:
-    """Of a group: the products of factors and codes of ``bits`` bits are 8-bit integers."""
-    return 1 << (8 - bits)
-
-
-def _spread_out(factors: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Factors by input, ``[out, in]``."""
-    return factors.repeat_interleave(GROUP, 1)[:, : weight.shape[1]].to(weight.dtype)
 
 
 def _group_factors(
@@ -103,7 +77,7 @@ def _group_factors(
     """Scales ``[out]`` and the factor of each group with the least squared error, ``[out, groups]``."""
     largest = largest_factor(precision.bits)
     scales = full / largest
-    groups = -(-weight.shape[1] // GROUP)
+    groups = groups_of(weight.shape[1])
     padded = torch.nn.functional.pad(weight, (0, groups * GROUP - weight.shape[1]))
     grouped = padded.view(len(weight), groups, GROUP)
     best = torch.full(grouped.shape[:2], largest, dtype=torch.uint8, device=weight.device)

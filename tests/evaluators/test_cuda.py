@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
 from bitfront.evaluators.calibration import calibrate
 from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.deployment.packed import read_packed, write_packed
 from bitfront.evaluators.device import device_named
+from bitfront.evaluators.kernels.backend import kernels_for
 from bitfront.evaluators.kernels.portable import PortableKernels
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.recipes import recipe_named
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import SCHEMES, BitConfig, UserError
 
@@ -65,3 +69,16 @@ def test_an_evaluation_on_a_gpu_agrees_with_the_cpu(scheme: str) -> None:
     cpu, gpu = (context.accuracy(config) for context in contexts)
     assert abs(cpu.top1 - gpu.top1) <= 1.0
     assert gpu.agreement > 97.0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_packed_file_on_a_gpu_is_the_model_that_was_written_there(tmp_path: Path, scheme: str) -> None:
+    spec = EvaluationSpec(scheme=scheme, device="cuda", calibration_images=64, batch_size=8, threads=1)
+    context = EvaluationContext.from_spec(spec, keep_codes=True)
+    config = BitConfig.uniform(spec.model, scheme, context.encoders, (4, 4, 4))
+    recipe = recipe_named(spec.recipe, spec.without)
+    write_packed(tmp_path / "m.safetensors", context.prepared, config, recipe, config.to_json())
+    kernels = kernels_for(torch.device("cuda"))
+    found = read_packed(tmp_path / "m.safetensors").assemble(kernels)
+    images = next(context.images("search").batches(8))[0].to("cuda")
+    assert torch.equal(found(images), context.prepared.assemble(config)(images))

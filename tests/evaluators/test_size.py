@@ -14,7 +14,8 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.recipes import RECIPES
 from bitfront.evaluators.sites import trace_sites
-from bitfront.evaluators.size import SizeModel, StoredTensor, packed_bytes, safetensors_bytes
+from bitfront.evaluators.size import SizeModel
+from bitfront.evaluators.stored_tensor import StoredTensor, packed_bytes, safetensors_bytes
 from bitfront.spaces import BitConfig, EncoderBits
 
 Uniform = Callable[..., BitConfig]

@@ -161,6 +161,16 @@ class TestWindows:
                 down, across = query // 4 - key // 4, query % 4 - key % 4
                 assert torch.equal(bias[:, query, key], table[(down + 1) * 7 + across + 3])
 
+    def test_the_table_comes_back(self, small_swin: SmallSwin) -> None:
+        module = small_swin(0, window_size=((2, 4), 4))
+        for number, window in enumerate(windows_of(blueprint_of("small", module))):
+            attention = module.layers[number // 2].blocks[number % 2].attn
+            assert torch.equal(window.table, attention.relative_position_bias_table)
+            assert window.table_entries == len(window.table)
+            assert torch.equal(window.index, attention.relative_position_index)
+            assert window.index.dtype == torch.int64
+            assert torch.equal(window.table[window.index].permute(2, 0, 1), window.bias)
+
     def test_merged_neighbours(self, small_swin: SmallSwin) -> None:
         blueprint = blueprint_of("small", small_swin(0, img_size=(4, 8), patch_size=1, window_size=2))
         assert list(blueprint.merges) == [2]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.search import atomic
-from bitfront.search.atomic import write_atomically
+from bitfront.evaluators import atomic
+from bitfront.evaluators.atomic import write_atomically
 from bitfront.search.environment import describe_environment
 from bitfront.search.references import ReferencePoint, References
 from bitfront.search.run_store import RunStore

@@ -1,4 +1,4 @@
-"""Writing files of a run so that a reader never sees half of one, with failures told in one line."""
+"""Writing files so that a reader never sees half of one, with failures told in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def explained(path: Path) -> Iterator[None]:
         reason = (error.strerror or str(error)).lower()
         if error.errno in _FORBIDDEN:
             raise UserError(
-                f"cannot write {path}: {reason}; make the folder writable, or choose another runs folder"
+                f"cannot write {path}: {reason}; make the folder writable, or choose another"
             ) from error
         if error.errno in _NO_FOLDER:
             raise UserError(f"cannot write {path}: {reason}; choose a folder that can hold it") from error
@@ -37,8 +37,8 @@ def explained(path: Path) -> Iterator[None]:
         raise BitfrontError(f"cannot write {path}: {reason}; {remedy} and try again") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes ``text`` to ``path`` as a whole or not at all, and to the disk before it returns.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes ``content``, text as UTF-8, to ``path`` as a whole or not at all, to the disk before it returns.
 
     Raises:
         UserError: The folder is not writable.
@@ -47,8 +47,8 @@ def write_atomically(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     with explained(path):
         try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with part.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
