@@ -1,0 +1,81 @@
+"""The bits of every layer and of every attention matrix of a model, by module name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitfront.evaluators.deployment.mappings.layers import ModelLayer
+from bitfront.spaces import BitConfig, EncoderBits, UserError
+
+# Its output, queries, keys and values, takes the width of its input: operands of both attention products.
+_QKV = "attn.qkv"
+# timm's module between softmax and the product with the values: its input is the attention matrix.
+_ATTENTION = "attn.attn_drop"
+_HEAD = "head"
+
+
+@dataclass(frozen=True)
+class LayerAssignment:
+    """The widths around one layer.
+
+    Attributes:
+        layer: The layer.
+        weights: Bits of its weights.
+        inputs: Bits of its input.
+        outputs: Bits of its output; None where it stays float.
+    """
+
+    layer: ModelLayer
+    weights: int
+    inputs: int
+    outputs: int | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a bit config says of the modules of a model.
+
+    Attributes:
+        layers: Every layer with weights, in the order of the modules.
+        attention: Bits of each encoder's attention matrix by the module whose input it is.
+    """
+
+    layers: tuple[LayerAssignment, ...]
+    attention: tuple[tuple[str, int], ...]
+
+
+def assign(config: BitConfig, layers: Sequence[ModelLayer]) -> Assignment:
+    """Gives every layer its bits; those outside the encoders take the pinned ones.
+
+    Raises:
+        UserError: The configuration is of another model: an encoder of it has no layers here, or names
+            others.
+    """
+    assigned: list[LayerAssignment] = []
+    seen: dict[int, set[str]] = {encoder.index: set() for encoder in config.encoders}
+    for layer in layers:
+        encoder = next((e for e in config.encoders if layer.name.startswith(f"{e.name}.")), None)
+        if encoder is None:
+            bits = dict(config.pinned)[_HEAD if layer.name.split(".")[0].startswith(_HEAD) else "embedding"]
+            assigned.append(LayerAssignment(layer, bits, bits))
+            continue
+        local = layer.name.removeprefix(f"{encoder.name}.")
+        seen[encoder.index].add(local)
+        inputs = encoder.bits("activations", local)
+        outputs = inputs if local == _QKV else None
+        assigned.append(LayerAssignment(layer, encoder.bits("weights", local), inputs, outputs))
+    for encoder in config.encoders:
+        _check(config.model, encoder, seen[encoder.index])
+    attention = tuple((f"{encoder.name}.{_ATTENTION}", encoder.attention) for encoder in config.encoders)
+    return Assignment(tuple(assigned), attention)
+
+
+def _check(model: str, encoder: EncoderBits, found: set[str]) -> None:
+    missing = sorted(encoder.named_layers() - found)
+    if not found or missing:
+        what = encoder.name if not found else f"{encoder.name}.{missing[0]}"
+        raise UserError(
+            f"bit config: {what} is no layer of this model; expected the modules of {model}: "
+            "export for the model that the config was made for"
+        )
