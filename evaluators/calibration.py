@@ -14,7 +14,7 @@ from bitfront.evaluators.observers.min_max import MinMaxObserver
 from bitfront.evaluators.observers.statistics import check_finite
 from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, PowerOfTwoSearch
 from bitfront.evaluators.quantizers.levels import GRID_BITS, WIDEST_LEVELS, best_levels, nearest_level
-from bitfront.evaluators.site_roles import is_quantized, is_residual, keeps_full_range, role
+from bitfront.evaluators.site_roles import is_centred, is_quantized, is_residual, keeps_full_range, role
 from bitfront.spaces import BitfrontError, pinned_bits
 
 # Of the residual stream, wherever it is on a power-of-two grid.
@@ -115,14 +115,15 @@ def calibrate(
         if site in searches:
             continue
         chosen = full_range if keeps_full_range(site) else observer
+        grid_over = AffineGrid.centred if is_centred(site, scheme) else AffineGrid.covering
         for bits in sorted({*widths, *pinned}):
             if role(site) in level_roles and bits <= WIDEST_LEVELS:
                 # What is clipped of a GELU's tail costs more than its squared error says.
                 whole = full_range if role(site) == "gelu" else chosen
-                grid = AffineGrid.covering(*whole.range(found, GRID_BITS), GRID_BITS)
+                grid = grid_over(*whole.range(found, GRID_BITS), GRID_BITS)
                 levels[site, bits] = nearest_level(best_levels(found.code_counts(grid), 1 << bits))
             else:
-                grid = AffineGrid.covering(*chosen.range(found, bits), bits)
+                grid = grid_over(*chosen.range(found, bits), bits)
             affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
     return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost, levels)
 

@@ -46,3 +46,12 @@ def keeps_full_range(site: str) -> bool:
     Softmax inputs and logits: what clipping them costs is not their squared error.
     """
     return role(site) in ("head", "scores", "bias")
+
+
+def is_centred(site: str, scheme: str) -> bool:
+    """Whether a tensor's zero point is the middle code, so that its codes are signed integers elsewhere.
+
+    Runtimes multiply queries by keys, and attention by values, on integer kernels only so; the recipes have
+    centred these tensors by then. Accelerators of ``fq-vit`` have zero points of any value.
+    """
+    return scheme == "deploy" and role(site) == "qkv"

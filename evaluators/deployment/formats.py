@@ -1,0 +1,139 @@
+"""Formats of files that compute: how each is written, what it says of itself, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from bitfront.evaluators.atomic import write_atomically
+from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.deployment.graph.parts import GraphParts
+from bitfront.evaluators.deployment.onnx_file import onnx_bytes, onnx_document
+from bitfront.evaluators.deployment.openvino_file import openvino_document, write_openvino
+from bitfront.evaluators.deployment.packed import read_packed, write_packed
+from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.recipes import Recipe
+from bitfront.evaluators.runtimes.runtime import FloatPrecision, Images, KernelReport, runtime_named
+from bitfront.spaces import BitConfig, UserError
+
+PACKED, ONNX, OPENVINO = "packed", "onnx", "openvino"
+SUFFIXES = {PACKED: ".safetensors", ONNX: ".onnx", OPENVINO: ".xml"}
+# What runs packed files: this package.
+BITFRONT = "bitfront"
+# Which runtimes run files of an ending, the one they are verified in first.
+RUNTIMES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".safetensors": (BITFRONT,)}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is written: one configuration of a prepared model.
+
+    Attributes:
+        prepared: The model, with its codes.
+        config: The configuration.
+        recipe: What the model was prepared with.
+        document: The bit config document that the file carries.
+    """
+
+    prepared: PreparedModel
+    config: BitConfig
+    recipe: Recipe
+    document: Mapping[str, Any]
+
+
+def write_file(subject: Subject, kind: str, path: Path, runtime: str) -> list[Path]:
+    """Writes a file and whatever has to stand beside it.
+
+    Args:
+        subject: What is written.
+        kind: ``packed``, ``onnx`` or ``openvino``.
+        path: The file, in a folder that is there.
+        runtime: Whose fast paths an ONNX file is written for.
+
+    Returns:
+        The files, the one that is loaded first.
+
+    Raises:
+        UserError: The scheme cannot be run by the runtime, or a library is missing.
+    """
+    if kind == PACKED:
+        write_packed(path, subject.prepared, subject.config, subject.recipe, subject.document)
+        return [path]
+    parts = GraphParts.of(subject.prepared)
+    if kind == OPENVINO:
+        return list(write_openvino(path, parts, subject.config, subject.document))
+    write_atomically(path, onnx_bytes(parts, subject.config, DIALECTS[runtime], subject.document))
+    return [path]
+
+
+def file_document(path: Path) -> dict[str, Any]:
+    """The bit config document that a file carries, whatever its format.
+
+    Raises:
+        UserError: The file cannot be read, is foreign or damaged.
+    """
+    check_suffix(path)
+    if path.suffix == SUFFIXES[PACKED]:
+        return dict(read_packed(path).document)
+    return onnx_document(path) if path.suffix == SUFFIXES[ONNX] else openvino_document(path)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuses files of other kinds, and missing ones.
+
+    Raises:
+        UserError: See above.
+    """
+    if path.suffix not in RUNTIMES:
+        raise UserError(
+            f"{path} has the ending {path.suffix or 'none'!r}: expected a file that bitfront export wrote "
+            f"({', '.join(RUNTIMES)})"
+        )
+    if not path.is_file():
+        raise UserError(f"no such file: {path}; expected one that bitfront export wrote")
+
+
+def runtime_for(path: Path, name: str | None) -> str:
+    """The runtime that a file is verified in.
+
+    Raises:
+        UserError: The runtime named does not read such files.
+    """
+    known = RUNTIMES[path.suffix]
+    if name is None:
+        return known[0]
+    if name not in known:
+        raise UserError(f"{name} does not read {path.suffix} files: choose {' or '.join(known)}")
+    return name
+
+
+class PackedSession:
+    """A packed file, run by this package; see :class:`~bitfront.evaluators.runtimes.runtime.Session`."""
+
+    def __init__(self, path: Path) -> None:
+        self._model = read_packed(path).assemble()
+
+    def __call__(self, images: Images) -> NDArray[Any]:
+        """Logits of images."""
+        found: NDArray[Any] = self._model(torch.from_numpy(images)).numpy()
+        return found
+
+    def kernels(self) -> KernelReport:
+        """Nothing to report: these are the evaluator's own kernels."""
+        return KernelReport(())
+
+
+def load_file(path: Path, runtime: str, *, threads: int, precision: FloatPrecision = "f32") -> Any:
+    """A session of a file in a runtime, and the runtime's version.
+
+    Raises:
+        UserError: The file cannot be loaded, or the runtime is missing.
+    """
+    if runtime == BITFRONT:
+        return PackedSession(path)
+    return runtime_named(runtime).load(path, threads=threads, precision=precision)

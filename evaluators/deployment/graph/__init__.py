@@ -1,0 +1,1 @@
+"""Deployable graphs: a configuration as an ONNX model, written node by node."""

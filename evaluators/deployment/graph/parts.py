@@ -1,0 +1,89 @@
+"""What a deployable graph is made of: a float model with grids and quantized layers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bitfront.evaluators.calibration import Calibration
+from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.quantizers import quantize_weight
+from bitfront.spaces import SCHEMES, UserError
+
+SCHEME = "deploy"
+
+
+@dataclass(frozen=True, eq=False)
+class GraphParts:
+    """A model's numbers, as far as a graph needs them.
+
+    Attributes:
+        blueprint: The float model.
+        calibration: Grids of its activations.
+        log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
+        layer: A linear layer by encoder, name, weight bits and activation bits.
+        outer: A layer outside the encoders by name.
+    """
+
+    blueprint: Blueprint
+    calibration: Calibration
+    log_steps: Mapping[int, float]
+    layer: Callable[[int, str, int, int], FittedLayer]
+    outer: Callable[[str], FittedLayer]
+
+    @classmethod
+    def of(cls, prepared: PreparedModel) -> GraphParts:
+        """The parts of a prepared model that has kept its codes.
+
+        Raises:
+            UserError: The model was prepared for another scheme than ``deploy``.
+        """
+        check_scheme(prepared.scheme)
+        return cls(
+            prepared.blueprint,
+            prepared.calibration,
+            prepared.log_steps,
+            prepared.fitted,
+            prepared.fitted_outer,
+        )
+
+    @classmethod
+    def for_timing(cls, prepared: PreparedModel) -> GraphParts:
+        """Parts that take as long as the prepared model's, with weights that are merely rounded.
+
+        Raises:
+            UserError: The model was prepared for another scheme than ``deploy``.
+        """
+        check_scheme(prepared.scheme)
+        blueprint = prepared.blueprint
+
+        @functools.cache
+        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:  # noqa: ARG001
+            return _rounded(blueprint.encoders[index].linear()[name], bits)
+
+        @functools.cache
+        def outer(name: str) -> FittedLayer:
+            return _rounded(blueprint.outer()[name], 8)
+
+        return cls(blueprint, prepared.calibration, prepared.log_steps, layer, outer)
+
+
+def _rounded(parts: LinearParts, bits: int) -> FittedLayer:
+    return FittedLayer(quantize_weight(parts.weight, bits, "minmax"), parts.bias)
+
+
+def check_scheme(scheme: str) -> None:
+    """Refuses a scheme whose arithmetic no runtime computes.
+
+    Raises:
+        UserError: The scheme is not ``deploy``.
+    """
+    if scheme != SCHEME:
+        others = ", ".join(name for name in SCHEMES if name != SCHEME)
+        raise UserError(
+            f"scheme {scheme} has integer operators that no runtime offers: use --scheme {SCHEME} for models "
+            f"that run in one ({others} can be exported as packed or json)"
+        )

@@ -1,0 +1,183 @@
+"""Verification: an exported file, run where it will be served, against the evaluator on the same images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.significance import PairedComparison, standard_error
+from bitfront.spaces import BitfrontError
+
+Classes = NDArray[np.int64]
+Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Progress = Callable[[float], None]
+BATCH = 8
+# In points of top-1, and in percent of predictions.
+TOP1_TOLERANCE = 0.3
+LEAST_EQUAL = 99.0
+# How many standard errors chance may take.
+CHANCE = 2.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the evaluator makes of the images.
+
+    Attributes:
+        predictions: Its classes, int64 ``[images]``.
+        second: Those of its second set of kernels, which computes the same integers and rounds floats in
+            another order, int64 ``[images]``; None where it was not asked.
+        labels: int64 ``[images]``.
+    """
+
+    predictions: Classes
+    second: Classes | None
+    labels: Classes
+
+    @property
+    def top1(self) -> float:
+        """Of the evaluator, in percent."""
+        return 100.0 * float((self.predictions == self.labels).mean())
+
+    @property
+    def reproducible(self) -> float | None:
+        """Images that both sets of kernels give the same class, in percent."""
+        return None if self.second is None else 100.0 * float((self.predictions == self.second).mean())
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a file may be from the evaluator.
+
+    Where codes are rounded from floats, two correct implementations part at ties, and every quantized layer
+    behind widens the gap (about as far as quantization itself moves logits). So the bounds give way to what
+    is measured of that: the evaluator's own two sets of kernels, and chance.
+
+    Attributes:
+        top1: Points of top-1.
+        equal: Least share of equal predictions, in percent.
+    """
+
+    top1: float = TOP1_TOLERANCE
+    equal: float = LEAST_EQUAL
+
+    def largest_difference(self, compared: PairedComparison) -> float:
+        """Points of top-1 that a comparison may show: the bound, or two paired standard errors."""
+        return max(self.top1, CHANCE * compared.difference_standard_error)
+
+    def least_equal(self, expected: Expected) -> float:
+        """Percent of predictions that must be equal.
+
+        The bound, or what the evaluator's two sets of kernels agree on, less two standard errors of the
+        difference of two such shares.
+        """
+        reproducible = expected.reproducible
+        if reproducible is None:
+            return self.equal
+        chance = CHANCE * math.sqrt(2.0) * standard_error(reproducible, len(expected.labels))
+        return min(self.equal, reproducible - chance)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A file beside the evaluator.
+
+    Attributes:
+        compared: The file against the evaluator, by images that only one of them gets right.
+        top1: Of the file, in percent.
+        expected: What the evaluator says.
+        equal: Predictions that are the evaluator's, in percent.
+        tolerance: How far they may be apart.
+        seconds: What the runtime took for all images.
+    """
+
+    compared: PairedComparison
+    top1: float
+    expected: Expected
+    equal: float
+    tolerance: Tolerance
+    seconds: float
+
+    def faults(self) -> list[str]:
+        """What is beyond the tolerance, in words; empty where nothing is."""
+        found = []
+        largest = self.tolerance.largest_difference(self.compared)
+        if abs(self.compared.difference) > largest:
+            found.append(
+                f"top-1 is {self.compared.difference:+.2f} points from the evaluator's, more than "
+                f"{largest:.2f}"
+            )
+        least = self.tolerance.least_equal(self.expected)
+        if self.equal < least:
+            found.append(f"{self.equal:.2f} % of predictions are the evaluator's, less than {least:.2f} %")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, in percent and points."""
+        return {
+            **self.compared.to_json(),
+            "top1": self.top1,
+            "evaluator_top1": self.expected.top1,
+            "equal_predictions": self.equal,
+            "evaluator_kernels_equal": self.expected.reproducible,
+            "largest_top1_difference": self.tolerance.largest_difference(self.compared),
+            "least_equal_predictions": self.tolerance.least_equal(self.expected),
+            "images_per_second": self.compared.images / self.seconds if self.seconds else None,
+            "passed": not self.faults(),
+            "faults": self.faults(),
+        }
+
+
+def verify(
+    classify: Classify,
+    images: Sequence[PreprocessedImages],
+    expected: Expected,
+    tolerance: Tolerance,
+    progress: Progress,
+) -> Verification:
+    """Classifies images by a loaded file and compares its predictions with the evaluator's.
+
+    Args:
+        classify: Logits of normalised images.
+        images: The splits that ``expected`` is about, in order.
+        expected: What the evaluator says.
+        tolerance: How far the file may be from it.
+        progress: Is told the share that is done.
+
+    Raises:
+        BitfrontError: The file's logits are not finite, or not as many as there are classes or images.
+    """
+    total, done, seconds = len(expected.labels), 0, 0.0
+    found: list[Classes] = []
+    for batch in float_batches(images):
+        started = time.perf_counter()
+        logits = classify(batch)
+        seconds += time.perf_counter() - started
+        if logits.ndim != 2 or len(logits) != len(batch) or not np.isfinite(logits).all():
+            raise BitfrontError(
+                f"the file yields no logits for image {done} on: expected finite numbers [images, classes]"
+            )
+        found.append(logits.argmax(1))
+        done += len(batch)
+        progress(done / total)
+    predictions = np.concatenate(found)
+    right, expected_right = predictions == expected.labels, expected.predictions == expected.labels
+    compared = PairedComparison(
+        total, int((expected_right & ~right).sum()), int((right & ~expected_right).sum())
+    )
+    equal = 100.0 * float((predictions == expected.predictions).mean())
+    return Verification(compared, 100.0 * float(right.mean()), expected, equal, tolerance, seconds)
+
+
+def float_batches(images: Sequence[PreprocessedImages]) -> Iterator[NDArray[np.float32]]:
+    """Normalised images of some splits, in batches."""
+    for split in images:
+        for batch, _ in split.batches(BATCH):
+            yield batch.numpy()
