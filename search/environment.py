@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bitfront.evaluators.processor import cpu_name, cpuinfo
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
@@ -15,6 +16,9 @@ PACKAGES = (
     "bitfront",
     "torch",
     "timm",
+    "onnx",
+    "onnxruntime",
+    "openvino",
     "numpy",
     "pymoo",
     "moocore",
@@ -36,7 +40,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_flags": _cpu_flags(),
         "cpus_logical": os.cpu_count(),
         "cpus_physical": psutil.cpu_count(logical=False),
@@ -64,20 +68,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpuinfo(key: str) -> str:
-    """The first value of a key in Linux's processor description; empty elsewhere."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return ""
-    lines = (line.partition(":") for line in path.read_text().splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
-
-
-def _cpu_name() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
 def _cpu_flags() -> list[str]:
     """Those of the flags that matter to integer kernels."""
-    found = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    found = set((cpuinfo("flags") or cpuinfo("Features")).split())
     return [flag for flag in _CPU_FLAGS if flag in found]

@@ -18,6 +18,7 @@ from bitfront.spaces import BitfrontError, SearchSpace
 if TYPE_CHECKING:
     from bitfront.evaluators.accuracy import Accuracy
     from bitfront.evaluators.context import EvaluationContext
+    from bitfront.evaluators.latency import TimedRuntime
 
 logger = logging.getLogger(__name__)
 ShareDone = Callable[[float], None]
@@ -42,6 +43,7 @@ def held_out_accuracies(
 
 def whole_latencies(
     context: EvaluationContext,
+    timer: TimedRuntime,
     space: SearchSpace,
     front: Sequence[Trial],
     batch: int,
@@ -49,15 +51,24 @@ def whole_latencies(
 ) -> tuple[dict[int, float], float, float]:
     """Whole-model latencies in milliseconds, all measured in turn with nothing else running.
 
+    Args:
+        context: The prepared model.
+        timer: What runs the models.
+        space: The search space.
+        front: What is measured.
+        batch: Images of a batch.
+        share_done: Is told the share that is done.
+
     Returns:
         By trial number, and those of the float and the uniform 8-bit model.
     """
+    from bitfront.evaluators.latency import Subject
     from bitfront.evaluators.latency.measured import measure_models
 
     configs = [space.decode(np.array(trial.genome, dtype=np.int64)) for trial in front]
     float_entry, entries = measure_models(
-        context.prepared,
-        context.model.module,
+        timer,
+        Subject(context.prepared, context.model.module),
         [eight_bit_config(context), *configs],
         batch,
         progress=share_done,

@@ -1,4 +1,4 @@
-"""What a reader of a front must know beside its table: how far accuracies can be trusted, and what failed."""
+"""What a reader of a front must know beside its table: what timed it, how far to trust it, what failed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from bitfront.search.front_rows import FrontRow
 from bitfront.search.run_reader import Run
 
 SHOWN_FAILURES = 3
+
+
+def latency_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
+    """What timed whole models, where any were."""
+    if all(math.isnan(row.latency_measured_ms) for row in rows):
+        return []
+    return [f"measured: whole models, run in turn at the end of the search ({run.latency_measured_source})"]
 
 
 def accuracy_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:

@@ -18,7 +18,7 @@ from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
-    from bitfront.evaluators.latency import LatencyTable
+    from bitfront.evaluators.latency import LatencySource, LatencyTable, TimedRuntime
 
 LATENCY_TABLE = "latency_table.csv"
 SPLITS = "splits.json"
@@ -42,7 +42,8 @@ class Preparation:
         space: The search space.
         costs: Latency and size of configurations.
         references: The float and the uniform 8-bit model on the search split.
-        note: What the user must know of the latency source; empty where it is the one asked for.
+        timer: What times the whole models of the finished front.
+        notes: What the user must know of the latency source.
     """
 
     spec: RunSpec
@@ -50,7 +51,8 @@ class Preparation:
     space: SearchSpace
     costs: ModelCosts
     references: References
-    note: str
+    timer: TimedRuntime
+    notes: tuple[str, ...]
 
 
 def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
@@ -69,17 +71,18 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     from bitfront.evaluators.context import EvaluationContext
 
     evaluation = spec.evaluation
+    source = _run_source(spec, folder)
     with stage(preparing(evaluation)) as share_done:
-        context = EvaluationContext.from_spec(evaluation, share_done)
+        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes)
     _keep_splits(folder, context)
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)
     folder.write_spec(spec)
     space = SearchSpace(evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space)
-    costs, note = _costs(spec, folder, context, space, stage)
+    costs, notes = _costs(spec, source, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
-    return Preparation(spec, context, space, costs, references, note)
+    return Preparation(spec, context, space, costs, references, source.timer, notes)
 
 
 def preparing(evaluation: EvaluationSpec) -> str:
@@ -103,29 +106,42 @@ def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
     folder.write_json(SPLITS, splits)
 
 
-def _costs(
-    spec: RunSpec, folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
-) -> tuple[ModelCosts, str]:
-    from bitfront.evaluators.latency import LatencyTable, latency_source
+def _run_source(spec: RunSpec, folder: RunFolder) -> LatencySource:
+    """The latency source of a run, which may have its table already."""
+    from bitfront.evaluators.latency import latency_source, read_table, resumed_source
 
-    path = folder.path / LATENCY_TABLE
+    scheme, path = spec.evaluation.scheme, folder.path / LATENCY_TABLE
     if path.exists():
-        table = LatencyTable.read(path)
-        fallen_back = table.source == FALLBACK and spec.latency.startswith("measured")
-        return _model_costs(table, context), MODELLED_NOTE if fallen_back else ""
+        return resumed_source(spec.latency, scheme, read_table(path))
+    return latency_source(spec.latency, scheme)
+
+
+def _costs(
+    spec: RunSpec,
+    source: LatencySource,
+    folder: RunFolder,
+    context: EvaluationContext,
+    space: SearchSpace,
+    stage: Stage,
+) -> tuple[ModelCosts, tuple[str, ...]]:
+    from bitfront.evaluators.latency import Subject, latency_source, read_table, table_csv
+
+    path, notes = folder.path / LATENCY_TABLE, source.notes(context.prepared.widths)
+    if path.exists():
+        table = read_table(path)
+        fallen_back = source.measured and table.source == FALLBACK
+        return _model_costs(table, context), (MODELLED_NOTE,) if fallen_back else notes
+    subject = Subject(context.prepared, context.model.module)
     with stage(f"latency of encoders ({spec.latency})") as share_done:
-        table = latency_source(spec.latency).table(
-            context.prepared, context.model.module, spec.latency_batch, share_done
-        )
-    costs, note = _model_costs(table, context), ""
+        table = source.table(subject, spec.latency_batch, share_done)
+    costs = _model_costs(table, context)
     lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
-    slow = lead * costs.minimum_latency_ms(space) > costs.float_latency_ms
-    if slow and spec.latency.startswith("measured"):
-        note = _slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms)
-        table = latency_source(FALLBACK).table(context.prepared, context.model.module, 1)
+    if source.measured and lead * costs.minimum_latency_ms(space) > costs.float_latency_ms:
+        notes = (_slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms),)
+        table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
         costs = _model_costs(table, context)
-    folder.write_text(LATENCY_TABLE, table.to_csv())
-    return costs, note
+    folder.write_text(LATENCY_TABLE, table_csv(table))
+    return costs, notes
 
 
 def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:

@@ -35,8 +35,8 @@ class RunSpec:
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
         min_top1: Lowest top-1 on the search split, in percent; None for none.
         max_drop: Largest loss of top-1 against the float model, in points; None for none.
-        latency: Latency source, such as ``measured``, ``table:FILE`` or ``model:bops``.
-        latency_batch: Images of the batch whose latency is measured.
+        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        latency_batch: Images of the batch that latencies are for.
         sampler: Name of the sampler.
         evaluations: Budget of distinct evaluated configurations.
         time_budget: Budget of wall clock in seconds; None for none.

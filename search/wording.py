@@ -63,6 +63,11 @@ def is_modelled(latency_source: str) -> bool:
     return "model:" in latency_source
 
 
+def same_source(latency_source: str, measured_source: str) -> bool:
+    """Whether times of a source, be it through a table, were measured in that runtime on this machine."""
+    return latency_source.rstrip(")").endswith(measured_source)
+
+
 def _fixed(value: float, largest: float) -> str:
     """Four significant digits of the largest value, one decimal at least."""
     if math.isnan(value):

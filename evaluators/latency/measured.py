@@ -1,51 +1,27 @@
-"""Latency measured on this machine in torch with this package's integer kernels."""
+"""Latency measured on this machine, now, in any runtime: tables of a model's parts, and whole models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import statistics
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
-from torch import nn
 
-from bitfront.evaluators.kernels.attention_plan import BYTE_BITS
 from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
+from bitfront.evaluators.latency.table_sums import TableLatency
+from bitfront.evaluators.latency.timed import Subject, TimedRuntime
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol, time_interleaved
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.site_roles import is_residual
-from bitfront.spaces import BitConfig, EncoderBits, Triple, triples
+from bitfront.spaces import BitConfig, Triple, triples
 
-SOURCE = "measured:torch"
 _FLOAT = "float model"
 _REST = "rest"
 Progress = Callable[[float], None]
 
 
-def encoder_program(bits: Triple) -> tuple[int, bool]:
-    """What distinguishes the instructions an encoder runs: bytes of logarithmic codes, narrow activations.
-
-    Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two.
-
-    Weights of every width run the same int8 kernels on equally large operands. Narrow codes of the
-    query-key-value and GELU outputs are clipped by an instruction of their own; all other clipping is part
-    of a kernel. Precisions with equal programs share one measurement, so that no noise between them can pass
-    for a difference.
-    """
-    _, activations, attention = bits
-    logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
-    return logarithmic_bytes, activations < 8
-
-
-def sample_images(prepared: PreparedModel, batch: int) -> torch.Tensor:
-    """Random images of the model's input shape; integer kernels take equal time on any values."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, *prepared.blueprint.image_shape, generator=generator)
-    return images.to(prepared.kernels.device)
-
-
 def measure_table(
-    prepared: PreparedModel,
-    module: nn.Module,
+    runtime: TimedRuntime,
+    subject: Subject,
     batch: int,
     protocol: TimingProtocol | None = None,
     progress: Progress | None = None,
@@ -53,92 +29,76 @@ def measure_table(
     """Times every distinct encoder shape at every precision, the rest and the float model, interleaved.
 
     Args:
-        prepared: The quantized model.
-        module: The float model, run eagerly.
+        runtime: What runs them.
+        subject: The model.
         batch: Images of a batch.
         protocol: How often each is run.
         progress: Called with the share that is done.
     """
-    images = sample_images(prepared, batch)
-    streams = _streams(prepared, images)
-    contestants: dict[str, Contestant] = {
-        _FLOAT: lambda: module(images),
-        _REST: lambda: _run_rest(prepared, images, streams),
+    return measure_with_models(runtime, subject, (), batch, protocol, progress)[0]
+
+
+def measure_with_models(
+    runtime: TimedRuntime,
+    subject: Subject,
+    configs: Sequence[BitConfig],
+    batch: int,
+    protocol: TimingProtocol | None = None,
+    progress: Progress | None = None,
+) -> tuple[LatencyTable, list[Entry]]:
+    """Times the parts of a table and whole models in one go, so that both meet the same noise.
+
+    A part that runs over and over finds its data in the caches; within a model it does not. So the whole
+    model at its greatest width is timed, too, and what it takes longer than its parts is added to the rest.
+
+    Returns:
+        The table, and the configurations' times in order.
+    """
+    prepared = subject.prepared
+    contestants: dict[Hashable, Contestant] = {
+        _FLOAT: runtime.float_model(subject, batch),
+        _REST: runtime.rest(subject, batch),
     }
-    names: dict[tuple[str, Triple], str] = {}
+    keys: dict[tuple[str, Triple], Hashable] = {}
     for index, encoder in enumerate(prepared.blueprint.encoders):
         shape = encoder_shape(encoder)
         for triple in triples(prepared.widths):
-            name = f"{shape} {encoder_program(triple)}"
-            names.setdefault((shape, triple), name)
-            if name not in contestants:
-                contestants[name] = _encoder_run(prepared, index, triple, streams, batch)
-    times = _timed(prepared, contestants, protocol, progress)
-    entries = {key: times[name] for key, name in names.items()}
-    return LatencyTable(entries, times[_REST], times[_FLOAT], batch, SOURCE)
+            program = shape, runtime.program(triple)
+            keys.setdefault((shape, triple), program)
+            if program not in contestants:
+                contestants[program] = runtime.encoder(subject, index, triple, batch)
+    for config in dict.fromkeys([subject.widest, *configs]):
+        contestants[config] = runtime.model(subject, config, batch)
+    times = _timed(contestants, protocol, progress)
+    table = LatencyTable(
+        {key: _each(times[program], runtime.row) for key, program in keys.items()},
+        times[_REST],
+        times[_FLOAT],
+        batch,
+        runtime.source,
+        prepared.scheme,
+        runtime.machine(subject),
+    )
+    return _filled_up(table, subject, times[subject.widest]), [times[config] for config in configs]
 
 
-def _streams(prepared: PreparedModel, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The residual stream at every site, of the model at its greatest widths."""
-    widest = max(prepared.widths)
-    encoders = [
-        EncoderBits(index, encoder.name, widest, widest, widest)
-        for index, encoder in enumerate(prepared.blueprint.encoders)
-    ]
-    model = prepared.assemble(BitConfig(prepared.blueprint.name, prepared.scheme, tuple(encoders)))
-    found: dict[str, torch.Tensor] = {}
-
-    def tap(site: str, value: torch.Tensor) -> None:
-        if is_residual(site):
-            found[site] = value
-
-    model(images, tap)
-    return found
+def _each(entry: Entry, row: int) -> Entry:
+    """The time of one of a row of encoders."""
+    return Entry(entry.milliseconds / row, entry.spread_percent)
 
 
-def _run_rest(
-    prepared: PreparedModel, images: torch.Tensor, streams: dict[str, torch.Tensor]
-) -> torch.Tensor:
-    batch, encoders = len(images), prepared.blueprint.encoders
-    prepared.embedding(images)
-    for index, merge in prepared.merges.items():
-        merge(streams[f"{encoders[index - 1].name}.residual2"], batch)
-    return prepared.readout(streams[f"{encoders[-1].name}.residual2"], batch)
-
-
-def _encoder_run(
-    prepared: PreparedModel, index: int, bits: Triple, streams: dict[str, torch.Tensor], batch: int
-) -> Contestant:
-    encoder = prepared.encoder(EncoderBits(index, prepared.blueprint.encoders[index].name, *bits))
-    x = streams[prepared.blueprint.entering(index)]
-    normed = encoder.norm1(x)
-    return lambda: encoder(x, normed, batch, encoder.norm1)
-
-
-def _timed(
-    prepared: PreparedModel,
-    contestants: dict[str, Contestant],
-    protocol: TimingProtocol | None,
-    progress: Progress | None,
-) -> dict[str, Entry]:
-    """Times of the contestants; on a GPU each run ends when its last kernel has."""
-    if prepared.kernels.device.type == "cuda":
-        contestants = {name: _awaited(run, prepared.kernels.device) for name, run in contestants.items()}
-    with torch.inference_mode():
-        return time_interleaved(contestants, protocol, progress)
-
-
-def _awaited(run: Contestant, device: torch.device) -> Contestant:
-    def awaited() -> None:
-        run()
-        torch.cuda.synchronize(device)
-
-    return awaited
+def _filled_up(table: LatencyTable, subject: Subject, whole: Entry) -> LatencyTable:
+    """The table whose sum for the greatest width is no less than the whole model's time."""
+    bits = max(subject.prepared.widths)
+    latency = TableLatency(table, subject.prepared.blueprint, [(bits, bits, bits)])
+    missing = max(0.0, whole.milliseconds - latency.latency_ms(subject.widest))
+    rest = dataclasses.replace(table.rest, milliseconds=table.rest.milliseconds + missing)
+    return dataclasses.replace(table, rest=rest)
 
 
 def measure_models(
-    prepared: PreparedModel,
-    module: nn.Module,
+    runtime: TimedRuntime,
+    subject: Subject,
     configs: Sequence[BitConfig],
     batch: int,
     protocol: TimingProtocol | None = None,
@@ -146,17 +106,39 @@ def measure_models(
 ) -> tuple[Entry, list[Entry]]:
     """Times whole models, interleaved: the float model and each configuration.
 
+    Where a runtime cannot hold all of them at once they take turns in groups, each with the float model.
+
     Returns:
-        The float model's time, and the configurations' in order.
+        The float model's time (the median of the groups'), and the configurations' in order.
     """
-    images = sample_images(prepared, batch)
-    contestants: dict[str, Contestant] = {_FLOAT: lambda: module(images)}
-    for position, config in enumerate(configs):
-        contestants[str(position)] = _model_run(prepared, config, images)
-    times = _timed(prepared, contestants, protocol, progress)
-    return times[_FLOAT], [times[str(position)] for position in range(len(configs))]
+    size = runtime.models_at_once or max(1, len(configs))
+    groups = [configs[start : start + size] for start in range(0, len(configs), size)] or [()]
+    protocol = protocol or TimingProtocol()
+    protocol = dataclasses.replace(protocol, budget_seconds=protocol.budget_seconds / len(groups))
+    floats: list[Entry] = []
+    entries: list[Entry] = []
+    for done, group in enumerate(groups):
+        contestants: dict[Hashable, Contestant] = {_FLOAT: runtime.float_model(subject, batch)}
+        for place, config in enumerate(group):
+            contestants[place] = runtime.model(subject, config, batch)
+        times = _timed(contestants, protocol, _part(progress, done, len(groups)))
+        del contestants  # the next group needs their memory
+        floats.append(times.pop(_FLOAT))
+        entries += times.values()
+    return _median(floats), entries
 
 
-def _model_run(prepared: PreparedModel, config: BitConfig, images: torch.Tensor) -> Contestant:
-    model = prepared.assemble(config)
-    return lambda: model(images)
+def _timed(
+    contestants: dict[Hashable, Contestant], protocol: TimingProtocol | None, progress: Progress | None
+) -> dict[Hashable, Entry]:
+    with torch.inference_mode():
+        return time_interleaved(contestants, protocol, progress)
+
+
+def _part(progress: Progress | None, done: int, parts: int) -> Progress | None:
+    return None if progress is None else lambda share: progress((done + share) / parts)
+
+
+def _median(entries: Sequence[Entry]) -> Entry:
+    milliseconds = statistics.median(entry.milliseconds for entry in entries)
+    return Entry(milliseconds, max(entry.spread_percent for entry in entries))

@@ -1,97 +1,181 @@
-"""Latency sources by name: measured on a runtime, read from a table, or modelled."""
+"""Latency sources by name: measured in a runtime, read from a table, or modelled."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
-
+from bitfront.evaluators.latency.hardware_profile import HardwareProfile
 from bitfront.evaluators.latency.measured import measure_table
-from bitfront.evaluators.latency.modelled import SOURCE as MODELLED
-from bitfront.evaluators.latency.modelled import model_table
+from bitfront.evaluators.latency.profile_file import profile_named, shipped_profiles
+from bitfront.evaluators.latency.roofline import model_table
+from bitfront.evaluators.latency.runtimes import RUNTIMES, TORCH, runtime_named, runtime_of_table
 from bitfront.evaluators.latency.table import LatencyTable
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.latency.table_file import read_table
+from bitfront.evaluators.latency.timed import Subject, TimedRuntime
+from bitfront.evaluators.latency.torch_runtime import is_this_machine
+from bitfront.evaluators.processor import cpu_name
 from bitfront.spaces import UserError
 
+MEASURED, TABLE, MODEL = "measured", "table", "model"
 Progress = Callable[[float], None]
 
 
 class LatencySource(Protocol):
     """Provides the latency table of a quantized model."""
 
-    def table(
-        self,
-        prepared: PreparedModel,
-        module: nn.Module,
-        batch: int,
-        progress: Progress | None = None,
-    ) -> LatencyTable:
+    @property
+    def measured(self) -> bool:
+        """Whether its times are measured here and now."""
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size that its times are for; None where any can be asked for."""
+
+    @property
+    def timer(self) -> TimedRuntime:
+        """What whole models are timed in, to compare with its times."""
+
+    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
+        """What must be known of its times at these widths, one line each."""
+
+    def table(self, subject: Subject, batch: int, progress: Progress | None = None) -> LatencyTable:
         """The table; ``progress`` hears the share that is done."""
 
 
-class TorchSource:
-    """``measured:torch``: this machine, now, in torch."""
+@dataclass(frozen=True)
+class MeasuredSource:
+    """``measured:RUNTIME``: this machine, now."""
 
-    def table(
-        self,
-        prepared: PreparedModel,
-        module: nn.Module,
-        batch: int,
-        progress: Progress | None = None,
-    ) -> LatencyTable:
+    timer: TimedRuntime
+    measured = True
+    batch = None
+
+    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+    def table(self, subject: Subject, batch: int, progress: Progress | None = None) -> LatencyTable:
         """Measures for as long as the protocol's budget allows."""
-        return measure_table(prepared, module, batch, progress=progress)
+        return measure_table(self.timer, subject, batch, progress=progress)
 
 
-class FileSource:
-    """``table:FILE``: times measured earlier or elsewhere; the file is read at once."""
+@dataclass(frozen=True)
+class TableSource:
+    """``table:FILE``: times measured earlier or elsewhere."""
 
-    def __init__(self, path: Path) -> None:
-        table = LatencyTable.read(path)
-        self._table = dataclasses.replace(table, source=f"table:{path.name} ({table.source})")
+    found: LatencyTable
+    timer: TimedRuntime
+    measured = False
+
+    @property
+    def batch(self) -> int:
+        """The batch size of the table."""
+        return self.found.batch
+
+    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:  # noqa: ARG002
+        """Whether it was modelled, or measured on another machine."""
+        if f"{MODEL}:" in self.found.source:
+            return (f"latencies are modelled ({self.found.source}), not measured",)
+        if _elsewhere(self.found):
+            return (f"the latency table was measured on {self.found.machine}; this machine is {cpu_name()}",)
+        return ()
 
     def table(
         self,
-        prepared: PreparedModel,  # noqa: ARG002
-        module: nn.Module,  # noqa: ARG002
+        subject: Subject,  # noqa: ARG002
         batch: int,  # noqa: ARG002
         progress: Progress | None = None,  # noqa: ARG002
     ) -> LatencyTable:
-        """The file's table; its batch size is the one it was measured with."""
-        return self._table
+        """The table."""
+        return self.found
 
 
+@dataclass(frozen=True)
 class ModelSource:
-    """``model:bops``: times computed from bit operations."""
+    """``model:PROFILE``: times computed from what a machine can do."""
+
+    profile: HardwareProfile
+    timer: TimedRuntime
+    measured = False
+    batch = None
+
+    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
+        """What the profile is, and what it has no rate for."""
+        return self.profile.notes(widths)
 
     def table(
         self,
-        prepared: PreparedModel,
-        module: nn.Module,  # noqa: ARG002
-        batch: int,  # noqa: ARG002
+        subject: Subject,
+        batch: int,
         progress: Progress | None = None,  # noqa: ARG002
     ) -> LatencyTable:
-        """Computes times for one image."""
-        return model_table(prepared.blueprint, prepared.widths)
+        """Computes times."""
+        prepared = subject.prepared
+        return model_table(self.profile, prepared.blueprint, prepared.widths, prepared.scheme, batch)
 
 
-def latency_source(name: str) -> LatencySource:
+def latency_source(name: str, scheme: str) -> LatencySource:
     """The source that ``--latency`` names.
 
+    Args:
+        name: ``measured``, ``measured:RUNTIME``, ``table:FILE``, ``model:NAME`` or ``model:FILE.toml``.
+        scheme: The quantization scheme whose latency is asked for.
+
     Raises:
-        UserError: The name is not ``measured[:torch]``, ``table:FILE`` or ``model:bops``, or the file is no
-            latency table.
+        UserError: There is no such source, it is for another scheme, its runtime is not installed, or its
+            file cannot be read.
     """
     kind, _, rest = name.partition(":")
-    if kind == "measured" and rest in ("", "torch"):
-        return TorchSource()
-    if kind == "table" and rest:
-        return FileSource(Path(rest))
-    if name == MODELLED:
-        return ModelSource()
+    if kind == MEASURED and (rest or TORCH) in RUNTIMES:
+        return MeasuredSource(runtime_named(rest or TORCH, scheme))
+    if kind == TABLE and rest:
+        return table_source(_named_by_file(Path(rest)), scheme)
+    if kind == MODEL and rest:
+        return ModelSource(profile_named(rest), runtime_named(TORCH, scheme))
+    measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in RUNTIMES)
     raise UserError(
-        f"unknown latency source {name!r}: choose measured, measured:torch, table:FILE or model:bops"
+        f"unknown latency source {name!r}: choose {MEASURED}, {measured}, {TABLE}:FILE, {MODEL}:NAME "
+        f"({', '.join(shipped_profiles())}) or {MODEL}:FILE.toml"
     )
+
+
+def _named_by_file(path: Path) -> LatencyTable:
+    """The table of a file; its source names the file, what it says of its origin, and another machine."""
+    table = read_table(path)
+    where = f", {table.machine}" if _elsewhere(table) else ""
+    return dataclasses.replace(table, source=f"table:{path.name} ({table.source}{where})")
+
+
+def resumed_source(name: str, scheme: str, table: LatencyTable) -> LatencySource:
+    """The source of a run that has its table already: files that it was made from are not read again.
+
+    Args:
+        name: What ``--latency`` named when the run began.
+        scheme: The quantization scheme.
+        table: The run's own table.
+    """
+    if name.partition(":")[0] == MEASURED:
+        return latency_source(name, scheme)
+    return table_source(table, scheme)
+
+
+def table_source(table: LatencyTable, scheme: str) -> TableSource:
+    """The source of a table that has been read.
+
+    Raises:
+        UserError: The table is for another scheme.
+    """
+    if table.scheme and table.scheme != scheme:
+        raise UserError(
+            f"{table.source} is for scheme {table.scheme}, not {scheme}: give --scheme {table.scheme}, or a "
+            "table of that scheme (`bitfront latency-table`)"
+        )
+    return TableSource(table, runtime_of_table(table.source, scheme))
+
+
+def _elsewhere(table: LatencyTable) -> bool:
+    return bool(table.machine) and not is_this_machine(table.machine)

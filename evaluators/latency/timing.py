@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from bitfront.evaluators.latency.table import Entry
 
 Contestant = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 # Iterations in a row, after one that is not timed: a served model finds its own data in the caches.
 BURST = 10
 
@@ -53,20 +55,56 @@ class TimingProtocol:
         )
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Every time of a contestant.
+
+    Attributes:
+        warmup: Iterations that were not timed, before the first that was.
+        repeats: Milliseconds of the timed iterations, by repeat; the last ones may be short or missing where
+            timing was stopped.
+    """
+
+    warmup: int
+    repeats: tuple[tuple[float, ...], ...]
+
+
+def never() -> bool:
+    """A timing that nobody stops."""
+    return False
+
+
 def time_interleaved(
-    contestants: Mapping[str, Contestant],
+    contestants: Mapping[Name, Contestant],
     protocol: TimingProtocol | None = None,
     progress: Callable[[float], None] | None = None,
-) -> dict[str, Entry]:
+) -> dict[Name, Entry]:
+    """Times contestants as :func:`sample_interleaved` does.
+
+    Returns:
+        For each contestant the median in milliseconds (p50) and the range of the repeats' medians in percent.
+    """
+    samples = sample_interleaved(contestants, protocol, progress)
+    return {name: _entry(found.repeats) for name, found in samples.items()}
+
+
+def sample_interleaved(
+    contestants: Mapping[Name, Contestant],
+    protocol: TimingProtocol | None = None,
+    progress: Callable[[float], None] | None = None,
+    stopped: Callable[[], bool] = never,
+) -> dict[Name, Samples]:
     """Times contestants in turn, in short bursts and an order that changes all the time.
 
     Args:
         contestants: What is timed, by name.
         protocol: How often; the default protocol where None.
-        progress: Called with the share that is done, 0 to 1.
+        progress: Called with the share of the runs that is done, 0 to 1.
+        stopped: Asked after every round of bursts whether that is enough; all contestants have run equally
+            often by then.
 
     Returns:
-        For each contestant the median in milliseconds (p50) and the range of the repeats' medians in percent.
+        The times of each contestant.
     """
     for run in contestants.values():
         run()
@@ -75,30 +113,60 @@ def time_interleaved(
     for run in contestants.values():
         run()
     fitted = (protocol or TimingProtocol()).fitted(time.perf_counter() - started)
+    timed = fitted.iterations + math.ceil(fitted.iterations / BURST)
+    done, planned = 0, fitted.warmup + fitted.repeats * timed
+
+    def advance(runs: int) -> None:
+        nonlocal done
+        done += runs
+        if progress is not None:
+            progress(done / planned)
+
     for _ in range(fitted.warmup):
+        if stopped():
+            return {}
         for run in contestants.values():
             run()
+        advance(1)
+    names = list(contestants)
     shuffled = np.random.default_rng(0).permutation
-    medians: dict[str, list[float]] = {name: [] for name in contestants}
-    every: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[Name, list[list[float]]] = {name: [] for name in contestants}
     for repeat in range(fitted.repeats):
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for done in range(0, fitted.iterations, BURST):
-            for name in shuffled(list(contestants)):
-                run = contestants[name]
-                run()
-                for _ in range(min(BURST, fitted.iterations - done)):
-                    before = time.perf_counter()
-                    run()
-                    times[name].append(1e3 * (time.perf_counter() - before))
-        for name, values in times.items():
-            medians[name].append(statistics.median(values))
-            every[name] += values
-        if progress is not None:
-            progress((repeat + 1) / fitted.repeats)
-    return {name: _entry(every[name], medians[name]) for name in contestants}
+        for found in times.values():
+            found.append([])
+        for start in range(0, fitted.iterations, BURST):
+            if stopped():
+                break
+            burst = min(BURST, fitted.iterations - start)
+            for place in shuffled(len(names)):
+                name = names[place]
+                times[name][repeat] += _burst(contestants[name], burst)
+            advance(1 + burst)
+    return {
+        name: Samples(fitted.warmup, tuple(tuple(repeat) for repeat in found if repeat))
+        for name, found in times.items()
+        if found[0]
+    }
 
 
-def _entry(values: list[float], repeats: list[float]) -> Entry:
-    median = statistics.median(values)
-    return Entry(median, 100.0 * (max(repeats) - min(repeats)) / median)
+def _burst(run: Contestant, iterations: int) -> list[float]:
+    """Milliseconds of iterations in a row, after one that is not timed."""
+    run()
+    found = []
+    for _ in range(iterations):
+        before = time.perf_counter()
+        run()
+        found.append(1e3 * (time.perf_counter() - before))
+    return found
+
+
+def _entry(repeats: Sequence[Sequence[float]]) -> Entry:
+    median = statistics.median(value for repeat in repeats for value in repeat)
+    return Entry(median, spread_percent(repeats))
+
+
+def spread_percent(repeats: Sequence[Sequence[float]]) -> float:
+    """Range of the repeats' medians, in percent of the median of all."""
+    median = statistics.median(value for repeat in repeats for value in repeat)
+    medians = [statistics.median(repeat) for repeat in repeats]
+    return 100.0 * (max(medians) - min(medians)) / median

@@ -65,6 +65,7 @@ def front_document(run: Run) -> dict[str, Any]:
         "without": run.evaluation.get("without"),
         "objectives": run.objectives,
         "latency_source": run.latency_source,
+        "latency_measured_source": run.latency_measured_source,
         "stopped_because": run.summary.get("stopped_because"),
         "message": run.summary.get("message") or None,
         "hypervolume": run.summary.get("hypervolume"),
@@ -87,7 +88,7 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
 
 def print_front(run: Run) -> None:
     """Prints a heading, the table and what its columns mean."""
-    from bitfront.search.front_notes import accuracy_notes, failure_notes
+    from bitfront.search.front_notes import accuracy_notes, failure_notes, latency_notes
     from bitfront.search.front_rows import front_rows
     from bitfront.search.tables import STAR, front_table
 
@@ -106,7 +107,7 @@ def print_front(run: Run) -> None:
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
     legend = f"{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes"
     console.print()
-    for line in (legend, *accuracy_notes(run, rows), *failure_notes(run)):
+    for line in (legend, *latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)):
         console.print(line, style="dim", soft_wrap=True)
 
 

@@ -27,19 +27,14 @@ INGREDIENTS = (
 )
 
 
+# Those of bitfront.evaluators.latency.profile_file, likewise.
+PROFILES = ("a100", "bitfusion", "bops", "t4")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Model, weights, data and splits."""
     group = parser.add_argument_group("model and data")
-    group.add_argument(
-        "--model",
-        default="digits_deit",
-        metavar="NAME",
-        help="digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin "
-        "(default: %(default)s)",
-    )
-    weights = group.add_mutually_exclusive_group()
-    weights.add_argument("--checkpoint", metavar="FILE", help="weights file (.pth or .safetensors)")
-    weights.add_argument("--pretrained", action="store_true", help="take timm's weights from the model hub")
+    add_weights_options(group)
     group.add_argument(
         "--data",
         default="digits",
@@ -66,6 +61,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images for the final figures (default: all that are left)",
     )
+
+
+def add_weights_options(group: argparse._ArgumentGroup) -> None:
+    """Model and weights."""
+    group.add_argument(
+        "--model",
+        default="digits_deit",
+        metavar="NAME",
+        help="digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin "
+        "(default: %(default)s)",
+    )
+    weights = group.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", metavar="FILE", help="weights file (.pth or .safetensors)")
+    weights.add_argument("--pretrained", action="store_true", help="take timm's weights from the model hub")
 
 
 def add_quantization_options(parser: argparse.ArgumentParser) -> None:
@@ -117,15 +126,22 @@ def add_latency_option(group: argparse._ArgumentGroup) -> None:
         "--latency",
         default="measured",
         metavar="SOURCE",
-        help="measured or measured:torch (on this machine, now), table:FILE (an earlier latency_table.csv) "
-        "or model:bops (modelled from bit operations) (default: %(default)s)",
+        help="measured:torch, or measured:openvino or measured:onnxruntime for scheme deploy (on this "
+        "machine, now), table:FILE (made by `bitfront latency-table`, or filled in elsewhere), or "
+        f"model:NAME or model:FILE.toml (modelled: {', '.join(PROFILES)}, or a profile of your own) "
+        "(default: %(default)s, which is measured:torch)",
     )
+    add_latency_batch_option(group)
+
+
+def add_latency_batch_option(group: argparse._ArgumentGroup) -> None:
+    """``--latency-batch``."""
     group.add_argument(
         "--latency-batch",
         type=positive,
         default=1,
         metavar="N",
-        help="images in the batch whose latency is measured (default: %(default)s)",
+        help="images in the batch that latencies are for (default: %(default)s, or the table's)",
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.search.cli.options import command_parser, natural, positive
 from bitfront.search.cli.output import hint, print_json, stderr_console, stdout_console
+from bitfront.search.cli.output_file import check_output
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
@@ -55,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Trains, writes the weights and prints their accuracy on held-out scans."""
     output = args.output or Path(f"{args.model}.safetensors")
-    _check_output(output, args.force)
+    check_output(output, args.force)
     chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
     result = _train(output, model=args.model, seed=args.seed, **chosen)
     if args.json:
@@ -69,19 +69,6 @@ def run(args: argparse.Namespace) -> int:
     model = "" if args.model == MODELS[0] else f"--model {args.model} "
     hint(f"bitfront search {model}--checkpoint {result.path}")
     return 0
-
-
-def _check_output(path: Path, force: bool) -> None:
-    """Finds out before the training what would go wrong after it."""
-    from bitfront.spaces.errors import UserError
-
-    folder = path.parent
-    if not folder.is_dir():
-        raise UserError(f"--output {path}: there is no folder {folder}; make it, or choose another file")
-    if not os.access(folder, os.W_OK) or path.is_dir():
-        raise UserError(f"--output {path} cannot be written: choose another file")
-    if path.exists() and not force:
-        raise UserError(f"--output {path} exists: choose another file, or overwrite it with --force")
 
 
 def _train(output: Path, **options: Any) -> TrainingResult:

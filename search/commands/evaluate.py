@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.commands.evaluation_report import accuracy_report, print_report
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
+from bitfront.search.commands.latency_choice import chosen_latency
 from bitfront.search.environment import describe_evaluator
 from bitfront.search.preparation import preparing
 from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_UNIFORM = "W8A8T8"
 LARGEST_CONFIG_BYTES = 10_000_000
+ShareDone = Callable[[float], None]
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
@@ -30,22 +33,22 @@ def run_evaluate(args: argparse.Namespace) -> int:
         UserError: The configuration, the model or the data cannot be used.
     """
     from bitfront.evaluators.context import EvaluationContext
-    from bitfront.evaluators.latency import latency_source
     from bitfront.search.cli.output import hint, print_json, stderr_console
     from bitfront.search.cli.stages import stage
 
-    source = latency_source(args.latency)
     document = None if args.config is None else _read_document(Path(args.config))
     spec = _spec(args, document)
+    source, batch = chosen_latency(args, spec.scheme)
     console = stderr_console()
     with stage(console, preparing(spec)) as share_done:
-        context = EvaluationContext.from_spec(spec, share_done)
+        keep_codes = source.measured and source.timer.needs_codes
+        context = EvaluationContext.from_spec(spec, share_done, keep_codes)
     config = _config(args, document, context)
     with stage(console, f"classifying {len(context.splits.test)} test images, float and quantized"):
         report = accuracy_report(context, config)
     report |= describe_evaluator(context)
-    with stage(console, f"latency ({args.latency}), batch {args.latency_batch}") as share_done:
-        report |= _latency_report(args, source, context, config, share_done)
+    with stage(console, f"latency ({args.latency}), batch {batch}") as share_done:
+        report |= _latency_report(source, batch, context, config, share_done)
     if args.json:
         print_json(report)
         return 0
@@ -108,25 +111,23 @@ def _config(
 
 
 def _latency_report(
-    args: argparse.Namespace,
-    source: LatencySource,
-    context: EvaluationContext,
-    config: BitConfig,
-    share_done: Any,
+    source: LatencySource, batch: int, context: EvaluationContext, config: BitConfig, share_done: ShareDone
 ) -> dict[str, Any]:
     """Latency of the whole model where it is measured, from the table's sum otherwise."""
-    from bitfront.evaluators.latency import TableLatency
-    from bitfront.evaluators.latency.measured import SOURCE, measure_models
+    from bitfront.evaluators.latency import Subject, TableLatency
+    from bitfront.evaluators.latency.measured import measure_models
 
-    if args.latency.startswith("measured"):
-        float_entry, (entry,) = measure_models(
-            context.prepared, context.model.module, [config], args.latency_batch, progress=share_done
-        )
-        times = entry.milliseconds, float_entry.milliseconds, SOURCE, args.latency_batch
+    subject = Subject(context.prepared, context.model.module)
+    if source.measured:
+        float_entry, (entry,) = measure_models(source.timer, subject, [config], batch, progress=share_done)
+        times, named = (entry.milliseconds, float_entry.milliseconds), source.timer.source
     else:
-        table = source.table(context.prepared, context.model.module, args.latency_batch, share_done)
-        latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths)).latency_ms(
-            config
-        )
-        times = latency, table.float_model.milliseconds, table.source, table.batch
-    return dict(zip(("latency_ms", "fp32_latency_ms", "latency_source", "latency_batch"), times, strict=True))
+        table = source.table(subject, batch, share_done)
+        latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths))
+        times, named = (latency.latency_ms(config), table.float_model.milliseconds), table.source
+    return {
+        **dict(zip(("latency_ms", "fp32_latency_ms"), times, strict=True)),
+        "latency_source": named,
+        "latency_batch": batch,
+        "latency_notes": list(source.notes(context.spec.widths)),
+    }

@@ -124,7 +124,7 @@ def _remarks(report: dict[str, Any], measured: bool) -> list[str]:
         "± is one standard error; the difference is paired: both models classified the same images",
         _paired(report),
         f"scored in {evaluator(report, chosen)}",
-        *(f"note: {note}" for note in report["kernel_notes"]),
+        *(f"note: {note}" for note in [*report["latency_notes"], *report["kernel_notes"]]),
         *(f"left out: {reason}" for reason in report["skipped_images"]),
     ]
 

@@ -46,6 +46,17 @@ def _value(args: argparse.Namespace, name: str) -> Any:
     return value
 
 
+def written_options(args: argparse.Namespace) -> list[str]:
+    """The options of the spec that were written, for the commands that come next."""
+    words: list[str] = []
+    for name in OPTIONS:
+        value = getattr(args, name)
+        if name in args.given:
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
+    return words
+
+
 def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> EvaluationSpec:
     """The spec under which a bit config was found, with this machine's settings and the options written.
 

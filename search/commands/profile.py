@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from bitfront.search.commands.evaluation_spec import OPTIONS, evaluation_spec
+from bitfront.search.commands.evaluation_spec import evaluation_spec, written_options
 from bitfront.search.commands.profile_document import profile_document
 from bitfront.search.commands.profile_report import print_profile
 from bitfront.search.preparation import preparing
@@ -30,21 +30,10 @@ def run_profile(args: argparse.Namespace) -> int:
         print_json(document)
         return 0
     print_profile(document)
-    narrow, same = min(spec.widths), _written(args)
+    narrow, same = min(spec.widths), written_options(args)
     searched = ["--bits", args.bits] if "bits" in args.given else []
     hint(
         shlex.join(["bitfront", "evaluate", *same, "--uniform", f"W{narrow}A{narrow}T{narrow}"]),
         shlex.join(["bitfront", "search", *same, *searched]),
     )
     return 0
-
-
-def _written(args: argparse.Namespace) -> list[str]:
-    """The options of the spec that were written, for the commands that come next."""
-    words: list[str] = []
-    for name in OPTIONS:
-        value = getattr(args, name)
-        if name in args.given:
-            words.append(f"--{name.replace('_', '-')}")
-            words += [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
-    return words

@@ -58,7 +58,7 @@ def _uniform_bytes(context: EvaluationContext, bits: int) -> int:
 
 
 def _site(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
-    from bitfront.evaluators.size import packed_bytes
+    from bitfront.evaluators.stored_tensor import packed_bytes
 
     widths = site_widths(context, site)
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bitfront.search import wording
 from bitfront.search.budget import Budget
 from bitfront.search.commands.evaluation_spec import evaluation_spec
+from bitfront.search.commands.latency_choice import chosen_latency
 from bitfront.search.environment import describe_environment, describe_evaluator
 from bitfront.search.limits import check_limit_texts
 from bitfront.search.objectives import parse_objectives
@@ -82,7 +83,6 @@ def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
 def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
     """The spec of a new run and its folder; everything that can be checked without loading is."""
     from bitfront.evaluators.context import check_spec
-    from bitfront.evaluators.latency import latency_source
 
     spec = run_spec(args)
     check_spec(spec.evaluation)
@@ -92,7 +92,8 @@ def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
         raise UserError(f"--population {spec.population} is too small: give at least 2")
     if len(spec.evaluation.widths) < 2:
         raise UserError(f"--bits {args.bits}: a search needs at least two widths, such as 4,8")
-    latency_source(spec.latency)
+    _, batch = chosen_latency(args, spec.evaluation.scheme)
+    spec = dataclasses.replace(spec, latency_batch=batch)
     return spec, store.create(args.run or store.default_name(spec.evaluation.model))
 
 
@@ -165,7 +166,7 @@ class _Session:
         evaluator = describe_evaluator(ready.context)
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self._console.print(f"evaluating in {wording.evaluator(evaluator)}", soft_wrap=True)
-        for note in [ready.note] * bool(ready.note) + evaluator["kernel_notes"]:
+        for note in [*ready.notes, *evaluator["kernel_notes"]]:
             self._console.print(f"note: {note}", soft_wrap=True)
         problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
         self._write_references(ready.references.to_json())
@@ -219,9 +220,10 @@ class _Session:
             accuracies, failures = held_out_accuracies(ready.context, ready.space, result.front, share)
         tables.write(result.trials, result.front, final_measurements(accuracies, {}))
         self._write_summary(result, ready, failures)
-        with self._stage(f"whole-model latency of {points}, batch {ready.costs.latency_batch}") as share:
+        batch, timer = ready.costs.latency_batch, ready.timer
+        with self._stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
-                ready.context, ready.space, result.front, ready.costs.latency_batch, share
+                ready.context, timer, ready.space, result.front, batch, share
             )
         tables.write(result.trials, result.front, final_measurements(accuracies, latency))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
@@ -237,7 +239,8 @@ class _Session:
             **result.to_json(),
             **{name: getattr(self._spec.evaluation, name) for name in ("scheme", "recipe", "without")},
             "latency_batch": ready.costs.latency_batch,
-            "latency_note": ready.note,
+            "latency_note": "; ".join(ready.notes),
+            "latency_measured_source": ready.timer.source,
             "skipped_images": ready.context.skipped_images(),
             "test_failures": {str(number): error for number, error in (test_failures or {}).items()},
         }

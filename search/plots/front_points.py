@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bitfront.search.plots.style import Axis
 from bitfront.search.run_reader import Reference, Run
 from bitfront.search.selection import KNEE, pick
-from bitfront.search.wording import is_modelled
+from bitfront.search.wording import same_source
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def collect_front(run: Run, axis: Axis) -> FrontInfo:
         staircase=_staircase(points),
         dominated=_points(others[others["feasible"]], axis),
         infeasible=_points(others[~others["feasible"]], axis),
-        measured=_measured(front, axis, run.latency_source),
+        measured=_measured(front, axis, run),
         references=tuple(_marks(run.references, axis, run.latency_source)),
         limits=tuple(_limits(run, axis)),
         knee=_knee(run, axis),
@@ -113,9 +113,10 @@ def _staircase(front: Points) -> Points:
     return Points(front.cost[keep], front.top1[keep], front.trial[keep])
 
 
-def _measured(front: pd.DataFrame, axis: Axis, source: str) -> Points:
-    # A modelled time and a measured one never share an axis.
-    shown = front if axis.column == "latency_ms" and not is_modelled(source) else front.iloc[:0]
+def _measured(front: pd.DataFrame, axis: Axis, run: Run) -> Points:
+    # Times of different sources, such as a modelled and a measured one, never share an axis.
+    alike = same_source(run.latency_source, run.latency_measured_source)
+    shown = front if axis.column == "latency_ms" and alike else front.iloc[:0]
     return _points(shown, axis, "latency_measured_ms")
 
 

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from bitfront.search.atomic import explained
+from bitfront.evaluators.atomic import explained
 from bitfront.search.wording import is_modelled
 
 DPI = 150

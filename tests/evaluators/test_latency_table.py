@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.latency import LatencyTable, TableLatency, latency_source
+from bitfront.evaluators.latency import LatencyTable, TableLatency, read_table, table_csv
 from bitfront.evaluators.latency.table import Entry, encoder_shape
+from bitfront.evaluators.latency.table_file import COLUMNS, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.families import blueprint_of
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, SearchSpace, Triple, UserError, triples
 
 Uniform = Callable[..., BitConfig]
@@ -41,14 +43,15 @@ FLOAT = "float_model,,,,,5.0,0.1,8,mine\n"
 def read(folder: Path, text: str) -> LatencyTable:
     path = folder / "table.csv"
     path.write_text(text, encoding="utf-8")
-    return LatencyTable.read(path)
+    return read_table(path)
 
 
 class TestFile:
     def test_round_trip(self, tmp_path: Path, table: LatencyTable) -> None:
-        again = read(tmp_path, table.to_csv())
-        assert again == table
-        assert again.to_csv() == table.to_csv()
+        for original in (table, dataclasses.replace(table, scheme="deploy", machine='CPU "A", 2 GHz')):
+            again = read(tmp_path, table_csv(original))
+            assert again == original
+            assert table_csv(again) == table_csv(original)
 
     def test_a_file_by_hand(self, tmp_path: Path) -> None:
         found = read(tmp_path, HEADER + REST + ENCODER + FLOAT)
@@ -57,16 +60,22 @@ class TestFile:
         )
 
     def test_a_byte_order_mark_is_harmless(self, tmp_path: Path, table: LatencyTable) -> None:
-        assert read(tmp_path, "\ufeff" + table.to_csv()) == table
+        assert read(tmp_path, "\ufeff" + table_csv(table)) == table
 
-    def test_spread_and_source_may_be_left_out(self, tmp_path: Path) -> None:
+    def test_some_columns_may_be_left_out(self, tmp_path: Path) -> None:
         found = read(
             tmp_path,
             "batch,milliseconds,part,shape,weights,activations,attention\n"
             "1,2,encoder,s,4,8,8\n1,3,rest,,,,\n1,4,float_model,,,,\n",
         )
-        assert (found.batch, found.source) == (1, "unnamed")
+        assert (found.batch, found.source, found.scheme, found.machine) == (1, "unnamed", "", "")
         assert found.rest == Entry(3.0, 0.0)
+
+    def test_scheme_and_machine_need_not_be_in_every_row(self, tmp_path: Path) -> None:
+        header = HEADER.replace("source", "source,scheme,machine")
+        rows = [ENCODER.replace("mine", "mine,deploy,Pixel 8"), REST.replace("mine", ",,"), FLOAT]
+        found = read(tmp_path, header + "".join(rows))
+        assert (found.source, found.scheme, found.machine) == ("mine", "deploy", "Pixel 8")
 
     @pytest.mark.parametrize(
         ("text", "match"),
@@ -86,12 +95,28 @@ class TestFile:
                 HEADER + ENCODER + REST + FLOAT + REST.replace("rest", "head"),
                 "line 5: part 'head' is unknown",
             ),
-            (HEADER + "encoder,s,8,8\n", r"line 2: .*; expected columns part,shape,weights"),
-            ("a,b\n1,2\n", r"line 2: 'milliseconds'; expected columns part,shape"),
+            (HEADER + "encoder,s,8,8\n", r"1 of 1 rows have no milliseconds \(line 2\)"),
+            (
+                HEADER + REST + ENCODER + FLOAT + ENCODER,
+                "line 5: encoder 17x32h2m128 at W8A8T8 has a time in line 3 already; expected columns part",
+            ),
+            (HEADER + REST + ENCODER + REST, "line 4: rest has a time in line 2 already"),
+            (
+                HEADER[:-1] + ",scheme\n" + ENCODER[:-1] + ",w8\n",
+                "scheme 'w8' is unknown: expected fq-vit or",
+            ),
+            (
+                HEADER[:-1] + ",machine\n" + ENCODER[:-1] + ",a\n" + REST[:-1] + ",b\n" + FLOAT,
+                "must have one machine in all rows, not a, b",
+            ),
+            ("a,b\n1,2\n", "has no column part, shape, weights, .* in its first line"),
+            (HEADER.replace("batch,", "") + ENCODER, "has no column batch: expected part,shape,weights"),
+            (HEADER.replace(",", ";"), "has no column part, shape"),
             (HEADER + ENCODER + FLOAT, "needs rows encoder, rest and float_model.* missing: rest"),
             (HEADER + REST + FLOAT, "needs rows encoder, rest and float_model"),
             (HEADER + ENCODER + REST + FLOAT.replace(",8,mine", ",4,mine"), r"batch sizes: \[4, 8\]"),
-            ("", "needs rows encoder, rest and float_model"),
+            (HEADER, "needs rows encoder, rest and float_model"),
+            ("", "has no column part"),
         ],
     )
     def test_faults_are_named(self, tmp_path: Path, text: str, match: str) -> None:
@@ -104,23 +129,33 @@ class TestFile:
         (tmp_path / "binary.csv").write_bytes(b"part\n\xff\xfe")
         for path in (tmp_path / "missing.csv", tmp_path, tmp_path / "binary.csv"):
             with pytest.raises(UserError, match=r"cannot be read .*: give a CSV file"):
-                LatencyTable.read(path)
+                read_table(path)
 
 
-class TestSources:
-    def test_a_table_names_its_file_and_its_own_source(self, tmp_path: Path, prepared, module) -> None:
-        path = tmp_path / "mine.csv"
-        path.write_text(HEADER + ENCODER + REST + FLOAT, encoding="utf-8")
-        found = latency_source(f"table:{path}").table(prepared, module, batch=1)
-        assert found.source == "table:mine.csv (mine)"
-        assert found.batch == 8
+class TestTemplate:
+    def test_a_template_is_a_table_once_it_is_filled_in(self, tmp_path: Path, blueprint: Blueprint) -> None:
+        text = template_csv(blueprint, (3, 4), 8, "deploy")
+        header, *rows = text.splitlines()
+        # Two widths, and 8 bits throughout for the reference; then the rest and the float model.
+        assert len(rows) == 8 + 1 + 2
+        assert set(header.split(",")) == set(COLUMNS)
+        filled = [row.replace(",,,8,", f",{number},,8,") for number, row in enumerate(rows, start=1)]
+        found = read(tmp_path, "\n".join([header, *filled]))
+        assert (found.batch, found.scheme, found.rest.milliseconds) == (8, "deploy", 10.0)
+        assert TableLatency(found, blueprint, [(8, 8, 8), *triples((3, 4))]).source == "unnamed"
 
-    @pytest.mark.parametrize(
-        "name", ["", "measure", "measured:openvino", "table:", "table", "model:", "model"]
-    )
-    def test_unknown_sources_are_refused(self, name: str) -> None:
-        with pytest.raises(UserError, match="choose measured, measured:torch, table:FILE or model:bops"):
-            latency_source(name)
+    def test_rows_that_are_still_empty_are_named(self, tmp_path: Path, blueprint: Blueprint) -> None:
+        header, *rows = template_csv(blueprint, (4, 8), 1, "fq-vit").splitlines()
+        for place in (0, 4, 9):
+            rows[place] = rows[place].replace(",,,1,", ",2.5,,1,")
+        with pytest.raises(UserError, match=r"7 of 10 rows have no milliseconds \(lines 3 to 5, 7 to 10\)"):
+            read(tmp_path, "\n".join([header, *rows]))
+
+    def test_every_shape_is_there_once(self, small_swin) -> None:
+        swin = blueprint_of("swin", small_swin(0))
+        text = template_csv(swin, (8,), 1, "deploy")
+        shapes = [line.split(",")[1] for line in text.splitlines()[1:-2]]
+        assert sorted(shapes) == sorted(set(map(encoder_shape, swin.encoders)))
 
 
 class TestSums:
@@ -172,7 +207,7 @@ class TestSums:
         entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}
         with pytest.raises(UserError, match="no entry for encoder shape 17x32h2m128 at W4A8T4"):
             TableLatency(dataclasses.replace(table, encoders=entries), blueprint, triples((4, 8)))
-        with pytest.raises(UserError, match=r"no entry for encoder shape .*3.* measure one with"):
+        with pytest.raises(UserError, match=r"no entry for encoder shape .*3.* build one with"):
             TableLatency(table, blueprint, triples((3, 8)))
 
     def test_tables_of_other_models_are_refused(self, table: LatencyTable, deit_tiny: Blueprint) -> None:

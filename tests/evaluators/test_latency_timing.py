@@ -99,9 +99,9 @@ def test_the_protocol_never_shrinks_below_the_fewest(clock: Clock) -> None:
     assert len(clock.calls) == 2 + 4 + 5 * (1 + 4)
 
 
-def test_progress_is_the_share_of_repeats(clock: Clock) -> None:
+def test_progress_is_the_share_of_runs(clock: Clock) -> None:
     shares: list[float] = []
-    time_interleaved(
-        {"a": clock.contestant("a", [0.01])}, TimingProtocol(warmup=1, iterations=1, repeats=4), shares.append
-    )
-    assert shares == [0.25, 0.5, 0.75, 1.0]
+    protocol = TimingProtocol(warmup=3, iterations=12, repeats=2, budget_seconds=60.0)
+    time_interleaved({"a": clock.contestant("a", [0.01])}, protocol, shares.append)
+    # Three warm-up runs; then twice a burst of ten and one of two, each after a run that is not timed.
+    assert shares == [n / 31 for n in (1, 2, 3, 14, 17, 28, 31)]

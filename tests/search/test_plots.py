@@ -88,7 +88,17 @@ def test_measured_times_are_joined_to_measured_axes_only(run: Run) -> None:
     info = collect_front(run, latency_axis(run.latency_source))
     assert len(info.measured.cost) == len(run.front)
     assert len(collect_front(run, size_axis()).measured.cost) == 0
-    for source in ("model:bops", "table:t.csv (model:bops)"):
+    tabled = dataclasses.replace(
+        run, summary={**run.summary, "latency_source": "table:t.csv (measured:torch)"}
+    )
+    assert len(collect_front(tabled, latency_axis("x")).measured.cost) == len(run.front)
+    for source in (
+        "model:bops",
+        "table:t.csv (model:bops)",
+        "table:t.csv (measured:torch, Pixel 8)",
+        "measured:openvino",
+        "table:phone.csv (mine)",
+    ):
         modelled = dataclasses.replace(run, summary={**run.summary, "latency_source": source})
         shown = collect_front(modelled, latency_axis(source))
         assert len(shown.measured.cost) == 0

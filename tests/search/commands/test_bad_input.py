@@ -196,18 +196,47 @@ def test_unknown_latency_source(search, source: str) -> None:
     assert left == []
 
 
+HEADER = "part,shape,weights,activations,attention,milliseconds,batch,scheme,machine"
+ROWS = ["encoder,197x192h3m768,8,8,8,1,{}", "rest,,,,,1,{}", "float_model,,,,,99,{}"]
+
+
+def latency_table(folder: Path, end: str) -> str:
+    (folder / "phone.csv").write_text("\n".join([HEADER, *(row.format(end) for row in ROWS)]))
+    return f"table:{folder / 'phone.csv'}"
+
+
 def test_latency_table_of_another_model(search, tmp_path: Path) -> None:
-    rows = ["part,shape,weights,activations,attention,milliseconds,spread_percent,batch,source"]
-    rows += [
-        "encoder,197x192h3m768,8,8,8,1,0,1,phone",
-        "rest,,,,,1,0,1,phone",
-        "float_model,,,,,99,0,1,phone",
-    ]
-    (tmp_path / "phone.csv").write_text("\n".join(rows))
-    outcome, left = search("--latency", f"table:{tmp_path / 'phone.csv'}")
+    refused(
+        search("--latency", latency_table(tmp_path, "1,,")), "no entry for encoder shape", "latency-table"
+    )
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate"])
+@pytest.mark.parametrize(
+    ("end", "options", "parts"),
+    [
+        ("8,,", ("--latency-batch", "1"), ("--latency-batch 1: table:", "phone.csv is for batches of 8")),
+        ("1,deploy,", (), ("phone.csv (unnamed) is for scheme deploy, not fq-vit: give --scheme deploy",)),
+    ],
+)
+def test_latency_table_for_something_else(
+    bitfront, tmp_path: Path, command: str, end: str, options: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    where = ("--runs-dir", tmp_path / "runs") if command == "search" else ()
+    outcome = bitfront(command, *where, "--latency", latency_table(tmp_path, end), *options)
     assert outcome.status == 2
-    assert "no entry for encoder shape" in outcome.error
-    assert left == []
+    for part in parts:
+        assert part in outcome.error
+    assert outcome.err.count("\n") == 1, "nothing was prepared"
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate", "latency-table"])
+def test_runtimes_that_cannot_run_the_scheme(bitfront, tmp_path: Path, command: str) -> None:
+    where = ("--runs-dir", tmp_path / "runs") if command == "search" else ()
+    outcome = bitfront(command, *where, "--latency", "measured:openvino")
+    assert outcome.status == 2
+    assert "measured:openvino runs scheme deploy only, not fq-vit" in outcome.error
+    assert outcome.err.count("\n") == 1
 
 
 def test_a_run_that_another_process_prepares_is_left_alone(bitfront, tmp_path: Path) -> None:

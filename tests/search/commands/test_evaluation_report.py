@@ -20,7 +20,8 @@ def report(lost: int, won: int, **further: Any) -> dict[str, Any]:
         "fp32_top1_standard_error": 1.6, "agreement": 96.8, "model": "deit", "data": "photos", "encoders": 12,
         "scheme": "deploy", "recipe": "best", "without": ["log-base"], "observer": None,
         "digest": "0123456789ab", "images_per_second": 80.0, "fp32_images_per_second": 20.0,
-        "latency_source": "measured:torch", "latency_batch": 1, "skipped_images": [], "device": "cpu",
+        "latency_source": "measured:torch", "latency_batch": 1, "latency_notes": [], "skipped_images": [],
+        "device": "cpu",
         "batch_size": 16, "threads": 2, "kernels": "cpu: onednn int8", "kernel_notes": [], **further,
     }  # fmt: skip
 
@@ -55,9 +56,13 @@ def test_models_that_agree_everywhere(capsys) -> None:
 
 def test_the_evaluator_is_described_with_what_it_could_not_use(capsys) -> None:
     notes = ["no AVX512-VNNI: attention products run in float32 lanes"]
-    out = printed(capsys, lost=1, won=0, kernel_notes=notes, skipped_images=["7.png: truncated"])
+    out = printed(
+        capsys, lost=1, won=0, kernel_notes=notes, skipped_images=["7.png: truncated"],
+        latency_notes=["latencies are modelled"],
+    )  # fmt: skip
     assert "scored in batches of 16 on 2 threads (measured to be quickest); cpu: onednn int8" in out
     assert f"note: {notes[0]}" in out
+    assert "note: latencies are modelled" in out
     assert "left out: 7.png: truncated" in out
     given = printed(capsys, measured=False, lost=1, won=0, threads=1)
     assert "batches of 16 on 1 thread; cpu:" in given
@@ -78,3 +83,4 @@ def test_evaluate_reports_everything_for_machines(bitfront, scheme: str) -> None
     assert found["batch_size"] > 0 < found["threads"]
     assert (found["scheme"], found["recipe"], found["device"]) == (scheme, "best", "cpu")
     assert found["kernels"]
+    assert "modelled, not measured" in found["latency_notes"][0]

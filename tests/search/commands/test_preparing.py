@@ -18,7 +18,9 @@ from bitfront.spaces import UserError
 def test_share_of_the_preparation_is_shown(
     bitfront: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    def from_spec(spec: EvaluationSpec, progress: Callable[[float], None]) -> NoReturn:
+    def from_spec(
+        spec: EvaluationSpec, progress: Callable[[float], None], keep_codes: bool = False
+    ) -> NoReturn:
         assert spec.without == ("log-base",)
         progress(0.25)
         raise UserError("seen enough")

@@ -10,7 +10,7 @@ import pytest
 
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.recipes import RECIPES
-from bitfront.evaluators.size import packed_bytes
+from bitfront.evaluators.stored_tensor import packed_bytes
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.commands.profile_document import profile_document
 from bitfront.search.commands.profile_report import print_profile

@@ -67,6 +67,8 @@ def test_what_was_measured_of_the_machine_is_recorded(runs: Path) -> None:
     }  # fmt: skip
     assert environment["kernels"]
     summary = json.loads((runs / "two" / "summary.json").read_text())
+    assert summary["latency_measured_source"] == "measured:torch"
+    assert "latencies by model:bops are modelled, not measured" in summary["latency_note"]
     assert (summary["scheme"], summary["recipe"], summary["without"]) == ("fq-vit", "best", [])
     assert (evaluation["recipe"], evaluation["without"]) == ("best", [])
     assert isinstance(environment["kernel_notes"], list)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from additive_runtime import FLOAT_MS, AdditiveRuntime, clock, encoder_ms
 
-from bitfront.search.finals import final_measurements, held_out_accuracies
+from bitfront.evaluators.latency import measured
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.finals import final_measurements, held_out_accuracies, whole_latencies
 from bitfront.search.run_tables import FinalMeasurement
 from bitfront.search.spec import RunSpec
 from bitfront.spaces import BitfrontError
@@ -39,3 +44,22 @@ def test_a_point_that_fails_on_the_test_split_is_told_and_the_others_are_measure
     for trial in others:
         assert finals[trial.number] == FinalMeasurement(3.5, pytest.approx(trial.values["top1"]), 5, 2)
     assert final_measurements(found, {})[others[0].number].latency_measured_ms is None
+
+
+def test_whole_models_are_timed_in_the_given_runtime(synthetic, folder, monkeypatch):
+    monkeypatch.setattr(measured, "time_interleaved", clock)
+    result = synthetic.search(folder, RunSpec(evaluations=32, population=16))
+    space = result.problem.space
+    context = SimpleNamespace(
+        spec=EvaluationSpec(model=space.model, scheme=space.scheme), encoders=space.encoders,
+        prepared=None, model=SimpleNamespace(module=None),
+    )  # fmt: skip
+    times, float_ms, eight_bit_ms = whole_latencies(
+        context, AdditiveRuntime(), space, result.front, 2, lambda _: None
+    )
+    assert float_ms == 2 * FLOAT_MS
+    assert eight_bit_ms == pytest.approx(2 * (3.0 + len(space.encoders) * 2.8))
+    assert list(times) == [trial.number for trial in result.front]
+    for trial in result.front:
+        encoders = space.decode(np.array(trial.genome)).encoders
+        assert times[trial.number] == pytest.approx(2 * (3.0 + sum(map(encoder_ms, encoders))))

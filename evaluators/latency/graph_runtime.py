@@ -1,0 +1,106 @@
+"""Timing in runtimes that execute graphs: OpenVINO and ONNX Runtime, on one thread."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.deployment.graph.model import (
+    configuration_graph,
+    encoder_graph,
+    float_graph,
+    rest_graph,
+)
+from bitfront.evaluators.deployment.graph.parts import GraphParts
+from bitfront.evaluators.latency.timed import Subject
+from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.processor import cpu_name
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.runtimes.runtime import Runtime, Session, runtime_named
+from bitfront.spaces import BitConfig, Triple
+
+# Whole models in memory side by side, each with weights of its own.
+MODELS_AT_ONCE = 8
+# Entering and leaving a graph takes a share of one encoder's time; a row of them meets it once.
+ROW = 4
+
+
+class GraphRuntime:
+    """A runtime and its dialect; see :class:`~bitfront.evaluators.latency.timed.TimedRuntime`.
+
+    Streams and images are random and weights merely rounded: integer kernels take equal time on any values.
+    """
+
+    needs_codes = False
+    models_at_once = MODELS_AT_ONCE
+    row = ROW
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._dialect = DIALECTS[runtime.name]
+        self._parts_of: tuple[Subject, GraphParts] | None = None
+
+    @property
+    def source(self) -> str:
+        """The name of its times."""
+        return f"measured:{self._runtime.name}"
+
+    def machine(self, subject: Subject) -> str:  # noqa: ARG002 - graphs run on the processor
+        """The processor's name."""
+        return cpu_name()
+
+    def program(self, bits: Triple) -> tuple[bool, bool, bool]:
+        """Whether activations are narrow, and attention narrow or logarithmic: what adds operators.
+
+        Weights of every width are 8-bit integers before the first run.
+        """
+        _, activations, attention = bits
+        return activations < 8, attention < 8, attention <= LOG_BITS
+
+    def float_model(self, subject: Subject, batch: int) -> Contestant:
+        """The whole float model as a graph, in float32."""
+        return self._contestant(float_graph(subject.prepared.blueprint), batch)
+
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+        """The whole model of a configuration."""
+        return self._contestant(configuration_graph(self._parts(subject), config, self._dialect), batch)
+
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+        """A row of :data:`ROW` equal encoders."""
+        parts, config = self._parts(subject), subject.uniform(bits)
+        return self._contestant(encoder_graph(parts, config, self._dialect, [index] * ROW), batch)
+
+    def rest(self, subject: Subject, batch: int) -> Contestant:
+        """Embedding, patch mergings and readout."""
+        graph = rest_graph(self._parts(subject), subject.widest, self._dialect)
+        return self._contestant(graph, batch)
+
+    def _parts(self, subject: Subject) -> GraphParts:
+        if self._parts_of is None or self._parts_of[0] is not subject:
+            self._parts_of = subject, GraphParts.for_timing(subject.prepared)
+        return self._parts_of[1]
+
+    def _contestant(self, graph: onnx.ModelProto, batch: int) -> Contestant:
+        session = self._session(graph, batch)
+        shape = [dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[1:]]
+        x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
+        return lambda: session(x)
+
+    def _session(self, graph: onnx.ModelProto, batch: int) -> Session:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(graph, path)
+            return self._runtime.load(path, batch=batch)
+
+
+def graph_runtime(name: str) -> GraphRuntime:
+    """The runtime of that name.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    return GraphRuntime(runtime_named(name))

@@ -1,0 +1,138 @@
+"""Latency tables as CSV files, which people may also fill in by hand for a phone or an accelerator.
+
+One row is one time; the first line names the columns, whose order does not matter:
+
+``part``
+    ``encoder`` for one encoder, ``rest`` for everything else of the quantized model (patch embedding, patch
+    merging, final LayerNorm and classifier, and what encoders take longer one after another than each by
+    itself), ``float_model`` for the whole model in float.
+``shape``
+    Of an encoder: ``197x192h3m768`` is 197 tokens of 192 channels, 3 heads and 768 hidden channels in the
+    MLP; ``w49`` after it is attention in windows of 49 tokens, and ``s`` that the windows are shifted. Empty
+    in the other rows, as are the next three columns.
+``weights``, ``activations``, ``attention``
+    Bits of the encoder's four linear layers' weights, of their inputs and the queries, keys and values, and
+    of the attention matrix after softmax.
+``milliseconds``
+    For one batch, above 0.
+``batch``
+    Images of that batch: the same number in every row.
+``spread_percent`` (optional)
+    Range of repeated measurements, relative to their median.
+``source`` (optional)
+    What measured: ``measured:torch``, ``measured:openvino``, ``measured:onnxruntime``, or words of your own.
+``scheme`` (optional)
+    ``fq-vit`` or ``deploy``: a search of the other scheme refuses the table.
+``machine`` (optional)
+    The machine, in words; it is shown, and where it is not this one the difference is told.
+
+There must be one row ``rest``, one row ``float_model``, and a row for every encoder shape of the model at
+every combination of the searched bits and at 8 bits throughout. The latency of a configuration is ``rest``
+plus the sum of its encoders' rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
+from bitfront.evaluators.latency.table_rows import ENCODER, FLOAT_MODEL, REST, Row, TableRows
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.spaces import Triple, UserError, triples
+
+REQUIRED = ("part", "shape", "weights", "activations", "attention", "milliseconds", "batch")
+COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machine")
+
+
+def table_csv(table: LatencyTable) -> str:
+    """A table as CSV text with the columns of :data:`COLUMNS`."""
+
+    def cells(entry: Entry) -> list[str]:
+        spread = f"{entry.spread_percent:.3g}"
+        return [repr(entry.milliseconds), spread, str(table.batch), table.source, table.scheme, table.machine]
+
+    encoders = [(key, cells(entry)) for key, entry in sorted(table.encoders.items())]
+    return _csv(encoders, cells(table.rest), cells(table.float_model))
+
+
+def template_csv(blueprint: Blueprint, widths: Iterable[int], batch: int, scheme: str) -> str:
+    """A table of a model without milliseconds, to be filled in.
+
+    Args:
+        blueprint: The model.
+        widths: Widths of the search; the row of 8 bits throughout is always there.
+        batch: Images of a batch.
+        scheme: The quantization scheme.
+    """
+    needed = dict.fromkeys([(8, 8, 8), *triples(widths)])
+    shapes = dict.fromkeys(map(encoder_shape, blueprint.encoders))
+    empty = ["", "", str(batch), "", scheme, ""]
+    return _csv([(key, empty) for key in itertools.product(shapes, needed)], empty, empty)
+
+
+def _csv(
+    encoders: Iterable[tuple[tuple[str, Triple], list[str]]], rest: list[str], float_model: list[str]
+) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for (shape, bits), cells in encoders:
+        writer.writerow([ENCODER, shape, *bits, *cells])
+    for part, cells in ((REST, rest), (FLOAT_MODEL, float_model)):
+        writer.writerow([part, "", "", "", "", *cells])
+    return buffer.getvalue()
+
+
+def read_table(path: Path) -> LatencyTable:
+    """Reads a table.
+
+    Raises:
+        UserError: The file cannot be read, is not filled in, or a row is not understood; the line is named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+            missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"latency table {path} cannot be read ({error}): give a CSV file") from error
+    if missing:
+        raise UserError(
+            f"latency table {path} has no column {', '.join(missing)}: expected {','.join(COLUMNS)} in its "
+            "first line"
+        )
+    _check_filled(path, rows)
+    found = TableRows()
+    for number, row in rows:
+        try:
+            found.add(number, row)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"latency table {path}, line {number}: {error}; expected columns {','.join(COLUMNS)}"
+            ) from error
+    return found.table(path)
+
+
+def _check_filled(path: Path, rows: Sequence[tuple[int, Row]]) -> None:
+    empty = [number for number, row in rows if row["part"] and not (row["milliseconds"] or "").strip()]
+    if empty:
+        raise UserError(
+            f"latency table {path} is not filled in: {len(empty)} of {len(rows)} rows have no milliseconds "
+            f"({_lines(empty)})"
+        )
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """Line numbers in words, such as ``lines 2 to 9, 11``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return f"line{'' if len(numbers) == 1 else 's'} {', '.join(words)}"

@@ -1,0 +1,131 @@
+"""Timing in torch with this package's integer kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from bitfront.evaluators.kernels.attention_plan import BYTE_BITS
+from bitfront.evaluators.latency.timed import Subject
+from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.processor import cpu_name
+from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.site_roles import is_residual
+from bitfront.spaces import BitConfig, EncoderBits, Triple
+
+SOURCE = "measured:torch"
+
+
+def encoder_program(bits: Triple) -> tuple[int, bool]:
+    """What distinguishes the instructions an encoder runs: bytes of logarithmic codes, narrow activations.
+
+    Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two.
+
+    Weights of every width run the same int8 kernels on equally large operands. Narrow codes of the
+    query-key-value and GELU outputs are clipped by an instruction of their own; all other clipping is part
+    of a kernel. Precisions with equal programs share one measurement, so that no noise between them can pass
+    for a difference.
+    """
+    _, activations, attention = bits
+    logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
+    return logarithmic_bytes, activations < 8
+
+
+class TorchRuntime:
+    """The runtime that evaluates; see :class:`~bitfront.evaluators.latency.timed.TimedRuntime`.
+
+    Images are random: integer kernels take equal time on any values. On a GPU a run ends when its last kernel
+    has.
+    """
+
+    source = SOURCE
+    needs_codes = False
+    models_at_once = None
+    row = 1
+
+    def __init__(self) -> None:
+        # Of the model and batch asked for last: the streams between encoders take a whole run.
+        self._streams_of: tuple[Subject, int, dict[str, torch.Tensor]] | None = None
+
+    def machine(self, subject: Subject) -> str:
+        """The processor's name, or the GPU's."""
+        device = subject.prepared.kernels.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+
+    def program(self, bits: Triple) -> tuple[int, bool]:
+        """See :func:`encoder_program`."""
+        return encoder_program(bits)
+
+    def float_model(self, subject: Subject, batch: int) -> Contestant:
+        """The float module, run eagerly."""
+        images = sample_images(subject.prepared, batch)
+        return _awaited(subject, lambda: subject.module(images))
+
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+        """The assembled model."""
+        model, images = subject.prepared.assemble(config), sample_images(subject.prepared, batch)
+        return _awaited(subject, lambda: model(images))
+
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+        """One encoder with the LayerNorm that follows it, on the stream that reaches it."""
+        prepared, streams = subject.prepared, self._streams(subject, batch)
+        encoder = prepared.encoder(EncoderBits(index, prepared.blueprint.encoders[index].name, *bits))
+        x = streams[prepared.blueprint.entering(index)]
+        normed = encoder.norm1(x)
+        return _awaited(subject, lambda: encoder(x, normed, batch, encoder.norm1))
+
+    def rest(self, subject: Subject, batch: int) -> Contestant:
+        """Embedding, patch mergings and readout."""
+        prepared, streams = subject.prepared, self._streams(subject, batch)
+        encoders, images = prepared.blueprint.encoders, sample_images(prepared, batch)
+
+        def run() -> torch.Tensor:
+            prepared.embedding(images)
+            for index, merge in prepared.merges.items():
+                merge(streams[f"{encoders[index - 1].name}.residual2"], batch)
+            return prepared.readout(streams[f"{encoders[-1].name}.residual2"], batch)
+
+        return _awaited(subject, run)
+
+    def _streams(self, subject: Subject, batch: int) -> dict[str, torch.Tensor]:
+        """The residual stream at every site, of the model at its greatest widths."""
+        if self._streams_of is not None and self._streams_of[:2] == (subject, batch):
+            return self._streams_of[2]
+        prepared, found = subject.prepared, {}
+        model = prepared.assemble(subject.widest)
+
+        def tap(site: str, value: torch.Tensor) -> None:
+            if is_residual(site):
+                found[site] = value
+
+        model(sample_images(prepared, batch), tap)
+        self._streams_of = subject, batch, found
+        return found
+
+
+def is_this_machine(machine: str) -> bool:
+    """Whether that is the name of this machine's processor or of one of its GPUs."""
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return machine in (cpu_name(), *map(torch.cuda.get_device_name, gpus))
+
+
+def sample_images(prepared: PreparedModel, batch: int) -> torch.Tensor:
+    """Random images of the model's input shape."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, *prepared.blueprint.image_shape, generator=generator)
+    return images.to(prepared.kernels.device)
+
+
+def _awaited(subject: Subject, run: Callable[[], object]) -> Contestant:
+    device = subject.prepared.kernels.device
+    if device.type != "cuda":
+        return run
+
+    def awaited() -> object:
+        result = run()
+        torch.cuda.synchronize(device)
+        return result
+
+    return awaited
