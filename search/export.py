@@ -1,56 +1,153 @@
-"""Exporting a point of a front as a bit config."""
+"""Exports: which configuration of a run, what its files say of it, and where they are put."""
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bitfront.search.atomic import explained, write_atomically
+from bitfront.evaluators.atomic import explained, write_atomically
 from bitfront.search.run_reader import Run
 from bitfront.search.selection import pick
 from bitfront.search.space_file import read_space
 from bitfront.search.spec import bitfront_version
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import BitConfig, UserError, parse_uniform
 
+# Prepared by every run, whatever its widths.
+_REFERENCE_BITS = 8
 _MEASURED = ("top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes", "test_top1")
 
 
-def export_config(run: Run, choice: str, output: Path | None = None, force: bool = False) -> Path:
-    """Writes a front point as a bit config.
+@dataclass(frozen=True)
+class Chosen:
+    """What is exported.
+
+    Attributes:
+        config: The configuration.
+        name: What its files are called, such as ``knee-0123456789ab``.
+        measured: What the run measured of it; empty where it is no point of the front.
+        provenance: Where it comes from.
+    """
+
+    config: BitConfig
+    name: str
+    measured: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def document(self, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The bit config document, with what has to be done to images where that is known."""
+        added = {} if preprocessing is None else {"preprocessing": dict(preprocessing)}
+        return self.config.to_json(self.measured, {**self.provenance, **added})
+
+
+def chosen_point(run: Run, choice: str) -> Chosen:
+    """A point of a run's front.
 
     Args:
         run: The run.
         choice: ``knee``, ``top1``, ``latency``, ``size`` or a trial number.
-        output: The file; ``exports/<choice>-<digest>.json`` in the run folder by default.
-        force: Whether a file with other content may be overwritten.
-
-    Returns:
-        The file that now holds the config.
 
     Raises:
-        UserError: There is no such point, the run's files contradict one another, or another file is there.
-        BitfrontError: The file cannot be written.
+        UserError: There is no such point, or the run's files contradict one another.
     """
     row = pick(run.front, choice, run.objectives)
     config = config_of(run, row)
     name = f"trial{choice}" if choice.isdecimal() else choice
-    path = output or run.path / "exports" / f"{name}-{config.digest}.json"
-    document = config.to_json(measured(row), provenance(run, row))
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    if not force and _differs(path, text):
+    return Chosen(config, f"{name}-{config.digest}", measured(row), provenance(run, row))
+
+
+def chosen_uniform(run: Run, text: str) -> Chosen:
+    """The same widths in every encoder of a run's model.
+
+    Args:
+        run: The run.
+        text: Such as ``W8A8T8``; the widths must be ones that the run prepared.
+
+    Raises:
+        UserError: The text is not of that form, or the run prepared no such width.
+    """
+    bits, space = parse_uniform(text), read_space(run.path)
+    missing = set(bits) - {*space.widths, _REFERENCE_BITS}
+    if missing:
         raise UserError(
-            f"{path} exists and holds something else: choose another file with --output, or overwrite it "
-            "with --force"
+            f"--uniform {text}: run {run.name} has the widths {', '.join(map(str, space.widths))}, "
+            f"not {min(missing)}"
         )
+    config = BitConfig.uniform(space.model, space.scheme, space.encoders, bits)
+    return Chosen(config, f"{text.upper()}-{config.digest}", {}, _origin(run))
+
+
+def write_config(document: Mapping[str, Any], path: Path, force: bool = False) -> None:
+    """Writes a document as JSON.
+
+    Args:
+        document: What is written.
+        path: The file.
+        force: Whether a file with other content may be overwritten.
+
+    Raises:
+        UserError: Another file is there, or the place cannot be written.
+        BitfrontError: The disk is full.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    if not force and _differs(path, text.encode()):
+        raise _taken(path)
+    prepare_folder(path)
+    write_atomically(path, text)
+
+
+def prepare_folder(path: Path) -> None:
+    """Makes sure that a file can be written where it shall be, before work is done for it.
+
+    Raises:
+        UserError: It cannot.
+    """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text)
-    return path
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give the name of a file with --output")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def place_files(written: Sequence[Path], path: Path, force: bool = False) -> list[Path]:
+    """Moves files from a scratch folder on the same disk to where they shall be, each as a whole.
+
+    Args:
+        written: The files, the one that is loaded first; the others keep their endings.
+        path: What the first one shall be called.
+        force: Whether files with other content may be overwritten.
+
+    Returns:
+        The files in their places.
+
+    Raises:
+        UserError: Other files are there, or the place cannot be written.
+    """
+    targets = [path, *(path.with_suffix(file.suffix) for file in written[1:])]
+    for file, target in zip(written, targets, strict=True):
+        if not force and target.exists() and not filecmp.cmp(file, target, shallow=False):
+            raise _taken(target)
+    # The one that is loaded comes last: where it is, the others are.
+    for file, target in reversed(list(zip(written, targets, strict=True))):
+        with explained(target):
+            file.replace(target)
+    return targets
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(
+        f"{path} exists and holds something else: choose another file with --output, or overwrite it with "
+        "--force"
+    )
 
 
 def config_of(run: Run, row: pd.Series) -> BitConfig:
@@ -88,10 +185,17 @@ def measured(row: pd.Series) -> dict[str, Any]:
 def provenance(run: Run, row: pd.Series) -> dict[str, Any]:
     """Where a front point comes from: enough to find it again and to repeat the run."""
     return {
-        "bitfront": bitfront_version(),
-        "run": run.name,
+        **_origin(run),
         "trial": int(row["trial"]),
         "digest": str(row["digest"]),
+    }
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """What holds for every configuration of a run."""
+    return {
+        "bitfront": bitfront_version(),
+        "run": run.name,
         "space": run.spec.get("space"),
         "sampler": run.spec.get("sampler"),
         "seed": run.spec.get("seed"),
@@ -108,10 +212,10 @@ def _plain(value: Any) -> float | int | None:
     return int(number) if number.is_integer() else number
 
 
-def _differs(path: Path, text: str) -> bool:
+def _differs(path: Path, content: bytes) -> bool:
     try:
-        return path.read_text(encoding="utf-8") != text
+        return path.read_bytes() != content
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError):
+    except OSError:
         return True

@@ -1,23 +1,33 @@
-"""``bitfront export``: one point of a front as a file."""
+"""``bitfront export``: one configuration of a run as a file."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options import add_run_argument, command_parser, open_chosen_run
-from bitfront.search.cli.output import hint, print_json, stdout_console
+from bitfront.search.cli.options import add_run_argument, command_parser
+from bitfront.search.cli.verify import add_tolerance_options
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options import Subparsers
-    from bitfront.search.run_reader import Run
 
-FORMATS = ("json",)
+FILES = ("packed", "onnx", "openvino")
+# Those of bitfront.evaluators.deployment.mappings, which is not loaded for the help.
+TOOLCHAINS = ("torchao", "nncf", "modelopt")
+FORMATS = ("json", *FILES, *TOOLCHAINS)
 _DETAIL = """\
-Writes one point of a front as a bit config: JSON with the bits of every encoder, what was measured and where
-it comes from.
+Writes one configuration of a run: a point of its front, or the same bits everywhere.
+
+  json      the bit config: the bits of every encoder, what was measured and where it comes from
+  onnx      a model that runs in ONNX Runtime and OpenVINO (scheme deploy), written for the fast paths of one
+  openvino  a model in OpenVINO's own format (scheme deploy)
+  packed    a safetensors file as small as its codes, which bitfront rebuilds to the bit (both schemes)
+  torchao, nncf, modelopt
+            the bits by module name, as these toolchains read them
+
+Files that compute are verified at once: they classify the test split in the runtime itself, and the figures
+are printed and kept beside the file. The exit status is 1 where they are not the evaluator's.
 
 The knee is the point that balances accuracy against latency and size: nearest the best of each, on a scale of
 ratios.
@@ -26,50 +36,42 @@ ratios.
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Adds the command."""
-    parser = command_parser(subparsers, "export", "write a point of a front as a bit config", _DETAIL)
+    parser = command_parser(subparsers, "export", "write a configuration as a file that runs", _DETAIL)
     add_run_argument(parser)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--pick",
         default="knee",
         metavar="POINT",
         help="knee, top1 (best), latency (fastest), size (smallest) or a trial number (default: %(default)s)",
     )
-    parser.add_argument("--format", default="json", metavar="FORMAT", help="json (default: %(default)s)")
+    which.add_argument("--uniform", metavar="WxAxTx", help="the same widths in every encoder instead")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="json",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("onnxruntime", "openvino"),
+        help="whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)",
+    )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="file to write (default: in exports of the run folder)"
     )
     parser.add_argument("--force", action="store_true", help="overwrite a file that holds something else")
+    moved = parser.add_argument_group("where the run's own files have moved")
+    moved.add_argument("--checkpoint", metavar="FILE", help="the weights that the run searched with")
+    moved.add_argument("--data", metavar="DATA", help="the data that the run searched with")
+    add_tolerance_options(parser)
     parser.set_defaults(handler=run)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file and prints its path."""
-    from bitfront.spaces.errors import UserError
+    """Exports; see :func:`bitfront.search.commands.export.run_export`."""
+    from bitfront.search.commands.export import run_export
 
-    if args.format not in FORMATS:
-        raise UserError(f"--format {args.format} is not available yet: use {', '.join(FORMATS)}")
-    chosen = open_chosen_run(args)
-    from bitfront.search.export import export_config, measured
-    from bitfront.search.selection import pick
-
-    path = export_config(chosen, args.pick, args.output, args.force)
-    row = pick(chosen.front, args.pick, chosen.objectives)
-    values = measured(row)
-    if args.json:
-        document = {"run": chosen.name, "trial": row["trial"], "digest": row["digest"], "path": path}
-        print_json({**document, "format": args.format, "measured": values})
-        return 0
-    stdout_console().print(str(path), soft_wrap=True)
-    hint(_evaluate_command(chosen, path))
-    return 0
-
-
-def _evaluate_command(run: Run, path: Path) -> str:
-    """The command that confirms an exported config on the data of its run."""
-    words = ["bitfront", "evaluate", "--config", str(path)]
-    for name in ("model", "checkpoint", "data"):
-        value = run.evaluation.get(name)
-        if value not in (None, "digits_deit", "digits"):
-            words += [f"--{name}", str(value)]
-    return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))
+    return run_export(args)

@@ -1,0 +1,148 @@
+"""Verifying an exported file against the evaluator, and telling what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.deployment.formats import BITFRONT, load_file
+from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
+from bitfront.evaluators.runtimes.runtime import FloatPrecision, KernelReport
+from bitfront.search.spec import bitfront_version
+from bitfront.spaces import BitConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CONSTANTS = ".bin"
+_LOGARITHMIC_BITS = 4
+_FULL_BITS = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is verified and how.
+
+    Attributes:
+        path: The file.
+        runtime: What runs it.
+        precision: Of what is not quantized.
+        threads: Of an inference.
+        tolerance: How far it may be from the evaluator.
+    """
+
+    path: Path
+    runtime: str
+    precision: FloatPrecision
+    threads: int
+    tolerance: Tolerance
+
+    def files(self) -> list[Path]:
+        """The file and what belongs to it."""
+        constants = self.path.with_suffix(CONSTANTS)
+        return [self.path, *([constants] if self.path.suffix == ".xml" and constants.exists() else [])]
+
+    def run(
+        self,
+        images: Sequence[PreprocessedImages],
+        expected: Expected,
+        config: BitConfig,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """The figures of a verification, as JSON has them."""
+        session = load_file(self.path, self.runtime, threads=self.threads, precision=self.precision)
+        found = verify(session, images, expected, self.tolerance, progress)
+        return {
+            "file": self.path.name,
+            "file_bytes": sum(path.stat().st_size for path in self.files()),
+            "runtime": self.runtime,
+            "runtime_version": _version(self.runtime),
+            "precision": self.precision,
+            "digest": config.digest,
+            **found.to_json(),
+            "kernels": _kernels(session.kernels()),
+            "notes": list(speed_notes(config, self.runtime, session.kernels())),
+        }
+
+
+def _version(runtime: str) -> str:
+    from importlib.metadata import version
+
+    return bitfront_version() if runtime == BITFRONT else version(runtime)
+
+
+def _kernels(report: KernelReport) -> dict[str, Any]:
+    return {
+        "products": report.total,
+        "on_integers": report.on_integers,
+        "by_kernel": [
+            {"kernel": product.kernel, "integer": product.integer, "count": product.count}
+            for product in report.products
+        ],
+    }
+
+
+def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[str]:
+    """What the bits of a configuration bring in a runtime, where that is less than one might expect."""
+    if runtime == BITFRONT:
+        return []
+    widths = {"weights": 0, "activations": 0, "attention": 0}
+    for encoder in config.encoders:
+        for kind in ("weights", "activations"):
+            value = getattr(encoder, kind)
+            least = value if isinstance(value, int) else min(dict(value).values())
+            widths[kind] += least < _FULL_BITS
+        widths["attention"] += encoder.attention < _FULL_BITS
+    notes = []
+    if widths["weights"]:
+        notes.append(
+            f"narrow weights of {widths['weights']} encoders are stored in 4 bits and multiplied as 8-bit "
+            "integers: the file is smaller, the model no faster"
+        )
+    if widths["activations"]:
+        notes.append(
+            f"{runtime} has no kernel for narrow activations: those of {widths['activations']} encoders are "
+            "8-bit integers read from tables, which takes time and gains none"
+        )
+    if widths["attention"]:
+        notes.append(
+            f"{runtime} has no kernel for narrow attention: that of {widths['attention']} encoders is "
+            "computed in float, which takes time and gains none"
+        )
+    if report.on_integers < report.total:
+        floats = report.total - report.on_integers
+        notes.append(f"{floats} of {report.total} matrix products run on float kernels")
+    return notes
+
+
+def print_verification(report: dict[str, Any], console: Console) -> None:
+    """Prints a verification for a person."""
+    products = report["kernels"]["products"]
+    kernels = f", {report['kernels']['on_integers']} of {products} matrix products on integer kernels"
+    console.print(
+        f"{report['file']}: {report['file_bytes'] / 1e6:.3f} MB, {report['runtime']} "
+        f"{report['runtime_version']}{kernels if products else ''}",
+        soft_wrap=True,
+    )
+    difference, error = report["top1_difference"], report["top1_difference_standard_error"]
+    console.print(
+        f"top-1 {report['top1']:.2f} %, evaluator {report['evaluator_top1']:.2f} %: {difference:+.2f} "
+        f"\N{PLUS-MINUS SIGN} {error:.2f} points on {report['images']} images (allowed "
+        f"{report['largest_top1_difference']:.2f})",
+        soft_wrap=True,
+    )
+    floor = report["evaluator_kernels_equal"]
+    own = "" if floor is None else f"; the evaluator's two sets of kernels agree on {floor:.2f} %"
+    console.print(
+        f"equal predictions {report['equal_predictions']:.2f} % (at least "
+        f"{report['least_equal_predictions']:.2f} %{own})",
+        soft_wrap=True,
+    )
+    for note in report["notes"]:
+        console.print(f"note: {note}", soft_wrap=True)
+    console.print(
+        "verified" if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}", soft_wrap=True
+    )
