@@ -10,7 +10,19 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
-from bitfront.search.cli import evaluate, export, front, plot, profile, runs, search, train
+from bitfront.search.cli import (
+    bench,
+    evaluate,
+    export,
+    front,
+    latency_table,
+    plot,
+    profile,
+    runs,
+    search,
+    train,
+    verify,
+)
 from bitfront.search.cli.options import add_common_options
 
 if TYPE_CHECKING:
@@ -22,8 +34,11 @@ COMMANDS: dict[str, ModuleType] = {
     "front": front,
     "plot": plot,
     "export": export,
+    "verify": verify,
     "evaluate": evaluate,
     "profile": profile,
+    "latency-table": latency_table,
+    "bench": bench,
     "train": train,
 }
 _DESCRIPTION = """\

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.search.commands.config_document import read_config_document
 from bitfront.search.commands.evaluation_report import accuracy_report, print_report
 from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
 from bitfront.search.commands.latency_choice import chosen_latency
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency import LatencySource
 
 DEFAULT_UNIFORM = "W8A8T8"
-LARGEST_CONFIG_BYTES = 10_000_000
 ShareDone = Callable[[float], None]
 
 
@@ -36,7 +35,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from bitfront.search.cli.output import hint, print_json, stderr_console
     from bitfront.search.cli.stages import stage
 
-    document = None if args.config is None else _read_document(Path(args.config))
+    document = None if args.config is None else read_config_document(Path(args.config))
     spec = _spec(args, document)
     source, batch = chosen_latency(args, spec.scheme)
     console = stderr_console()
@@ -55,25 +54,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
     print_report(report, measured=spec.batch_size is None and spec.threads is None)
     hint("bitfront search" if args.config is None else "bitfront front")
     return 0
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    """A bit config's JSON object.
-
-    Raises:
-        UserError: The file is missing, too large or no JSON object.
-    """
-    try:
-        if path.stat().st_size > LARGEST_CONFIG_BYTES:
-            raise UserError(f"{path} is too large for a bit config: give a file written by bitfront export")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read as a bit config ({error}): give a file written by bitfront export"
-        ) from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path} holds no JSON object: give a file written by bitfront export")
-    return document
 
 
 def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> EvaluationSpec:

@@ -22,7 +22,9 @@ from bitfront.search.export import (
     write_config,
 )
 from bitfront.search.preparation import preparing
+from bitfront.search.run_files import damaged_file
 from bitfront.search.run_reader import Run
+from bitfront.search.run_store import SPEC
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -110,10 +112,22 @@ def _middle(args: argparse.Namespace) -> str:
 
 
 def _spec(args: argparse.Namespace, run: Run) -> EvaluationSpec:
-    """What the run evaluated, on this machine's processor."""
+    """What the run evaluated, on this machine's processor.
+
+    Raises:
+        UserError: The run does not say, or is of a version that knew no recipes.
+    """
     from bitfront.evaluators.spec import EvaluationSpec
 
-    spec = EvaluationSpec.from_json(run.evaluation)
+    if "recipe" not in run.evaluation:
+        raise UserError(
+            f"run {run.name} was searched by an earlier version, which prepared models in another way: "
+            "search again"
+        )
+    try:
+        spec = EvaluationSpec.from_json(run.evaluation)
+    except (KeyError, TypeError) as error:
+        raise damaged_file(run.path / SPEC, error) from error
     if args.checkpoint is not None:
         spec = dataclasses.replace(spec, checkpoint=str(Path(args.checkpoint).resolve()), pretrained=False)
     if args.data is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.deployment.documents import read_preprocessing
 from bitfront.evaluators.deployment.formats import BITFRONT, check_suffix, file_document, runtime_for
 from bitfront.evaluators.deployment.sidecar import Sidecar, content_digest, sidecar_of
 from bitfront.evaluators.deployment.verification import Expected, Tolerance
@@ -35,8 +36,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """
     check_suffix(args.file)
     runtime = runtime_for(args.file, args.runtime)
-    if runtime != BITFRONT:
-        runtime_named(runtime)
+    _check_precision(runtime, args.precision)
     document = file_document(args.file)
     config = BitConfig.from_json(document)
     splits = SPLITS if args.split == "all" else (args.split,)
@@ -49,7 +49,7 @@ def run_verify(args: argparse.Namespace) -> int:
         images, expected = _rebuilt(spec, config, splits, second=runtime != BITFRONT)
     else:
         against = "what the evaluator predicted when the file was exported"
-        images, expected = _images(spec, document, splits), recorded
+        images, expected = _images(spec, read_preprocessing(args.file, document), splits), recorded
         _check_labels(images, expected, args.file)
     with stage(stderr_console(), f"classifying {len(expected.labels)} images by {runtime}") as share_done:
         report = check.run(images, expected, config, share_done)
@@ -62,25 +62,37 @@ def run_verify(args: argparse.Namespace) -> int:
     return 0 if report["passed"] else FAILED
 
 
+def _check_precision(runtime: str, precision: str) -> None:
+    """Refuses a precision that a runtime has not, and a runtime that is not installed."""
+    known = ("f32",) if runtime == BITFRONT else runtime_named(runtime).precisions
+    if precision not in known:
+        raise UserError(f"--precision {precision}: {runtime} computes in {' or '.join(known)} only")
+
+
 def _spec(args: argparse.Namespace, document: Mapping[str, Any]) -> EvaluationSpec:
     """What the file's configuration was evaluated under, with the places that were given.
 
     Raises:
-        UserError: The file does not say.
+        UserError: The file does not say, or nothing could have been evaluated so.
     """
+    from bitfront.evaluators.context import check_spec
+
     provenance = document.get("provenance")
     recorded = provenance.get("evaluation") if isinstance(provenance, dict) else None
     try:
         spec = EvaluationSpec.from_json(dict(recorded or {}))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{args.file} has a damaged provenance ({error}): export it again") from error
-    if recorded is None or spec.model != document["model"]:
+    known = spec.model, spec.scheme
+    if recorded is None or known != (document["model"], document["scheme"]):
         raise UserError(f"{args.file} does not say what it was evaluated on: export it again from its run")
     if args.data is not None:
         spec = dataclasses.replace(spec, data=args.data)
     if args.checkpoint is not None:
         spec = dataclasses.replace(spec, checkpoint=args.checkpoint, pretrained=False)
-    return dataclasses.replace(spec, device="cpu")
+    spec = dataclasses.replace(spec, device="cpu")
+    check_spec(spec)
+    return spec
 
 
 def _recorded(args: argparse.Namespace, check: Check, splits: Sequence[str]) -> Expected | None:
@@ -119,16 +131,13 @@ def _rebuilt(
 
 
 def _images(
-    spec: EvaluationSpec, document: Mapping[str, Any], splits: Sequence[SplitName]
+    spec: EvaluationSpec, data_config: Mapping[str, Any], splits: Sequence[SplitName]
 ) -> list[PreprocessedImages]:
     """The splits, preprocessed as the file says: neither the model nor its weights are needed."""
     from bitfront.evaluators.data.images import load_images
     from bitfront.evaluators.data.open import open_source
     from bitfront.evaluators.data.splits import make_splits
 
-    config = document["provenance"].get("preprocessing")
-    if not isinstance(config, dict):
-        raise UserError("the file does not say how images are preprocessed: give --rebuild")
     source = open_source(spec.data)
     found = make_splits(
         source,
@@ -137,9 +146,8 @@ def _images(
         test=spec.test_images,
         seed=spec.seed,
     )
-    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     with stage(stderr_console(), f"reading {', '.join(splits)} images"):
-        return [load_images(source, getattr(found, split), tuples) for split in splits]
+        return [load_images(source, getattr(found, split), data_config) for split in splits]
 
 
 def _check_labels(images: Sequence[PreprocessedImages], expected: Expected, path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bitfront.evaluators.latency import timing
 from bitfront.evaluators.latency.timing import BURST, TimingProtocol, sample_interleaved, spread_percent
 
-PROTOCOL = TimingProtocol(warmup=2, iterations=12, repeats=3, budget_seconds=1e9)
+PROTOCOL = TimingProtocol(warmup=3, iterations=12, repeats=3, budget_seconds=1e9)
 
 
 class Clock:
@@ -37,9 +37,9 @@ def test_every_time_is_kept_by_repeat(clock: Clock) -> None:
         clock.now += 1e-3 * (1 + next(runs))
 
     found = sample_interleaved({"a": run}, PROTOCOL)["a"]
-    assert found.warmup == 2
-    # Four runs before the first burst, and one before each burst of ten and of two.
-    first = [*range(6, 16), 17, 18]
+    assert found.warmup == 3
+    # Five runs before the first burst, and one before each burst of ten and of two.
+    first = [*range(7, 17), 18, 19]
     expected = [[n + 14 * repeat for n in first] for repeat in range(3)]
     assert [pytest.approx(list(repeat)) for repeat in found.repeats] == expected
 
@@ -58,16 +58,16 @@ def test_all_have_run_equally_often_when_it_is_stopped(clock: Clock, rounds: int
 
         return run
 
-    # It is asked before each of the two rounds of warm-up, and before each round of bursts.
+    # It is asked before each of the three rounds of warm-up, and before each round of bursts.
     found = sample_interleaved(
-        {name: contestant(name) for name in "abc"}, PROTOCOL, stopped=lambda: next(asked) >= 2 + rounds
+        {name: contestant(name) for name in "abc"}, PROTOCOL, stopped=lambda: next(asked) >= 3 + rounds
     )
     assert len(set(calls.values())) == 1
     for samples in found.values():
         assert [len(repeat) for repeat in samples.repeats] == repeats
 
 
-@pytest.mark.parametrize("rounds", [0, 1])
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3])
 def test_nothing_is_found_when_it_is_stopped_in_the_warm_up(clock: Clock, rounds: int) -> None:
     asked = itertools.count()
 

@@ -11,7 +11,7 @@ import pytest
 from bitfront import spaces
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.cli.main import main
-from bitfront.search.cli.model_options import INGREDIENTS, OBSERVERS, RECIPES, SCHEMES
+from bitfront.search.cli.model_options import INGREDIENTS, OBSERVERS, PROFILES, RECIPES, SCHEMES
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.cli.search import SAMPLERS, SPACES
 from bitfront.search.spec import RunSpec
@@ -85,6 +85,9 @@ def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFi
         (["search", "--checkpoint", "a", "--pretrained"], "not allowed with"),
         (["evaluate", "--config", "a", "--uniform", "W8A8T8"], "not allowed with"),
         (["search", "--data"], "expected one argument"),
+        (["latency-table", "--seconds", "0"], "'0' is not a whole number above 0"),
+        (["latency-table", "--output", "a", "--template", "b"], "not allowed with"),
+        (["latency_table"], "did you mean latency-table?"),
     ],
 )
 def test_mistakes_are_one_line_with_status_2(
@@ -119,7 +122,15 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     assert args.bits == ",".join(map(str, spec.evaluation.widths))
 
 
-@pytest.mark.parametrize(("command", "own"), [("search", ()), ("evaluate", ()), ("profile", ("batch_size",))])
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        ("search", ()),
+        ("evaluate", ()),
+        ("profile", ("batch_size",)),
+        ("latency-table", ("batch_size", "threads")),
+    ],
+)
 def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
     args, spec = parse([command]), EvaluationSpec()
     shared = vars(spec).keys() - {"widths", *own}
@@ -128,12 +139,14 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str,
 
 def test_choices_are_those_of_the_registries() -> None:
     from bitfront.evaluators import observers, recipes
+    from bitfront.evaluators.latency.profile_file import shipped_profiles
     from bitfront.search.samplers import registry
 
     assert set(OBSERVERS) == set(observers.OBSERVERS)
     assert set(RECIPES) == set(recipes.RECIPES)
     assert tuple(recipes.INGREDIENTS) == INGREDIENTS
     assert SCHEMES == spaces.SCHEMES
+    assert shipped_profiles() == PROFILES
     assert set(SAMPLERS) == set(registry.SAMPLERS)
     assert set(SPACES) == set(GRANULARITIES)
 

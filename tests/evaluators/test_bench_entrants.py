@@ -1,0 +1,305 @@
+"""Contestants of a benchmark: their files, what they compute, what they count, and their memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from bitfront.evaluators.bench import memory
+from bitfront.evaluators.bench.baselines import baseline_contestants
+from bitfront.evaluators.bench.benched import BenchedModel, Entry, load_benched
+from bitfront.evaluators.bench.bfloat16 import computes_bfloat16
+from bitfront.evaluators.bench.convolutional import export_float, quantize, set_apart
+from bitfront.evaluators.bench.entrant import Contestant, Label, Loaded, Products
+from bitfront.evaluators.bench.graph_entrant import GraphEntrant
+from bitfront.evaluators.bench.line_up import line_up
+from bitfront.evaluators.bench.measuring import measure_memory, measure_times
+from bitfront.evaluators.bench.memory import Memory, memory_in_fresh_process
+from bitfront.evaluators.bench.packed_entrant import PackedEntrant
+from bitfront.evaluators.bench.torch_entrant import TorchEntrant, converted, dispatched_products, save_weights
+from bitfront.evaluators.latency import Subject
+from bitfront.evaluators.latency.timing import TimingProtocol
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.runtimes.runtime import runtime_is_installed, runtime_named
+from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.spaces import BitfrontError
+
+needs_onnxruntime = pytest.mark.skipif(not runtime_is_installed("onnxruntime"), reason="needs onnxruntime")
+SHAPE = (1, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def benched() -> BenchedModel:
+    spec = EvaluationSpec(model="digits_vit", scheme="deploy", widths=(4, 8), batch_size=1, threads=1)
+    return load_benched(spec, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def contestants(benched: BenchedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Contestant]:
+    subject = Subject(benched.prepared, benched.module)
+    entries = [
+        Entry(name, subject.uniform(bits), bits)
+        for name, bits in (("W8A8T8", (8, 8, 8)), ("W4A8T8", (4, 8, 8)))
+    ]
+    runtimes = ["torch", *(["onnxruntime"] if runtime_is_installed("onnxruntime") else [])]
+    found = line_up(benched, entries, runtimes, [], True, tmp_path_factory.mktemp("files"), lambda _: None)
+    assert not found.notes
+    return {f"{c.label.short} {c.label.runtime}": c for c in found.contestants}
+
+
+class ConvNet(nn.Module):
+    """Two convolutions and a classifier, with batch norms that are exported into them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, 2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def test_without_weights_a_model_is_prepared_on_noise(benched: BenchedModel) -> None:
+    assert benched.weights == "random"
+    assert benched.shape == (1, 20, 20)
+    assert "grouped-weights" not in benched.recipe.ingredients
+    benched.prepared.fitted(0, "attn.qkv", 4, 8)
+
+
+def test_every_arithmetic_takes_part(contestants: dict[str, Contestant]) -> None:
+    torch_names = {name for name in contestants if name.endswith("torch")}
+    assert torch_names == {
+        f"{name} torch" for name in ("float32", "dynamic INT8", "bfloat16", "W8A8T8", "W4A8T8")
+    }
+    if runtime_is_installed("onnxruntime"):
+        assert contestants.keys() - torch_names == {
+            f"{name} onnxruntime" for name in ("float32", "W8A8T8", "W4A8T8")
+        }
+
+
+def test_torch_float32_takes_part_where_torch_does_not(benched: BenchedModel, tmp_path: Path) -> None:
+    found = line_up(benched, [], [], [], True, tmp_path, lambda _: None)
+    assert [(c.label.variant, c.label.runtime) for c in found.contestants] == [("float32", "torch")]
+
+
+def test_files_are_as_large_as_their_arithmetic(contestants: dict[str, Contestant]) -> None:
+    parameters = sum(p.numel() for p in load_model("digits_vit", untrained=True).module.parameters())
+    size = {name: contestant.file_bytes for name, contestant in contestants.items()}
+    assert size["float32 torch"] == pytest.approx(4 * parameters, rel=0.1)
+    assert size["bfloat16 torch"] == pytest.approx(2 * parameters, rel=0.1)
+    assert size["W4A8T8 torch"] < size["W8A8T8 torch"] < size["dynamic INT8 torch"] < size["bfloat16 torch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "products"),
+    [
+        ("float32 torch", Products(38, 0)),
+        ("bfloat16 torch", Products(38, 0)),
+        ("dynamic INT8 torch", Products(38, 25)),
+        pytest.param("float32 onnxruntime", Products(38, 0), marks=needs_onnxruntime),
+    ],
+)
+def test_products_are_counted_as_executed(
+    contestants: dict[str, Contestant], name: str, products: Products
+) -> None:
+    """6 encoders of 4 layers and 2 products of attention, patches (a convolution in torch) and a head."""
+    assert contestants[name].entrant.load(1).products() == products
+
+
+def test_packed_files_run_and_count_everything(contestants: dict[str, Contestant]) -> None:
+    loaded = contestants["W4A8T8 torch"].entrant.load(3)
+    logits = loaded.run()
+    assert isinstance(logits, torch.Tensor)
+    assert logits.shape == (3, 10)
+    assert loaded.products().total == 38
+
+
+def test_torch_files_run_what_was_saved(tmp_path: Path) -> None:
+    module = load_model("digits_deit").module
+    path = tmp_path / "m.safetensors"
+    save_weights(module, path)
+    images = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = module(images)
+    found = TorchEntrant(path, "digits_deit", "float32", SHAPE).load(2).run()
+    assert torch.equal(found, expected)
+    dynamic = TorchEntrant(path, "digits_deit", "dynamic", SHAPE).load(2).run()
+    assert 0 < (dynamic - expected).abs().max() < 0.2 * expected.abs().max()
+    half = TorchEntrant(path, "digits_deit", "bfloat16", SHAPE).load(2).run()
+    assert half.dtype == torch.bfloat16
+
+
+def test_products_of_convolutions_and_plain_matrices() -> None:
+    module, images = ConvNet().eval(), torch.zeros(1, *SHAPE)
+
+    def run() -> None:
+        with torch.inference_mode():
+            module(images) @ torch.zeros(10, 2)
+
+    assert dispatched_products(run) == Products(4, 0)
+    dynamic = converted(module, "dynamic")
+
+    def run_dynamic() -> None:
+        with torch.inference_mode():
+            dynamic(images)
+
+    assert dispatched_products(run_dynamic) == Products(3, 1)
+
+
+@needs_onnxruntime
+def test_quantized_baselines_run_on_integers(tmp_path: Path) -> None:
+    """Biases of zeros, as a fresh model has them, would be written once and left in float."""
+    torch.manual_seed(0)
+    module = ConvNet().eval()
+    set_apart(module)
+    tensors = [t.flatten() for t in module.state_dict().values() if t.is_floating_point()]
+    assert not any(torch.equal(a, b) for i, a in enumerate(tensors) for b in tensors[:i])
+    whole, quantized = tmp_path / "f.onnx", tmp_path / "q.onnx"
+    export_float(module, SHAPE, whole)
+    quantize(whole, SHAPE, quantized)
+    assert quantized.stat().st_size < whole.stat().st_size
+    onnx.checker.check_model(onnx.load(quantized))
+    images = np.random.default_rng(1).standard_normal((5, *SHAPE), dtype=np.float32)
+    runtime = runtime_named("onnxruntime")
+    expected, report = runtime.load(whole)(images), runtime.load(quantized).kernels()
+    assert (report.on_integers, report.total) == (3, 3)
+    with torch.inference_mode():
+        np.testing.assert_allclose(expected, module(torch.from_numpy(images)).numpy(), atol=1e-4)
+    error = np.abs(runtime.load(quantized)(images) - expected).max()
+    assert error < 0.2 * np.abs(expected).max()
+
+
+def test_quantizing_leaves_the_log_as_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import logging
+
+    handlers = list(logging.getLogger().handlers)
+    with pytest.raises(BitfrontError, match=r"cannot quantize it|not installed"):
+        quantize(tmp_path / "missing.onnx", SHAPE, tmp_path / "q.onnx")
+    assert logging.getLogger().handlers == handlers
+    assert logging.root.manager.disable == 0
+
+
+def test_what_torch_cannot_export_is_told(tmp_path: Path) -> None:
+    class Strange(nn.Module):
+        def forward(self, x: torch.Tensor) -> str:
+            return "logits"
+
+    with pytest.raises(BitfrontError, match="torch cannot export it to ONNX"):
+        export_float(Strange(), SHAPE, tmp_path / "f.onnx")
+
+
+def test_a_baseline_that_takes_no_such_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BitfrontError, match="takes no images of 3x7x7"):
+        baseline_contestants("vit_tiny_patch16_224", (3, 7, 7), ["torch"], tmp_path, [])
+
+
+def test_a_line_up_goes_on_without_such_a_baseline(benched: BenchedModel, tmp_path: Path) -> None:
+    found = line_up(
+        benched, [], ["torch"], ["vit_tiny_patch16_224", "resnet10t"], False, tmp_path, lambda _: None
+    )
+    assert [c.label.short for c in found.contestants if c.label.baseline] == ["resnet10t float32"]
+    (note,) = found.notes
+    assert note.startswith("baseline vit_tiny_patch16_224 is left out: it takes no images of 1x20x20")
+    baseline = found.contestants[-1].entrant.load(2)
+    assert baseline.run().shape == (2, 1000)
+    assert baseline.products().on_integers == 0
+
+
+def test_memory_is_that_of_a_fresh_process(contestants: dict[str, Contestant]) -> None:
+    held = torch.ones(1 << 28, dtype=torch.uint8)  # which a forked process would seem to hold too
+    found = memory_in_fresh_process(contestants["W8A8T8 torch"].entrant, 2)
+    assert 50e6 < found.imports_bytes <= found.peak_bytes
+    assert memory.peak_resident_bytes() > held.nbytes
+    if runtime_is_installed("onnxruntime"):
+        graph = memory_in_fresh_process(contestants["W8A8T8 onnxruntime"].entrant, 2)
+        assert 10e6 < graph.imports_bytes < graph.peak_bytes < 200e6 < found.peak_bytes, "it has no torch"
+
+
+def test_requests_come_back_as_entrants(tmp_path: Path) -> None:
+    import json
+
+    for entrant in (
+        GraphEntrant(tmp_path / "a.onnx", "openvino", "bf16", (3, 8, 8)),
+        TorchEntrant(tmp_path / "a.safetensors", "resnet18", "bfloat16", (3, 8, 8), True),
+        PackedEntrant(tmp_path / "b.safetensors"),
+    ):
+        assert memory._entrant(json.loads(memory._request(entrant, 4))) == entrant
+
+
+def test_a_process_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BitfrontError, match=r"its memory could not be measured .*no such file"):
+        memory_in_fresh_process(PackedEntrant(tmp_path / "missing.safetensors"), 1)
+
+
+class Sleeper:
+    """An entrant that runs nothing."""
+
+    def __init__(self, path: Path, fails: bool = False) -> None:
+        self.path = path
+        self.fails = fails
+
+    def import_libraries(self) -> None:
+        pass
+
+    def load(self, batch: int) -> Loaded:
+        if self.fails:
+            raise BitfrontError("it is broken")
+        return Loaded(lambda: None, lambda: Products(7, 3))
+
+
+def sleeper(name: str, fails: bool = False) -> Contestant:
+    return Contestant(Label("m", name, "nowhere", "quantized"), Sleeper(Path(name), fails), 123)
+
+
+def test_figures_come_together_by_contestant(caplog: pytest.LogCaptureFixture) -> None:
+    first, second, broken = sleeper("first"), sleeper("second"), sleeper("broken", fails=True)
+    known = {second.label: Memory(1, 2)}
+    protocol = TimingProtocol(warmup=3, iterations=7, repeats=3)
+    rows = measure_times([first, broken, second], 4, known, protocol, lambda _: None, lambda: False)
+    assert [row.label.variant for row in rows] == ["first", "second"]
+    assert [row.memory for row in rows] == [None, Memory(1, 2)]
+    assert "broken in nowhere is left out: it is broken" in caplog.text
+    for row in rows:
+        assert (row.batch, row.warmup, row.iterations, len(row.medians_ms)) == (4, 3, 7, 3)
+        assert (row.file_bytes, row.products) == (123, Products(7, 3))
+        assert row.p50_ms <= row.p90_ms
+        assert min(row.medians_ms) <= row.p50_ms <= max(row.medians_ms)
+    assert measure_times([first], 1, {}, protocol, lambda _: None, lambda: True) == []
+
+
+def test_memory_that_cannot_be_measured_is_left_out(
+    contestants: dict[str, Contestant], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    lost = Contestant(Label("m", "lost", "torch", "quantized"), PackedEntrant(tmp_path / "x.safetensors"), 1)
+    shares: list[float] = []
+    assert measure_memory([lost], 1, shares.append, lambda: False) == {}
+    assert shares == [1.0]
+    assert "lost in torch: its memory could not be measured" in caplog.text
+    assert measure_memory([contestants["float32 torch"]], 1, shares.append, lambda: True) == {}
+
+
+def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitfront.evaluators.bench import bfloat16
+
+    for flags, expected in (
+        ("avx2 amx_bf16", True),
+        ("avx512_bf16", True),
+        ("avx2 avx512f", False),
+        ("", False),
+    ):
+        monkeypatch.setattr(bfloat16, "cpuinfo", lambda key, flags=flags: flags if key == "flags" else "")
+        assert computes_bfloat16() is expected
+    monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "asimd bf16" if key == "Features" else "")
+    assert computes_bfloat16()
