@@ -52,6 +52,7 @@ from bitfront.spaces import (
     UserError,
     encoder_layers,
 )
+from bitfront.spaces.precision import Precision
 
 SplitName = Literal["calibration", "search", "test"]
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
@@ -70,8 +71,8 @@ def check_spec(spec: EvaluationSpec) -> None:
     """Refuses settings that no model could be prepared with, before anything is loaded.
 
     Raises:
-        UserError: An unknown scheme, recipe, ingredient or observer, a size below 1, or a limit of the cache
-            that is not a size.
+        UserError: An unknown scheme, recipe, ingredient or observer, a width that is not supported, a size
+            below 1, or a limit of the cache that is not a size.
     """
     if spec.scheme not in SCHEMES:
         raise UserError(f"unknown scheme {spec.scheme!r}: choose one of {', '.join(SCHEMES)}")
@@ -79,6 +80,10 @@ def check_spec(spec: EvaluationSpec) -> None:
     _recipe(spec)
     if spec.observer is not None:
         observer_named(spec.observer)
+    for width in spec.widths:
+        Precision(width, signed=False)
+    if spec.seed < 0:
+        raise UserError(f"--seed {spec.seed} is too small: give 0 or more")
     for option, number in (("--batch-size", spec.batch_size), ("--threads", spec.threads)):
         if number is not None and number < 1:
             raise UserError(f"{option} {number} is too small: give 1 or more")

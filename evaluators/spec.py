@@ -74,6 +74,9 @@ class EvaluationSpec:
             value, kind = getattr(spec, field.name), kinds[field.name]
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"{field.name} is {value!r}")
+        for name, kind in (("widths", int), ("without", str)):
+            if any(type(entry) is not kind for entry in getattr(spec, name)):
+                raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
         return spec
 
     def canonical(self) -> str:

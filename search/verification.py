@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.deployment.formats import BITFRONT, load_file
+from bitfront.evaluators.deployment.graph.weights import PACKED_BITS
 from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
+from bitfront.evaluators.quantized.attention import LOG_BITS
 from bitfront.evaluators.runtimes.runtime import FloatPrecision, KernelReport
 from bitfront.search.spec import bitfront_version
 from bitfront.spaces import BitConfig
+from bitfront.spaces.config import LayerBits
+from bitfront.spaces.precision import MAX_BITS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 CONSTANTS = ".bin"
-_LOGARITHMIC_BITS = 4
-_FULL_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -89,33 +91,38 @@ def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[s
     """What the bits of a configuration bring in a runtime, where that is less than one might expect."""
     if runtime == BITFRONT:
         return []
-    widths = {"weights": 0, "activations": 0, "attention": 0}
-    for encoder in config.encoders:
-        for kind in ("weights", "activations"):
-            value = getattr(encoder, kind)
-            least = value if isinstance(value, int) else min(dict(value).values())
-            widths[kind] += least < _FULL_BITS
-        widths["attention"] += encoder.attention < _FULL_BITS
+    weights = [_least(encoder.weights) for encoder in config.encoders]
+    activations = sum(_least(encoder.activations) < MAX_BITS for encoder in config.encoders)
+    attention = sum(encoder.attention <= LOG_BITS for encoder in config.encoders)
     notes = []
-    if widths["weights"]:
+    if packed := sum(bits <= PACKED_BITS for bits in weights):
         notes.append(
-            f"narrow weights of {widths['weights']} encoders are stored in 4 bits and multiplied as 8-bit "
-            "integers: the file is smaller, the model no faster"
+            f"narrow weights of {packed} encoders are stored in 4 bits and multiplied as 8-bit integers: the "
+            "file is smaller, the model no faster"
         )
-    if widths["activations"]:
+    if wider := sum(PACKED_BITS < bits < MAX_BITS for bits in weights):
         notes.append(
-            f"{runtime} has no kernel for narrow activations: those of {widths['activations']} encoders are "
-            "8-bit integers read from tables, which takes time and gains none"
+            f"weights of 5 to 7 bits of {wider} encoders are stored and multiplied as 8-bit integers: the "
+            "file is no smaller than with 8 bits, the model no faster"
         )
-    if widths["attention"]:
+    if activations:
         notes.append(
-            f"{runtime} has no kernel for narrow attention: that of {widths['attention']} encoders is "
-            "computed in float, which takes time and gains none"
+            f"{runtime} has no kernel for narrow activations: those of {activations} encoders are 8-bit "
+            "integers, clipped or read from tables, which takes time and gains none"
+        )
+    if attention:
+        notes.append(
+            f"{runtime} has no kernel for narrow attention: that of {attention} encoders is computed in "
+            "float, which takes time and gains none"
         )
     if report.on_integers < report.total:
         floats = report.total - report.on_integers
         notes.append(f"{floats} of {report.total} matrix products run on float kernels")
     return notes
+
+
+def _least(bits: LayerBits) -> int:
+    return bits if isinstance(bits, int) else min(dict(bits).values())
 
 
 def print_verification(report: dict[str, Any], console: Console) -> None:

@@ -94,7 +94,11 @@ def check_suffix(path: Path) -> None:
             f"{path} has the ending {path.suffix or 'none'!r}: expected a file that bitfront export wrote "
             f"({', '.join(RUNTIMES)})"
         )
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if not found:
         raise UserError(f"no such file: {path}; expected one that bitfront export wrote")
 
 
@@ -108,7 +112,7 @@ def runtime_for(path: Path, name: str | None) -> str:
     if name is None:
         return known[0]
     if name not in known:
-        raise UserError(f"{name} does not read {path.suffix} files: choose {' or '.join(known)}")
+        raise UserError(f"--runtime {name} does not read {path.suffix} files, which run in {known[0]}")
     return name
 
 
@@ -129,7 +133,7 @@ class PackedSession:
 
 
 def load_file(path: Path, runtime: str, *, threads: int, precision: FloatPrecision = "f32") -> Any:
-    """A session of a file in a runtime, and the runtime's version.
+    """A session of a file in a runtime.
 
     Raises:
         UserError: The file cannot be loaded, or the runtime is missing.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from bitfront.evaluators.deployment.documents import read_document
 from bitfront.evaluators.deployment.graph.dialect import Dialect
@@ -16,9 +16,6 @@ from bitfront.evaluators.deployment.graph.model import configuration_graph
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import METADATA_KEY
 from bitfront.spaces import BitConfig, UserError
-
-# Of one protobuf message.
-LARGEST_BYTES = (1 << 31) - 1
 
 
 def onnx_bytes(parts: GraphParts, config: BitConfig, dialect: Dialect, document: Mapping[str, Any]) -> bytes:
@@ -35,11 +32,6 @@ def onnx_bytes(parts: GraphParts, config: BitConfig, dialect: Dialect, document:
     """
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     model = configuration_graph(parts, config, dialect, text)
-    if model.ByteSize() > LARGEST_BYTES:
-        raise UserError(
-            f"{config.model} takes more than the 2 GB of one ONNX file: export it as packed, or with fewer "
-            "bits"
-        )
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -56,8 +48,17 @@ def onnx_document(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is no ONNX file that can be read ({type(error).__name__}): export it again"
         ) from error
-    outside = (tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
-    if any(outside):
+    if _is_elsewhere(model):
         raise UserError(f"{path} takes tensors from other files; expected one that bitfront export wrote")
     texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     return read_document(path, texts[0] if texts else None)
+
+
+def _is_elsewhere(message: Any) -> bool:
+    """Whether a tensor within a message, however deep, is kept in another file."""
+    if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
+        return True
+    parts = (value for field, value in message.ListFields() if field.message_type is not None)
+    return any(
+        _is_elsewhere(part) for value in parts for part in ([value] if isinstance(value, Message) else value)
+    )

@@ -23,7 +23,7 @@ _INFO = [METADATA_KEY, "document"]
 def write_openvino(
     path: Path, parts: GraphParts, config: BitConfig, document: Mapping[str, Any]
 ) -> tuple[Path, Path]:
-    """Writes a configuration as OpenVINO IR; 4-bit constants stay 4-bit.
+    """Writes a configuration as OpenVINO IR; 4-bit constants stay 4-bit, equal models are equal files.
 
     Args:
         path: The ``.xml`` file; the ``.bin`` file stands beside it.
@@ -41,9 +41,17 @@ def write_openvino(
     import openvino
 
     model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, document))
+    _number(model)
     model.set_rt_info(json.dumps(document, separators=(",", ":"), allow_nan=False), _INFO)
     openvino.save_model(model, path, compress_to_fp16=False)
     return path, path.with_suffix(CONSTANTS)
+
+
+def _number(model: Any) -> None:
+    """Names operators that have no name of their own: OpenVINO would count on from model to model."""
+    for number, op in enumerate(model.get_ordered_ops()):
+        if op.get_friendly_name() == op.get_name():
+            op.set_friendly_name(f"{op.get_type_name()}_{number}")
 
 
 def openvino_document(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bitfront.evaluators.atomic import write_atomically
-from bitfront.evaluators.deployment.verification import Expected
+from bitfront.evaluators.deployment.verification import Classes, Expected
 from bitfront.spaces import UserError
 
 FORMAT, VERSION = "bitfront/verification", 1
@@ -89,8 +89,9 @@ class Sidecar:
                 None if second is None else _classes(second),
                 _classes(recorded["labels"]),
             )
-            splits = tuple(map(str, document["splits"]))
-            digest = str(document["sha256"])
+            splits, digest = document["splits"], document["sha256"]
+            if not isinstance(digest, str) or not isinstance(splits, list):
+                raise ValueError("its splits or digest are of another type")
         except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise UserError(
                 f"{path} is no record of a verification ({error}): remove it, to verify against the "
@@ -103,11 +104,10 @@ class Sidecar:
             raise UserError(
                 f"{path} is damaged: its predictions and labels are not of the same images; remove it"
             )
-        return cls(digest, splits, expected, document)
+        return cls(digest, tuple(map(str, splits)), expected, document)
 
 
-def _classes(values: object) -> np.ndarray:
-    found = np.array(values, dtype=np.int64)
-    if found.ndim != 1:
-        raise ValueError("predictions are no list of numbers")
-    return found
+def _classes(values: object) -> Classes:
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise ValueError("predictions are no list of whole numbers")
+    return np.array(values, dtype=np.int64)

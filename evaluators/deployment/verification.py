@@ -23,7 +23,7 @@ BATCH = 8
 TOP1_TOLERANCE = 0.3
 LEAST_EQUAL = 99.0
 # How many standard errors chance may take.
-CHANCE = 2.0
+CHANCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class Tolerance:
     equal: float = LEAST_EQUAL
 
     def largest_difference(self, compared: PairedComparison) -> float:
-        """Points of top-1 that a comparison may show: the bound, or two paired standard errors."""
+        """Points of top-1 that a comparison may show: the bound, or three paired standard errors."""
         return max(self.top1, CHANCE * compared.difference_standard_error)
 
     def least_equal(self, expected: Expected) -> float:
         """Percent of predictions that must be equal.
 
-        The bound, or what the evaluator's two sets of kernels agree on, less two standard errors of the
+        The bound, or what the evaluator's two sets of kernels agree on, less three standard errors of the
         difference of two such shares.
         """
         reproducible = expected.reproducible

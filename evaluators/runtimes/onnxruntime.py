@@ -18,6 +18,7 @@ from bitfront.evaluators.runtimes.runtime import (
     Product,
     check_file,
     not_a_model,
+    not_run,
 )
 from bitfront.spaces import UserError
 
@@ -55,7 +56,11 @@ class OnnxRuntimeSession:
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
         """See :class:`Session`."""
-        found: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        try:
+            found: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        # Its exceptions have no common base but this one.
+        except Exception as error:
+            raise not_run(OnnxRuntime.name, error) from error
         return found
 
     def kernels(self) -> KernelReport:
@@ -111,7 +116,7 @@ class OnnxRuntime:
             raise UserError(f"onnxruntime computes in f32 here, not in {precision}")
         try:
             session = onnxruntime.InferenceSession(str(path), _options(threads), providers=PROVIDERS)
+            return OnnxRuntimeSession(session, path)
         # Its exceptions have no common base but this one.
         except Exception as error:
             raise not_a_model(path, self.name, error) from error
-        return OnnxRuntimeSession(session, path)

@@ -17,14 +17,16 @@ from bitfront.evaluators.runtimes.runtime import (
     Product,
     check_file,
     not_a_model,
+    not_run,
 )
 from bitfront.spaces import BitfrontError, UserError
 
 DEVICE = "CPU"
 _PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
-# What executes them. A fused attention holds two, of which the second goes by the name of what follows it.
+# What executes one each, whatever it is called: with what follows it fused, it may go by that one's name.
+_EXECUTED = ("FullyConnected", "MatMul", "Convolution")
+# What executes both products of an attention, or none at all.
 _FUSED = "Subgraph"
-_EXECUTED = ("FullyConnected", "MatMul", "Convolution", _FUSED)
 _INTEGERS = ("i8", "u8")
 _BEGINNING = 256
 
@@ -44,26 +46,33 @@ class OpenVinoSession:
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
         """See :class:`Session`."""
-        found = self._request.infer({0: images})[0]
+        try:
+            found = self._request.infer({0: images})[0]
+        except RuntimeError as error:
+            raise not_run(OpenVinoRuntime.name, error) from error
         # The request takes its output's memory again.
         return np.array(found, dtype=np.float32)
 
     def kernels(self) -> KernelReport:
-        """See :class:`Session`: every product is looked up in the graph that is executed."""
+        """See :class:`Session`: the products in the graph that is executed."""
         counts: Counter[tuple[str, bool]] = Counter()
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
             kind = _text(info, "layerType")
-            # What quantization put behind a product bears its name and a path.
-            names = {name.partition("/")[0] for name in _text(info, "originalLayersNames").split(",")}
-            products = len(names & self._products)
-            if kind in _EXECUTED and products:
+            if count := self._held(kind, _text(info, "originalLayersNames")):
                 integer = _text(info, "runtimePrecision").lower() in _INTEGERS
-                kernel = f"{kind} {_text(info, 'primitiveType')}"
-                counts[kernel, integer] += max(products, 2) if kind == _FUSED else products
+                counts[f"{kind} {_text(info, 'primitiveType')}", integer] += count
         return KernelReport(
             tuple(Product(kernel, integer, count) for (kernel, integer), count in counts.most_common())
         )
+
+    def _held(self, kind: str, layers: str) -> int:
+        """Products that an executed node of some kind, made of some layers, holds."""
+        # What quantization put behind a product bears its name and a path.
+        names = {name.partition("/")[0] for name in layers.split(",")}
+        if kind == _FUSED:
+            return 2 if names & self._products else 0
+        return 1 if kind in _EXECUTED else 0
 
 
 def _text(info: Any, key: str) -> str:

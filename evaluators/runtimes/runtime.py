@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.spaces import UserError
+from bitfront.spaces import BitfrontError, UserError
 
 FloatPrecision = Literal["f32", "bf16"]
 Images = NDArray[np.float32]
@@ -57,7 +57,11 @@ class Session(Protocol):
     """A loaded model."""
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """Logits ``[batch, classes]`` of normalised float32 images ``[batch, channels, rows, columns]``."""
+        """Logits ``[batch, classes]`` of normalised float32 images ``[batch, channels, rows, columns]``.
+
+        Raises:
+            BitfrontError: The model takes other images.
+        """
 
     def kernels(self) -> KernelReport:
         """What the runtime says of how it executes the model."""
@@ -152,8 +156,17 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def not_a_model(path: Path, runtime: str, error: Exception) -> UserError:
-    """What to say where a runtime refuses a file: its first reason that is not a place in its code."""
+    """What to say where a runtime refuses a file."""
+    return UserError(f"{path} cannot be loaded by {runtime} ({_reason(error)}): export it again")
+
+
+def not_run(runtime: str, error: Exception) -> BitfrontError:
+    """What to say where a runtime refuses images, as it does where a model is for others."""
+    return BitfrontError(f"{runtime} cannot classify these images ({_reason(error)}): export the file again")
+
+
+def _reason(error: Exception) -> str:
+    """The first reason that is not a place in a runtime's code."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith(_PLACES)]
-    reason = reasons[0] if reasons else type(error).__name__
-    return UserError(f"{path} cannot be loaded by {runtime} ({reason[:200]}): export it again")
+    return reasons[0][:200] if reasons else type(error).__name__

@@ -82,6 +82,7 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     from bitfront.evaluators.deployment.formats import PACKED, SUFFIXES, runtime_for
     from bitfront.evaluators.deployment.graph.parts import check_scheme
     from bitfront.evaluators.deployment.verification import Tolerance
+    from bitfront.evaluators.device import available_cpus
     from bitfront.evaluators.runtimes.runtime import runtime_named
     from bitfront.search.cli.stages import stage
     from bitfront.search.verification import Check
@@ -102,7 +103,8 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     with stage(console, f"writing {path}"):
         _write(args, context, chosen, path, runtime)
     tolerance = Tolerance(args.top1_tolerance, args.least_equal)
-    check = Check(path, runtime, "f32", spec.threads or 1, tolerance)
+    threads = min(spec.threads or 1, available_cpus())
+    check = Check(path, runtime, "f32", threads, tolerance)
     return path, verified(context, chosen, check, args.format != PACKED, lambda text: stage(console, text))
 
 

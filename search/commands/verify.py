@@ -12,6 +12,7 @@ from bitfront.evaluators.deployment.documents import read_preprocessing
 from bitfront.evaluators.deployment.formats import BITFRONT, check_suffix, file_document, runtime_for
 from bitfront.evaluators.deployment.sidecar import Sidecar, content_digest, sidecar_of
 from bitfront.evaluators.deployment.verification import Expected, Tolerance
+from bitfront.evaluators.device import available_cpus
 from bitfront.evaluators.runtimes.runtime import runtime_named
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.cli.output import print_json, stderr_console, stdout_console
@@ -37,6 +38,8 @@ def run_verify(args: argparse.Namespace) -> int:
     check_suffix(args.file)
     runtime = runtime_for(args.file, args.runtime)
     _check_precision(runtime, args.precision)
+    if args.threads > available_cpus():
+        raise UserError(f"--threads {args.threads}: there are {available_cpus()} processors here")
     document = file_document(args.file)
     config = BitConfig.from_json(document)
     splits = SPLITS if args.split == "all" else (args.split,)

@@ -20,9 +20,9 @@ COUNTS = ("lost", "won", "test_lost", "test_won")
 OBJECTIVES = ("top1", "latency_ms", "size_bytes")
 
 
-def space(granularity: Granularity, encoders: int = 12) -> SearchSpace:
+def space(granularity: Granularity, encoders: int = 12, scheme: str = "fq-vit") -> SearchSpace:
     layers = [EncoderLayers(i, f"blocks.{i}", LINEAR) for i in range(encoders)]
-    return SearchSpace("digits_deit", "fq-vit", layers, (4, 8), granularity)
+    return SearchSpace("digits_deit", scheme, layers, (4, 8), granularity)
 
 
 def worth(config: BitConfig) -> dict[str, float]:
@@ -140,12 +140,14 @@ def make_run(
     encoders: int = 12,
     paired: bool = True,
     recorded: bool = True,
+    scheme: str = "fq-vit",
+    **evaluation: object,
 ) -> Path:
     """A finished run; not ``paired`` as versions before the paired comparison wrote it, not ``recorded`` as
-    those before recipes did."""
+    those before recipes did; ``evaluation`` is what else its evaluation spec says."""
     folder = root / name
     folder.mkdir(parents=True)
-    searched = space(granularity, encoders)
+    searched = space(granularity, encoders, scheme)
     trials = trial_table(searched, count, source, max_size)
     good = trials[trials["feasible"]]
     front = good[~dominated(good)].drop_duplicates(["top1", "latency_ms", "size_bytes"])
@@ -166,11 +168,12 @@ def make_run(
         "evaluation": {
             "model": "digits_deit",
             "data": "digits",
-            "scheme": "fq-vit",
+            "scheme": scheme,
             **({"recipe": "best", "without": ["log-base"], "observer": None} if recorded else {}),
             "widths": [4, 8],
             "seed": 0,
             "batch_size": 32,
+            **evaluation,
         },
         "space": granularity,
         "objectives": ["top1", "latency", "size"],
@@ -210,6 +213,12 @@ def make_run(
 @pytest.fixture
 def run_folder() -> Callable[..., Path]:
     """Makes a run folder: ``run_folder(root, name=..., granularity=..., count=..., source=...)``."""
+    return make_run
+
+
+@pytest.fixture(scope="session", name="make_run")
+def _make_run() -> Callable[..., Path]:
+    """The same, for fixtures that last as long as the session."""
     return make_run
 
 

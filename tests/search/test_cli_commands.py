@@ -149,6 +149,24 @@ def test_front_names_what_failed_on_the_test_split(bitfront: Bitfront, folder: P
     assert document(bitfront("front", "--json"))["test_failures"] == {"7": "head: infinite"}
 
 
+def test_front_names_what_timed_whole_models(bitfront: Bitfront, folder: Path) -> None:
+    sentence = "measured: whole models, run in turn at the end of the search (measured:{})"
+    assert sentence.format("torch") in bitfront("front")[1]
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["latency_measured_source"] = "measured:openvino"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert sentence.format("openvino") in bitfront("front")[1]
+    assert document(bitfront("front", "--json"))["latency_measured_source"] == "measured:openvino"
+    table = (folder / "front.csv").read_text().splitlines()
+    place = table[0].split(",").index("latency_measured_ms")
+    emptied = [",".join("" if i == place else c for i, c in enumerate(line.split(","))) for line in table[1:]]
+    (folder / "front.csv").write_text("\n".join([table[0], *emptied]) + "\n")
+    marks = json.loads((folder / "references.json").read_text())
+    marks = [{**mark, "latency_measured_ms": None} for mark in marks]
+    (folder / "references.json").write_text(json.dumps(marks))
+    assert "measured: whole models" not in bitfront("front")[1]
+
+
 def test_empty_front_says_why(bitfront: Bitfront, folder: Path) -> None:
     header = (folder / "front.csv").read_text().splitlines()[0]
     (folder / "front.csv").write_text(header + "\n")
@@ -232,6 +250,14 @@ def test_export_json(bitfront: Bitfront, folder: Path) -> None:
     assert isinstance(exported["trial"], int)
 
 
+def test_export_of_uniform_widths(bitfront: Bitfront, folder: Path) -> None:
+    exported = document(bitfront("export", "--json", "--uniform", "w4a8t8"))
+    assert (exported["trial"], exported["measured"]) == (None, {})
+    assert Path(exported["path"]).name == f"W4A8T8-{exported['digest']}.json"
+    config = BitConfig.from_json(json.loads(Path(exported["path"]).read_text()))
+    assert {(e.weights, e.activations, e.attention) for e in config.encoders} == {(4, 8, 8)}
+
+
 def test_export_keeps_other_files(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "config.json"
     output.write_text("mine")
@@ -245,7 +271,9 @@ def test_export_keeps_other_files(bitfront: Bitfront, folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--format", "onnx"], "--format onnx is not available yet: use json"),
+        (["--format", "onnx"], "scheme fq-vit has integer operators that no runtime offers"),
+        (["--format", "packed", "--output", "m.json"], "--output m.json needs the ending .safetensors"),
+        (["--uniform", "W3A8T8"], "run small has the widths 4, 8, not 3"),
         (["--pick", "best"], "--pick 'best' is no choice"),
         (["--pick", "99999"], "trial 99999 is not on the front"),
     ],

@@ -1,4 +1,4 @@
-"""An exported bit config is the front point it was picked from."""
+"""An exported bit config is the front point it was picked from, and files are put in place as a whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bitfront.search.export import export_config
+from bitfront.search.export import (
+    chosen_point,
+    chosen_uniform,
+    place_files,
+    prepare_folder,
+    write_config,
+)
 from bitfront.search.run_reader import Run, open_run
 from bitfront.search.selection import pick
 from bitfront.spaces import BitConfig, BitfrontError, Granularity, UserError
@@ -29,17 +35,18 @@ def test_config_is_the_picked_row(tmp_path: Path, run_folder: MakeRun, granulari
     run = open_run(tmp_path, "g")
     for choice in ("knee", "top1", "latency", "size"):
         row = pick(run.front, choice)
-        config = BitConfig.from_json(json.loads(export_config(run, choice).read_text()))
+        chosen = chosen_point(run, choice)
+        config = BitConfig.from_json(json.loads(json.dumps(chosen.document())))
+        assert config == chosen.config
         assert config.digest == row["digest"]
         assert config.model == "digits_deit"
 
 
 def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
     trial = int(run.front["trial"].iloc[0])
-    path = export_config(run, str(trial))
-    document = json.loads(path.read_text())
-    row = run.front.iloc[0]
-    assert path == run.path / "exports" / f"trial{trial}-{row['digest']}.json"
+    chosen = chosen_point(run, str(trial))
+    document, row = chosen.document(), run.front.iloc[0]
+    assert chosen.name == f"trial{trial}-{row['digest']}"
     assert document["format"] == "bitfront/bit-config"
     assert document["version"] == 1
     assert document["measured"]["size_bytes"] == row["size_bytes"]
@@ -56,22 +63,52 @@ def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
 def test_missing_measurements_are_null(run: Run) -> None:
     front = run.front.assign(test_top1=float("nan"), latency_measured_ms=float("nan"))
     bare = Run(run.name, run.path, run.spec, run.trials, front, run.references, run.limits, run.summary)
-    document = json.loads(export_config(bare, "knee").read_text())
+    document = chosen_point(bare, "knee").document()
     assert document["measured"]["test_top1"] is None
-    assert "NaN" not in json.dumps(document)
+    assert json.dumps(document, allow_nan=False)
+
+
+def test_what_is_done_to_images_is_in_the_provenance(run: Run) -> None:
+    chosen = chosen_point(run, "knee")
+    assert "preprocessing" not in chosen.document()["provenance"]
+    document = chosen.document({"mean": [0.5]})
+    assert document["provenance"]["preprocessing"] == {"mean": [0.5]}
+    assert document["provenance"]["trial"] == chosen.provenance["trial"]
+
+
+def test_uniform_configurations_need_no_point_of_the_front(run: Run) -> None:
+    chosen = chosen_uniform(run, "w8A4t8")
+    assert chosen.name == f"W8A4T8-{chosen.config.digest}"
+    assert {(e.weights, e.activations, e.attention) for e in chosen.config.encoders} == {(8, 4, 8)}
+    assert len(chosen.config.encoders) == 3
+    document = chosen.document()
+    assert document["measured"] == {}
+    assert document["provenance"]["run"] == "r"
+    assert "trial" not in document["provenance"]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("W8A8", "is not a uniform"), ("W8A8T9", "outside 2 to 8"), ("W8A8T5", "the widths 4, 8, not 5")],
+)
+def test_uniform_configurations_that_were_not_prepared(run: Run, text: str, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        chosen_uniform(run, text)
 
 
 def test_same_content_may_be_written_again_and_other_content_only_by_force(run: Run, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "config.json"
-    assert export_config(run, "top1", output) == output
+    first, second = chosen_point(run, "top1").document(), chosen_point(run, "size").document()
+    write_config(first, output)
     before = output.read_text()
-    export_config(run, "top1", output)
+    assert json.loads(before) == first
+    write_config(first, output)
     assert output.read_text() == before
     with pytest.raises(UserError, match="--force"):
-        export_config(run, "size", output)
+        write_config(second, output)
     assert output.read_text() == before
-    export_config(run, "size", output, force=True)
-    assert output.read_text() != before
+    write_config(second, output, force=True)
+    assert json.loads(output.read_text()) == second
 
 
 def test_tampered_genes_are_noticed(run: Run, tmp_path: Path) -> None:
@@ -79,18 +116,69 @@ def test_tampered_genes_are_noticed(run: Run, tmp_path: Path) -> None:
     front["encoder00.weights"] = 12 - front["encoder00.weights"]
     front.to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match="file was changed"):
-        export_config(open_run(tmp_path, "r"), "knee")
+        chosen_point(open_run(tmp_path, "r"), "knee")
     front["encoder00.weights"] = 5
     front.to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match="gene of 5 bits"):
-        export_config(open_run(tmp_path, "r"), "knee")
+        chosen_point(open_run(tmp_path, "r"), "knee")
     front.drop(columns="encoder00.weights").to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match=r"no column 'encoder00.weights'"):
-        export_config(open_run(tmp_path, "r"), "knee")
+        chosen_point(open_run(tmp_path, "r"), "knee")
 
 
 def test_unwritable_output_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BitfrontError, match="cannot write") as caught:
-        export_config(run, "knee", tmp_path / "file" / "config.json")
+        write_config({}, tmp_path / "file" / "config.json")
     assert "\n" not in str(caught.value)
+
+
+class TestPlaces:
+    """Files are made in a scratch folder and moved to where they shall be."""
+
+    @pytest.fixture
+    def written(self, tmp_path: Path) -> list[Path]:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        for name in ("m.xml", "m.bin"):
+            (scratch / name).write_text(name)
+        return [scratch / "m.xml", scratch / "m.bin"]
+
+    def test_they_keep_their_endings(self, written: list[Path], tmp_path: Path) -> None:
+        placed = place_files(written, tmp_path / "other.v2.xml")
+        assert placed == [tmp_path / "other.v2.xml", tmp_path / "other.v2.bin"]
+        assert [path.read_text() for path in placed] == ["m.xml", "m.bin"]
+        assert not any(path.exists() for path in written)
+
+    @pytest.mark.parametrize("taken", ["m.xml", "m.bin"])
+    def test_none_is_moved_where_one_is_taken(self, written: list[Path], tmp_path: Path, taken: str) -> None:
+        (tmp_path / taken).write_text("precious")
+        with pytest.raises(UserError, match=f"{taken} exists and holds something else"):
+            place_files(written, tmp_path / "m.xml")
+        assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [taken]
+        assert (tmp_path / taken).read_text() == "precious"
+        place_files(written, tmp_path / "m.xml", force=True)
+        assert (tmp_path / taken).read_text() == taken
+
+    def test_equal_files_may_be_there(self, written: list[Path], tmp_path: Path) -> None:
+        (tmp_path / "m.bin").write_text("m.bin")
+        assert len(place_files(written, tmp_path / "m.xml")) == 2
+
+    def test_a_folder_in_the_way(self, written: list[Path], tmp_path: Path) -> None:
+        (tmp_path / "m.bin").mkdir()
+        for force in (False, True):
+            with pytest.raises(UserError, match=r"m\.bin"):
+                place_files(written, tmp_path / "m.xml", force)
+        assert not (tmp_path / "m.xml").exists()
+
+    def test_folders_are_made_before_any_work(self, tmp_path: Path) -> None:
+        prepare_folder(tmp_path / "a" / "b" / "m.onnx")
+        assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b"]
+
+    @pytest.mark.parametrize("place", ["file/m.onnx", "folder", "n" * 300])
+    def test_places_that_are_none(self, tmp_path: Path, place: str) -> None:
+        (tmp_path / "file").write_text("")
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(UserError):
+            prepare_folder(tmp_path / place)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

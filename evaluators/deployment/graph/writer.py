@@ -10,13 +10,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bitfront.spaces import BitfrontError
+from bitfront.spaces import BitfrontError, UserError
 
 # 21 is the first with 4-bit integers; runtimes of 2024 and later read it.
 OPSET = 21
 IR_VERSION = 10
 PRODUCER = "bitfront"
 METADATA_KEY = "bitfront"
+# Of the constants: a file is one protobuf message of less than 2 GiB, nodes and metadata included.
+LARGEST_BYTES = (1 << 31) - (1 << 25)
 Shape = Sequence[int | str]
 
 
@@ -80,8 +82,15 @@ class GraphWriter:
             metadata: A document to carry, under :data:`METADATA_KEY`.
 
         Raises:
+            UserError: The model is too large for one ONNX file.
             BitfrontError: ONNX's own checker refuses the model.
         """
+        stored = sum(len(tensor.raw_data) for tensor in self._constants.values())
+        if stored > LARGEST_BYTES:
+            raise UserError(
+                f"the graph holds {stored / 1e9:.1f} GB, more than fits into one ONNX file: choose a smaller "
+                "model or fewer bits, or export it as packed"
+            )
 
         def infos(shapes: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
             return [
@@ -102,7 +111,7 @@ class GraphWriter:
             helper.set_model_props(model, {METADATA_KEY: metadata})
         try:
             onnx.checker.check_model(model, full_check=True)
-        except onnx.checker.ValidationError as error:
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise BitfrontError(f"the ONNX graph is not valid: {error}") from error
         return model
 

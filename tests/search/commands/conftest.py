@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +38,28 @@ def bitfront(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(status, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def deploy_runs(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
+    """A folder of runs with two that were not searched at all: ``small`` of scheme deploy, ``integers``."""
+    root = tmp_path_factory.mktemp("deploy-runs")
+    images = {"calibration_images": 32, "search_images": 40, "test_images": 60}
+    for name, scheme in (("small", "deploy"), ("integers", "fq-vit")):
+        make_run(root, name=name, count=60, scheme=scheme, threads=1, **images)
+    return root
+
+
+@pytest.fixture(scope="session")
+def exported(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The knee of ``small`` in every format that computes; to be copied, not to be changed."""
+    folder, found = tmp_path_factory.mktemp("exports"), {}
+    for name, ending in (("onnx", ".onnx"), ("openvino", ".xml"), ("packed", ".safetensors")):
+        pytest.importorskip({"onnx": "onnxruntime"}.get(name, "openvino"))
+        path = folder / f"m{ending}"
+        words = ["export", "small", "--runs-dir", str(deploy_runs), "--format", name, "--output", str(path)]
+        with redirect_stdout(io.StringIO()) as out:
+            assert main([*words, "--json"]) == 0
+        assert json.loads(out.getvalue())["verification"]["passed"]
+        found[name] = path
+    return found

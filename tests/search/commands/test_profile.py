@@ -10,8 +10,8 @@ import pytest
 
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.recipes import RECIPES
-from bitfront.evaluators.stored_tensor import packed_bytes
 from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.stored_tensor import packed_bytes
 from bitfront.search.commands.profile_document import profile_document
 from bitfront.search.commands.profile_report import print_profile
 from bitfront.spaces import BitConfig
