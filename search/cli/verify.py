@@ -62,7 +62,7 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
         type=percentage,
         default=0.3,
         metavar="POINTS",
-        help="largest difference of top-1, or three standard errors where that is more (default: %(default)s)",
+        help="largest difference of top-1, or three standard errors if that is more (default: %(default)s)",
     )
     group.add_argument(
         "--least-equal",
