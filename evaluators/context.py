@@ -90,6 +90,17 @@ def check_spec(spec: EvaluationSpec) -> None:
     PreparationStore.default()
 
 
+def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
+    """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
+    return make_splits(
+        source,
+        calibration=spec.calibration_images,
+        search=spec.search_images,
+        test=spec.test_images,
+        seed=spec.seed,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluationContext:
     """A model prepared at every precision, and the images it is judged on.
@@ -138,13 +149,7 @@ class EvaluationContext:
         model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained)
         blueprint = blueprint_of(spec.model, model.module.to(device))
         check_labels(source, model.classes)
-        splits = make_splits(
-            source,
-            calibration=spec.calibration_images,
-            search=spec.search_images,
-            test=spec.test_images,
-            seed=spec.seed,
-        )
+        splits = splits_of(spec, source)
         images = load_images(source, splits.calibration, model.data_config)
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
         # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.

@@ -137,18 +137,12 @@ def _images(
     spec: EvaluationSpec, data_config: Mapping[str, Any], splits: Sequence[SplitName]
 ) -> list[PreprocessedImages]:
     """The splits, preprocessed as the file says: neither the model nor its weights are needed."""
+    from bitfront.evaluators.context import splits_of
     from bitfront.evaluators.data.images import load_images
     from bitfront.evaluators.data.open import open_source
-    from bitfront.evaluators.data.splits import make_splits
 
     source = open_source(spec.data)
-    found = make_splits(
-        source,
-        calibration=spec.calibration_images,
-        search=spec.search_images,
-        test=spec.test_images,
-        seed=spec.seed,
-    )
+    found = splits_of(spec, source)
     with stage(stderr_console(), f"reading {', '.join(splits)} images"):
         return [load_images(source, getattr(found, split), data_config) for split in splits]
 
