@@ -47,7 +47,7 @@ def test_the_float_model_recognises_photographs(context: EvaluationContext) -> N
 
 # By scheme and configuration the largest drop in percentage points and the smallest share of equal
 # predictions, on all images that do not calibrate. Another CPU rounds sums of floats in another order, which
-# moves a few images: a drop may exceed its limit by one standard error.
+# moves as many images as 8-bit quantization does: a drop may exceed its limit by two standard errors.
 LIMITS = {
     "deploy": {
         (8, 8, 8): (0.3, 97.0),
@@ -73,7 +73,7 @@ def test_quantized_models_stay_close_to_it(context: EvaluationContext, bits: tup
     images = sum(half.images for half in halves)
     assert images == 872
     found = PairedComparison(images, sum(half.lost for half in halves), sum(half.won for half in halves))
-    assert -found.difference <= drop + found.difference_standard_error
+    assert -found.difference <= drop + 2 * found.difference_standard_error
     assert sum(half.agreement * half.images for half in halves) / images >= agreement
 
 
