@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.deployment.formats import BITFRONT, load_file
 from bitfront.evaluators.deployment.graph.weights import PACKED_BITS
+from bitfront.evaluators.deployment.openvino_file import CONSTANTS, SUFFIX
 from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
 from bitfront.evaluators.quantized.attention import LOG_BITS
 from bitfront.evaluators.runtimes.runtime import FloatPrecision, KernelReport
@@ -20,8 +21,6 @@ from bitfront.spaces.precision import MAX_BITS
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-CONSTANTS = ".bin"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Check:
     def files(self) -> list[Path]:
         """The file and what belongs to it."""
         constants = self.path.with_suffix(CONSTANTS)
-        return [self.path, *([constants] if self.path.suffix == ".xml" and constants.exists() else [])]
+        return [self.path, *([constants] if self.path.suffix == SUFFIX and constants.exists() else [])]
 
     def run(
         self,
@@ -57,6 +56,7 @@ class Check:
         """The figures of a verification, as JSON has them."""
         session = load_file(self.path, self.runtime, threads=self.threads, precision=self.precision)
         found = verify(session, images, expected, self.tolerance, progress)
+        kernels = session.kernels()
         return {
             "file": self.path.name,
             "file_bytes": sum(path.stat().st_size for path in self.files()),
@@ -65,8 +65,8 @@ class Check:
             "precision": self.precision,
             "digest": config.digest,
             **found.to_json(),
-            "kernels": _kernels(session.kernels()),
-            "notes": list(speed_notes(config, self.runtime, session.kernels())),
+            "kernels": _kernels(kernels),
+            "notes": speed_notes(config, self.runtime, kernels),
         }
 
 
