@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -11,12 +14,25 @@ Function = TypeVar("Function", bound=Callable[..., object])
 _OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 
+@functools.cache
+def sources_digest(folder: Path) -> str:
+    """A short digest of a package's modules."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _compile(function: Function, options: dict[str, Any]) -> Function:
     """Compiles and caches a kernel.
+
+    A kernel contains what it calls, but numba looks for changes only where the kernel itself is written: the
+    name that it caches under names the state of the whole package.
 
     Numba refuses to cache where neither the package folder nor the user's cache folder is writable; the
     kernel is then compiled anew in each process.
     """
+    function.__qualname__ += f"-{sources_digest(Path(__file__).parent)}"
     try:
         return cast(Function, numba.jit(**options, cache=True)(function))
     except RuntimeError:

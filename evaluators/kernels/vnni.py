@@ -128,18 +128,18 @@ def byte_product(a: NDArray[np.uint8], b: NDArray[np.int8]) -> NDArray[np.int32]
     right = aligned((inner // 4, columns, 4), np.int8)
     right.transpose(0, 2, 1)[np.arange(k) // 4, np.arange(k) % 4, :n] = b
     out = aligned((len(left), columns), np.int32)
-    nothing = aligned((columns,), np.int32).ctypes.data
+    # An array of its own name: memory of which only the address is left goes to whatever thread asks next.
+    nothing = aligned((columns,), np.int32)
     for i in range(0, m, TILE_ROWS):
-        x, y = left[i:].ctypes.data, out[i:].ctypes.data
         multiply(
-            x,
+            left[i:].ctypes.data,
             inner,
             right.ctypes.data,
             4 * columns,
             inner // 4,
-            nothing,
-            nothing,
-            y,
+            nothing.ctypes.data,
+            nothing.ctypes.data,
+            out[i:].ctypes.data,
             4 * columns,
             columns // LANES,
         )

@@ -16,8 +16,9 @@ from bitfront.evaluators.kernels.compiled import compiled
 from bitfront.evaluators.kernels.float_rows import exponentials, scale_scores
 from bitfront.evaluators.kernels.fused_attention import fused_attention
 from bitfront.evaluators.kernels.int_exp import integer_exponentials
+from bitfront.evaluators.kernels.lanes import LINE
 from bitfront.evaluators.kernels.portable_attention import portable_attention
-from bitfront.evaluators.kernels.vnni import byte_product, vnni_available
+from bitfront.evaluators.kernels.vnni import byte_product, multiply, vnni_available
 
 # heads, head_dim, tokens of a window, windows, bias, mask
 SHAPES = {
@@ -125,6 +126,23 @@ def test_byte_products_are_exact(m: int, k: int, n: int) -> None:
     b = rng.integers(-128, 128, (k, n), np.int8)
     for left, right in ((a, b), (np.full_like(a, 255), np.full_like(b, -128)), (a, np.full_like(b, 127))):
         assert (byte_product(left, right) == left.astype(np.int64) @ right.astype(np.int64)).all()
+
+
+@needs_vnni
+def test_what_other_threads_allocate_meanwhile_does_not_change_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Products that seem wrong once have the process take kernels that round ties the other way."""
+    taken: list[np.ndarray] = []
+
+    def delayed(*arguments: int) -> None:
+        taken.extend(np.full(size, 1, np.uint8) for size in range(LINE, 1024))
+        multiply(*arguments)
+
+    monkeypatch.setattr(vnni, "multiply", delayed)
+    for _ in range(3):
+        assert vnni.vnni_available.__wrapped__()
+    assert taken
 
 
 @needs_vnni
