@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Whole files go to as many processes as there are processors, in the order of their names.
+SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: search test lint clean
 
@@ -10,7 +12,7 @@ search: $(STAMP)
 	$(BIN)/bitfront search $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

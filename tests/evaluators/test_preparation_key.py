@@ -225,9 +225,9 @@ def test_the_key_of_deit_tiny_is_found_quickly(deit_tiny: Blueprint) -> None:
     images = calibration_images(128, 224)
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         preparation_key(deit_tiny, images, SETTINGS)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.3
 
 
