@@ -3,9 +3,9 @@
 from bitfront.spaces.config import PINNED_BITS, SCHEMES, BitConfig, EncoderBits, pinned_bits
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
-from bitfront.spaces.precision import Precision, parse_bits, parse_uniform
+from bitfront.spaces.precision import Precision, parse_bits, parse_hold, parse_uniform
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, Triple, encoder_layers, triples
-from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace
+from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_held
 
 __all__ = [
     "GRANULARITIES",
@@ -27,9 +27,11 @@ __all__ = [
     "StructuralConstraint",
     "Triple",
     "UserError",
+    "check_held",
     "encoder_layers",
     "mixed_only",
     "parse_bits",
+    "parse_hold",
     "parse_uniform",
     "pinned_bits",
     "triples",

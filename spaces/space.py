@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -65,9 +65,10 @@ class SearchSpace:
         widths: Allowed bit widths, ascending.
         granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention
             of each encoder) or ``layer`` (weights and input of each linear layer, each attention matrix).
+        held: Kinds that are not searched, with the width that they have everywhere.
 
     Raises:
-        UserError: Fewer than two widths, no encoders or an unknown granularity.
+        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind that cannot be held.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class SearchSpace:
         encoders: Sequence[EncoderLayers],
         widths: Sequence[int],
         granularity: Granularity = "encoder-kind",
+        held: Iterable[tuple[Kind, int]] = (),
     ) -> None:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
@@ -91,10 +93,13 @@ class SearchSpace:
         self.encoders = tuple(encoders)
         self.widths = tuple(sorted(set(widths)))
         self.granularity: Granularity = granularity
+        self.held: dict[Kind, int] = dict(held)
+        check_held(self.held, self.widths, granularity)
         grouped: dict[str, list[Slot]] = {}
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
+                if slot.kind not in self.held:
+                    grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
         self.genes = tuple(Gene(name, tuple(slots)) for name, slots in grouped.items())
 
     def __len__(self) -> int:
@@ -122,7 +127,12 @@ class SearchSpace:
     def decode(self, genome: Genome) -> BitConfig:
         """The configuration that a genome stands for; raises ValueError for a wrong shape or index."""
         self._check(genome)
-        chosen: dict[Slot, int] = {}
+        chosen = {
+            slot: self.held[slot.kind]
+            for encoder in self.encoders
+            for slot in _slots(encoder)
+            if slot.kind in self.held
+        }
         for gene, index in zip(self.genes, genome, strict=True):
             for slot in gene.slots:
                 chosen[slot] = self.widths[int(index)]
@@ -139,6 +149,12 @@ class SearchSpace:
                 f"the bit config has {len(config.encoders)} encoders that do not match the "
                 f"{len(self.encoders)} of {self.model}"
             )
+        for kind, width in self.held.items():
+            found = {config.encoders[s.encoder].bits(kind, s.layer) for s in self._slots_of(kind)}
+            if found != {width}:
+                raise UserError(
+                    f"the bit config has {kind} of {sorted(found)} bits; this space holds {width}"
+                )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):
             widths = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
@@ -150,11 +166,31 @@ class SearchSpace:
             genome[position] = self.widths.index(widths.pop())
         return genome
 
+    def _slots_of(self, kind: Kind) -> list[Slot]:
+        return [slot for encoder in self.encoders for slot in _slots(encoder) if slot.kind == kind]
+
     def _check(self, genome: Genome) -> None:
         if genome.shape != (len(self.genes),):
             raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
         if genome.min() < 0 or genome.max() >= len(self.widths):
             raise ValueError(f"genome entries are indices 0 to {len(self.widths) - 1}")
+
+
+def check_held(held: Mapping[Kind, int], widths: Sequence[int], granularity: Granularity) -> None:
+    """Refuses kinds that cannot be held at their width.
+
+    Raises:
+        UserError: One gene sets all kinds of an encoder, or the width is none that is prepared.
+    """
+    if held and granularity == "encoder":
+        raise UserError(
+            "one gene for each encoder sets all its kinds: hold kinds in space encoder-kind or layer"
+        )
+    foreign = [width for width in held.values() if width not in widths]
+    if foreign:
+        raise UserError(
+            f"a kind cannot be held at {foreign[0]} bits: choose among {', '.join(map(str, widths))}"
+        )
 
 
 def _encoder_bits(encoder: EncoderLayers, chosen: dict[Slot, int]) -> EncoderBits:
