@@ -50,11 +50,14 @@ class Calibration:
             raise BitfrontError(_unreached(site, f" at {bits} bits"))
         return self.affine[site, bits]
 
+    def codes(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
+        """Codes of float values of a site on its grid, each its level where the site takes some; uint8."""
+        codes, levels = self.grid(site, bits).quantize(x), self.levels.get((site, bits))
+        return codes if levels is None else levels.to(x.device)[codes.long()]
+
     def quantized(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
         """Float values of a site as its codes of ``bits`` bits stand for them, float32, same shape."""
-        grid, levels = self.grid(site, bits), self.levels.get((site, bits))
-        codes = grid.quantize(x)
-        return grid.dequantize(codes if levels is None else levels.to(x.device)[codes.long()])
+        return self.grid(site, bits).dequantize(self.codes(site, bits, x))
 
     def stream(self, site: str) -> PowerOfTwoGrid:
         """The power-of-two grid of a site of the residual stream.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from bitfront.evaluators.calibration import Batches
+from bitfront.evaluators.fisher import fisher_direction
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.sites import LAYER_OUTPUTS
@@ -25,10 +26,10 @@ def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
     """Weights by (encoder, layer), for each batch float32 ``[batch * tokens]`` of mean 1.
 
     To second order the divergence of the quantized from the float prediction is ``e^T J^T F J e / 2`` for
-    errors ``e`` of a layer's output, with the Jacobian ``J`` of the logits and the Fisher information
-    ``F = diag(p) - p p^T`` of the class probabilities ``p`` (as FIMA-Q, arXiv 2506.11543, section 3). One
-    random vector of covariance ``F``, propagated backwards, estimates its diagonal; a token's weight is the
-    root of its mean over channels, which tames the estimate's tail.
+    errors ``e`` of a layer's output, with the Jacobian ``J`` of the logits and the Fisher information ``F``
+    of the class probabilities (as FIMA-Q, arXiv 2506.11543, section 3). One random vector of covariance
+    ``F``, propagated backwards, estimates its diagonal; a token's weight is the root of its mean over
+    channels, which tames the estimate's tail.
 
     Args:
         blueprint: The float model.
@@ -65,11 +66,7 @@ def _gradients(
 
     with torch.enable_grad():
         logits = forward(blueprint, images.clone().requires_grad_(), tap)
-        probability = logits.detach().softmax(-1)
-        noise = torch.randn(probability.shape, generator=generator).to(probability.device)
-        scaled = probability.sqrt() * noise
-        direction = scaled - probability * scaled.sum(-1, keepdim=True)
-        torch.autograd.backward(logits, direction)
+        torch.autograd.backward(logits, fisher_direction(logits, generator))
     gradients = {}
     for key, value in kept.items():
         assert value.grad is not None, "a kept tensor has a gradient"

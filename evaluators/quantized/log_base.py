@@ -41,7 +41,7 @@ def search_log_steps(blueprint: Blueprint, batches: Batches) -> dict[int, float]
         values = _values(encoder, seen[f"{encoder.name}.attn.qkv"])
         whole = attention @ values
         errors = [
-            float((_quantized(attention, step) @ values).sub_(whole).square_().sum(dtype=torch.float64))
+            float((logarithmic(attention, step) @ values).sub_(whole).square_().sum(dtype=torch.float64))
             for step in STEPS
         ]
         found[index] = STEPS[errors.index(min(errors))]
@@ -56,7 +56,7 @@ def _values(encoder: EncoderParts, qkv: torch.Tensor) -> torch.Tensor:
     return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim)[:, :, 2].transpose(1, 2)
 
 
-def _quantized(attention: torch.Tensor, step: float) -> torch.Tensor:
+def logarithmic(attention: torch.Tensor, step: float, bits: int = LOG_BITS) -> torch.Tensor:
     """Values of the codes of a base ``2^step``; probabilities beyond the last code are 0."""
     codes = attention.log2().div_(-step).round_()
-    return torch.exp2(codes * -step).masked_fill_(codes >= 1 << LOG_BITS, 0.0)
+    return torch.exp2(codes * -step).masked_fill_(codes >= 1 << bits, 0.0)
