@@ -1,4 +1,4 @@
-"""The profile of a model as a person reads it: the recipe, a table of costs and a table of ranges."""
+"""The profile of a model as a person reads it: the recipe, and tables of costs, ranges and sensitivities."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitfront.evaluators.site_roles import role
+from bitfront.search.commands.sensitivity_report import print_sensitivities
 from bitfront.search.wording import MISSING, megabytes, quantization
 from bitfront.spaces import KINDS
 
@@ -37,6 +38,11 @@ def print_profile(document: Mapping[str, Any]) -> None:
     console.print(_range_table(document))
     for line in ("", *_range_notes(document), *document["notes"]):
         console.print(line, soft_wrap=True, style="dim")
+    if "sensitivities" in document:
+        console.print()
+        print_sensitivities(document["sensitivities"], console)
+    if "plot" in document:
+        console.print(f"plot: {document['plot']}", soft_wrap=True)
 
 
 def _headings(document: Mapping[str, Any]) -> Iterable[str]:

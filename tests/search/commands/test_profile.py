@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from scipy.stats import spearmanr
 
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.recipes import RECIPES
@@ -14,9 +17,19 @@ from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.evaluators.stored_tensor import packed_bytes
 from bitfront.search.commands.profile_document import profile_document
 from bitfront.search.commands.profile_report import print_profile
-from bitfront.spaces import BitConfig
+from bitfront.search.commands.sensitivity_document import sensitivity_document
+from bitfront.search.gene_scores import gene_scores
+from bitfront.search.one_flip import one_flips
+from bitfront.search.plots.sensitivity import draw_sensitivities
+from bitfront.spaces import BitConfig, SearchSpace
 
-SETTINGS: dict[str, Any] = {"calibration_images": 24, "widths": (4, 8), "batch_size": 1, "threads": 1}
+SETTINGS: dict[str, Any] = {
+    "calibration_images": 24,
+    "search_images": 48,
+    "widths": (4, 8),
+    "batch_size": 48,
+    "threads": 1,
+}
 WITHOUT = ("gelu-levels",)
 
 
@@ -173,13 +186,15 @@ def test_widths_without_logarithmic_attention_have_no_base(
 
 def test_command_prints_json_and_hints_with_the_written_options(bitfront: Callable) -> None:
     options = ("--recipe", "fq-vit", "--calibration-images", "16")
-    outcome = bitfront("profile", *options, "--bits", "6,8", "--json")
+    unasked = ("--sensitivities", "none")
+    outcome = bitfront("profile", *options, *unasked, "--bits", "6,8", "--json")
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
     assert found["widths"] == [6, 8]
     assert {entry["state"] for entry in found["ingredients"]} == {"not in it"}
     assert found["calibration_images"] == 16
-    outcome = bitfront("profile", *options, "--observer", "ema", "--bits", "6,8")
+    assert "sensitivities" not in found
+    outcome = bitfront("profile", *options, *unasked, "--observer", "ema", "--bits", "6,8")
     assert outcome.out.startswith("digits_deit (fq-vit, recipe fq-vit, observer ema), prepared on 16 images")
     assert "activation ranges are those of observer ema, whatever the recipe says" in outcome.out
     given = "--calibration-images 16 --recipe fq-vit --observer ema"
@@ -192,3 +207,101 @@ def test_mistakes_are_one_line(bitfront: Callable, option: str, value: str) -> N
     outcome = bitfront("profile", option, value)
     assert outcome.status == 2
     assert value.removeprefix("4,") in outcome.error
+
+
+@pytest.fixture(scope="module")
+def sensitivities(context: EvaluationContext) -> dict[str, Any]:
+    """Of the twelve genes of space ``encoder``."""
+    space = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder")
+    return sensitivity_document(context, space, one_flips(context, space), gene_scores(context, space))
+
+
+def test_every_gene_is_measured_estimated_and_ranked(
+    context: EvaluationContext, sensitivities: dict[str, Any]
+) -> None:
+    genes = sensitivities["genes"]
+    assert [gene["gene"] for gene in genes] == [f"encoder{index:02d}" for index in range(12)]
+    whole = context.size.size_bytes(BitConfig.uniform("digits_deit", "fq-vit", context.encoders, (8, 8, 8)))
+    narrow = context.size.size_bytes(BitConfig.uniform("digits_deit", "fq-vit", context.encoders, (4, 4, 4)))
+    assert sum(gene["bytes_saved"] for gene in genes) == pytest.approx(whole - narrow, rel=0.05)
+    for name, key in (("kl", "divergence"), ("gradient", "gradient"), ("loss", "loss_change")):
+        ranked = sorted(genes, key=lambda gene: gene["ranks"][name])
+        values = [gene[key] for gene in ranked]
+        assert values == sorted(values, reverse=True)
+    worst = min(genes, key=lambda gene: gene["ranks"]["top1"])
+    assert worst["top1_change"] == min(gene["top1_change"] for gene in genes)
+    ranks = [[gene["ranks"][name] for gene in genes] for name in ("kl", "gradient")]
+    correlation = sensitivities["rank_correlations"]["kl/gradient"]
+    assert correlation == pytest.approx(float(spearmanr(*ranks)[0]))
+
+
+def test_the_table_has_a_row_for_each_gene_and_names_the_agreement(
+    document: dict[str, Any], sensitivities: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed({**document, "sensitivities": sensitivities}, capsys)
+    start = next(index for index, line in enumerate(lines) if line.startswith("4 instead of 8 bits"))
+    for index, gene in enumerate(sensitivities["genes"]):
+        cells = lines[start + 1 + index].split()
+        assert cells[0] == gene["gene"]
+        assert float(cells[1]) == pytest.approx(gene["bytes_saved"] / 1e3, abs=0.06)
+        assert float(cells[-2]) == pytest.approx(1e3 * gene["gradient"], abs=0.006)
+        assert float(cells[-1]) == gene["ranks"]["gradient"]
+    correlation = sensitivities["rank_correlations"]["kl/gradient"]
+    assert f"KL and gradient score {correlation:.2f}" in lines[-1]
+
+
+def test_estimates_alone_have_no_measurements_beside_them(
+    context: EvaluationContext, document: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "layer")
+    found = sensitivity_document(context, space, None, gene_scores(context, space))
+    assert len(found["genes"]) == 108
+    assert set(found["genes"][0]["ranks"]) == {"gradient"}
+    lines = printed({**document, "sensitivities": found}, capsys)
+    assert not any("Spearman" in line for line in lines)
+    assert not any("millinats" in line and line.count("rank") > 1 for line in lines)
+    assert is_picture(draw_sensitivities(found, tmp_path / "estimates.png", "digits_deit"))
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(1 << 20)
+    return colours is not None and len(colours) > 10
+
+
+@pytest.mark.parametrize("change", [{}, {"divergence": 0.0, "gradient": 0.0}])
+def test_sensitivities_are_drawn_even_where_nothing_changes(
+    sensitivities: dict[str, Any], tmp_path: Path, change: dict[str, float]
+) -> None:
+    genes = [{**gene, **change} for gene in sensitivities["genes"]]
+    path = draw_sensitivities({**sensitivities, "genes": genes}, tmp_path / "s.png", "digits_deit")
+    assert is_picture(path)
+
+
+def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> None:
+    small = ("--recipe", "fq-vit", "--calibration-images", "16", "--search-images", "16", "--threads", "1")
+    path = tmp_path / "picture.png"
+    outcome = bitfront("profile", *small, "--space", "encoder", "--plot", path)
+    assert outcome.status == 0, outcome.err
+    assert "one-flip sensitivities, 13 evaluations of 16 images ... " in outcome.err
+    assert "gradient scores of 12 genes, one pass ... " in outcome.err
+    assert f"plot: {path}" in outcome.out.splitlines()
+    assert "--space encoder" in outcome.err
+    assert is_picture(path)
+    again = bitfront("profile", *small, "--plot", path)
+    assert again.status == 2
+    assert f"--plot {path} exists" in again.error
+    outcome = bitfront("profile", *small, "--sensitivities", "gradient", "--plot", path, "--force", "--json")
+    found = json.loads(outcome.out)
+    assert len(found["sensitivities"]["genes"]) == 36
+    assert found["plot"] == str(path)
+
+
+def test_one_width_has_no_sensitivities(bitfront: Callable, tmp_path: Path) -> None:
+    small = ("--recipe", "fq-vit", "--calibration-images", "16", "--bits", "8")
+    outcome = bitfront("profile", *small, "--json")
+    assert "sensitivities" not in json.loads(outcome.out)
+    assert "at least two widths" in bitfront("profile", *small, "--sensitivities", "both").error
+    refused = bitfront("profile", "--sensitivities", "none", "--plot", tmp_path / "p.png")
+    assert refused.status == 2
+    assert "--plot needs sensitivities" in refused.error
