@@ -27,9 +27,11 @@ from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.observers.statistics import check_finite
 from bitfront.evaluators.quantized import NotFiniteError, PreparedModel, QuantizedModel
-from bitfront.evaluators.quantized.groundwork import Progress
+from bitfront.evaluators.quantized.groundwork import Groundwork, Progress
+from bitfront.evaluators.quantized.groundwork_file import groundwork_digest
 from bitfront.evaluators.quantized.kept_groundwork import kept_groundwork
 from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.screening import first_images, growing, hopeless
 from bitfront.evaluators.sites import trace_sites
 from bitfront.evaluators.size import SizeModel
 from bitfront.evaluators.spec import EvaluationSpec
@@ -113,6 +115,7 @@ class EvaluationContext:
         prepared: The quantized model at every precision.
         sites: Its quantization sites.
         size: Sizes of its packed files.
+        groundwork: Digest of what calibration decided.
         skipped_calibration: Why unreadable calibration images were left out.
     """
 
@@ -123,6 +126,7 @@ class EvaluationContext:
     prepared: PreparedModel
     sites: tuple[QuantSite, ...]
     size: SizeModel
+    groundwork: str
     skipped_calibration: tuple[str, ...] = ()
 
     @classmethod
@@ -153,16 +157,24 @@ class EvaluationContext:
         images = load_images(source, splits.calibration, model.data_config)
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
         # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.
-        with torch_threads(_preparing_threads(blueprint)):
-            prepared = _prepare(spec, blueprint, images, progress, keep_codes)
+        with torch_threads(preparing_threads(blueprint)):
+            groundwork = groundwork_for(spec, blueprint, images, progress)
+            prepared = prepared_with(spec, groundwork, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
         size = SizeModel(blueprint, sites, spec.scheme, _recipe(spec))
-        context = cls(spec, model, source, splits, prepared, sites, size, images.skipped)
-        return context if spec.resolved else context.with_setting(context.quickest_setting())
+        digest = groundwork_digest(groundwork, blueprint)
+        context = cls(spec, model, source, splits, prepared, sites, size, digest, images.skipped)
+        return context if spec.resolved else context.resolved()
 
-    def with_setting(self, setting: Setting) -> EvaluationContext:
-        """The same context with its batch size and threads."""
-        spec = dataclasses.replace(self.spec, batch_size=setting.batch_size, threads=setting.threads)
+    def resolved(self) -> EvaluationContext:
+        """The same context with what its spec leaves open: batch size, threads, images of a first look."""
+        setting, first = self.quickest_setting(), self.spec.first_images
+        spec = dataclasses.replace(
+            self.spec,
+            batch_size=setting.batch_size,
+            threads=setting.threads,
+            first_images=first or first_images(len(self.splits.search)),
+        )
         return dataclasses.replace(self, spec=spec)
 
     def quickest_setting(self) -> Setting:
@@ -196,6 +208,10 @@ class EvaluationContext:
             self._loaded[split] = load_images(self.source, indices, self.model.data_config)
         return self._loaded[split]
 
+    def take_images(self, split: SplitName, images: PreprocessedImages) -> None:
+        """Takes the preprocessed images of a split from elsewhere, in place of loading them."""
+        self._loaded[split] = images
+
     def skipped_images(self) -> dict[str, list[str]]:
         """Why images were left out, by split; splits that have not been loaded have none yet."""
         found = {"calibration": list(self.skipped_calibration)}
@@ -204,27 +220,27 @@ class EvaluationContext:
     @functools.cache  # noqa: B019 - a context lives as long as its process
     def _float_run(self, split: SplitName) -> tuple[torch.Tensor, float]:
         """Logits of the float model on a split, and the seconds they took."""
-        logits, seconds = self._run(self.model.module, split)
+        logits, seconds = self._run(self.model.module, self.images(split))
         if not bool(logits.isfinite().all()):
             self._name_float_fault(split)
         return logits, seconds
 
     def _run(
-        self, classify: Callable[[torch.Tensor], torch.Tensor], split: SplitName
+        self, classify: Callable[[torch.Tensor], torch.Tensor], images: PreprocessedImages
     ) -> tuple[torch.Tensor, float]:
-        """Logits of a split, and the seconds that they would have taken without waiting for images."""
+        """Logits of images, and the seconds that they would have taken without waiting for images."""
         spec, device = self.spec, self.prepared.kernels.device
         assert spec.batch_size is not None, "the spec is resolved"
         assert spec.threads is not None, "the spec is resolved"
         busy: list[tuple[float, float]] = []
 
-        def timed(images: torch.Tensor) -> torch.Tensor:
+        def timed(batch: torch.Tensor) -> torch.Tensor:
             started = time.perf_counter()
-            logits = classify(images.to(device)).cpu()
+            logits = classify(batch.to(device)).cpu()
             busy.append((started, time.perf_counter()))
             return logits
 
-        batches = (images for images, _ in self.images(split).batches(spec.batch_size))
+        batches = (batch for batch, _ in images.batches(spec.batch_size))
         logits = torch.cat(list(classify_batches(timed, batches, spec.threads)))
         return logits, covered_seconds(busy)
 
@@ -237,15 +253,40 @@ class EvaluationContext:
         logits, seconds = self._float_run(split)
         return accuracy_of_logits(logits, logits, self.images(split).labels, seconds)
 
-    def accuracy(self, config: BitConfig, split: SplitName = "search") -> Accuracy:
+    def accuracy(
+        self, config: BitConfig, split: SplitName = "search", required: float | None = None
+    ) -> Accuracy:
         """Accuracy of a configuration on a split, in exact integer arithmetic.
+
+        Args:
+            config: The configuration.
+            split: The images.
+            required: Percentage points of top-1 above the float model that it has to reach; it is evaluated
+                on the first images alone where these show that it will not. None to take every image.
 
         Raises:
             UserError: The configuration does not fit the model.
             BitfrontError: NaN, infinity or saturation; the tensor is named.
         """
-        logits, seconds = self._quantized_run(config, split)
-        return accuracy_of_logits(logits, self._float_run(split)[0], self.images(split).labels, seconds)
+        model, images = self._inspected(config, split), self.images(split)
+        if required is None:
+            logits, seconds = self._checked_run(model, config, images)
+            return self._scored(logits, split, seconds)
+        spec, logits, seconds = self.spec, torch.empty(0, self.model.classes), 0.0
+        assert spec.first_images is not None, "the spec is resolved"
+        assert spec.batch_size is not None, "the spec is resolved"
+        for stop in growing(spec.first_images, len(images), spec.batch_size):
+            further, taken = self._checked_run(model, config, images.part(len(logits), stop))
+            logits, seconds = torch.cat([logits, further]), seconds + taken
+            found = self._scored(logits, split, seconds)
+            if hopeless(found, required):
+                break
+        return found
+
+    def _scored(self, logits: torch.Tensor, split: SplitName, seconds: float) -> Accuracy:
+        """Scores the logits of a split's first images."""
+        seen, labels = len(logits), self.images(split).labels
+        return accuracy_of_logits(logits, self._float_run(split)[0][:seen], labels[:seen], seconds)
 
     def logits(self, config: BitConfig, split: SplitName) -> torch.Tensor:
         """Logits ``[images, classes]`` of a configuration on a split.
@@ -254,29 +295,39 @@ class EvaluationContext:
             UserError: The configuration does not fit the model.
             BitfrontError: NaN, infinity or saturation; the tensor is named.
         """
-        return self._quantized_run(config, split)[0]
+        return self._checked_run(self._inspected(config, split), config, self.images(split))[0]
+
+    def float_logits(self, split: SplitName) -> torch.Tensor:
+        """Logits ``[images, classes]`` of the float model on a split."""
+        return self._float_run(split)[0]
 
     def logits_of(self, model: QuantizedModel, split: SplitName) -> torch.Tensor:
         """Logits ``[images, classes]`` of a quantized model of whatever origin on a split."""
-        return self._run(model, split)[0]
+        return self._run(model, self.images(split))[0]
 
-    def _quantized_run(self, config: BitConfig, split: SplitName) -> tuple[torch.Tensor, float]:
-        """Logits of a configuration on a split, and the seconds they took."""
+    def _inspected(self, config: BitConfig, split: SplitName) -> QuantizedModel:
+        """The model of a configuration, whose values on a few images are in order."""
         model = self.prepared.assemble(config)
         self._inspect(model, config, next(self.images(split).batches(IMAGES))[0])
+        return model
+
+    def _checked_run(
+        self, model: QuantizedModel, config: BitConfig, images: PreprocessedImages
+    ) -> tuple[torch.Tensor, float]:
+        """Logits of a configuration's model, and the seconds they took; raises where one is not finite."""
         try:
-            return self._run(model, split)
+            return self._run(model, images)
         except NotFiniteError:
-            self._name_fault(model, config, split)
+            self._name_fault(model, config, images)
 
     def _inspect(self, model: QuantizedModel, config: BitConfig, images: torch.Tensor) -> None:
         inspector = Inspector(config, self.sites, self.prepared.calibration)
         model(images.to(self.prepared.kernels.device), inspector)
 
-    def _name_fault(self, model: QuantizedModel, config: BitConfig, split: SplitName) -> NoReturn:
+    def _name_fault(self, model: QuantizedModel, config: BitConfig, images: PreprocessedImages) -> NoReturn:
         """Raises an error that names the site where a model's values are no longer finite."""
-        for images, _ in self.images(split).batches(CALIBRATION_BATCH):
-            self._inspect(model, config, images)
+        for batch, _ in images.batches(CALIBRATION_BATCH):
+            self._inspect(model, config, batch)
         raise BitfrontError(f"configuration {config.digest} yields values that are not finite")
 
     @torch.inference_mode()
@@ -297,7 +348,7 @@ def compute_in_float32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _preparing_threads(blueprint: Blueprint) -> int:
+def preparing_threads(blueprint: Blueprint) -> int:
     """Threads for calibration: the operators of a small model are too short to be shared."""
     weights = sum(
         parts.weight.numel() for encoder in blueprint.encoders for parts in encoder.linear().values()
@@ -309,28 +360,32 @@ def _recipe(spec: EvaluationSpec) -> Recipe:
     return recipe_named(spec.recipe, spec.without)
 
 
-def _prepare(
-    spec: EvaluationSpec,
-    blueprint: Blueprint,
-    images: PreprocessedImages,
-    progress: Progress,
-    keep_codes: bool,
-) -> PreparedModel:
-    """Prepares a model at the searched widths and the reference width, from the cache where it can."""
+def groundwork_for(
+    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: Progress = unreported
+) -> Groundwork:
+    """What the calibration images decide for a spec, from the cache where it can be had there."""
     recipe = _recipe(spec)
-    widths = sorted({*spec.widths, REFERENCE_BITS})
     observer = spec.observer or recipe.observer
-    found = kept_groundwork(
+    widths = prepared_widths(spec)
+    return kept_groundwork(
         blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
     )
-    ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
+
+
+def prepared_with(spec: EvaluationSpec, groundwork: Groundwork, keep_codes: bool = False) -> PreparedModel:
+    """The model that a groundwork makes, at the searched widths and the reference width."""
     return PreparedModel(
-        found.blueprint,
-        found.calibration,
+        groundwork.blueprint,
+        groundwork.calibration,
         spec.scheme,
-        widths,
-        ranges,
-        found.layers,
-        found.log_steps,
+        prepared_widths(spec),
+        "mse" if CLIPPED_WEIGHTS in _recipe(spec) else "minmax",
+        groundwork.layers,
+        groundwork.log_steps,
         keep_codes=keep_codes,
     )
+
+
+def prepared_widths(spec: EvaluationSpec) -> list[int]:
+    """The searched widths and that of the reference model, ascending."""
+    return sorted({*spec.widths, REFERENCE_BITS})

@@ -32,6 +32,8 @@ class EvaluationSpec:
         device: What evaluates: ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images per evaluation batch; None to measure what is quickest.
         threads: Batches that an evaluating process classifies at a time; None to measure what is quickest.
+        first_images: Images of the search split that a candidate is judged on before all the others; None to
+            choose by the size of the split.
     """
 
     model: str = "digits_deit"
@@ -50,11 +52,12 @@ class EvaluationSpec:
     device: str = "cpu"
     batch_size: int | None = None
     threads: int | None = None
+    first_images: int | None = None
 
     @property
     def resolved(self) -> bool:
-        """Whether nothing is left to be measured."""
-        return self.batch_size is not None and self.threads is not None
+        """Whether nothing is left to be measured or chosen."""
+        return None not in (self.batch_size, self.threads, self.first_images)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class PreprocessedImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, start: int, stop: int) -> PreprocessedImages:
+        """The images from ``start`` up to ``stop``; pixels are shared."""
+        span = slice(start, stop)
+        return dataclasses.replace(
+            self, pixels=self.pixels[span], labels=self.labels[span], indices=self.indices[span]
+        )
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 pixels ``[..., channels, height, width]`` as the float32 input of the model."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bitfront.evaluators.latency.table import LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.spaces import BitConfig, EncoderBits, SearchSpace, Triple, UserError, triples
+from bitfront.spaces import KINDS, BitConfig, EncoderBits, SearchSpace, Triple, UserError
 
 
 class TableLatency:
@@ -49,7 +49,10 @@ class TableLatency:
     def minimum_latency_ms(self, space: SearchSpace) -> float:
         """The least time of any configuration of the space: every encoder at its quickest precision."""
         uniform = space.granularity == "encoder"
-        choices = [(width, width, width) for width in space.widths] if uniform else triples(space.widths)
+        widths = [(held,) if (held := space.held.get(kind)) else space.widths for kind in KINDS]
+        choices: list[Triple] = [(width, width, width) for width in space.widths]
+        if not uniform:
+            choices = [(w, a, t) for w, a, t in itertools.product(*widths)]
         return self.table.rest.milliseconds + sum(
             min(self.table.encoders[shape, triple].milliseconds for triple in choices)
             for shape in self._shapes

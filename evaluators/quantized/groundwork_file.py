@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from bitfront.evaluators.cache.entry_file import DamagedEntryError
+from bitfront.evaluators.cache.fingerprint import fingerprint
 from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.tensor_map import map_tensors
@@ -93,6 +95,12 @@ def from_entry(
         )
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedEntryError(f"it holds no groundwork of {float_blueprint.name}: {error!r}") from error
+
+
+def groundwork_digest(groundwork: Groundwork, float_blueprint: Blueprint) -> str:
+    """SHA-256 of everything in a groundwork, the same wherever an equal one was laid."""
+    tensors, document = to_entry(groundwork, float_blueprint)
+    return fingerprint({"tensors": tensors, "document": json.dumps(document, sort_keys=True)})
 
 
 def _changed(blueprint: Blueprint, float_blueprint: Blueprint) -> dict[str, torch.Tensor]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +17,9 @@ from bitfront.evaluators.observers import observer_named
 from bitfront.evaluators.quantized.groundwork import Groundwork, Progress, lay_groundwork
 from bitfront.evaluators.quantized.groundwork_file import FORMAT, from_entry, to_entry
 from bitfront.evaluators.recipes import Recipe
+from bitfront.evaluators.sources import sources_digest
 
 log = logging.getLogger(__name__)
-
-_SOURCES = Path(__file__).resolve().parents[1]
 
 
 def kept_groundwork(
@@ -86,7 +82,7 @@ def _key(
     # Threads and processor move sums by a rounding, which is enough to move codes.
     settings = {
         "format": FORMAT,
-        "sources": _sources_digest(),
+        "sources": sources_digest(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": device.type,
@@ -114,14 +110,3 @@ def _found(
         return None
     log.info("took the preparation %s of %s from %s", key[:12], blueprint.name, store.folder)
     return groundwork
-
-
-@functools.cache
-def _sources_digest() -> str:
-    """SHA-256 of the code of this room: a rule or constant that was changed makes other preparations."""
-    digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(_SOURCES).as_posix()}:{len(content)}:".encode())
-        digest.update(content)
-    return digest.hexdigest()

@@ -277,7 +277,7 @@ class TestCache:
         self, cache: Path, laying: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         EvaluationContext.from_spec(SMALL)
-        monkeypatch.setattr(contexts, "_preparing_threads", lambda blueprint: 2)
+        monkeypatch.setattr(contexts, "preparing_threads", lambda blueprint: 2)
         EvaluationContext.from_spec(SMALL)
         assert len(laying) == len(list(cache.iterdir())) == 2
 
@@ -285,7 +285,7 @@ class TestCache:
         self, cache: Path, laying: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         EvaluationContext.from_spec(SMALL)
-        monkeypatch.setattr(keeping, "_sources_digest", lambda: "other")
+        monkeypatch.setattr(keeping, "sources_digest", lambda: "other")
         EvaluationContext.from_spec(SMALL)
         assert len(laying) == 2
 

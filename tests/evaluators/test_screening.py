@@ -1,0 +1,67 @@
+"""Looking at a part of the images first."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bitfront.evaluators.accuracy import Accuracy
+from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.screening import first_images, growing, hopeless
+from bitfront.spaces import BitConfig
+
+
+def accuracy(images: int, lost: int, won: int) -> Accuracy:
+    return Accuracy(images, 90.0, 99.0, 0.3, 0.01, 95.0, 1.0, lost, won)
+
+
+@pytest.mark.parametrize(("whole", "first"), [(10, 10), (511, 511), (512, 256), (1000, 256), (8000, 2000)])
+def test_a_first_look_is_worth_it_where_there_are_many_images(whole: int, first: int) -> None:
+    assert first_images(whole) == first
+
+
+@pytest.mark.parametrize(
+    ("first", "whole", "batch", "steps"),
+    [(100, 100, 8, [100]), (25, 100, 8, [32, 64, 100]), (32, 64, 8, [32, 64]), (3, 10, 64, [10])],
+)
+def test_steps_double_and_end_with_whole_batches(
+    first: int, whole: int, batch: int, steps: list[int]
+) -> None:
+    assert list(growing(first, whole, batch)) == steps
+
+
+def test_hopeless_is_what_lies_two_standard_errors_lower() -> None:
+    assert hopeless(accuracy(400, 60, 4), required=-5.0)
+    assert not hopeless(accuracy(400, 60, 4), required=-11.0)
+    assert not hopeless(accuracy(400, 0, 0), required=0.4), "no image changed among 400 is no proof"
+    assert hopeless(accuracy(400, 0, 0), required=3.0)
+
+
+class TestContext:
+    def narrow(self, context: EvaluationContext) -> BitConfig:
+        return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, (4, 4, 4))
+
+    def screening(self, context: EvaluationContext) -> EvaluationContext:
+        return dataclasses.replace(
+            context, spec=dataclasses.replace(context.spec, batch_size=32, first_images=64)
+        )
+
+    def test_a_hopeless_candidate_costs_the_first_images_alone(
+        self, digits_context: EvaluationContext
+    ) -> None:
+        context = self.screening(digits_context)
+        found, whole = (
+            context.accuracy(self.narrow(context), required=required) for required in (50.0, None)
+        )
+        assert (found.images, whole.images) == (64, 359)
+        assert found.kl != whole.kl
+
+    def test_a_contender_is_judged_as_if_at_once(self, digits_context: EvaluationContext) -> None:
+        context = self.screening(digits_context)
+        config = self.narrow(context)
+        grown, at_once = (
+            dataclasses.replace(context.accuracy(config, required=required), seconds=0.0)
+            for required in (-50.0, None)
+        )
+        assert grown == at_once
