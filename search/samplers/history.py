@@ -35,6 +35,11 @@ class History:
         return len(self._seen)
 
     @property
+    def seen(self) -> frozenset[GenomeTuple]:
+        """The genomes that were asked for."""
+        return frozenset(self._seen)
+
+    @property
     def exhausted(self) -> bool:
         """Whether every genome of the space was asked for."""
         return len(self._seen) >= self._space.cardinality

@@ -35,6 +35,9 @@ class Nsga2Sampler:
         seed: Seed of everything random.
     """
 
+    # A generation is chosen knowing all of the one before (Deb et al. 2002, section III).
+    lag = 0
+
     def __init__(self, problem: SearchProblem, population: int, seed: int) -> None:
         space = problem.space
         self._problem = problem

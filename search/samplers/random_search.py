@@ -21,6 +21,9 @@ class RandomSearch:
         seed: Seed of the draws.
     """
 
+    # Nothing is learnt, so nothing need be waited for.
+    lag = 1
+
     def __init__(self, space: SearchSpace, batch: int, seed: int) -> None:
         self._history = History(space)
         self._batch = batch

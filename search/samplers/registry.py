@@ -1,33 +1,124 @@
-"""The samplers by name."""
+"""The samplers by name, with what each is and how many candidates it proposes at a time by default."""
 
 from __future__ import annotations
 
-from bitfront.search.problem import SearchProblem
-from bitfront.search.samplers.sampler import Sampler
-from bitfront.spaces import UserError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-SAMPLERS = ("nsga2", "random")
+# The command line's help lists the samplers, and must load nothing heavy for that.
+if TYPE_CHECKING:
+    from bitfront.search.problem import SearchProblem
+    from bitfront.search.samplers.sampler import Sampler
+    from bitfront.search.samplers.surrogate.objective_model import Scores
+    from bitfront.spaces import SearchSpace
+
+OPTUNA, SURROGATE = "optuna-", "surrogate-nsga2"
+
+
+@dataclass(frozen=True)
+class SamplerKind:
+    """A sampler as the user chooses it.
+
+    Attributes:
+        summary: What it is, in a few words.
+        population: Candidates it proposes at a time unless told otherwise.
+    """
+
+    summary: str
+    population: int
+
+
+SAMPLERS: dict[str, SamplerKind] = {
+    SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4),
+    "nsga2": SamplerKind("NSGA-II (Deb et al. 2002), a whole generation at a time", 32),
+    "random": SamplerKind("uniform draws without repeats", 32),
+    "exhaustive": SamplerKind("every configuration of a small space", 32),
+    "optuna-tpe": SamplerKind("Optuna's tree-structured Parzen estimator", 4),
+    "optuna-nsga2": SamplerKind("Optuna's NSGA-II", 32),
+    "optuna-gp": SamplerKind("Optuna's Gaussian processes with expected hypervolume improvement", 4),
+}
 
 
 def check_sampler(name: str) -> None:
     """Raises :class:`UserError` for an unknown sampler, without loading one."""
+    from bitfront.spaces.errors import UserError
+
     if name not in SAMPLERS:
         raise UserError(f"unknown sampler {name!r}: choose one of {', '.join(SAMPLERS)}")
 
 
-def make_sampler(name: str, problem: SearchProblem, population: int, seed: int) -> Sampler:
-    """The sampler of a name.
+def default_population(name: str) -> int:
+    """How many candidates a sampler proposes at a time unless told otherwise.
 
     Raises:
-        UserError: The name is unknown, or the population is smaller than two.
+        UserError: The name is unknown.
     """
     check_sampler(name)
-    if population < 2:
-        raise UserError(f"--population {population} is too small: give at least 2")
+    return SAMPLERS[name].population
+
+
+def begins_with_scores(name: str) -> bool:
+    """Whether a sampler begins with the sensitivities of genes."""
+    return name == SURROGATE
+
+
+def default_evaluations(name: str, space: SearchSpace, otherwise: int) -> int:
+    """Evaluations of a search that was given no number: all of the space for ``exhaustive``.
+
+    Raises:
+        UserError: The name is unknown, or the space has too many configurations to try one by one.
+    """
+    check_sampler(name)
+    if name != "exhaustive":
+        return otherwise
+    from bitfront.search.samplers.exhaustive import check_exhaustible
+
+    check_exhaustible(space)
+    return space.cardinality
+
+
+def make_sampler(
+    name: str,
+    problem: SearchProblem,
+    population: int | None,
+    seed: int,
+    scores: Scores | None = None,
+) -> Sampler:
+    """The sampler of a name.
+
+    Args:
+        name: One of :data:`SAMPLERS`.
+        problem: What is searched.
+        population: Candidates proposed at a time; None for the sampler's own default.
+        seed: Seed of everything random.
+        scores: Sensitivities of the genes, for samplers that begin with them; None where there are none.
+
+    Raises:
+        UserError: The name is unknown, the population is smaller than two, or the space is too large to be
+            exhausted.
+    """
+    from bitfront.spaces.errors import UserError
+
+    check_sampler(name)
+    size = SAMPLERS[name].population if population is None else population
+    if size < 2:
+        raise UserError(f"--population {size} is too small: give at least 2")
+    if name == SURROGATE:
+        from bitfront.search.samplers.surrogate.sampler import SurrogateSampler
+
+        return SurrogateSampler(problem, size, seed, scores)
+    if name == "nsga2":
+        from bitfront.search.samplers.nsga2 import Nsga2Sampler
+
+        return Nsga2Sampler(problem, size, seed)
     if name == "random":
         from bitfront.search.samplers.random_search import RandomSearch
 
-        return RandomSearch(problem.space, population, seed)
-    from bitfront.search.samplers.nsga2 import Nsga2Sampler
+        return RandomSearch(problem.space, size, seed)
+    if name == "exhaustive":
+        from bitfront.search.samplers.exhaustive import ExhaustiveSearch
 
-    return Nsga2Sampler(problem, population, seed)
+        return ExhaustiveSearch(problem.space, size, seed)
+    from bitfront.search.samplers.optuna_sampler import OptunaSampler
+
+    return OptunaSampler(name.removeprefix(OPTUNA), problem, size, seed)

@@ -1,0 +1,139 @@
+"""What a genome's evaluation would tell, foreseen from those that were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.search.objectives import Objective
+from bitfront.search.problem import SearchProblem
+from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess, Prediction
+from bitfront.search.trial import Trial
+
+Array = NDArray[np.float64]
+Genomes = NDArray[np.int64]
+# A divergence below this is rounding.
+LEAST_KL = 1e-6
+# Sum of the features' squares: genomes that differ in half of what matters are 1 apart.
+FEATURE_SQUARES = 2.0
+# Relevance grows with this power of the score: scores of single genes say little of what joins them.
+TEMPER = 0.5
+
+
+class Scores(Protocol):
+    """Sensitivities that are known before any evaluation."""
+
+    @property
+    def additive(self) -> Array:
+        """Divergence in nats of each gene alone at each width, ``[genes, widths]``; 0 at the widest."""
+
+    def predicted_kl(self, genomes: Genomes) -> Array:
+        """Divergence in nats of genomes ``[count, genes]`` from the widest, ``[count]``."""
+
+
+class ObjectiveModel:
+    """Gaussian processes of the divergence and, given that, of each objective that has to be evaluated.
+
+    The divergence from the float logits is finer than top-1, which counts images, and nearly a sum over genes
+    (the gradient scores are its expansion to second order); so the processes for top-1 and loss have it in
+    their means, and learn what it does not tell.
+
+    Args:
+        problem: Space and objectives.
+        scores: Sensitivities of the genes; None where there are none.
+    """
+
+    def __init__(self, problem: SearchProblem, scores: Scores | None) -> None:
+        self._widths = len(problem.space.widths)
+        self._scores = scores
+        self._evaluated = tuple(o for o in problem.objectives if not o.analytic)
+        count = len(problem.space) * (self._widths - 1)
+        alone = np.ones(count) if scores is None else scores.additive[:, :-1].ravel()
+        relevance = np.maximum(alone, 0.0) ** TEMPER
+        relevance = np.maximum(relevance, 0.02 * relevance.max()) if relevance.max() > 0 else np.ones(count)
+        self._scale = np.sqrt(FEATURE_SQUARES * relevance / relevance.sum())
+        self._least_kl = LEAST_KL
+        self._divergence: GaussianProcess | None = None
+        self._processes: dict[str, GaussianProcess] = {}
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that have to be evaluated, in the problem's order."""
+        return self._evaluated
+
+    def fit(self, trials: Sequence[Trial]) -> None:
+        """Learns from evaluated trials; failed ones count as the worst that was seen."""
+        seen = [trial for trial in trials if trial.state in ("complete", "screened")]
+        failed = [trial for trial in trials if trial.state == "failed"]
+        genomes = np.array([trial.genome for trial in (*seen, *failed)], dtype=np.int64)
+        kl = np.maximum(_column(seen, "kl", len(failed), np.max), LEAST_KL)
+        # The scores know nothing of what remains where every width is the widest.
+        self._least_kl = float(kl.min())
+        features, prior = self._features(genomes), self._prior(genomes)
+        self._divergence = GaussianProcess(features, prior, np.log(kl))
+        basis = _divergence_terms(np.log(kl))
+        for objective in self._evaluated:
+            if objective.column != "kl":
+                worst = np.min if objective.direction == "maximise" else np.max
+                values = _column(seen, objective.column, len(failed), worst)
+                self._processes[objective.name] = GaussianProcess(features, basis, values)
+
+    def mean(self, genomes: Genomes) -> dict[str, Array]:
+        """Expected values by objective, in the objectives' own direction."""
+        assert self._divergence is not None, "fit() comes first"
+        features = self._features(genomes)
+        divergence = self._divergence.mean(features, self._prior(genomes))
+        return {
+            o.name: np.exp(divergence)
+            if o.column == "kl"
+            else self._processes[o.name].mean(features, _divergence_terms(divergence))
+            for o in self._evaluated
+        }
+
+    def predict(self, genomes: Genomes) -> dict[str, Prediction]:
+        """Expected values and their standard deviations, by objective, in the objectives' own direction."""
+        assert self._divergence is not None, "fit() comes first"
+        features = self._features(genomes)
+        divergence = self._divergence.predict(features, self._prior(genomes))
+        found: dict[str, Prediction] = {}
+        for objective in self._evaluated:
+            if objective.column == "kl":
+                mean = np.exp(divergence.mean)
+                found[objective.name] = Prediction(mean, mean * divergence.std)
+                continue
+            process = self._processes[objective.name]
+            here = process.predict(features, _divergence_terms(divergence.mean))
+            above, below = (
+                process.mean(features, _divergence_terms(divergence.mean + shift))
+                for shift in (divergence.std, -divergence.std)
+            )
+            slope = 0.5 * (above - below)
+            found[objective.name] = Prediction(here.mean, np.hypot(here.std, slope))
+        return found
+
+    def _features(self, genomes: Genomes) -> Array:
+        """One column for each gene and each width but the widest, scaled by relevance."""
+        narrow = genomes[:, :, None] == np.arange(self._widths - 1)
+        features: Array = narrow.reshape(len(genomes), -1) * self._scale
+        return features
+
+    def _prior(self, genomes: Genomes) -> Array:
+        """Terms of the divergence's mean: a constant, and its logarithm as the scores foresee it."""
+        ones = np.ones(len(genomes))
+        if self._scores is None:
+            return ones[:, None]
+        foreseen = np.log(self._least_kl + self._scores.predicted_kl(genomes))
+        return np.stack([ones, foreseen], axis=1)
+
+
+def _column(seen: Sequence[Trial], column: str, failed: int, worst: object) -> Array:
+    values = np.array([trial.values[column] for trial in seen], dtype=np.float64)
+    return np.concatenate([values, np.full(failed, worst(values))])  # type: ignore[operator]
+
+
+def _divergence_terms(log_kl: Array) -> Array:
+    """Accuracy falls with the divergence, and slower than it near the float model: a root and the whole."""
+    return np.stack([np.ones_like(log_kl), np.exp(0.5 * log_kl), np.exp(log_kl)], axis=1)
