@@ -41,8 +41,15 @@ class AccuracyPool(Protocol):
     def capacity(self) -> int:
         """How many candidates it takes before it has returned a result."""
 
-    def submit(self, key: int, config: BitConfig) -> None:
-        """Hands a candidate over; ``key`` comes back with its result."""
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
+        """Hands a candidate over; ``key`` comes back with its result.
+
+        Args:
+            key: Of this candidate alone.
+            config: What is evaluated.
+            required: Difference to the float model's top-1, in points, that the candidate must be able to
+                reach for its evaluation to be worth finishing; None to finish it in any case.
+        """
 
     def next_completed(self, timeout: float) -> Completed | None:
         """The next result in any order, or None when none arrives within ``timeout`` seconds."""
@@ -55,26 +62,27 @@ class InlinePool:
     """Evaluates in this process, one candidate at a time, when its result is asked for.
 
     Args:
-        evaluate: Scores a configuration; an exception counts as that candidate's failure.
+        evaluate: Scores a configuration, given what it must be able to reach (see
+            :meth:`AccuracyPool.submit`); an exception counts as that candidate's failure.
     """
 
     capacity = 1
 
-    def __init__(self, evaluate: Callable[[BitConfig], Accuracy]) -> None:
+    def __init__(self, evaluate: Callable[[BitConfig, float | None], Accuracy]) -> None:
         self._evaluate = evaluate
-        self._waiting: deque[tuple[int, BitConfig]] = deque()
+        self._waiting: deque[tuple[int, BitConfig, float | None]] = deque()
 
-    def submit(self, key: int, config: BitConfig) -> None:
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
         """Queues a candidate."""
-        self._waiting.append((key, config))
+        self._waiting.append((key, config, required))
 
     def next_completed(self, timeout: float) -> Completed | None:  # noqa: ARG002 - part of the protocol
         """Evaluates the longest waiting candidate; None when none waits."""
         if not self._waiting:
             return None
-        key, config = self._waiting.popleft()
+        key, config, required = self._waiting.popleft()
         try:
-            return key, self._evaluate(config)
+            return key, self._evaluate(config, required)
         except Exception as error:
             logger.warning("evaluating %s failed", config.digest, exc_info=True)
             return key, EvaluationFailure.of(error)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from sqlalchemy.engine import URL
 
 JOURNAL = "study.log"
 
@@ -44,16 +48,66 @@ def _open_journal(path: Path) -> BaseStorage:
         ) from error
 
 
+def has_study(url: str, name: str) -> bool:
+    """Whether a database has a study of this name.
+
+    Raises:
+        UserError: The database cannot be reached.
+    """
+    storage = _open_database(url)
+    try:
+        storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    return True
+
+
 def _open_database(url: str) -> BaseStorage:
     from optuna.storages import RDBStorage
 
+    with opening(url):
+        return RDBStorage(database_url(url).render_as_string(hide_password=False))
+
+
+def database_url(url: str) -> URL:
+    """A database URL as SQLAlchemy reads it, with the PostgreSQL driver that is installed.
+
+    SQLAlchemy takes ``postgresql://`` to mean psycopg2, even where only its successor psycopg is there.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: It is no URL.
+    """
+    from sqlalchemy import make_url
+
+    found = make_url(url)
+    if found.drivername == "postgresql" and find_spec("psycopg2") is None:
+        return found.set(drivername="postgresql+psycopg")
+    return found
+
+
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Turns failures to open a database into the project's errors.
+
+    Raises:
+        UserError: Its driver is missing, or it cannot be reached.
+    """
     try:
-        return RDBStorage(url)
+        yield
+    except BitfrontError:
+        raise
+    except ImportError as error:  # Optuna wraps that of the driver
+        driver = error.name or getattr(error.__cause__, "name", None) or "its driver"
+        postgresql = url.startswith("postgresql")
+        command = "pip install 'bitfront[postgresql]'" if postgresql else f"pip install {driver}"
+        raise UserError(
+            f"--storage {without_password(url)} cannot be opened: {driver} is not installed: {command}"
+        ) from error
     except Exception as error:  # drivers and SQLAlchemy each raise their own
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(
             f"--storage {without_password(url)} cannot be opened: {reason}; expected a database URL that "
-            "SQLAlchemy reads, such as postgresql://user@host/name, and its driver installed"
+            "SQLAlchemy reads, such as postgresql://user@host/name"
         ) from error
 
 

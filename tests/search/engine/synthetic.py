@@ -89,7 +89,7 @@ def uniform(space: SearchSpace, bits: int) -> BitConfig:
     return BitConfig.uniform(space.model, space.scheme, space.encoders, (bits, bits, bits))
 
 
-def score(config: BitConfig) -> Accuracy:
+def score(config: BitConfig, required: float | None = None) -> Accuracy:
     """Every 4-bit choice costs accuracy, and 4-bit weights beside 4-bit activations cost more."""
     narrow = (8 - bits_of(config)) / 4
     cost = np.random.default_rng(7).gamma(1.0, 1.0, size=(64, 3))[: len(narrow)] * [0.6, 1.5, 0.5]
@@ -136,7 +136,7 @@ def search(
             make_sampler(spec.sampler, stated, spec.population, spec.seed),
             pool or InlinePool(score),
             record,
-            Budget(spec.evaluations, spec.time_budget, record.elapsed_s),
+            Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau),
             (*observers, FolderWriter(tables, record)),
         )
         result = engine.run()
@@ -145,11 +145,11 @@ def search(
     return result
 
 
-def paused_score(pause: float, spec_json: str, config_json: str) -> Accuracy:
+def paused_score(pause: float, spec_json: str, config_json: str, required: float | None = None) -> Accuracy:
     """What a worker runs: the formula, after a pause that differs between configurations."""
     config = BitConfig.from_json(json.loads(config_json))
     time.sleep(pause * (int(config.digest, 16) % 7) / 3)
-    return score(config)
+    return score(config, required)
 
 
 def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
@@ -162,8 +162,8 @@ def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
 
 
 def inline_pool(pause: float) -> AccuracyPool:
-    def evaluate(config: BitConfig) -> Accuracy:
-        return paused_score(pause, "", json.dumps(config.to_json()))
+    def evaluate(config: BitConfig, required: float | None) -> Accuracy:
+        return paused_score(pause, "", json.dumps(config.to_json()), required)
 
     return InlinePool(evaluate)
 

@@ -24,7 +24,7 @@ from bitfront.search.study import StudyRecord
 from bitfront.search.trial import Trial
 from bitfront.spaces import BitfrontError, UserError
 
-SPEC = RunSpec(evaluations=60, population=16)
+SPEC = RunSpec(sampler="nsga2", evaluations=60, population=16)
 
 
 def rows(folder, name):
@@ -40,7 +40,7 @@ class Reversed:
     def __init__(self, evaluate):
         self.evaluate, self.waiting, self.calls = evaluate, [], 0
 
-    def submit(self, key, config):
+    def submit(self, key, config, required=None):
         self.waiting.append((key, config))
 
     def next_completed(self, timeout):
@@ -213,7 +213,7 @@ def test_limits_met_one_by_one_but_never_together(synthetic):
 
 
 def test_failed_candidates_are_recorded_and_the_search_goes_on(synthetic, folder):
-    def evaluate(config):
+    def evaluate(config, required=None):
         if int(config.digest, 16) % 4 == 0:
             raise RuntimeError("layer 3\nsaturates")
         return synthetic.score(config)
@@ -234,7 +234,7 @@ def test_a_failure_that_names_its_site_is_kept_word_for_word(synthetic, tmp_path
         'blocks.3.attn.scores: NaN, first in image 17 ("a, b"); 4 bits are too few',
     )
 
-    def evaluate(config):
+    def evaluate(config, required=None):
         if int(config.digest, 16) % 4 == 0:
             raise BitfrontError(error)
         return synthetic.score(config)
@@ -271,7 +271,7 @@ def test_every_trial_records_what_it_lost_and_won_against_float(synthetic, folde
 
 
 def test_a_measurement_that_is_no_number_is_a_failure(synthetic, folder):
-    def evaluate(config):
+    def evaluate(config, required=None):
         odd = int(config.digest, 16) % 2
         return dataclasses.replace(synthetic.score(config), **({"top1": float("nan")} if odd else {}))
 
@@ -280,7 +280,7 @@ def test_a_measurement_that_is_no_number_is_a_failure(synthetic, folder):
 
 
 def test_nothing_but_failures_ends_the_search_with_the_error(synthetic, folder):
-    def evaluate(config):
+    def evaluate(config, required=None):
         raise ValueError("no such kernel")
 
     with pytest.raises(BitfrontError, match=r"first 5 candidates all failed.*ValueError: no such kernel"):

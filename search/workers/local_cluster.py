@@ -1,0 +1,88 @@
+"""The workers of this machine: a Dask cluster of processes with a limit to their memory."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bitfront.evaluators.device import available_cpus
+from bitfront.search.workers.connection import silence_dask
+from bitfront.spaces import BitfrontError, UserError
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+_IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+NEVER_S = 10 * 365 * 86_400
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def available_workers(device: str = "cpu") -> int:
+    """How many worker processes suit this machine: one for each CPU that may be used, or one for a GPU."""
+    return available_cpus() if device == "cpu" else 1
+
+
+def equal_share(workers: int) -> int:
+    """The memory that a worker of this machine may take by default, in bytes."""
+    from distributed.system import MEMORY_LIMIT  # what psutil finds, within the limits of containers
+
+    return int(MEMORY_LIMIT) // workers
+
+
+def start_cluster(workers: int, threads: int, memory_bytes: int) -> LocalCluster:
+    """Starts worker processes; one that takes more memory than it may is ended and replaced.
+
+    Args:
+        workers: How many.
+        threads: Batches that each classifies at a time.
+        memory_bytes: Most memory of each, in bytes.
+
+    Raises:
+        UserError: No worker is asked for.
+        BitfrontError: They did not start.
+    """
+    import dask.config
+    from distributed import LocalCluster
+
+    if workers < 1:
+        raise UserError(f"--workers {workers}: give at least 1")
+    silence_dask()
+    # For good, not for now alone: nannies read them again whenever they replace a worker.
+    dask.config.set(
+        {
+            "distributed.worker.preload": [_IGNORE_INTERRUPT],
+            "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, threads),
+            # A worker holds nothing of Dask's that it could spill, and pausing would only stall it.
+            "distributed.worker.memory.target": False,
+            "distributed.worker.memory.spill": False,
+            "distributed.worker.memory.pause": False,
+            "distributed.worker.memory.terminate": 1.0,
+            # After that, Dask would give up on a worker that is being replaced, if only for the second time.
+            "distributed.deploy.lost-worker-timeout": NEVER_S,
+        }
+    )
+    try:
+        with _interrupts_ignored():
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=memory_bytes,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL + 1,
+            )
+    except Exception as error:
+        raise BitfrontError(f"the {workers} evaluation workers did not start: {error}") from error
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Lets processes that start meanwhile inherit that SIGINT is ignored (preloading would come too late)."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

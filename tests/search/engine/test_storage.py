@@ -1,0 +1,121 @@
+"""Studies in databases: SQLite always, PostgreSQL where one is at hand; their locks and their drivers."""
+
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from bitfront.search import storage as storages
+from bitfront.search.run_store import RunStore
+from bitfront.search.spec import RunSpec
+from bitfront.search.storage import database_url, has_study
+from bitfront.search.study import StudyRecord
+from bitfront.search.study_lock import StudyLock
+from bitfront.spaces import UserError
+
+SPEC = RunSpec(evaluations=20, population=8)
+VARIABLE = "BITFRONT_TEST_POSTGRESQL"
+HOLDER = """
+import sys, time
+from bitfront.search.study_lock import StudyLock
+with StudyLock(sys.argv[1], sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/study.db"
+    if VARIABLE not in os.environ:
+        pytest.skip(f"set {VARIABLE} to the URL of a PostgreSQL database, such as postgresql://me@host/test")
+    return os.environ[VARIABLE]
+
+
+@pytest.fixture
+def name():
+    """A database of a team keeps studies: every test has its own."""
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+class StopError(Exception):
+    """Stands for whatever ends a process."""
+
+
+class StopAfter:
+    def __init__(self, evaluations):
+        self.evaluations = evaluations
+
+    def on_trial(self, trial, progress):
+        if progress.evaluations == self.evaluations:
+            raise StopError
+
+    def on_generation(self, progress):
+        """Nothing to do."""
+
+
+def tables(folder):
+    return [(folder.path / file).read_text() for file in ("front.csv", "trials.csv")]
+
+
+def test_a_search_in_a_database_resumes_to_the_front_of_a_journal(synthetic, tmp_path, url, name):
+    whole = RunStore(tmp_path / "whole").create(name)
+    synthetic.search(whole, SPEC)
+    folder = RunStore(tmp_path / "runs").create(name)
+    assert not has_study(url, name)
+    with pytest.raises(StopError):
+        synthetic.search(folder, SPEC, observers=(StopAfter(9),), url=url)
+    assert has_study(url, name)
+    synthetic.search(folder, SPEC, resume=True, url=url)
+    assert tables(folder) == tables(whole)
+    other = RunSpec(evaluations=20, population=8, seed=3)
+    with pytest.raises(UserError, match=r"was made with other settings: search seed \(0, not 3\)"):
+        StudyRecord.open(folder.path, name, other, synthetic.problem(other), url)
+
+
+def test_a_study_that_is_written_is_refused_to_others_until_its_owner_is_killed(url, name):
+    owner = subprocess.Popen([sys.executable, "-c", HOLDER, url, name], stdout=subprocess.PIPE, text=True)
+    try:
+        assert owner.stdout.readline() == "held\n"
+        with (
+            pytest.raises(
+                UserError, match=f"study {name} is being written by .*process {owner.pid}: wait for"
+            ),
+            StudyLock(url, name),
+        ):
+            pass
+        with StudyLock(url, f"{name}-other"):
+            pass
+    finally:
+        owner.kill()
+        owner.communicate()
+    with StudyLock(url, name):
+        pass
+    with StudyLock(url, name):
+        pass
+
+
+def test_a_study_in_the_run_folder_has_the_lock_of_the_run():
+    with StudyLock(None, "test"), StudyLock(None, "test"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("installed", "driver"),
+    [(None, "postgresql+psycopg"), (object(), "postgresql")],
+    ids=["psycopg", "psycopg2"],
+)
+def test_the_driver_of_postgresql_that_is_there_is_taken(monkeypatch, installed, driver):
+    monkeypatch.setattr(storages, "find_spec", lambda name: installed)
+    assert database_url("postgresql://me@host/x").drivername == driver
+    assert database_url("postgresql+asyncpg://me@host/x").drivername == "postgresql+asyncpg"
+
+
+def test_a_missing_driver_is_one_line_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setattr(storages, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"psycopg is not installed: pip install 'bitfront\[postgresql\]'"):
+        has_study("postgresql://me:secret@host/x", "test")
