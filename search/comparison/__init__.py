@@ -1,0 +1,1 @@
+"""Comparison of samplers: several of them, with several seeds, on evaluations that are paid for once."""
