@@ -1,9 +1,45 @@
-"""The budget of a search: evaluations and wall clock."""
+"""The budgets of a search: evaluations, wall clock and a plateau of the hypervolume."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+
+# Share of itself by which the hypervolume has to grow: less is the noise of single images.
+GROWTH = 1e-3
+
+
+class Plateau:
+    """Notices that the hypervolume has ceased to grow.
+
+    Args:
+        evaluations: So many evaluations without growth are a plateau; None for never.
+    """
+
+    def __init__(self, evaluations: int | None = None) -> None:
+        self._patience = evaluations
+        self._grown_at = 0
+        self._share = 0.0
+        self._seen = 0
+
+    def see(self, evaluations: int, share: float) -> None:
+        """Takes the hypervolume after a number of evaluations."""
+        self._seen = evaluations
+        if share > (1.0 + GROWTH) * self._share:
+            self._share, self._grown_at = share, evaluations
+
+    @property
+    def reached(self) -> bool:
+        """Whether the last growth is as many evaluations ago."""
+        return self._patience is not None and self._seen - self._grown_at >= self._patience
+
+    @property
+    def reason(self) -> str:
+        """What to say at the end."""
+        return (
+            f"the hypervolume grew by less than {GROWTH:.1%} of itself in the last "
+            f"{self._seen - self._grown_at} evaluations"
+        )
 
 
 class Budget:
@@ -14,6 +50,7 @@ class Budget:
         seconds: Search time that may pass; None for any.
         spent_s: Search time that earlier, interrupted parts took.
         clock: Monotonic clock in seconds.
+        plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
     """
 
     def __init__(
@@ -22,10 +59,12 @@ class Budget:
         seconds: float | None = None,
         spent_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        plateau: int | None = None,
     ) -> None:
         if evaluations < 1:
             raise ValueError("a budget has at least one evaluation")
         self.evaluations = evaluations
+        self.plateau = Plateau(plateau)
         self._seconds = seconds
         self._clock = clock
         self._start = clock() - spent_s

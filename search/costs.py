@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bitfront.spaces import BitConfig, SearchSpace
 
 if TYPE_CHECKING:
@@ -56,8 +58,5 @@ class ModelCosts:
         return self._latency.minimum_latency_ms(space)
 
     def minimum_size_bytes(self, space: SearchSpace) -> int:
-        """The least size of the space: every width at its lowest."""
-        lowest = min(space.widths)
-        return self._size.size_bytes(
-            BitConfig.uniform(space.model, space.scheme, space.encoders, (lowest,) * 3)
-        )
+        """The least size of the space: every width that is not held at its lowest."""
+        return self._size.size_bytes(space.decode(np.zeros(len(space), dtype=np.int64)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bitfront.search.archive import Archive
 from bitfront.search.budget import Budget
@@ -14,6 +15,7 @@ from bitfront.search.problem import Prepared, SearchProblem
 from bitfront.search.progress import Progress, SearchObserver
 from bitfront.search.result import INTERRUPTED, SearchResult
 from bitfront.search.samplers.sampler import Sampler
+from bitfront.search.screening import required_difference
 from bitfront.search.study import StudyRecord
 from bitfront.search.trial import Trial
 from bitfront.spaces import BitfrontError
@@ -29,12 +31,22 @@ EXHAUSTED = "every configuration of the space has been tried"
 BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Candidates asked for together; not ``whole`` where the evaluations did not suffice for all."""
+
+    candidates: tuple[Prepared, ...]
+    whole: bool
+
+
 class SearchEngine:
     """Runs a sampler on a problem.
 
-    Results are told in the order of asking, whichever worker was quicker, and a trial that the record has
-    already is not evaluated again. So a seed leads to the same trials with any number of workers, and a
-    resumed run, which replays the record from the start, to those of an uninterrupted one.
+    Results are told batch by batch in the order of asking, whichever worker was quicker, and at fixed points:
+    the batch that is asked for next knows all batches but the last ``sampler.lag``. Trials that the record
+    has already are not evaluated again. So a seed leads to the same trials with any number of workers, and a
+    resumed run, which replays the record from the start, to those of an uninterrupted one; and while a batch
+    waits for its last candidates, the workers have those of the next one.
 
     Args:
         problem: What is searched.
@@ -61,10 +73,17 @@ class SearchEngine:
         self._budget = budget
         self._observers = tuple(observers)
         self._archive = Archive(problem.objectives, record.trials)
+        # What the sampler has been told: decisions that a resumed run must repeat rest on this alone.
+        self._told = Archive(problem.objectives)
+        self._batches: deque[_Batch] = deque()
+        self._waiting: deque[tuple[Prepared, float | None]] = deque()
         self._in_flight: dict[int, Prepared] = {}
         self._counted: set[str] = set()
         self._done_now = 0
         self._generation = 0
+        self._barren = 0
+        # Why nothing more is asked for; what was asked for is evaluated all the same.
+        self._enough: str | None = None
         self._hypervolume = problem.box.share(self._archive.front_points)
         self._interrupt = InterruptGuard()
 
@@ -76,29 +95,63 @@ class SearchEngine:
         """
         with self._interrupt:
             reason: str | None = None
-            barren = 0
             while reason is None:
-                genomes = self._sampler.ask()
-                if not genomes:
-                    reason = EXHAUSTED
-                    break
-                batch = [self._problem.prepare(genome) for genome in genomes]
-                barren = 0 if any(prepared.admissible for prepared in batch) else barren + 1
-                reason = self._evaluate(batch)
-                if reason is None:
-                    self._tell(batch)
-                    reason = self._spent_or_barren(barren)
+                if self._enough is None and len(self._batches) <= self._sampler.lag:
+                    self._ask()
+                else:
+                    reason = self._finish_oldest() if self._batches else self._enough
             self._notify_generation()
         logger.info("search ended: %s", reason)
         return SearchResult.of(reason, self._problem, self._archive, self._progress())
 
-    def _spent_or_barren(self, barren: int) -> str | None:
+    def _ask(self) -> None:
+        """Takes the sampler's next batch in, up to the last candidate that may be paid for."""
+        genomes = self._sampler.ask()
+        if not genomes:
+            self._enough = EXHAUSTED
+            return
+        asked = [self._problem.prepare(genome) for genome in genomes]
+        self._barren = 0 if any(prepared.admissible for prepared in asked) else self._barren + 1
+        taken = self._affordable(asked)
+        self._batches.append(_Batch(tuple(taken), whole=len(taken) == len(asked)))
+        self._waiting.extend(
+            (prepared, required_difference(self._problem, prepared, self._told)) for prepared in taken
+        )
         if not self._budget.evaluations_left:
-            return EVALUATIONS_SPENT
-        return BARREN if barren >= BARREN_BATCHES else None
+            self._enough = EVALUATIONS_SPENT
+        elif self._barren >= BARREN_BATCHES:
+            self._enough = BARREN
+
+    def _affordable(self, asked: Sequence[Prepared]) -> list[Prepared]:
+        """Pays for candidates in the order of asking, and leaves those from the first too many on out."""
+        taken: list[Prepared] = []
+        for prepared in asked:
+            if prepared.admissible and prepared.digest not in self._counted:
+                if not self._budget.evaluations_left:
+                    break
+                self._budget.spend()
+                self._counted.add(prepared.digest)
+            taken.append(prepared)
+        return taken
+
+    def _finish_oldest(self) -> str | None:
+        """Brings the candidates of the oldest batch to their trials, and tells them; returns why to end."""
+        oldest = self._batches[0]
+        reason = self._evaluate(oldest.candidates)
+        if reason is None:
+            self._batches.popleft()
+            if oldest.whole:
+                self._tell(oldest.candidates)
+        return reason
 
     def _tell(self, batch: Sequence[Prepared]) -> None:
-        self._sampler.tell([self._known(prepared) for prepared in batch])
+        trials = [self._known(prepared) for prepared in batch]
+        for trial in trials:
+            self._told.add(trial)
+        self._sampler.tell(trials)
+        self._budget.plateau.see(self._told.evaluations, self._problem.box.share(self._told.front_points))
+        if self._budget.plateau.reached and self._enough is None:
+            self._enough = self._budget.plateau.reason
         self._generation += 1
         self._notify_generation()
 
@@ -108,39 +161,49 @@ class SearchEngine:
         return trial
 
     def _evaluate(self, batch: Sequence[Prepared]) -> str | None:
-        """Brings every candidate to its trial; returns why that was cut short, if it was."""
-        waiting, reason = deque(batch), None
-        while waiting or self._in_flight:
+        """Works until every candidate of a batch has its trial; returns why that was cut short, if it was."""
+        while True:
             if self._interrupt.requested:
                 while self._in_flight and self._receive(0.0):
                     pass  # what has finished meanwhile is paid for: record it
                 return INTERRUPTED
-            while waiting and reason is None and len(self._in_flight) < self._pool.capacity:
-                reason = self._begin(waiting.popleft())
+            reason = self._begin_waiting()
             if reason is not None:
-                waiting.clear()
-            if self._in_flight:
-                self._receive(POLL_S)
+                return self._drained(reason)
+            if all(self._archive.get(prepared.digest) is not None for prepared in batch):
+                return None
+            self._receive(POLL_S)
+
+    def _begin_waiting(self) -> str | None:
+        """Begins candidates in the order of asking while the pool has room; returns why one may not be."""
+        while self._waiting and len(self._in_flight) < self._pool.capacity:
+            reason = self._begin(*self._waiting[0])
+            if reason is not None:
+                return reason
+            self._waiting.popleft()
+        return None
+
+    def _drained(self, reason: str) -> str:
+        """Waits for what is being evaluated, which is paid for; returns why the search ends."""
+        while self._in_flight:
+            if self._interrupt.requested:
+                return INTERRUPTED
+            self._receive(POLL_S)
         return reason
 
-    def _begin(self, prepared: Prepared) -> str | None:
-        """Looks a candidate up, rejects it or hands it to the pool; returns which budget forbids that."""
+    def _begin(self, prepared: Prepared, required: float | None) -> str | None:
+        """Looks a candidate up, rejects it or hands it to the pool; returns why it may not be begun."""
         known = self._archive.get(prepared.digest)
-        if known is None and not prepared.admissible:
+        if known is not None:
+            return None
+        if not prepared.admissible:
             self._archive.add(self._record.reject(prepared, self._budget.elapsed_s))
             return None
-        if known is not None and (not known.paid or prepared.digest in self._counted):
-            return None
-        if not self._budget.evaluations_left:
-            return EVALUATIONS_SPENT
-        if known is None:
-            if not self._budget.time_left:
-                return TIME_SPENT
-            number = self._record.begin(prepared)
-            self._in_flight[number] = prepared
-            self._pool.submit(number, prepared.config)
-        self._budget.spend()
-        self._counted.add(prepared.digest)
+        if not self._budget.time_left:
+            return TIME_SPENT
+        number = self._record.begin(prepared)
+        self._in_flight[number] = prepared
+        self._pool.submit(number, prepared.config, required)
         return None
 
     def _receive(self, timeout: float) -> bool:

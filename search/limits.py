@@ -6,8 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.search.objectives import ANALYTIC
 from bitfront.search.references import References
 from bitfront.search.spec import RunSpec
 from bitfront.spaces import UserError
@@ -16,7 +20,7 @@ Side = Literal["at most", "at least"]
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 UNMEASURABLE = 1e6
-_ANALYTIC = ("latency_ms", "size_bytes")
+Measured = TypeVar("Measured", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,18 @@ class Limit:
     @property
     def analytic(self) -> bool:
         """Whether the value is known without evaluating the candidate."""
-        return self.column in _ANALYTIC
+        return self.column in ANALYTIC
 
     def violation(self, values: Mapping[str, float]) -> float:
         """Relative excess over the threshold: at most 0 where the limit holds, large for NaN."""
         value = float(values[self.column])
-        if math.isnan(value):
-            return UNMEASURABLE
+        return UNMEASURABLE if math.isnan(value) else self.violation_of(value)
+
+    def violation_of(self, value: Measured) -> Measured:
+        """The same of a value, or of an array of values, of this limit's column that is none of NaN."""
         scale = max(abs(self.threshold), 1e-9)
-        return (
-            (value - self.threshold) / scale if self.side == "at most" else (self.threshold - value) / scale
-        )
+        excess = value - self.threshold if self.side == "at most" else self.threshold - value
+        return excess / scale
 
     def describe(self, value: float) -> str:
         """A value of this limit's column with its unit."""

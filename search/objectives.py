@@ -9,6 +9,8 @@ from typing import Literal
 from bitfront.spaces import UserError
 
 Direction = Literal["maximise", "minimise"]
+# Columns that a configuration's costs tell, without evaluating it.
+ANALYTIC = ("latency_ms", "size_bytes")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Objective:
     column: str
     direction: Direction
     unit: str
+
+    @property
+    def analytic(self) -> bool:
+        """Whether the value is known without evaluating the candidate."""
+        return self.column in ANALYTIC
 
     def minimised(self, values: Mapping[str, float]) -> float:
         """The value in minimisation form: negated where larger is better; NaN where it is missing."""

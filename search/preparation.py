@@ -12,15 +12,18 @@ from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.search.costs import ModelCosts
 from bitfront.search.references import ReferencePoint, References
 from bitfront.search.run_store import RunFolder
+from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.search.spec import RunSpec
 from bitfront.search.wording import quantization
-from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
+from bitfront.spaces import BitConfig, SearchSpace, UserError, parse_hold, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context import EvaluationContext
     from bitfront.evaluators.latency import LatencySource, LatencyTable, TimedRuntime
+    from bitfront.search.gene_scores import GeneScores
 
 LATENCY_TABLE = "latency_table.csv"
+GENE_SCORES = "gene_scores.json"
 SPLITS = "splits.json"
 EMBEDDED_MODEL = "digits_deit"
 FALLBACK = "model:bops"
@@ -43,6 +46,7 @@ class Preparation:
         costs: Latency and size of configurations.
         references: The float and the uniform 8-bit model on the search split.
         timer: What times the whole models of the finished front.
+        scores: Gradient scores of the genes, for a sampler that begins with them; None otherwise.
         notes: What the user must know of the latency source.
     """
 
@@ -52,6 +56,7 @@ class Preparation:
     costs: ModelCosts
     references: References
     timer: TimedRuntime
+    scores: GeneScores | None
     notes: tuple[str, ...]
 
 
@@ -78,11 +83,32 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)
     folder.write_spec(spec)
-    space = SearchSpace(evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space)
+    held = () if spec.hold is None else parse_hold(spec.hold)
+    space = SearchSpace(
+        evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, held
+    )
     costs, notes = _costs(spec, source, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
-    return Preparation(spec, context, space, costs, references, source.timer, notes)
+    scores = _scores(spec, folder, context, space, stage)
+    return Preparation(spec, context, space, costs, references, source.timer, scores, notes)
+
+
+def _scores(
+    spec: RunSpec, folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> GeneScores | None:
+    """Gradient scores where the sampler begins with them; those that the run folder has are kept."""
+    from bitfront.search.gene_scores import GeneScores, gene_scores
+
+    if not begins_with_scores(spec.sampler):
+        return None
+    if (folder.path / GENE_SCORES).exists():
+        return GeneScores.from_json(folder.read_json(GENE_SCORES))
+    with stage(f"gradient scores of {len(space)} genes") as share_done:
+        scores = gene_scores(context, space, share_done)
+    folder.write_json(GENE_SCORES, scores.to_json())
+    # A resumed run reads them: it must begin with the same numbers.
+    return GeneScores.from_json(folder.read_json(GENE_SCORES))
 
 
 def preparing(evaluation: EvaluationSpec) -> str:

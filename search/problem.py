@@ -16,13 +16,13 @@ from bitfront.search.objectives import Objective, parse_objectives
 from bitfront.search.pool import EvaluationFailure
 from bitfront.search.references import References
 from bitfront.search.spec import RunSpec
-from bitfront.search.trial import Trial
+from bitfront.search.trial import Trial, TrialState
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_only
 
 if TYPE_CHECKING:
     from bitfront.evaluators.accuracy import Accuracy
 
-MEASURED = ("top1", "top5", "loss", "kl", "agreement", "lost", "won")
+MEASURED = ("images", "top1", "top5", "loss", "kl", "agreement", "lost", "won")
 
 
 class CostModel(Protocol):
@@ -85,6 +85,8 @@ class SearchProblem:
         limits: Bounds on what is measured.
         cost: Latency and size of a configuration.
         box: The box of the hypervolume.
+        float_top1: Top-1 of the float model on the search split, in percent; None where it is not known.
+        images: Images of the search split; None where it is not known.
     """
 
     space: SearchSpace
@@ -93,6 +95,8 @@ class SearchProblem:
     limits: tuple[Limit, ...]
     cost: CostModel
     box: HypervolumeBox
+    float_top1: float | None = None
+    images: int | None = None
 
     @classmethod
     def from_spec(
@@ -112,7 +116,16 @@ class SearchProblem:
         objectives = parse_objectives(spec.objectives)
         structural = () if spec.allow_uniform else mixed_only(space.widths)
         box = HypervolumeBox.fixed(objectives, references, minima)
-        return cls(space, objectives, structural, limits, cost, box)
+        return cls(
+            space,
+            objectives,
+            structural,
+            limits,
+            cost,
+            box,
+            references.float_model.top1,
+            references.images,
+        )
 
     @cached_property
     def constraint_names(self) -> tuple[str, ...]:
@@ -143,7 +156,12 @@ class SearchProblem:
             values, violations = self.judge(prepared, outcome)
             missing = [o.name for o in self.objectives if math.isnan(o.minimised(values))]
             if not missing:
-                return Trial(number, digest, genome, "complete", values, violations, None, elapsed_s)
+                state: TrialState = "screened" if self._partial(outcome) else "complete"
+                return Trial(number, digest, genome, state, values, violations, None, elapsed_s)
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
         known = (prepared.values, prepared.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)
+
+    def _partial(self, accuracy: Accuracy) -> bool:
+        """Whether an accuracy is that of a part of the search split."""
+        return self.images is not None and accuracy.images < self.images

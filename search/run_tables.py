@@ -25,9 +25,9 @@ LEADING = (
     "size_bytes",
     "test_top1",
 )
-FURTHER = ("top5", "kl", "agreement", "lost", "won")
+FURTHER = ("images", "top5", "kl", "agreement", "lost", "won")
 FINAL = ("test_lost", "test_won")
-_COUNTS = ("size_bytes", "lost", "won", "test_lost", "test_won")
+_COUNTS = ("images", "size_bytes", "lost", "won", "test_lost", "test_won")
 _DECIMALS = {
     "top1": 4,
     "top5": 4,

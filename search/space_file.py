@@ -17,6 +17,7 @@ def write_space(folder: Path, space: SearchSpace) -> Path:
         "scheme": space.scheme,
         "granularity": space.granularity,
         "widths": list(space.widths),
+        "held": dict(space.held),
         "encoders": [
             {"index": encoder.index, "name": encoder.name, "linear": list(encoder.linear)}
             for encoder in space.encoders
@@ -46,6 +47,7 @@ def read_space(folder: Path) -> SearchSpace:
             encoders,
             [int(width) for width in document["widths"]],
             document["granularity"],
+            [(kind, int(width)) for kind, width in document.get("held", {}).items()],
         )
     except FileNotFoundError as error:
         raise UserError(

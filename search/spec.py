@@ -12,9 +12,10 @@ from typing import Any
 from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import Granularity, UserError
 
-# 2: quantization by recipe, no longer by weight ranges and rounding.
-SPEC_VERSION = 2
-EXTENDABLE = ("evaluations", "time_budget")
+# 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
+# kinds held, a plateau.
+SPEC_VERSION = 3
+EXTENDABLE = ("evaluations", "time_budget", "plateau")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -30,6 +31,7 @@ class RunSpec:
     Attributes:
         evaluation: What is evaluated, on which data, and how it is quantized.
         space: Granularity of the search space.
+        hold: Kinds that are not searched with their widths, such as ``A8T8``; None for none.
         objectives: Names out of ``bitfront.search.objectives.OBJECTIVES``.
         max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
@@ -40,6 +42,7 @@ class RunSpec:
         sampler: Name of the sampler.
         evaluations: Budget of distinct evaluated configurations.
         time_budget: Budget of wall clock in seconds; None for none.
+        plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
         population: Candidates proposed at a time.
         seed: Seed of the sampler.
         allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
@@ -48,6 +51,7 @@ class RunSpec:
 
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
     space: Granularity = "encoder-kind"
+    hold: str | None = None
     objectives: tuple[str, ...] = ("top1", "latency", "size")
     max_latency: str | None = None
     max_size: str | None = None
@@ -55,10 +59,11 @@ class RunSpec:
     max_drop: float | None = None
     latency: str = "measured"
     latency_batch: int = 1
-    sampler: str = "nsga2"
-    evaluations: int = 200
+    sampler: str = "surrogate-nsga2"
+    evaluations: int = 100
     time_budget: float | None = None
-    population: int = 32
+    plateau: int | None = None
+    population: int = 4
     seed: int = 0
     allow_uniform: bool = False
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
@@ -113,7 +118,7 @@ class RunSpec:
         if extended != other:
             raise UserError(
                 f"run {name} was made with other settings: {'; '.join(extended.difference(other))}; only "
-                f"{' and '.join(EXTENDABLE)} may change: repeat its settings, or start a new run with --run"
+                f"{', '.join(EXTENDABLE)} may change: repeat its settings, or start a new run with --run"
             )
 
 

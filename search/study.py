@@ -28,6 +28,8 @@ _STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.PRUNED: "rejected",
 }
+# Optuna's pruned trials are candidates that were rejected, and those that were screened: these have values.
+_SCREENED: State = "screened"
 
 
 class StudyRecord:
@@ -35,7 +37,7 @@ class StudyRecord:
 
     A trial is created, as running, in the order of asking and told when its result arrives, so its number
     depends on the seed alone. Genes are the parameters, objectives the values; digest, costs and ``measured``
-    (all other measurements) are user attributes. Rejected candidates are Optuna's pruned trials.
+    (all other measurements) are user attributes. Rejected and screened candidates are Optuna's pruned trials.
 
     Args:
         study: The study.
@@ -82,6 +84,18 @@ class StudyRecord:
                 "another --run"
             ) from error
         return cls(study, storage, problem, folder / JOURNAL)
+
+    @classmethod
+    def in_memory(cls, problem: SearchProblem) -> StudyRecord:
+        """A record that ends with this process, for searches whose evaluations are kept elsewhere."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(
+            storage=storage,
+            sampler=optuna.samplers.RandomSampler(),
+            directions=[_DIRECTIONS[objective.direction] for objective in problem.objectives],
+        )
+        return cls(study, storage, problem, Path("memory"))
 
     @classmethod
     def open(
@@ -164,7 +178,8 @@ class StudyRecord:
     def _tell(self, trial: Trial) -> None:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
         handle = optuna.trial.Trial(self._study, trial_id)
-        columns = [objective.column for objective in self._problem.objectives]
+        complete = trial.state == "complete"
+        columns = [objective.column for objective in self._problem.objectives] if complete else []
         rest = {k: v for k, v in trial.values.items() if k not in columns and k not in handle.user_attrs}
         # One attribute for all: each one written is a line forced to the disk.
         handle.set_user_attr(_MEASURED, {**rest, _ELAPSED: trial.elapsed_s})
@@ -173,15 +188,17 @@ class StudyRecord:
         for name, violation in trial.violations.items():
             if name not in handle.constraints:
                 handle.set_constraint(name, violation)
-        if trial.state == "failed":
-            self._study.tell(handle, state=TrialState.FAIL)
-        else:
+        if complete:
             self._study.tell(handle, [trial.values[column] for column in columns])
+        else:
+            state = TrialState.FAIL if trial.state == "failed" else TrialState.PRUNED
+            self._study.tell(handle, state=state)
 
     def _read(self, frozen: FrozenTrial) -> Trial:
         space, attributes = self._problem.space, dict(frozen.user_attrs)
         digest, error = str(attributes.pop(_DIGEST)), attributes.pop(_ERROR, None)
-        attributes |= attributes.pop(_MEASURED, {})
+        measured = attributes.pop(_MEASURED, {})
+        attributes |= measured
         elapsed = float(attributes.pop(_ELAPSED, 0.0))
         if frozen.state is TrialState.COMPLETE:
             pairs = zip(self._problem.objectives, frozen.values, strict=True)
@@ -189,7 +206,7 @@ class StudyRecord:
         genome = tuple(space.widths.index(frozen.params[name]) for name in space.gene_names)
         names = [name for name in self._problem.constraint_names if name in frozen.constraints]
         violations = {name: frozen.constraints[name] for name in names}
-        state = _STATES[frozen.state]
+        state = _SCREENED if frozen.state is TrialState.PRUNED and measured else _STATES[frozen.state]
         return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed)
 
 

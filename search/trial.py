@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-TrialState = Literal["complete", "failed", "rejected"]
+TrialState = Literal["complete", "screened", "failed", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,12 @@ class Trial:
         number: Position in the order of asking, from 0.
         digest: Digest of its bit configuration.
         genome: Index into the space's widths for every gene.
-        state: ``complete`` (evaluated), ``failed`` (the evaluation ended in an error) or ``rejected``
-            (violates a constraint that needs no evaluation, so it was never evaluated).
+        state: ``complete`` (evaluated on the whole search split), ``screened`` (evaluated on a part of it,
+            which showed that it cannot stand on the front), ``failed`` (the evaluation ended in an error) or
+            ``rejected`` (violates a constraint that needs no evaluation, so it was never evaluated).
         values: What is known of it: ``latency_ms`` and ``size_bytes`` always, accuracies in percent
-            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats, and how many images only the
-            float model (``lost``) or only this one (``won``) gets right where it is complete.
+            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats, and how many of its ``images``
+            only the float model (``lost``) or only this one (``won``) gets right where it was evaluated.
         violations: Violation by constraint name; at most 0 where the constraint holds.
         error: Why the evaluation failed, in one line.
         elapsed_s: Search time at which it was finished, in seconds.
@@ -38,7 +39,7 @@ class Trial:
 
     @property
     def feasible(self) -> bool:
-        """Whether it was evaluated and satisfies every constraint."""
+        """Whether it was evaluated on the whole split and satisfies every constraint."""
         return self.state == "complete" and self.total_violation == 0.0
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bitfront.search.cli import (
     bench,
+    compare_samplers,
     evaluate,
     export,
     front,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, ModuleType] = {
     "profile": profile,
     "latency-table": latency_table,
     "bench": bench,
+    "compare-samplers": compare_samplers,
     "train": train,
 }
 _DESCRIPTION = """\

@@ -11,12 +11,20 @@ from bitfront.search.cli.model_options import (
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.cli.options import add_runs_dir, command_parser, natural, percentage, positive
+from bitfront.search.cli.options import (
+    add_runs_dir,
+    command_parser,
+    natural,
+    percentage,
+    positive,
+    positive_or_auto,
+)
+from bitfront.search.samplers.registry import SAMPLERS
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options import Subparsers
 
-SAMPLERS = ("nsga2", "random")
+DEFAULT_EVALUATIONS = 100
 SPACES = ("encoder", "encoder-kind", "layer")
 _DETAIL = """\
 Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
@@ -34,15 +42,16 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = command_parser(subparsers, "search", "search for the front of a model", _DETAIL)
     add_model_options(parser)
     add_quantization_options(parser)
-    _add_space_options(parser)
-    _add_limit_options(parser)
+    add_space_options(parser)
+    add_limit_options(parser)
     _add_search_options(parser)
     _add_run_options(parser)
     parser.set_defaults(handler=run)
     return parser
 
 
-def _add_space_options(parser: argparse.ArgumentParser) -> None:
+def add_space_options(parser: argparse.ArgumentParser) -> None:
+    """Space, objectives and latency."""
     group = parser.add_argument_group("space and objectives")
     group.add_argument(
         "--space",
@@ -53,6 +62,11 @@ def _add_space_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--bits", default="4,8", metavar="LIST", help="allowed widths, from 2 to 8 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--hold",
+        metavar="BITS",
+        help="kinds that are not searched and their width, such as A8T8 to search weights alone",
     )
     group.add_argument(
         "--allow-uniform",
@@ -68,7 +82,8 @@ def _add_space_options(parser: argparse.ArgumentParser) -> None:
     add_latency_option(group)
 
 
-def _add_limit_options(parser: argparse.ArgumentParser) -> None:
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Limits on what is measured."""
     group = parser.add_argument_group("limits")
     group.add_argument("--max-latency", metavar="TIME", help="such as 12ms, or 0.9x of the float model's")
     group.add_argument("--max-size", metavar="SIZE", help="such as 4MB, or 0.6x of the float model's")
@@ -86,26 +101,40 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--sampler",
-        choices=SAMPLERS,
-        default="nsga2",
-        help="what proposes candidates (default: %(default)s)",
+        choices=tuple(SAMPLERS),
+        default="surrogate-nsga2",
+        metavar="NAME",
+        help="what proposes candidates: "
+        + "; ".join(f"{name} ({kind.summary})" for name, kind in SAMPLERS.items())
+        + " (default: %(default)s)",
     )
     group.add_argument(
         "--evaluations",
         type=positive,
-        default=200,
         metavar="N",
-        help="candidates to evaluate (default: %(default)s)",
+        help=f"candidates to evaluate (default: {DEFAULT_EVALUATIONS}; all of the space for exhaustive)",
     )
     group.add_argument(
         "--time-budget", metavar="TIME", help="stop after 90s, 10m or 1h30m (default: no limit)"
     )
     group.add_argument(
+        "--plateau",
+        type=positive,
+        metavar="N",
+        help="stop when the hypervolume has not grown in the last N evaluations (default: go on)",
+    )
+    group.add_argument(
         "--population",
         type=positive,
-        default=32,
         metavar="N",
-        help="candidates proposed at a time (default: %(default)s)",
+        help="candidates proposed at a time (default: as it suits the sampler)",
+    )
+    group.add_argument(
+        "--first-images",
+        type=positive_or_auto,
+        metavar="N",
+        help="evaluate every candidate on N search images first, and only contenders for the front on more "
+        "(default: auto, all where there are few; the front is always evaluated on all)",
     )
     group.add_argument(
         "--seed",
@@ -118,6 +147,19 @@ def _add_search_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run and machine")
+    add_worker_options(group)
+    add_machine_options(group)
+    group.add_argument(
+        "--storage", metavar="URL", help="database for the Optuna study (default: the run folder)"
+    )
+    name = group.add_mutually_exclusive_group()
+    name.add_argument("--run", metavar="NAME", help="name of the new run (default: model and time)")
+    name.add_argument("--resume", metavar="NAME", help="go on with a run; needs no other option")
+    add_runs_dir(parser)
+
+
+def add_worker_options(group: argparse._ArgumentGroup) -> None:
+    """Who evaluates: workers of this machine or of a cluster, and what they may use."""
     workers = group.add_mutually_exclusive_group()
     workers.add_argument(
         "--workers",
@@ -128,14 +170,22 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     workers.add_argument(
         "--cluster", metavar="URL", help="a running Dask scheduler, such as tcp://10.0.0.5:8786"
     )
-    add_machine_options(group)
     group.add_argument(
-        "--storage", metavar="URL", help="database for the Optuna study (default: the run folder)"
+        "--send-data",
+        action="store_true",
+        help="send the model and the images to the workers of --cluster, which have them not",
     )
-    name = group.add_mutually_exclusive_group()
-    name.add_argument("--run", metavar="NAME", help="name of the new run (default: model and time)")
-    name.add_argument("--resume", metavar="NAME", help="go on with a run; needs no other option")
-    add_runs_dir(parser)
+    group.add_argument(
+        "--evaluation-timeout",
+        metavar="TIME",
+        help="an evaluation that takes longer has hung: its worker is restarted (default: 20 times the "
+        "longest one so far, at least 5m)",
+    )
+    group.add_argument(
+        "--worker-memory",
+        metavar="SIZE",
+        help="memory that each worker may take, such as 4GB (default: an equal share of this machine's)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

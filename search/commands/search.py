@@ -11,20 +11,27 @@ from typing import TYPE_CHECKING
 
 from bitfront.search import wording
 from bitfront.search.budget import Budget
+from bitfront.search.cli.search import DEFAULT_EVALUATIONS
 from bitfront.search.commands.evaluation_spec import evaluation_spec
 from bitfront.search.commands.latency_choice import chosen_latency
+from bitfront.search.commands.worker_pool import MACHINE_OPTIONS, start_workers, worker_settings
 from bitfront.search.environment import describe_environment, describe_evaluator
 from bitfront.search.limits import check_limit_texts
 from bitfront.search.objectives import parse_objectives
 from bitfront.search.preparation import Preparation, prepare_run
 from bitfront.search.result import INTERRUPTED
 from bitfront.search.run_store import RunFolder, RunStore
-from bitfront.search.samplers.registry import check_sampler
+from bitfront.search.samplers.registry import (
+    check_sampler,
+    default_evaluations,
+    default_population,
+)
 from bitfront.search.space_file import write_space
 from bitfront.search.spec import EXTENDABLE, RunSpec, parse_duration
-from bitfront.search.storage import JOURNAL, without_password
+from bitfront.search.storage import JOURNAL, has_study, without_password
+from bitfront.search.study_lock import StudyLock
 from bitfront.search.workers import available_workers
-from bitfront.spaces import BitfrontError, UserError, parse_bits
+from bitfront.spaces import BitfrontError, UserError, check_held, parse_bits, parse_hold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 # Options that may be written beside --resume.
 _WITH_RESUME = frozenset(
-    {*EXTENDABLE, "resume", "runs_dir", "workers", "cluster", "storage", "json", "verbose", "debug"}
+    {*EXTENDABLE, *MACHINE_OPTIONS, "resume", "runs_dir", "storage", "json", "verbose", "debug"}
 )
 INTERRUPTED_STATUS = 130
 # Says where the study is, where it is not in the run folder.
@@ -54,13 +61,15 @@ def run_search(args: argparse.Namespace) -> int:
     from bitfront.search.cli.stages import stage
 
     console = stderr_console()
+    worker_settings(args)
     store = RunStore(args.runs_dir)
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
     with _told_how_to_go_on(folder), folder.lock(), folder.removed_unless_begun(), folder.log_file():
         folder.write_spec(spec)
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
         session = _Session(args, spec, folder, console, lambda text: stage(console, text))
-        result = session.search()
+        with StudyLock(args.storage, folder.name):
+            result = session.search()
     return _report(args, folder, result)
 
 
@@ -87,7 +96,6 @@ def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
     spec = run_spec(args)
     check_spec(spec.evaluation)
     check_limit_texts(spec)
-    check_sampler(spec.sampler)
     if spec.population < 2:
         raise UserError(f"--population {spec.population} is too small: give at least 2")
     if len(spec.evaluation.widths) < 2:
@@ -103,9 +111,14 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     Raises:
         UserError: An option cannot be read.
     """
+    evaluation = evaluation_spec(args, parse_bits(args.bits))
+    check_sampler(args.sampler)
+    held = () if args.hold is None else parse_hold(args.hold)
+    check_held(dict(held), evaluation.widths, args.space)
     return RunSpec(
-        evaluation=evaluation_spec(args, parse_bits(args.bits)),
+        evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
         space=args.space,
+        hold=args.hold,
         objectives=tuple(objective.name for objective in parse_objectives(args.objectives)),
         max_latency=args.max_latency,
         max_size=args.max_size,
@@ -114,9 +127,10 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
         latency=args.latency,
         latency_batch=args.latency_batch,
         sampler=args.sampler,
-        evaluations=args.evaluations,
+        evaluations=args.evaluations or DEFAULT_EVALUATIONS,
         time_budget=None if args.time_budget is None else parse_duration(args.time_budget),
-        population=args.population,
+        plateau=args.plateau,
+        population=args.population or default_population(args.sampler),
         seed=args.seed,
         allow_uniform=args.allow_uniform,
     )
@@ -130,7 +144,7 @@ def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
         option = f"--{foreign[0].replace('_', '-')}"
         raise UserError(
             f"{option} cannot be given with --resume: run {folder.name} keeps its settings; only "
-            "--evaluations, --time-budget, --workers, --cluster and --storage may be"
+            "--evaluations, --time-budget, --plateau and the options of the machine may be"
         )
     if (folder.path / STORAGE_NOTE).exists() and args.storage is None:
         url = folder.read_json(STORAGE_NOTE).get("url")
@@ -140,6 +154,8 @@ def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
         spec = dataclasses.replace(spec, evaluations=args.evaluations)
     if "time_budget" in args.given:
         spec = dataclasses.replace(spec, time_budget=parse_duration(args.time_budget))
+    if "plateau" in args.given:
+        spec = dataclasses.replace(spec, plateau=args.plateau)
     return spec, folder
 
 
@@ -151,7 +167,7 @@ class _Session:
     ) -> None:
         self._args = args
         self._workers = args.workers or (0 if args.cluster else available_workers(spec.evaluation.device))
-        self._spec = spec if self._workers == 1 else _one_thread_each(spec)
+        self._spec = spec if self._workers == 1 else one_thread_each(spec)
         self._folder = folder
         self._console = console
         self._stage = stage
@@ -162,7 +178,7 @@ class _Session:
         from bitfront.search.run_tables import RunTables
 
         ready = prepare_run(self._spec, self._folder, self._stage)
-        self._spec = ready.spec
+        self._spec = self._with_evaluations(ready)
         evaluator = describe_evaluator(ready.context)
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self._console.print(f"evaluating in {wording.evaluator(evaluator)}", soft_wrap=True)
@@ -172,7 +188,7 @@ class _Session:
         self._write_references(ready.references.to_json())
         write_space(self._folder.path, ready.space)
         tables = RunTables(self._folder, problem)
-        result = self._run_engine(problem, tables)
+        result = self._run_engine(problem, tables, ready)
         self._write_summary(result, ready)
         self._draw()
         if result.front and result.reason != INTERRUPTED:
@@ -183,25 +199,34 @@ class _Session:
             self._draw()
         return result
 
-    def _run_engine(self, problem: SearchProblem, tables: RunTables) -> SearchResult:
+    def _with_evaluations(self, ready: Preparation) -> RunSpec:
+        """The spec, with the number of evaluations that an unwritten one means for its sampler."""
+        if self._args.resume or self._args.evaluations is not None:
+            return ready.spec
+        number = default_evaluations(ready.spec.sampler, ready.space, ready.spec.evaluations)
+        spec = dataclasses.replace(ready.spec, evaluations=number)
+        self._folder.write_spec(spec)
+        return spec
+
+    def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: Preparation) -> SearchResult:
         from bitfront.search.cli.progress import SearchProgress
         from bitfront.search.engine import SearchEngine
         from bitfront.search.folder_writer import FolderWriter
         from bitfront.search.samplers.registry import make_sampler
         from bitfront.search.study import StudyRecord
-        from bitfront.search.workers import DaskPool
 
         spec, folder, args = self._spec, self._folder, self._args
-        sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed)
-        begin = StudyRecord.open if args.resume and _has_study(folder, args.storage) else StudyRecord.create
-        record = begin(folder.path, folder.name, spec, problem, args.storage)
-        if args.storage is not None:
-            folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
+        sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed, ready.scores)
+        known = args.resume and _has_study(folder, args.storage)
+        begin = StudyRecord.open if known else StudyRecord.create
         with self._stage(f"starting workers: {self._workers or 'the cluster'}"):
-            pool = DaskPool(spec.evaluation, self._workers, args.cluster)
+            pool = start_workers(args, spec, ready.context, self._workers)
         try:
+            record = begin(folder.path, folder.name, spec, problem, args.storage)
+            if args.storage is not None:
+                folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
             with SearchProgress(spec.evaluations, self._console) as display:
-                budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s)
+                budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau)
                 observers = (display, FolderWriter(tables, record))
                 return SearchEngine(problem, sampler, pool, record, budget, observers).run()
         finally:
@@ -254,15 +279,18 @@ class _Session:
             write_plots(open_run(self._folder.path.parent, self._folder.name))
 
 
-def _one_thread_each(spec: RunSpec) -> RunSpec:
+def one_thread_each(spec: RunSpec) -> RunSpec:
     """The spec for several workers, which fill the processors between them; written threads stay."""
     evaluation = dataclasses.replace(spec.evaluation, threads=spec.evaluation.threads or 1)
     return dataclasses.replace(spec, evaluation=evaluation)
 
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:
-    """Whether the run got as far as its study; a database is asked when it is opened."""
-    return storage is not None or (folder.path / JOURNAL).exists()
+    """Whether the run got as far as its study."""
+    if storage is None:
+        return (folder.path / JOURNAL).exists()
+    # The note is written after the study: the process may have been killed in between.
+    return (folder.path / STORAGE_NOTE).exists() or has_study(storage, folder.name)
 
 
 def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -> int:
