@@ -120,7 +120,7 @@ def test_search_defaults_are_those_of_the_spec() -> None:
         assert getattr(args, name) == getattr(spec, name), name
     # Unwritten, these are as it suits the sampler.
     assert (args.evaluations, args.population) == (None, None)
-    assert DEFAULT_EVALUATIONS == spec.evaluations
+    assert spec.evaluations == DEFAULT_EVALUATIONS
     assert registry.default_population(args.sampler) == spec.population
     for name in ("hold", "max_latency", "max_size", "min_top1", "max_drop", "time_budget", "plateau"):
         assert getattr(args, name) is None

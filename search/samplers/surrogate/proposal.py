@@ -131,18 +131,6 @@ def _gains(mean: Array, std: Array, violation: Array, front: Array) -> Array:
     return np.where(violation <= 0.0, total, -violation)
 
 
-def neighbours(genomes: Genomes, widths: int) -> Genomes:
-    """All genomes that differ from one of ``[count, genes]`` in a single gene."""
-    if not len(genomes):
-        return genomes.reshape(0, 0)
-    count, genes = genomes.shape
-    steps = np.arange(1, widths)
-    found = np.repeat(genomes[:, None], genes * len(steps), axis=1).reshape(count, genes, len(steps), genes)
-    for gene in range(genes):
-        found[:, gene, :, gene] = (genomes[:, gene, None] + steps) % widths
-    return np.unique(found.reshape(-1, genes), axis=0)
-
-
 def _key(genome: NDArray[np.int64]) -> GenomeTuple:
     return tuple(int(index) for index in genome)
 

@@ -22,7 +22,6 @@ from bitfront.search.samplers.surrogate.proposal import (
     Expectation,
     Genomes,
     chosen_infills,
-    neighbours,
     stacked,
     surrogate_front,
 )
@@ -96,13 +95,10 @@ class SurrogateSampler:
 
     def _additive_optima(self, additive: Array) -> list[GenomeTuple]:
         """Optima of the sum of scores within costs that are evenly spread over their range."""
-        latency, size = self._costs.by_gene()
-        fronts = []
-        for share in MIXES:
-            parts = [(share, latency), (1.0 - share, size)]
-            cost = sum(weight * table / np.ptp(table, axis=1).sum() for weight, table in parts if weight > 0)
-            fronts.append(additive_front(additive, [np.asarray(cost)], SEEDS // len(MIXES)))
-        found = [tuple(map(int, genome)) for genome in np.concatenate(fronts)]
+        latency, size = (table / (np.ptp(table, axis=1).sum() or 1.0) for table in self._costs.by_gene())
+        mixed = [share * latency + (1.0 - share) * size for share in MIXES]
+        fronts = [additive_front(additive, [cost], SEEDS // len(MIXES)) for cost in mixed if np.ptp(cost) > 0]
+        found = [tuple(map(int, genome)) for front in fronts for genome in front]
         return [
             genome
             for genome in dict.fromkeys(found)
@@ -143,7 +139,6 @@ class SurrogateSampler:
         )
         self._last_population = [tuple(map(int, genome)) for genome in found]
         taken = {*self._history.seen, *self._forbidden}
-        found = np.concatenate([found, neighbours(stacked(best), len(self._problem.space.widths))])
         known = self._known_points(waiting)
         return chosen_infills(
             found, self._expectation(found), self._deviations(found), known, taken, self._batch

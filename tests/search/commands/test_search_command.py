@@ -20,7 +20,7 @@ from bitfront.evaluators.throughput import BATCHES
 from bitfront.search.space_file import read_space
 
 # A modelled latency is the same table every time, whatever the machine.
-SETTINGS = ("--latency", "model:bops", "--evaluations", "40", "--population", "16")
+SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6")
 OBJECTIVES = {"top1": -1.0, "latency_ms": 1.0, "size_bytes": 1.0}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -148,7 +148,7 @@ def test_latency_table_of_a_run_can_be_used_again(runs: Path) -> None:
     source = runs / "two" / "latency_table.csv"
     arguments = [
         *command(runs, "tabled", "--workers", "2")[:-6],
-        "--latency", f"table:{source}", "--evaluations", "40", "--population", "16",
+        "--latency", f"table:{source}", "--evaluations", "24", "--population", "6",
     ]  # fmt: skip
     subprocess.run(arguments, check=True, capture_output=True)
     first, again = (table(runs / name / "front.csv") for name in ("two", "tabled"))

@@ -42,7 +42,7 @@ def test_specs_from_before_recipes_name_the_version_that_reads_them():
     evaluation = {k: v for k, v in document["evaluation"].items() if k not in ("recipe", "without")}
     earlier = {**evaluation, "weight_ranges": "mse", "weight_rounding": "gptq", "observer": "auto"}
     with pytest.raises(
-        UserError, match=r"version 1, .* reads version 2: open the run with bitfront 0\.0\.9, or"
+        UserError, match=r"version 1, .* reads version 3: open the run with bitfront 0\.0\.9, or"
     ):
         RunSpec.from_json({**document, "version": 1, "bitfront": "0.0.9", "evaluation": earlier})
 
@@ -62,7 +62,8 @@ def test_a_spec_is_resolved_when_nothing_is_left_to_measure():
     assert not EvaluationSpec().resolved
     assert not EvaluationSpec(batch_size=8).resolved
     assert not EvaluationSpec(threads=2).resolved
-    assert EvaluationSpec(batch_size=8, threads=2).resolved
+    assert not EvaluationSpec(batch_size=8, threads=2).resolved
+    assert EvaluationSpec(batch_size=8, threads=2, first_images=256).resolved
 
 
 def test_difference_names_fields_with_both_values():
