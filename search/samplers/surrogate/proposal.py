@@ -135,6 +135,6 @@ def _key(genome: NDArray[np.int64]) -> GenomeTuple:
     return tuple(int(index) for index in genome)
 
 
-def stacked(genomes: Sequence[GenomeTuple]) -> Genomes:
-    """Genomes as an int64 array ``[count, genes]``."""
-    return np.array(genomes, dtype=np.int64)
+def stacked(genomes: Sequence[GenomeTuple], genes: int) -> Genomes:
+    """Genomes as an int64 array ``[count, genes]``, whatever their count."""
+    return np.array(genomes, dtype=np.int64).reshape(-1, genes)

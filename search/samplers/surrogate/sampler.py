@@ -130,18 +130,18 @@ class SurrogateSampler:
         self._model.fit(self._trials)
         waiting = [genome for batch in self._pending for genome in batch]
         best = [trial.genome for trial in self._archive.front]
-        start = stacked(list(dict.fromkeys([*waiting, *best, *self._last_population])))[: POPULATION // 2]
-        fill = self._problem.space.sample(self._rng, POPULATION - len(start))
+        space = self._problem.space
+        known = list(dict.fromkeys([*waiting, *best, *self._last_population]))
+        start = stacked(known[: POPULATION // 2], len(space))
+        fill = space.sample(self._rng, POPULATION - len(start))
         seed = int(self._rng.integers(1 << 31))
         objectives = len(self._problem.objectives)
-        found = surrogate_front(
-            self._problem.space, self._expectation, objectives, np.concatenate([start, fill]), seed
-        )
+        found = surrogate_front(space, self._expectation, objectives, np.concatenate([start, fill]), seed)
         self._last_population = [tuple(map(int, genome)) for genome in found]
         taken = {*self._history.seen, *self._forbidden}
-        known = self._known_points(waiting)
+        points = self._known_points(waiting)
         return chosen_infills(
-            found, self._expectation(found), self._deviations(found), known, taken, self._batch
+            found, self._expectation(found), self._deviations(found), points, taken, self._batch
         )
 
     def _known_points(self, waiting: list[GenomeTuple]) -> Array:
@@ -149,7 +149,8 @@ class SurrogateSampler:
         points = [objective_point(trial, self._problem.objectives) for trial in self._archive.front]
         rows = np.array(points, dtype=np.float64).reshape(-1, len(self._problem.objectives))
         if waiting:
-            rows = np.concatenate([rows, self._expectation(stacked(waiting))[0]])
+            genomes = stacked(waiting, len(self._problem.space))
+            rows = np.concatenate([rows, self._expectation(genomes)[0]])
         return rows if len(rows) else np.array([self._problem.box.reference])
 
     def _expectation(self, genomes: Genomes) -> Expectation:

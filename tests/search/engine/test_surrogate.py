@@ -161,3 +161,17 @@ def test_equal_values_everywhere_are_no_reason_to_stop(synthetic):
     problem = synthetic.problem(searched=synthetic.space("encoder", 6))
     trials = search(synthetic, problem, "surrogate-nsga2", 30, 0, score=lambda config: flat)
     assert len({trial.genome for trial in trials}) == 30
+
+
+def test_a_search_without_a_front_goes_on_looking(synthetic):
+    problem = synthetic.problem(RunSpec(min_top1=99.9))
+    sampler = make_sampler("surrogate-nsga2", problem, 4, 0)
+    asked = []
+    for number in range(5):
+        genomes = sampler.ask()
+        prepared = [problem.prepare(genome) for genome in genomes]
+        asked += genomes
+        sampler.tell(
+            [problem.trial(4 * number + i, p, synthetic.score(p.config), 0.0) for i, p in enumerate(prepared)]
+        )
+    assert len(set(asked)) == 20
