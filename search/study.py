@@ -115,9 +115,16 @@ class StudyRecord:
                 storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler()
             )
         except KeyError as error:
+            if url is None:  # the process was killed before its journal had one
+                return cls.create(folder, name, spec, problem, url)
             raise UserError(
                 f"the storage has no study {name!r}: start a new run with --run {name}"
             ) from error
+        ours = study.directions == [_DIRECTIONS[o.direction] for o in problem.objectives]
+        if ours and not study.user_attrs and not study.get_trials(deepcopy=False):
+            # The process was killed between the study's creation and its first attribute.
+            with _recording(folder / JOURNAL):
+                study.set_user_attr(_SPEC, spec.to_json())
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
         RunSpec.from_json(study.user_attrs[_SPEC]).check_resumed_as(spec, name)

@@ -11,7 +11,7 @@ import pytest
 
 from bitfront.search.journal import mend_journal
 from bitfront.search.spec import RunSpec
-from bitfront.search.storage import without_password
+from bitfront.search.storage import open_storage, without_password
 from bitfront.search.study import StudyRecord
 from bitfront.search.trial import Trial
 from bitfront.spaces import BitfrontError, UserError
@@ -179,3 +179,17 @@ def test_a_full_disk_is_one_line_and_what_was_recorded_stays(synthetic, problem,
         with pytest.raises(BitfrontError, match=r"no space left on device; free some space"):
             record.finish(evaluated(synthetic, problem, left, 3))
     assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_a_study_of_a_process_that_was_killed_while_creating_it_is_gone_on_with(problem, folder, created):
+    storage = open_storage(folder.path, None)
+    if created:
+        directions = ["maximize", "minimize", "minimize"]
+        optuna.create_study(storage=storage, study_name="test", directions=directions)
+    assert (folder.path / "study.log").exists() or not created
+    (folder.path / "study.log").touch()
+    record = StudyRecord.open(folder.path, "test", SPEC, problem, None)
+    assert record.trials == ()
+    again = StudyRecord.open(folder.path, "test", SPEC, problem, None)
+    assert again.trials == ()
