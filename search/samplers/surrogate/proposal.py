@@ -85,8 +85,8 @@ def chosen_infills(
 ) -> list[GenomeTuple]:
     """Candidates that promise the largest gain of hypervolume, one after the other.
 
-    The gain is its expectation over three values of every uncertain objective (all at their mean, or one at
-    a time a root of three standard deviations off it), times the chance of a feasible candidate being one.
+    The gain is its expectation over three outcomes: all uncertain objectives at their means, or all of them a
+    root of three standard deviations better or worse. Candidates that are expected to miss a limit come last.
     What is chosen counts as evaluated with its mean from then on, which spreads the batch over the front.
 
     Args:
