@@ -25,7 +25,7 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache evaluators/kernels/__pycache__
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache evaluators/quantized/kernels/__pycache__
 
 # torch first and pinned: left to itself, pip may take a CUDA build of several gigabytes.
 $(STAMP): pyproject.toml constraints.txt

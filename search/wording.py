@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bitfront.evaluators.significance import PairedComparison
+from bitfront.evaluators.context.significance import PairedComparison
 
 MISSING = "\N{EM DASH}"
 _DIGITS = 4

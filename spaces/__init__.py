@@ -4,7 +4,15 @@ from bitfront.spaces.config import PINNED_BITS, SCHEMES, BitConfig, EncoderBits,
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_hold, parse_uniform
-from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, Triple, encoder_layers, triples
+from bitfront.spaces.sites import (
+    KINDS,
+    EncoderLayers,
+    Kind,
+    QuantSite,
+    Triple,
+    encoder_layers,
+    triples,
+)
 from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_held
 
 __all__ = [

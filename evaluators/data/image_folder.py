@@ -1,17 +1,51 @@
-"""ImageFolder directories: one sub-folder per class, optionally below ``train`` and ``val`` or ``test``."""
+"""ImageFolder directories: image files by class, optionally below ``train`` and ``val`` or ``test``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from bitfront.evaluators.data.decoding import IMAGE_SUFFIXES
-from bitfront.evaluators.data.image_files import ImageFiles
-from bitfront.evaluators.data.source import HELD_OUT, TRAIN
+from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN, decode_image
 from bitfront.spaces import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Labelled files; satisfies :class:`~bitfront.evaluators.data.source.ImageSource`.
+
+    Attributes:
+        name: What the user called it.
+        root: The folder that the files are relative to.
+        files: Paths relative to ``root``, with forward slashes.
+        labels: Class indices, shape ``[images]``.
+        partition: ``train`` or ``held-out`` for every image, or None.
+        class_names: Name of every class index, or None.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: NDArray[np.int64]
+    partition: NDArray[np.str_] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def load(self, index: int) -> Image.Image:
+        """The decoded file at ``index``; raises CorruptImageError where it cannot be read."""
+        return decode_image(self.root / self.files[index], self.describe(index))
+
+    def describe(self, index: int) -> str:
+        """The file's path, starting at the source's folder."""
+        return str(self.root / self.files[index])
+
 
 TRAIN_FOLDER = "train"
 HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there

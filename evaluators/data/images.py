@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.decoding import with_channels
-from bitfront.evaluators.data.source import CorruptImageError, ImageSource
+from bitfront.evaluators.data.source import CorruptImageError, ImageSource, with_channels
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 

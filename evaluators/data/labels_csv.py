@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from bitfront.evaluators.data.image_files import ImageFiles
+from bitfront.evaluators.data.image_folder import ImageFiles
 from bitfront.spaces import UserError
 
 COLUMNS = ("path", "label")

@@ -1,12 +1,14 @@
-"""Image sources: labelled images that can be loaded one by one."""
+"""Image sources: labelled images that can be loaded one by one, decoded though files may be hostile."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import warnings
+from pathlib import Path
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bitfront.spaces import BitfrontError
 
@@ -49,3 +51,54 @@ class ImageSource(Protocol):
 
     def describe(self, index: int) -> str:
         """The item's name for messages, such as its file name."""
+
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+def decode_image(file: Path | IO[bytes], name: str) -> Image.Image:
+    """Reads an image completely.
+
+    Raises:
+        CorruptImageError: The file is missing, truncated, no image, or more pixels than PIL deems safe.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                image.load()
+                return image.copy()
+    except FileNotFoundError as error:
+        raise CorruptImageError(f"{name}: no such file") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ... on damaged input
+        raise CorruptImageError(f"{name}: {_reason(error)}") from error
+
+
+def with_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
+    """The image with 1 (greyscale) or 3 (RGB) channels of 8 bits.
+
+    Palettes are looked up, 16-bit values keep their upper byte, alpha is dropped as timm does.
+
+    Raises:
+        CorruptImageError: The pixels are floating-point numbers, whose range is unknown.
+        ValueError: ``channels`` is neither 1 nor 3.
+    """
+    if channels not in _MODES:
+        raise ValueError(f"images have 1 or 3 channels, not {channels}")
+    if image.mode == "F":
+        raise CorruptImageError(f"{name}: floating-point pixels; expected 8 or 16 bits per channel")
+    if image.mode.startswith("I"):  # PIL itself would clip 16-bit values to 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image file"
+    return " ".join(str(error).split()) or type(error).__name__

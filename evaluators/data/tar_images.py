@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.decoding import IMAGE_SUFFIXES, decode_image
-from bitfront.evaluators.data.source import HELD_OUT, TRAIN, CorruptImageError
+from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN, CorruptImageError, decode_image
 from bitfront.spaces import UserError
 
 SIDES = {"train": TRAIN, "test": HELD_OUT}

@@ -1,1 +1,1 @@
-"""What a configuration becomes as a file: packed, as a graph, or as the bit settings of another toolchain."""
+"""What a configuration becomes as a file, and the runtimes that execute it."""

@@ -1,21 +1,26 @@
-"""What the evaluator expects of a file: its predictions, and how far they can be reproduced at all."""
+"""What the evaluator expects of a file, and the record beside the file of what was verified."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from bitfront.evaluators.context import EvaluationContext, SplitName
-from bitfront.evaluators.deployment.packed import read_packed, write_packed
+from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.deployment.verification import Classes, Expected
-from bitfront.evaluators.kernels.portable import PortableKernels
-from bitfront.evaluators.quantized import QuantizedModel
-from bitfront.evaluators.recipes import recipe_named
-from bitfront.spaces import BitConfig
+from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.packed.file import read_packed, write_packed
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.model import QuantizedModel
+from bitfront.spaces import BitConfig, UserError
 
 
 def expected_of(
@@ -50,3 +55,101 @@ def _second_model(context: EvaluationContext, config: BitConfig) -> QuantizedMod
         path = Path(folder) / "second.safetensors"
         write_packed(path, context.prepared, config, recipe, config.to_json())
         return read_packed(path).assemble(PortableKernels(torch.device("cpu")))
+
+
+FORMAT, VERSION = "bitfront/verification", 1
+SUFFIX = ".verification.json"
+LARGEST_BYTES = 100_000_000
+_BLOCK = 1 << 20
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the record of a file lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def content_digest(paths: Sequence[Path]) -> str:
+    """SHA-256 of what files hold, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A record.
+
+    Attributes:
+        digest: Of the files that were verified.
+        splits: What was classified.
+        expected: What the evaluator makes of these images.
+        report: The figures.
+    """
+
+    digest: str
+    splits: tuple[str, ...]
+    expected: Expected
+    report: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Writes the record; raises :class:`UserError` where that is not possible."""
+        second = self.expected.second
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            **self.report,
+            "sha256": self.digest,
+            "splits": list(self.splits),
+            "evaluator": {
+                "predictions": self.expected.predictions.tolist(),
+                "second_kernels": None if second is None else second.tolist(),
+                "labels": self.expected.labels.tolist(),
+            },
+        }
+        write_atomically(path, json.dumps(document, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Sidecar:
+        """Reads a record.
+
+        Raises:
+            UserError: It is damaged or of another version.
+        """
+        try:
+            if path.stat().st_size > LARGEST_BYTES:
+                raise ValueError("it is too large")
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if (document["format"], document["version"]) != (FORMAT, VERSION):
+                raise ValueError(f"it is no {FORMAT} of version {VERSION}")
+            recorded = document["evaluator"]
+            second = recorded["second_kernels"]
+            expected = Expected(
+                _read_classes(recorded["predictions"]),
+                None if second is None else _read_classes(second),
+                _read_classes(recorded["labels"]),
+            )
+            splits, digest = document["splits"], document["sha256"]
+            if not isinstance(digest, str) or not isinstance(splits, list):
+                raise ValueError("its splits or digest are of another type")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise UserError(
+                f"{path} is no record of a verification ({error}): remove it, to verify against the "
+                "evaluator itself"
+            ) from error
+        sizes = {
+            len(part) for part in (expected.predictions, expected.second, expected.labels) if part is not None
+        }
+        if sizes == {0} or len(sizes) != 1:
+            raise UserError(
+                f"{path} is damaged: its predictions and labels are not of the same images; remove it"
+            )
+        return cls(digest, tuple(map(str, splits)), expected, document)
+
+
+def _read_classes(values: object) -> Classes:
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise ValueError("predictions are no list of whole numbers")
+    return np.array(values, dtype=np.int64)

@@ -10,15 +10,24 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.atomic import write_atomically
-from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.deployment.onnx_file import onnx_bytes, onnx_document
-from bitfront.evaluators.deployment.openvino_file import openvino_document, write_openvino
-from bitfront.evaluators.deployment.packed import read_packed, write_packed
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.recipes import Recipe
-from bitfront.evaluators.runtimes.runtime import FloatPrecision, Images, KernelReport, runtime_named
+from bitfront.evaluators.deployment.graph_files import (
+    onnx_bytes,
+    onnx_document,
+    openvino_document,
+    write_openvino,
+)
+from bitfront.evaluators.deployment.runtimes.runtime import (
+    FloatPrecision,
+    Images,
+    KernelReport,
+    runtime_named,
+)
+from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.packed.file import read_packed, write_packed
+from bitfront.evaluators.preparation.recipes import Recipe
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, UserError
 
 PACKED, ONNX, OPENVINO = "packed", "onnx", "openvino"
@@ -117,7 +126,7 @@ def runtime_for(path: Path, name: str | None) -> str:
 
 
 class PackedSession:
-    """A packed file, run by this package; see :class:`~bitfront.evaluators.runtimes.runtime.Session`."""
+    """A packed file, run by this package; see :class:`Session`."""
 
     def __init__(self, path: Path) -> None:
         self._model = read_packed(path).assemble()

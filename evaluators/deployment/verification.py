@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.significance import PairedComparison, standard_error
 from bitfront.spaces import BitfrontError
 
 Classes = NDArray[np.int64]

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.deployment.graph.model import (
     configuration_graph,
     encoder_graph,
     float_graph,
     rest_graph,
 )
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.latency.timed import Subject
+from bitfront.evaluators.deployment.runtimes.runtime import Runtime, Session, runtime_named
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import Contestant
-from bitfront.evaluators.processor import cpu_name
 from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.runtimes.runtime import Runtime, Session, runtime_named
 from bitfront.spaces import BitConfig, Triple
 
 # Whole models in memory side by side, each with weights of its own.
@@ -30,7 +30,7 @@ ROW = 4
 
 
 class GraphRuntime:
-    """A runtime and its dialect; see :class:`~bitfront.evaluators.latency.timed.TimedRuntime`.
+    """A runtime and its dialect; see :class:`~bitfront.evaluators.latency.timed_runtime.TimedRuntime`.
 
     Streams and images are random and weights merely rounded: integer kernels take equal time on any values.
     """

@@ -1,10 +1,25 @@
-"""Hardware profiles: how quickly a machine multiplies and moves data."""
+"""Hardware profiles: how quickly a machine multiplies and moves data, by name or from TOML files.
+
+A profile says in ``description`` what machine it is and in ``source`` where its figures come from. It has
+either ``[macs_per_second]``, with multiply-accumulates per second for ``float`` and for pairs of operand
+widths such as ``"8x8"`` or ``"4x8"`` (in either order), or ``bit_operations_per_second``, of which a product
+of widths a and b takes a x b. ``[memory]`` (``bytes_per_second``, ``float_bytes``) and ``[overhead]``
+(``seconds_per_encoder``, ``seconds_per_operator``) are optional: without them data move in no time, and
+nothing is added.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from bitfront.spaces import UserError
 
 Pair = tuple[int, int]
 
@@ -87,3 +102,149 @@ class HardwareProfile:
 
 def _named(pair: Pair) -> str:
     return f"{pair[0]}x{pair[1]}"
+
+
+SHIPPED = Path(__file__).resolve().parent / "profiles"
+SUFFIX = ".toml"
+_PAIR = re.compile(r"(\d{1,2})x(\d{1,2})")
+_WIDEST = 32
+_MOST_FLOAT_BYTES = 8
+_TOP = ("description", "source", "bit_operations_per_second", "macs_per_second", "memory", "overhead")
+_MEMORY = ("bytes_per_second", "float_bytes")
+_OVERHEAD = ("seconds_per_encoder", "seconds_per_operator")
+_WORDS = {"description": "what machine this is", "source": "where its figures come from"}
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Names of the profiles that come with the package."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}")))
+
+
+def profile_named(name: str) -> HardwareProfile:
+    """A shipped profile by its name, or a file's.
+
+    Raises:
+        UserError: There is no such profile, or the file cannot be read or says something odd.
+    """
+    if name.endswith(SUFFIX):
+        path = Path(name)
+        return read_profile(path, path.name)
+    if name not in shipped_profiles():
+        raise UserError(
+            f"unknown latency profile 'model:{name}': choose one of {', '.join(shipped_profiles())}, or give "
+            f"a file of your own, such as model:mine{SUFFIX}"
+        )
+    return read_profile(SHIPPED / f"{name}{SUFFIX}", name)
+
+
+def read_profile(path: Path, name: str) -> HardwareProfile:
+    """Reads a profile; ``name`` is what latency sources call it.
+
+    Raises:
+        UserError: The file cannot be read, is no TOML, or a value is missing, odd or unknown; it is named.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(
+            f"profile {path} cannot be read ({' '.join(str(error).split())}): give a TOML file"
+        ) from error
+    try:
+        return _profile(document, name)
+    except ValueError as error:
+        raise UserError(f"profile {path}: {error}") from error
+
+
+def _profile(document: Mapping[str, Any], name: str) -> HardwareProfile:
+    """The profile of a document; ValueError says what is wrong with it."""
+    _check_keys(document, _TOP, "")
+    memory, overhead = (_section(document, key) for key in ("memory", "overhead"))
+    _check_keys(memory, _MEMORY, "memory.")
+    _check_keys(overhead, _OVERHEAD, "overhead.")
+    if ("macs_per_second" in document) == ("bit_operations_per_second" in document):
+        raise ValueError("it needs either [macs_per_second] or bit_operations_per_second")
+    rates, operations = _section(document, "macs_per_second"), None
+    if "bit_operations_per_second" in document:
+        operations = _positive(document, "bit_operations_per_second")
+    elif "float" not in rates or len(rates) < 2:
+        raise ValueError('[macs_per_second] needs float and at least one pair of widths, such as "8x8"')
+    bandwidth = _positive(memory, "bytes_per_second", "memory.") if "bytes_per_second" in memory else None
+    per_encoder, per_operator = (_overhead(overhead, key) for key in _OVERHEAD)
+    return HardwareProfile(
+        name,
+        _text(document, "description"),
+        _text(document, "source"),
+        _pairs(rates),
+        None if operations else _positive(rates, "float", "macs_per_second."),
+        operations,
+        8 * _float_bytes(memory.get("float_bytes", 4)),
+        bandwidth,
+        per_encoder,
+        per_operator,
+    )
+
+
+def _check_keys(section: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    unknown = [key for key in section if key not in known]
+    if unknown:
+        raise ValueError(f"{where}{unknown[0]} is unknown: expected {', '.join(known)}")
+
+
+def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = document.get(key, {})
+    if not isinstance(section, dict):
+        raise ValueError(f"{key} is {section!r}: write it as a section [{key}]")
+    return section
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key} is missing: say in words {_WORDS[key]}")
+    return " ".join(value.split())
+
+
+def _pairs(rates: Mapping[str, Any]) -> dict[Pair, Fraction]:
+    found: dict[Pair, Fraction] = {}
+    for key in rates:
+        if key == "float":
+            continue
+        match = _PAIR.fullmatch(key)
+        low, high = sorted(map(int, match.groups())) if match else (0, 0)
+        if not 1 <= low <= high <= _WIDEST:
+            raise ValueError(
+                f"macs_per_second.{key} is unknown: expected float, or two widths up to {_WIDEST}, such as "
+                '"4x8"'
+            )
+        if (low, high) in found:
+            raise ValueError(f"macs_per_second has {low}x{high} twice: either order means the same")
+        found[low, high] = _positive(rates, key, "macs_per_second.")
+    return found
+
+
+def _positive(section: Mapping[str, Any], key: str, where: str = "") -> Fraction:
+    value = _number(section[key])
+    if value is None or value <= 0:
+        raise ValueError(f"{where}{key} is {section[key]!r}: give a number above 0")
+    return value
+
+
+def _overhead(section: Mapping[str, Any], key: str) -> Fraction:
+    value = _number(section.get(key, 0))
+    if value is None or value < 0:
+        raise ValueError(f"overhead.{key} is {section[key]!r}: give a number of seconds from 0 up")
+    return value
+
+
+def _number(value: object) -> Fraction | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return Fraction(value)
+
+
+def _float_bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_FLOAT_BYTES:
+        raise ValueError(
+            f"memory.float_bytes is {value!r}: give a whole number from 1 to {_MOST_FLOAT_BYTES}"
+        )
+    return value

@@ -8,9 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
-from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
-from bitfront.evaluators.latency.table_sums import TableLatency
-from bitfront.evaluators.latency.timed import Subject, TimedRuntime
+from bitfront.evaluators.latency.table import Entry, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol, time_interleaved
 from bitfront.spaces import BitConfig, Triple, triples
 

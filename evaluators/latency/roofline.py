@@ -16,7 +16,7 @@ from fractions import Fraction
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile
 from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
-from bitfront.evaluators.sites import attention_macs
+from bitfront.evaluators.models.sites import attention_macs
 from bitfront.spaces import Triple, pinned_bits, triples
 
 _LOGIT_BITS = 32

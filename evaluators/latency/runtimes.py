@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bitfront.evaluators.latency.timed import TimedRuntime
+from bitfront.evaluators.latency.timed_runtime import TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime
 from bitfront.spaces import SCHEMES, UserError
 

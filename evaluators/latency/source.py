@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bitfront.evaluators.latency.hardware_profile import HardwareProfile
+from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named, shipped_profiles
 from bitfront.evaluators.latency.measured import measure_table
-from bitfront.evaluators.latency.profile_file import profile_named, shipped_profiles
 from bitfront.evaluators.latency.roofline import model_table
 from bitfront.evaluators.latency.runtimes import RUNTIMES, TORCH, runtime_named, runtime_of_table
 from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.table_file import read_table
-from bitfront.evaluators.latency.timed import Subject, TimedRuntime
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import is_this_machine
-from bitfront.evaluators.processor import cpu_name
 from bitfront.spaces import UserError
 
 MEASURED, TABLE, MODEL = "measured", "table", "model"

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
-from bitfront.evaluators.context import REFERENCE_BITS, check_spec, compute_in_float32
-from bitfront.evaluators.device import device_named
-from bitfront.evaluators.latency.timed import Subject
+from bitfront.evaluators.context.context import REFERENCE_BITS, check_spec, compute_in_float32
+from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import LoadedModel, load_model
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import lay_groundwork
-from bitfront.evaluators.quantized.layer_fit import FITTING
-from bitfront.evaluators.recipes import TOKEN_WEIGHTS, recipe_named
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import EncoderLayers
 
 # Of uniform noise, in place of calibration images.

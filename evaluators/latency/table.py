@@ -1,12 +1,13 @@
-"""Latency tables: milliseconds of each encoder shape at each precision, the rest and the float model."""
+"""Latency tables: milliseconds by encoder shape and precision, and the sums of a configuration's entries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bitfront.evaluators.models.blueprint import EncoderParts
-from bitfront.spaces import Triple
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.spaces import KINDS, BitConfig, EncoderBits, SearchSpace, Triple, UserError
 
 
 def encoder_shape(encoder: EncoderParts) -> str:
@@ -51,3 +52,67 @@ class LatencyTable:
     source: str
     scheme: str = ""
     machine: str = ""
+
+
+class TableLatency:
+    """Latency of a model's configurations as the sum of a table's entries.
+
+    An encoder whose layers differ in width (space ``layer``) takes the mean of the entries of its layers'
+    widths, weighted by the layers' multiply-accumulates.
+
+    Args:
+        table: The times.
+        blueprint: The model.
+        needed: Precisions that will be asked for.
+
+    Raises:
+        UserError: The table lacks an encoder shape or precision of the model.
+    """
+
+    def __init__(self, table: LatencyTable, blueprint: Blueprint, needed: Iterable[Triple]) -> None:
+        self.table = table
+        self._shapes = [encoder_shape(encoder) for encoder in blueprint.encoders]
+        self._shares = [_mac_shares(encoder) for encoder in blueprint.encoders]
+        for shape, triple in itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)):
+            if (shape, triple) not in table.encoders:
+                w, a, t = triple
+                raise UserError(
+                    f"the latency table has no entry for encoder shape {shape} at W{w}A{a}T{t}: it "
+                    "belongs to another model or other --bits; build one with `bitfront latency-table`"
+                )
+
+    @property
+    def source(self) -> str:
+        """Where the times come from."""
+        return self.table.source
+
+    def latency_ms(self, config: BitConfig) -> float:
+        """Milliseconds of a batch; lower is better."""
+        return self.table.rest.milliseconds + sum(self._encoder_ms(bits) for bits in config.encoders)
+
+    def minimum_latency_ms(self, space: SearchSpace) -> float:
+        """The least time of any configuration of the space: every encoder at its quickest precision."""
+        uniform = space.granularity == "encoder"
+        widths = [(held,) if (held := space.held.get(kind)) else space.widths for kind in KINDS]
+        choices: list[Triple] = [(width, width, width) for width in space.widths]
+        if not uniform:
+            choices = [(w, a, t) for w, a, t in itertools.product(*widths)]
+        return self.table.rest.milliseconds + sum(
+            min(self.table.encoders[shape, triple].milliseconds for triple in choices)
+            for shape in self._shapes
+        )
+
+    def _encoder_ms(self, bits: EncoderBits) -> float:
+        shape = self._shapes[bits.index]
+        return sum(
+            share
+            * self.table.encoders[
+                shape, (bits.bits("weights", layer), bits.bits("activations", layer), bits.attention)
+            ].milliseconds
+            for layer, share in self._shares[bits.index].items()
+        )
+
+
+def _mac_shares(encoder: EncoderParts) -> dict[str, float]:
+    sizes = {layer: parts.weight.numel() for layer, parts in encoder.linear().items()}
+    return {layer: size / sum(sizes.values()) for layer, size in sizes.items()}

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from bitfront.evaluators.kernels.attention_plan import BYTE_BITS
-from bitfront.evaluators.latency.timed import Subject
+from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import Contestant
-from bitfront.evaluators.processor import cpu_name
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.models.sites import is_residual
 from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.site_roles import is_residual
+from bitfront.evaluators.quantized.kernels.attention_plan import BYTE_BITS
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 
 SOURCE = "measured:torch"
@@ -34,7 +34,7 @@ def encoder_program(bits: Triple) -> tuple[int, bool]:
 
 
 class TorchRuntime:
-    """The runtime that evaluates; see :class:`~bitfront.evaluators.latency.timed.TimedRuntime`.
+    """The runtime that evaluates; see :class:`~bitfront.evaluators.latency.timed_runtime.TimedRuntime`.
 
     Images are random: integer kernels take equal time on any values. On a GPU a run ends when its last kernel
     has.

@@ -1,1 +1,1 @@
-"""Float models: the embedded default, its training, and loading of any timm vision transformer."""
+"""Float models and their quantization sites: loading of timm's vision transformers, and training."""

@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import pickletools
+import re
 import warnings
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.pickle_inspection import foreign_names
-from bitfront.evaluators.models.swin_checkpoint import under_timm_names
 from bitfront.spaces import UserError
+
+# What a file of plain tensors refers to: torch.FloatStorage, torch._utils._rebuild_tensor_v2, ...
+_TENSOR_FORMAT = re.compile(
+    r"torch\.\w+|torch\.(_\w+|storage|nn\.parameter)\..*|collections\.OrderedDict|numpy\..*"
+)
+_NAMING = {"GLOBAL", "STACK_GLOBAL", "INST"}
+_LARGEST_PICKLE = 64 * 2**20
+
+
+def foreign_names(path: Path) -> tuple[str, ...]:
+    """Functions and classes other than those of tensors that unpickling a file would import.
+
+    Reads plain pickles and torch's two formats; nothing is imported or called. Empty for files that are
+    no pickles.
+    """
+    names = (name for stream in _streams(path) for name in _imported(stream))
+    return tuple(dict.fromkeys(name for name in names if not _TENSOR_FORMAT.fullmatch(name)))
+
+
+def _streams(path: Path) -> Iterator[IO[bytes]]:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield io.BytesIO(file.read(_LARGEST_PICKLE))
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                with archive.open(name) as member:
+                    yield io.BytesIO(member.read(_LARGEST_PICKLE))
+
+
+def _imported(stream: IO[bytes]) -> Iterator[str]:
+    """Dotted names in the order of the opcodes; torch's legacy format is several pickles in a row."""
+    strings: list[str] = []
+    while True:
+        try:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in _NAMING:
+                    # STACK_GLOBAL takes the two strings before it, the others carry both in their argument
+                    parts = strings[-2:] if argument is None else str(argument).split(" ")
+                    yield ".".join(parts)
+                elif isinstance(argument, str):
+                    strings.append(argument)
+        except Exception:  # the pickles have ended, or this never was one: genops raises many types
+            return
+
+
+_BUFFER = re.compile(r"\.(relative_position_index|attn_mask)$")  # computed from the architecture
+_MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
+_PUBLISHED = "layers.0.downsample.reduction.weight"
+
+
+def under_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict without window buffers and with patch mergings where timm has them.
+
+    The authors' code merges patches at the end of a stage, timm at the start of the next one. A checkpoint
+    of any other layout keeps its names.
+    """
+    weights = {name: value for name, value in state.items() if not _BUFFER.search(name)}
+    if _PUBLISHED not in weights:
+        return weights
+    return {_renamed(name): value for name, value in weights.items()}
+
+
+def _renamed(name: str) -> str:
+    if name.startswith("head."):
+        return f"head.fc.{name.removeprefix('head.')}"
+    return _MERGE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
+
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.blocks import (
+from bitfront.evaluators.models.blueprint import (
+    Blueprint,
+    EncoderParts,
+    MergeParts,
+    Readout,
+    WindowParts,
+)
+from bitfront.evaluators.models.vit import (
     block_refusal,
     constants_device,
     encoder_parts,
     linear_parts,
     norm_parts,
     norm_refusal,
+    patch_embedding_refusal,
 )
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
-from bitfront.evaluators.models.vit import patch_embedding_refusal
 
 
 def swin_refusal(module: Any) -> str | None:

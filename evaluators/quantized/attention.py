@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.models.blueprint import EncoderParts
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.scheme import Scores
 
 # Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.

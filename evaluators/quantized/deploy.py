@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.float_stages import (
     FloatAverage,
     FloatNorm,
@@ -17,7 +17,7 @@ from bitfront.evaluators.quantized.float_stages import (
     FloatStreamNorm,
     FloatSum,
 )
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.scheme import Scores
 from bitfront.spaces.config import pinned_bits
 

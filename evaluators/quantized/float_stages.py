@@ -6,14 +6,14 @@ from typing import cast
 
 import torch
 
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.linear import IntegerLinear
-from bitfront.evaluators.kernels.norm_terms import FloatNormTerms
 from bitfront.evaluators.models.blueprint import LayerNormParts
 from bitfront.evaluators.models.float_forward import layer_norm
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms
 from bitfront.evaluators.quantized.stages import Norm, Tap
-from bitfront.evaluators.quantizers import AffineGrid
+from bitfront.evaluators.quantizers.grids import AffineGrid
 
 
 class FloatNorm:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.kernels.attention_terms import IntegerScores
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.int_exp import integer_exponentials
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.sites import is_residual
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.integer_stages import (
     AverageThenNorm,
     CodeProjection,
@@ -21,10 +20,10 @@ from bitfront.evaluators.quantized.integer_stages import (
     IntegerSum,
     NormThenAverage,
 )
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores, integer_exponentials
+from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.scheme import Scores
-from bitfront.evaluators.quantizers import PowerOfTwoGrid
-from bitfront.evaluators.site_roles import is_residual
+from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces.config import pinned_bits
 
 NAME = "fq-vit"

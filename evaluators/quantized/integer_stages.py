@@ -6,13 +6,14 @@ from typing import cast
 
 import torch
 
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.linear import IntegerLinear
-from bitfront.evaluators.kernels.norm_terms import IntegerNormTerms, SumTerms
 from bitfront.evaluators.models.blueprint import LayerNormParts
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.kernels.norm_terms import IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.stages import Norm, Tap
-from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 _MULTIPLIER_BITS = 8
 Grid = AffineGrid | PowerOfTwoGrid

@@ -1,18 +1,235 @@
-"""The assembled quantized model of one bit configuration."""
+"""The quantized model of one bit configuration: embedding, encoders, patch mergings and readout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
-from bitfront.evaluators.quantized.embedding import QuantizedEmbedding
-from bitfront.evaluators.quantized.encoder import QuantizedEncoder
-from bitfront.evaluators.quantized.merging import QuantizedMerging
-from bitfront.evaluators.quantized.readout import QuantizedReadout
-from bitfront.evaluators.quantized.stages import Tap, unseen
+from bitfront.evaluators.models.float_forward import patches_of
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.kernels.lookup import replace_codes
+from bitfront.evaluators.quantized.scheme import Scheme
+from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, Tap, Update, unseen
+from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitfrontError
+
+
+class QuantizedEmbedding:
+    """Quantizes images, embeds their patches and adds prefix tokens and positions.
+
+    Args:
+        scheme: Builds the stages.
+        image: Grid of the images.
+        patch_size: Rows and columns of a patch.
+        layer: The patch projection.
+    """
+
+    def __init__(
+        self, scheme: Scheme, image: AffineGrid, patch_size: tuple[int, int], layer: FittedLayer
+    ) -> None:
+        self._image = image
+        self._patch_size = patch_size
+        self._project = scheme.project_patches(layer)
+        self._prefix = scheme.prefix()
+        self._positions = scheme.positions()
+        self._norm = scheme.embed_norm()
+
+    def __call__(self, images: torch.Tensor, tap: Tap = unseen) -> torch.Tensor:
+        """The stream ``[batch * tokens, channels]`` of images ``[batch, channels, rows, columns]``."""
+        codes = self._image.quantize(images)
+        tap("image", codes)
+        patches = patches_of(codes, self._patch_size)
+        batch, count, width = patches.shape
+        x = self._project(patches.reshape(-1, width))
+        if len(self._prefix):
+            tokens = [self._prefix.expand(batch, -1, -1), x.view(batch, count, -1)]
+            x = torch.cat(tokens, dim=1).flatten(0, 1)
+        if self._positions is not None:
+            tap("patch_embed", x)
+            x = self._positions(x)
+        if self._norm is not None:
+            tap("embed_sum", x)
+            x = self._norm(x)
+        tap("embed", x)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderGrids:
+    """Grids of the codes between an encoder's products, at the chosen widths.
+
+    Attributes:
+        levels: The level that stands for each code, uint8 ``[256]``, by site (such as ``mlp.gelu``) where a
+            narrow tensor takes levels; its grid is then one of 8 bits.
+    """
+
+    norm1: AffineGrid
+    qkv: AffineGrid
+    context: AffineGrid
+    norm2: AffineGrid
+    gelu: AffineGrid
+    levels: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def levelled(self, site: str, codes: torch.Tensor) -> torch.Tensor:
+        """The codes of a site, each replaced by its level where the site takes some."""
+        table = self.levels.get(site)
+        return codes if table is None else replace_codes(codes, table)
+
+
+@dataclass(frozen=True)
+class QuantizedEncoder:
+    """An encoder whose every product is one of integers.
+
+    Its first LayerNorm runs with the residual sum before it, so the encoder takes both the stream and its
+    normalised codes, and passes both on.
+    """
+
+    name: str
+    kernels: Kernels
+    grids: EncoderGrids
+    norm1: Norm
+    qkv: IntegerLinear
+    attention: AttentionTerms
+    proj: IntegerLinear
+    sum1: Update
+    norm2: Norm
+    fc1: IntegerLinear
+    fc2: IntegerLinear
+    sum2: Update
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        normed: torch.Tensor,
+        batch: int,
+        following: Norm | None,
+        tap: Tap | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Runs the encoder.
+
+        Args:
+            x: Stream ``[batch * tokens, channels]``.
+            normed: uint8 codes of its first LayerNorm, same shape.
+            batch: Images in the batch.
+            following: The LayerNorm that begins the next encoder; None where another stage follows.
+            tap: Sees codes (float32 where the scheme keeps a tensor in float) by site.
+
+        Returns:
+            The stream and its codes after ``following``, None where there is none.
+        """
+
+        def seen(site: str, value: torch.Tensor) -> torch.Tensor:
+            if tap is not None:
+                tap(f"{self.name}.{site}", value)
+            return value
+
+        def attention_seen(site: str, value: torch.Tensor) -> None:
+            seen(site, value)
+
+        grids = self.grids
+        normed = grids.levelled("norm1", normed)
+        seen("norm1", normed)
+        qkv = seen(
+            "attn.qkv", self.qkv.to_codes(normed, grids.norm1, grids.qkv, levels=grids.levels.get("attn.qkv"))
+        )
+        inner = None if tap is None else attention_seen
+        context = seen(
+            "attn.context",
+            grids.levelled("attn.context", self.kernels.attention(qkv, batch, self.attention, inner)),
+        )
+        update = seen("attn.proj", self.sum1.of(self.proj, context, grids.context))
+        x, normed = self.sum1.add_norm(x, update, self.norm2)
+        seen("residual1", x)
+        normed = grids.levelled("norm2", normed)
+        seen("norm2", normed)
+        levels = grids.levels.get("mlp.gelu")
+        hidden = self.fc1.to_codes(normed, grids.norm2, grids.gelu, gelu=True, levels=levels)
+        hidden = seen("mlp.gelu", hidden)
+        update = seen("mlp.fc2", self.sum2.of(self.fc2, hidden, grids.gelu))
+        if following is None:
+            return seen("residual2", self.sum2.add(x, update)), None
+        x, normed = self.sum2.add_norm(x, update, following)
+        return seen("residual2", x), normed
+
+
+@dataclass(frozen=True)
+class QuantizedMerging:
+    """Puts tokens side by side, normalises and projects them.
+
+    Attributes:
+        name: The module's path, for taps.
+        rows: Which tokens of an image are put side by side, int32 ``[tokens_out, 4]``.
+        norm: LayerNorm over their channels.
+        projection: Onto the stream that leaves.
+    """
+
+    name: str
+    rows: torch.Tensor
+    norm: Norm
+    projection: Projection
+
+    def __call__(self, x: torch.Tensor, batch: int, tap: Tap = unseen) -> torch.Tensor:
+        """Stream ``[batch * tokens_out, 2 * channels]`` from ``[batch * tokens, channels]``."""
+        channels = x.shape[1]
+        side_by_side = x.view(batch, -1, channels).index_select(1, self.rows.flatten())
+        normed = self.norm(side_by_side.view(-1, self.rows.shape[1] * channels))
+        tap(f"{self.name}.norm", normed)
+        x = self.projection(normed)
+        tap(f"{self.name}.reduction", x)
+        return x
+
+
+class TokenReader:
+    """Normalises the tokens that are read."""
+
+    def __init__(self, norm: Norm, tokens: Sequence[int]) -> None:
+        self._norm, self._tokens = norm, list(tokens)
+
+    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:  # noqa: ARG002 - no site between
+        """Codes ``[batch, read, channels]`` of a stream ``[batch, tokens, channels]``."""
+        read = x[:, self._tokens]
+        return self._norm(read.reshape(-1, read.shape[-1])).view(read.shape)
+
+
+class QuantizedReadout:
+    """Final LayerNorm, pooling and classifier.
+
+    Args:
+        scheme: Builds the stages.
+        tokens: Tokens that are read.
+        average: First token of the average that is read instead, or None.
+        heads: One classifier for each token read.
+        normed: Grid of their input.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        tokens: Sequence[int],
+        average: int | None,
+        heads: Sequence[IntegerLinear],
+        normed: AffineGrid,
+    ) -> None:
+        self._scheme = scheme
+        self._pool: Pooling = (
+            TokenReader(scheme.final_norm(), tokens) if average is None else scheme.average(average)
+        )
+        self._heads = heads
+        self._normed = normed
+
+    def __call__(self, x: torch.Tensor, batch: int, tap: Tap = unseen) -> torch.Tensor:
+        """Logits ``[batch, classes]`` from a stream ``[batch * tokens, channels]``."""
+        read = self._pool(x.view(batch, -1, x.shape[-1]), tap)
+        tap("norm", read)
+        logits = [head.to_float(read[:, i].contiguous(), self._normed) for i, head in enumerate(self._heads)]
+        result = self._scheme.logits(torch.stack(logits).mean(0))
+        tap("head", result)
+        return result
 
 
 class NotFiniteError(BitfrontError):

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.kernels.attention_terms import AttentionTerms
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.linear import IntegerLinear
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.attention import LOG_BITS, attention_terms
-from bitfront.evaluators.quantized.embedding import QuantizedEmbedding
-from bitfront.evaluators.quantized.encoder import EncoderGrids, QuantizedEncoder
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
-from bitfront.evaluators.quantized.merging import QuantizedMerging
-from bitfront.evaluators.quantized.readout import QuantizedReadout
+from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.model import (
+    EncoderGrids,
+    QuantizedEmbedding,
+    QuantizedEncoder,
+    QuantizedMerging,
+    QuantizedReadout,
+)
 from bitfront.evaluators.quantized.scheme import Scores, scheme_named
 from bitfront.evaluators.quantized.stages import Norm, Update
-from bitfront.evaluators.sites import FOLLOWS
 from bitfront.spaces import EncoderBits, pinned_bits
 
 

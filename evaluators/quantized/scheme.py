@@ -8,11 +8,11 @@ from typing import Protocol
 
 import torch
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.kernels.attention_terms import IntegerScores
-from bitfront.evaluators.kernels.backend import Kernels
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
+from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, StreamStage, Update
 from bitfront.spaces import UserError
 

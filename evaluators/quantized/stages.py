@@ -11,8 +11,8 @@ from typing import Protocol
 
 import torch
 
-from bitfront.evaluators.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantizers import AffineGrid
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantizers.grids import AffineGrid
 
 Tap = Callable[[str, torch.Tensor], None]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from bitfront.evaluators.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
+from bitfront.evaluators.preparation.log_base import logarithmic
 from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.quantized.log_base import logarithmic
-from bitfront.evaluators.sites import LAYER_INPUTS, LAYER_OUTPUTS
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import EncoderBits, pinned_bits
 from bitfront.spaces.space import ATTENTION_LAYER
 

@@ -8,7 +8,7 @@ from bitfront.search.cli.options import positive, positive_or_auto
 
 SCHEMES = ("fq-vit", "deploy")
 OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")
-# Those of bitfront.evaluators.recipes, which loads numpy.
+# Those of bitfront.evaluators.preparation.recipes, which loads numpy.
 RECIPES = ("best", "gptq", "fq-vit")
 INGREDIENTS = (
     "rotated-stream",
@@ -27,7 +27,7 @@ INGREDIENTS = (
 )
 
 
-# Those of bitfront.evaluators.latency.profile_file, likewise.
+# Those of bitfront.evaluators.latency.hardware_profile, likewise.
 PROFILES = ("a100", "bitfusion", "bops", "t4")
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values they take."""
+"""Options that several commands share, the values they take, and the files that they will write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from bitfront.search.run_reader import Run
+    from bitfront.search.runs.reader import Run
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -60,8 +60,8 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
 
 def open_chosen_run(args: argparse.Namespace) -> Run:
     """The run that the arguments name, or the latest one."""
-    from bitfront.search.run_list import latest_run
-    from bitfront.search.run_reader import open_run
+    from bitfront.search.runs.listing import latest_run
+    from bitfront.search.runs.reader import open_run
 
     return open_run(args.runs_dir, args.run or latest_run(args.runs_dir))
 
@@ -98,3 +98,25 @@ def percentage(text: str) -> float:
     if not 0.0 <= value <= 100.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
     return value
+
+
+def check_output(path: Path, force: bool, option: str = "--output") -> None:
+    """Finds out beforehand what would go wrong after minutes of work.
+
+    Args:
+        path: The file.
+        force: Whether it may be overwritten.
+        option: What names it on the command line.
+
+    Raises:
+        UserError: There is no such folder, it is not writable, or the file exists and may not be overwritten.
+    """
+    from bitfront.spaces.errors import UserError
+
+    folder = path.parent
+    if not folder.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {folder}; make it, or choose another file")
+    if not os.access(folder, os.W_OK) or path.is_dir():
+        raise UserError(f"{option} {path} cannot be written: choose another file")
+    if path.exists() and not force:
+        raise UserError(f"{option} {path} exists: choose another file, or overwrite it with --force")

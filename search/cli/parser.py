@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
-from bitfront.search.cli import (
+from bitfront.search.cli.commands import (
     bench,
     compare_samplers,
     evaluate,
@@ -28,6 +28,7 @@ from bitfront.search.cli.options import add_common_options
 
 if TYPE_CHECKING:
     from bitfront.spaces import UserError
+
 
 COMMANDS: dict[str, ModuleType] = {
     "search": search,

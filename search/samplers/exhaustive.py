@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.history import LISTABLE
-from bitfront.search.samplers.sampler import GenomeTuple
-from bitfront.search.trial import Trial
 from bitfront.spaces import SearchSpace, UserError
 
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from bitfront.search.samplers.sampler import GenomeTuple
+from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.spaces import SearchSpace
 
 LISTABLE = 1 << 16

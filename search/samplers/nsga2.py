@@ -13,17 +13,17 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
-from bitfront.search.problem import SearchProblem
+from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.history import History
-from bitfront.search.samplers.initial import stratified_population
 from bitfront.search.samplers.operators import (
     EncoderCrossover,
     NeverAgain,
     ResampleMutation,
     encoder_blocks,
+    stratified_population,
 )
-from bitfront.search.samplers.sampler import GenomeTuple
-from bitfront.search.trial import Trial
 
 
 class Nsga2Sampler:

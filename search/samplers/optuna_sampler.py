@@ -13,10 +13,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from bitfront.search.problem import SearchProblem
+from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.history import History
-from bitfront.search.samplers.sampler import GenomeTuple
-from bitfront.search.trial import Trial
 
 # Optuna removes no duplicates; where it has nothing new to say, an unseen genome is drawn. A Gaussian
 # process is fitted anew for each proposal, so it is asked less often.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-# The command line's help lists the samplers, and must load nothing heavy for that.
 if TYPE_CHECKING:
-    from bitfront.search.problem import SearchProblem
-    from bitfront.search.samplers.sampler import Sampler
+    from bitfront.search.engine.protocols import Sampler
+    from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.samplers.surrogate.objective_model import Scores
     from bitfront.spaces import SearchSpace
+
 
 OPTUNA, SURROGATE = "optuna-", "surrogate-nsga2"
 

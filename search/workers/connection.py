@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.workers.bundle_transfer import send_parcel
 from bitfront.search.workers.messages import (
     Announced,
     Answered,
@@ -25,12 +26,12 @@ from bitfront.search.workers.messages import (
     Roll,
     Short,
 )
-from bitfront.search.workers.parcel import send_parcel
-from bitfront.search.workers.passport import Passport, issue_passport
 from bitfront.search.workers.task import Answer, Evaluate, Prepare, Task, run_task
+from bitfront.search.workers.worker_environment import Passport, issue_passport
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
+
 
 logger = logging.getLogger(__name__)
 

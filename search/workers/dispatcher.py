@@ -6,11 +6,10 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from bitfront.search.pool import Completed, EvaluationFailure
-from bitfront.search.workers.charge import Charge, failure_of
+from bitfront.search.engine.protocols import Completed, EvaluationFailure
+from bitfront.search.workers.admission import Gate
+from bitfront.search.workers.assignments import Candidate, Charge, Roster, failure_of
 from bitfront.search.workers.connection import Connection
-from bitfront.search.workers.evaluation_clock import EvaluationClock
-from bitfront.search.workers.gate import Gate
 from bitfront.search.workers.messages import (
     Announced,
     Answered,
@@ -23,8 +22,8 @@ from bitfront.search.workers.messages import (
     Roll,
     Short,
 )
-from bitfront.search.workers.roster import Candidate, Roster
 from bitfront.search.workers.task import Answer, Evaluate, OutOfMemory, Prepare, Unprepared
+from bitfront.search.workers.timeouts import EvaluationClock
 from bitfront.spaces import BitfrontError
 
 logger = logging.getLogger(__name__)

@@ -1,19 +1,60 @@
-"""The workers of this machine: a Dask cluster of processes with a limit to their memory."""
+"""The workers of this machine: a Dask cluster of processes, and what they may use."""
 
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.device import available_cpus
+from bitfront.evaluators.context.machine import available_cpus
 from bitfront.search.workers.connection import silence_dask
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
+
+
+_UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+# Less does not hold torch and a model.
+LEAST_MEMORY = 100_000_000
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Settings of the machine that decide what becomes of an evaluation, but nothing of its result.
+
+    Attributes:
+        evaluation_timeout_s: Seconds after which an evaluation counts as hung; None for 20 times the longest
+            one so far, but at least 5 minutes.
+        memory_bytes: Most memory that a worker of this machine may take; None for an equal share.
+        patience_s: Seconds for which a lost scheduler, or one without workers, is waited for.
+        preparation_timeout_s: Seconds that loading and preparing the model may take on a worker.
+    """
+
+    evaluation_timeout_s: float | None = None
+    memory_bytes: int | None = None
+    patience_s: float = 600.0
+    preparation_timeout_s: float = 3600.0
+
+
+def parse_memory(text: str) -> int:
+    """Reads a size such as ``4GB`` or ``500MiB`` in bytes.
+
+    Raises:
+        UserError: The text has another form, or is too little for any worker.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?b)", text.strip().lower())
+    if match is None:
+        raise UserError(f"--worker-memory {text!r} is not a size: write 4GB or 500MiB")
+    size = int(float(match.group(1)) * _UNITS[match.group(2)])
+    if size < LEAST_MEMORY:
+        raise UserError(f"--worker-memory {text} is too little for a worker: give at least 100MB")
+    return size
+
 
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 NEVER_S = 10 * 365 * 86_400

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bitfront.search.workers.passport import Passport
 from bitfront.search.workers.task import Answer, Phase
+from bitfront.search.workers.worker_environment import Passport
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from fake_quantization import FakeQuantizedVit
 from subject import context_of, parser_for
 
 from bitfront.evaluators.latency.timing import TimingProtocol, time_interleaved
-from bitfront.evaluators.quantized.layer_fit import FITTING
-from bitfront.evaluators.recipes import RECIPES
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import SCHEMES, BitConfig, parse_uniform
 
 FLOAT = "timm eager float32"

@@ -21,17 +21,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bitfront.search.archive import Point
-from bitfront.search.hypervolume import HypervolumeBox
-from bitfront.search.objectives import Objective, parse_objectives
-from bitfront.search.plots import style
-from bitfront.search.plots.front_marks import draw_limits, draw_references, note_hidden
-from bitfront.search.plots.front_points import FrontInfo, Points, collect_front
-from bitfront.search.plots.front_window import Window, window_of
-from bitfront.search.plots.labels import Label, around, place_labels
-from bitfront.search.references import FLOAT_NAME
-from bitfront.search.run_files import read_json
-from bitfront.search.run_reader import Run, open_run
+from bitfront.search.problem.archive import Point
+from bitfront.search.problem.hypervolume import HypervolumeBox
+from bitfront.search.problem.objectives import Objective, parse_objectives
+from bitfront.search.problem.references import FLOAT_NAME
+from bitfront.search.reports.plots import style
+from bitfront.search.reports.plots.front_marks import draw_limits, draw_references, note_hidden
+from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window, collect_front, window_of
+from bitfront.search.reports.plots.labels import Label, around, place_labels
+from bitfront.search.runs.files import read_json
+from bitfront.search.runs.reader import Run, open_run
 from bitfront.search.wording import points, quantization
 from bitfront.spaces import BitfrontError, UserError
 

@@ -21,10 +21,10 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from workbench import Workbench, open_workbench, recipe_parser
 
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import Groundwork
-from bitfront.evaluators.quantized.layer_fit import FITTING
-from bitfront.evaluators.recipes import RECIPES, Recipe, recipe_named
+from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import RECIPES, Recipe, recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, SearchSpace, UserError
 
 # A difference of fewer standard errors is not told from chance.

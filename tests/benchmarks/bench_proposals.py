@@ -20,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bitfront.search.problem import SearchProblem
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import SAMPLERS, make_sampler
-from bitfront.search.spec import RunSpec
-from bitfront.search.trial import Trial
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "search" / "engine"))
 import synthetic

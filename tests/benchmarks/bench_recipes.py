@@ -19,9 +19,9 @@ import torch
 from bench_memory import peak_bytes
 from workbench import Workbench, open_workbench, recipe_parser
 
-from bitfront.evaluators.accuracy import Accuracy
-from bitfront.evaluators.recipes import INGREDIENTS, RECIPES, Recipe, recipe_named
-from bitfront.evaluators.significance import PairedComparison
+from bitfront.evaluators.context.accuracy import Accuracy
+from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES, Recipe, recipe_named
 from bitfront.spaces import UserError
 
 Bits = tuple[int, int, int]

@@ -19,12 +19,18 @@ import torch
 from scipy.stats import spearmanr
 from subject import context_of, parser_for
 
-from bitfront.evaluators.accuracy import accuracy_of_logits
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.sensitivity import Projections, State, pass_images, project
-from bitfront.evaluators.sensitivity.projections import SEED, site_gradients, states
-from bitfront.evaluators.sensitivity.state_errors import StateErrors
-from bitfront.search.gene_scores import scores_of
+from bitfront.evaluators.context.accuracy import accuracy_of_logits
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.sensitivity.gene_scores import scores_of
+from bitfront.evaluators.sensitivity.projections import (
+    SEED,
+    Projections,
+    pass_images,
+    project,
+    site_gradients,
+    states,
+)
+from bitfront.evaluators.sensitivity.state_errors import State, StateErrors
 from bitfront.spaces import SearchSpace
 from bitfront.spaces.space import GRANULARITIES
 

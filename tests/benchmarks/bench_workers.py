@@ -16,10 +16,10 @@ import numpy as np
 import psutil
 from subject import parser_for, spec_of
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.pool import EvaluationFailure
-from bitfront.search.workers import DaskPool
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, SearchSpace
 
 

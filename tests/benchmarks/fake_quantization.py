@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import torch
 
-from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.models.sites import site_width
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.attention import LOG_BITS
-from bitfront.evaluators.quantized.layer_fit import FITTING
-from bitfront.evaluators.quantizers import AffineGrid, quantize_weight
-from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, recipe_named
-from bitfront.evaluators.sites import site_width
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import BitConfig, BitfrontError, QuantSite
 
 FakeQuantizer = Callable[[torch.Tensor], torch.Tensor]

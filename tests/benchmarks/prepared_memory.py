@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
 
 
 def prepared_bytes(prepared: PreparedModel, module: torch.nn.Module) -> int:

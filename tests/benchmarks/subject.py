@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 
 

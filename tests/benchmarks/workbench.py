@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from subject import parser_for, spec_of
 
-from bitfront.evaluators.accuracy import Accuracy, accuracy_of_logits
-from bitfront.evaluators.context import CALIBRATION_BATCH, EvaluationContext
+from bitfront.evaluators.context.accuracy import Accuracy, accuracy_of_logits
+from bitfront.evaluators.context.context import CALIBRATION_BATCH, EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.throughput import classify_batches, torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
-from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, Recipe
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.evaluators.throughput import classify_batches, torch_threads
+from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, EncoderLayers
 
 BATCH = 32

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from bitfront.evaluators.calibration import Calibration, calibrate
-from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.training import train_digits
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.preparation.calibration import Calibration, calibrate
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderLayers
 

@@ -11,7 +11,7 @@ from scipy.special import rel_entr, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from bitfront.evaluators.accuracy import accuracy_of_logits
+from bitfront.evaluators.context.accuracy import accuracy_of_logits
 
 
 def random_logits(classes: int, images: int = 300) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

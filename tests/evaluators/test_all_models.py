@@ -17,7 +17,7 @@ from quantized_cases import Bits, Case, moved
 from quantized_comparison import Comparison, Deviations
 
 from bitfront.evaluators.data.images import load_images
-from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision

@@ -8,7 +8,7 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import SCHEMES
 
 

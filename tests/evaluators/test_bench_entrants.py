@@ -10,23 +10,31 @@ import pytest
 import torch
 from torch import nn
 
-from bitfront.evaluators.bench import memory
-from bitfront.evaluators.bench.baselines import baseline_contestants
-from bitfront.evaluators.bench.benched import BenchedModel, Entry, load_benched
-from bitfront.evaluators.bench.bfloat16 import computes_bfloat16
-from bitfront.evaluators.bench.convolutional import export_float, quantize, set_apart
-from bitfront.evaluators.bench.entrant import Contestant, Label, Loaded, Products
-from bitfront.evaluators.bench.graph_entrant import GraphEntrant
-from bitfront.evaluators.bench.line_up import line_up
-from bitfront.evaluators.bench.measuring import measure_memory, measure_times
-from bitfront.evaluators.bench.memory import Memory, memory_in_fresh_process
-from bitfront.evaluators.bench.packed_entrant import PackedEntrant
-from bitfront.evaluators.bench.torch_entrant import TorchEntrant, converted, dispatched_products, save_weights
-from bitfront.evaluators.latency import Subject
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.deployment.runtimes.runtime import runtime_is_installed, runtime_named
+from bitfront.evaluators.latency.bench import memory
+from bitfront.evaluators.latency.bench.baselines import (
+    baseline_contestants,
+    export_float,
+    quantize,
+    set_apart,
+)
+from bitfront.evaluators.latency.bench.entries import (
+    GraphEntrant,
+    PackedEntrant,
+    TorchEntrant,
+    computes_bfloat16,
+    converted,
+    dispatched_products,
+    save_weights,
+)
+from bitfront.evaluators.latency.bench.entry import Contestant, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
+from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
+from bitfront.evaluators.latency.bench.suite import BenchedModel, Entry, line_up, load_benched
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimingProtocol
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.runtimes.runtime import runtime_is_installed, runtime_named
-from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import BitfrontError
 
 needs_onnxruntime = pytest.mark.skipif(not runtime_is_installed("onnxruntime"), reason="needs onnxruntime")
@@ -291,7 +299,7 @@ def test_memory_that_cannot_be_measured_is_left_out(
 
 
 def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitfront.evaluators.bench import bfloat16
+    from bitfront.evaluators.latency.bench import entries as bfloat16
 
     for flags, expected in (
         ("avx2 amx_bf16", True),

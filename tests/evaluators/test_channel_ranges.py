@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.equalization.channel_ranges import fitted_ranges
-from bitfront.evaluators.equalization.folding import LEAST_SPREAD, spread
+from bitfront.evaluators.preparation.equalization.channels import fitted_ranges
+from bitfront.evaluators.preparation.equalization.folding import LEAST_SPREAD, spread
 
 
 def samples(name: str) -> torch.Tensor:

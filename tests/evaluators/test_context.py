@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bitfront.evaluators.context import EvaluationContext, check_spec
+from bitfront.evaluators.context.context import EvaluationContext, check_spec
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.quantized.embedding import QuantizedEmbedding
+from bitfront.evaluators.quantized.model import QuantizedEmbedding
 from bitfront.evaluators.quantized.stages import Tap, unseen
-from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
 from bitfront.spaces.config import collapse
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitfront.evaluators.calibration import calibrate
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.deployment.packed import read_packed, write_packed
-from bitfront.evaluators.device import device_named
-from bitfront.evaluators.kernels.backend import kernels_for
-from bitfront.evaluators.kernels.portable import PortableKernels
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.recipes import recipe_named
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.packed.file import read_packed, write_packed
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.kernels.backend import kernels_for
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, UserError
 
 

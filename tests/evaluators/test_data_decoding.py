@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.evaluators.data.decoding import decode_image, with_channels
-from bitfront.evaluators.data.source import CorruptImageError
+from bitfront.evaluators.data.source import CorruptImageError, decode_image, with_channels
 
 
 def photo(width: int = 40, height: int = 30) -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import load_images
-from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
-from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.data.source import CorruptImageError
 from bitfront.spaces import BitfrontError, UserError
 

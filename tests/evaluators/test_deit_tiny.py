@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.significance import PairedComparison
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.spaces import SCHEMES, BitConfig
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

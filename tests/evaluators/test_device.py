@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from bitfront.evaluators.device import available_cpus, device_named
+from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.spaces import UserError
 
 

@@ -13,16 +13,22 @@ import pytest
 import torch
 from quantized_cases import SMALL, Case, small_case
 
-from bitfront.evaluators.equalization import equalize
-from bitfront.evaluators.equalization.channel_ranges import fitted_ranges
-from bitfront.evaluators.equalization.head_channels import head_rotation
-from bitfront.evaluators.equalization.samples import observe
-from bitfront.evaluators.equalization.stream_rotation import rotate_stream, stream_rotation
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.digits_models import load_embedded
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.recipes import HEAD_CHANNELS, NORM_CHANNELS, ROTATED_STREAM, Recipe
+from bitfront.evaluators.preparation.calibrated_model import equalize
+from bitfront.evaluators.preparation.equalization.channels import fitted_ranges, head_rotation, observe
+from bitfront.evaluators.preparation.equalization.stream_rotation import (
+    rotate_stream,
+    stream_rotation,
+)
+from bitfront.evaluators.preparation.recipes import (
+    HEAD_CHANNELS,
+    NORM_CHANNELS,
+    ROTATED_STREAM,
+    Recipe,
+)
 
 TRANSFORMATIONS = (ROTATED_STREAM, NORM_CHANNELS, HEAD_CHANNELS)
 SUBSETS = [s for size in (1, 2, 3) for s in itertools.combinations(TRANSFORMATIONS, size)]
@@ -153,7 +159,7 @@ class TestRotations:
 
     def test_the_streams_is_the_same_in_each_process(self) -> None:
         command = (
-            "from bitfront.evaluators.equalization.stream_rotation import stream_rotation\n"
+            "from bitfront.evaluators.preparation.equalization.stream_rotation import stream_rotation\n"
             "print(stream_rotation(32).flatten().tolist())"
         )
         done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)

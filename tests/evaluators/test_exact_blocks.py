@@ -11,7 +11,8 @@ from quantized_comparison import KERNELS, TIES, Comparison, differ_by_ties
 from quantized_stages import linear_accumulators, put
 from quantized_taps import ROUNDING, Tapped, stages_of
 
-from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
+from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import SCHEMES
 
 

@@ -18,17 +18,20 @@ from quantized_stages import (
     put,
 )
 
-from bitfront.evaluators.kernels.int_exp import integer_exponentials as tabulated_exponentials
-from bitfront.evaluators.kernels.linear import (
+from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.quantized.integer_stages import IntegerNorm
+from bitfront.evaluators.quantized.kernels.attention_terms import (
+    integer_exponentials as tabulated_exponentials,
+)
+from bitfront.evaluators.quantized.kernels.linear import (
     FloatLaneLinear,
     IntegerLinear,
     IntMmLinear,
     OneDnnLinear,
     int8_kernels_are_exact,
 )
-from bitfront.evaluators.models.blueprint import LayerNormParts
-from bitfront.evaluators.quantized.integer_stages import IntegerNorm
-from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight, quantize_weight
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
 
 LinearKernel = Callable[[QuantizedWeight, torch.Tensor], IntegerLinear]
 

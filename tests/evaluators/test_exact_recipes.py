@@ -10,8 +10,8 @@ from quantized_cases import Bits, small_case
 from quantized_comparison import KERNELS, Comparison, Deviations
 from quantized_taps import Tapped, stages_of
 
-from bitfront.evaluators.quantized.layer_fit import FITTING
-from bitfront.evaluators.recipes import RECIPES
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import SCHEMES
 
 ASSIGNMENTS: tuple[Bits, ...] = ((4, 4, 4), (4, 8, 8), (8, 4, 4), "mixed 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bitfront.evaluators.fisher import fisher_direction, fisher_pair
+from bitfront.evaluators.preparation.fisher import fisher_direction, fisher_pair
 
 
 def logits(classes: int = 5) -> torch.Tensor:

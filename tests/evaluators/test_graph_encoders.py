@@ -9,7 +9,7 @@ import torch
 from graph_cases import DIALECT_NAMES, IMAGES, RUNTIMES, bits_of, case, prepared, steps
 from quantized_cases import Bits
 
-from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
 
 for runtime in RUNTIMES:
     pytest.importorskip(runtime)

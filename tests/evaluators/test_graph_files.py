@@ -21,12 +21,12 @@ from bitfront.evaluators.deployment.formats import (
     write_file,
 )
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import lay_groundwork
-from bitfront.evaluators.recipes import GROUPED_WEIGHTS, INGREDIENTS, recipe_named
-from bitfront.evaluators.sites import trace_sites
-from bitfront.evaluators.size import SizeModel
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, INGREDIENTS, recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import BitConfig, UserError
 
 KINDS = {"packed": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
@@ -206,7 +206,7 @@ def test_packed_files_are_run_by_this_package(
 ) -> None:
     import copy
 
-    from bitfront.evaluators.deployment import packed
+    from bitfront.evaluators.packed import file as packed
 
     bare = copy.deepcopy(case("vit").module).to("meta")
     monkeypatch.setattr(packed, "model_outline", lambda name, classes: bare)

@@ -10,13 +10,13 @@ import torch
 from graph_cases import PORTABLE, RUNTIMES, SCHEME, bits_of, case, loaded, model_session, prepared
 from quantized_cases import SMALL, config_of
 
-from bitfront.evaluators.calibration import calibrate
-from bitfront.evaluators.deployment.graph.dialect import DIALECTS
 from bitfront.evaluators.deployment.graph.model import configuration_graph, float_graph, rest_graph
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 
 for runtime in RUNTIMES:
     pytest.importorskip(runtime)

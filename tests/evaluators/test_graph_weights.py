@@ -11,10 +11,9 @@ import torch
 from graph_cases import loaded, prepared
 from onnx import TensorProto
 
-from bitfront.evaluators.deployment.graph.weights import dequantized_weight
+from bitfront.evaluators.deployment.graph.arithmetic import dequantized_weight
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
-from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
-from bitfront.evaluators.quantizers.quantized_weight import GROUP, largest_factor
+from bitfront.evaluators.quantizers.weights import GROUP, QuantizedWeight, largest_factor, quantize_weight
 
 STORED = {2: TensorProto.INT4, 3: TensorProto.INT4, 4: TensorProto.INT4}
 

@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 import torch
 
-from bitfront.evaluators import context as contexts
-from bitfront.evaluators.cache import PreparationStore
-from bitfront.evaluators.cache.entry_file import DamagedEntryError
-from bitfront.evaluators.cache.fingerprint import fingerprint
-from bitfront.evaluators.context import EvaluationContext
+from bitfront.evaluators.context import context as contexts
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import groundwork as groundworks
-from bitfront.evaluators.quantized import kept_groundwork as keeping
-from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
-from bitfront.evaluators.quantized.groundwork_file import from_entry, to_entry
-from bitfront.evaluators.recipes import RECIPES
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.preparation import calibrated_model as groundworks
+from bitfront.evaluators.preparation import calibrated_model_cache as keeping
+from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model_file import from_entry, to_entry
+from bitfront.evaluators.preparation.recipes import RECIPES
+from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.evaluators.preparation.store.store import PreparationStore
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import BitConfig
 
 CPU = torch.device("cpu")

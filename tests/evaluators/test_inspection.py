@@ -9,15 +9,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bitfront.evaluators.calibration import Calibration, calibrate
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.inspection import Inspector
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.inspection import Inspector
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantizers import quantize_weight
-from bitfront.evaluators.sites import trace_sites
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.preparation.calibration import Calibration, calibrate
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import SCHEMES, BitConfig, BitfrontError
 
 WIDTHS = (4, 8)

@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from bitfront.evaluators.calibration import calibrate
-from bitfront.evaluators.kernels import cpu
-from bitfront.evaluators.kernels.backend import Kernels, kernels_for
-from bitfront.evaluators.kernels.cpu import CpuKernels
-from bitfront.evaluators.kernels.linear import FloatLaneLinear, IntMmLinear, int8_kernels_are_exact
-from bitfront.evaluators.kernels.portable import PortableKernels
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantizers import AffineGrid, QuantizedWeight
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.quantized.kernels import cpu
+from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
+from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
+from bitfront.evaluators.quantized.kernels.linear import (
+    FloatLaneLinear,
+    IntMmLinear,
+    int8_kernels_are_exact,
+)
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import SCHEMES, BitConfig
 
 WIDTHS = (4, 8)

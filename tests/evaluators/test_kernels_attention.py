@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.kernels import portable_attention as portable_module
-from bitfront.evaluators.kernels import vnni
-from bitfront.evaluators.kernels.attention_terms import AttentionTerms, IntegerScores
-from bitfront.evaluators.kernels.compiled import compiled
-from bitfront.evaluators.kernels.float_rows import exponentials, scale_scores
-from bitfront.evaluators.kernels.fused_attention import fused_attention
-from bitfront.evaluators.kernels.int_exp import integer_exponentials
-from bitfront.evaluators.kernels.lanes import LINE
-from bitfront.evaluators.kernels.portable_attention import portable_attention
-from bitfront.evaluators.kernels.vnni import byte_product, multiply, vnni_available
+from bitfront.evaluators.quantized.kernels import portable as portable_module
+from bitfront.evaluators.quantized.kernels import vnni
+from bitfront.evaluators.quantized.kernels.attention_terms import (
+    AttentionTerms,
+    IntegerScores,
+    integer_exponentials,
+)
+from bitfront.evaluators.quantized.kernels.compiled import compiled
+from bitfront.evaluators.quantized.kernels.float_rows import exponentials, scale_scores
+from bitfront.evaluators.quantized.kernels.fused_attention import fused_attention
+from bitfront.evaluators.quantized.kernels.lanes import LINE
+from bitfront.evaluators.quantized.kernels.portable import portable_attention
+from bitfront.evaluators.quantized.kernels.vnni import byte_product, multiply, vnni_available
 
 # heads, head_dim, tokens of a window, windows, bias, mask
 SHAPES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators.kernels import compiled as compiled_module
+from bitfront.evaluators.quantized.kernels import compiled as compiled_module
 
 PART = """
 from bitfront.evaluators.kernels.compiled import compiled

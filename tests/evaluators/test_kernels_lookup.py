@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bitfront.evaluators.kernels import lookup
-from bitfront.evaluators.kernels.lookup import replace_codes
-from bitfront.evaluators.kernels.vnni import vnni_available
+from bitfront.evaluators.quantized.kernels import lookup
+from bitfront.evaluators.quantized.kernels.lookup import replace_codes
+from bitfront.evaluators.quantized.kernels.vnni import vnni_available
 
 
 @pytest.mark.parametrize("permuting", [True, False])

@@ -10,14 +10,15 @@ import pytest
 import torch
 from additive_runtime import AdditiveRuntime, clock
 
-from bitfront.evaluators.latency import Subject, TableLatency, measured
+from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.measured import measure_models, measure_table, measure_with_models
-from bitfront.evaluators.latency.table import Entry
+from bitfront.evaluators.latency.table import Entry, TableLatency
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import Contestant, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, is_this_machine
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.processor import cpu_name
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, triples
 
 QUICK = TimingProtocol(warmup=1, iterations=1, repeats=2, fewest=1)

@@ -7,8 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from bitfront.evaluators.latency.hardware_profile import HardwareProfile
-from bitfront.evaluators.latency.profile_file import profile_named
+from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named
 from bitfront.evaluators.latency.roofline import (
     Operator,
     Widths,

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitfront.evaluators.latency import LatencyTable, Subject, latency_source, resumed_source
-from bitfront.evaluators.latency.profile_file import profile_named
+from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.roofline import model_table
 from bitfront.evaluators.latency.runtimes import RUNTIMES, RuntimeEntry
-from bitfront.evaluators.latency.table import Entry
+from bitfront.evaluators.latency.source import latency_source, resumed_source
+from bitfront.evaluators.latency.table import Entry, LatencyTable
 from bitfront.evaluators.latency.table_file import table_csv
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime
-from bitfront.evaluators.processor import cpu_name
-from bitfront.evaluators.quantized import PreparedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import UserError
 
 

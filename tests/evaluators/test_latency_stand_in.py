@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.latency import Subject
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.measured import measure_models
 from bitfront.evaluators.latency.stand_in import encoder_layers_of, load_shapes, stand_in
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, sample_images
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.spec import EvaluationSpec
 from bitfront.spaces import UserError
 
 QUICK = TimingProtocol(warmup=1, iterations=1, repeats=1, fewest=1)

@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.latency import LatencyTable, TableLatency, read_table, table_csv
-from bitfront.evaluators.latency.table import Entry, encoder_shape
-from bitfront.evaluators.latency.table_file import COLUMNS, template_csv
+from bitfront.evaluators.latency.table import Entry, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_csv, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, SearchSpace, Triple, UserError, triples
+from bitfront.spaces import (
+    BitConfig,
+    EncoderBits,
+    EncoderLayers,
+    SearchSpace,
+    Triple,
+    UserError,
+    triples,
+)
 
 Uniform = Callable[..., BitConfig]
 SHAPE = "17x32h2m128"

@@ -8,14 +8,19 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, Case, small_case
 
-from bitfront.evaluators.calibration import calibrate
-from bitfront.evaluators.layer_moments import LayerMoments
 from bitfront.evaluators.models.blueprint import LinearParts
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized.layer_fit import FITTING, FittedLayer, fit_layer, fit_layers, regressed
-from bitfront.evaluators.quantizers import AffineGrid, quantize_weight
-from bitfront.evaluators.recipes import (
+from bitfront.evaluators.models.sites import LAYER_INPUTS
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.preparation.layer_fit import (
+    FITTING,
+    FittedLayer,
+    LayerMoments,
+    fit_layer,
+    fit_layers,
+    regressed,
+)
+from bitfront.evaluators.preparation.recipes import (
     CLIPPED_WEIGHTS,
     COMPENSATED_ROUNDING,
     CORRECTED_BIASES,
@@ -25,7 +30,9 @@ from bitfront.evaluators.recipes import (
     Recipe,
     recipe_named,
 )
-from bitfront.evaluators.sites import LAYER_INPUTS
+from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import BitfrontError
 
 INPUTS, OUTPUTS, DEAD = 96, 40, 7

@@ -10,11 +10,11 @@ import torch
 from quantized_cases import WIDTHS, Case, small_case
 from torch import nn
 
-from bitfront.evaluators.calibration import Calibration, calibrate
-from bitfront.evaluators.layer_moments import LayerMoments, layer_moments
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.sites import LAYER_INPUTS
+from bitfront.evaluators.models.sites import LAYER_INPUTS
+from bitfront.evaluators.preparation.calibration import Calibration, calibrate
+from bitfront.evaluators.preparation.layer_fit import LayerMoments, layer_moments
+from bitfront.evaluators.quantizers.observers import observer_named
 
 LEVELLED = ("norm1", "gelu")
 Weights = Callable[[int, str, int], torch.Tensor]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantizers.levels import GRID_CODES, best_levels, nearest_level
+from bitfront.evaluators.quantizers.grids import GRID_CODES, best_levels, nearest_level
 
 
 def histogram(counts: dict[int, float]) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ from quantized_stages import attention_codes
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.quantized.log_base import IMAGES, STEPS, search_log_steps
-from bitfront.evaluators.quantizers import AffineGrid
+from bitfront.evaluators.preparation.log_base import IMAGES, STEPS, search_log_steps
+from bitfront.evaluators.quantizers.grids import AffineGrid
 
 UNUSED = AffineGrid(1.0, 0, 15)
 

@@ -12,14 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from bitfront.evaluators.deployment.mappings import (
-    MAPPINGS,
-    ModelLayer,
-    assign,
-    mapping_named,
-    model_layers,
-    to_document,
-)
+from bitfront.evaluators.deployment.mappings.assignment import ModelLayer, assign, model_layers
+from bitfront.evaluators.deployment.mappings.registry import MAPPINGS, mapping_named, to_document
 from bitfront.evaluators.models.loading import model_outline
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 

@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bitfront.evaluators.models.checkpoint import classes_of, load_strictly, read_checkpoint
+from bitfront.evaluators.models.checkpoint import classes_of, foreign_names, load_strictly, read_checkpoint
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.pickle_inspection import foreign_names
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 

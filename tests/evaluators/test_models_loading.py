@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from bitfront.evaluators.data.images import load_images
-from bitfront.evaluators.data.open import open_source
+from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.models import digits_models
 from bitfront.evaluators.models.digits_models import WEIGHTS, build_digits
 from bitfront.evaluators.models.families import blueprint_of

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.observers import OBSERVERS, TensorStatistics, observer_named
+from bitfront.evaluators.quantizers.observers import OBSERVERS, TensorStatistics, observer_named
 from bitfront.spaces import BitfrontError, UserError
 
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from quantized_cases import SMALL, small
 
-from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, build_digits
 from bitfront.evaluators.models.families import blueprint_of, blueprint_outline
 from bitfront.evaluators.models.loading import model_outline
-from bitfront.evaluators.models.tensor_map import blueprint_on, map_tensors
-from bitfront.evaluators.sites import trace_sites
+from bitfront.evaluators.models.sites import trace_sites
 from bitfront.spaces import SCHEMES, UserError
 
 META = torch.device("meta")

@@ -14,17 +14,17 @@ import pytest
 import torch
 from quantized_cases import SMALL, WIDTHS, Bits, Case, config_of, small_case
 
-from bitfront.evaluators.deployment import packed
-from bitfront.evaluators.deployment.packed import read_packed, write_packed
-from bitfront.evaluators.kernels.portable import PortableKernels
 from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
-from bitfront.evaluators.recipes import INGREDIENTS, recipe_named
-from bitfront.evaluators.sites import trace_sites
-from bitfront.evaluators.size import SizeModel
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed import file as packed
+from bitfront.evaluators.packed.file import read_packed, write_packed
+from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.recipes import INGREDIENTS, recipe_named
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, BitfrontError, UserError
 
 NARROW = (2, 3, 5, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bitfront.evaluators.deployment.packed_bits import pack, unpack
+from bitfront.evaluators.packed.bits import pack, unpack
 
 WIDTHS = tuple(range(1, 9))
 

@@ -13,15 +13,15 @@ import torch
 from quantized_cases import WIDTHS, config_of
 from safetensors.torch import load, save, save_file
 
-from bitfront.evaluators.cache.fingerprint import fingerprint
-from bitfront.evaluators.deployment.packed import read_packed, write_packed
-from bitfront.evaluators.deployment.packed_header import LARGEST_HEADER
 from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import lay_groundwork
-from bitfront.evaluators.recipes import recipe_named
+from bitfront.evaluators.packed.file import read_packed, write_packed
+from bitfront.evaluators.packed.header import LARGEST_HEADER
+from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import UserError
 
 Tensors = dict[str, torch.Tensor]

@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.cache import preparation_key
-from bitfront.evaluators.cache.fingerprint import fingerprint
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint, preparation_key
 
 SETTINGS = {"scheme": "fq-vit", "widths": (4, 8), "recipe": ["a", "b"], "damping": 0.01, "observer": None}
 

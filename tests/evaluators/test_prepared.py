@@ -8,11 +8,11 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.groundwork import Groundwork
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
-from bitfront.evaluators.quantizers import quantize_weight
-from bitfront.evaluators.recipes import recipe_named
+from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import SCHEMES, BitfrontError
 
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

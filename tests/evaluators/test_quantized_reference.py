@@ -20,9 +20,10 @@ from quantized_stages import (
     score_accumulators,
 )
 
-from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import LayerNormParts
-from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import SCHEMES
 
 FINE_BITS = 24

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, PowerOfTwoSearch
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid, PowerOfTwoSearch
 
 
 class TestAffineGrid:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
-from bitfront.evaluators.quantizers.quantized_weight import GROUP, largest_factor
+from bitfront.evaluators.quantizers.weights import GROUP, QuantizedWeight, largest_factor, quantize_weight
 from bitfront.spaces import UserError
 
 BITS = (2, 3, 4, 8)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bitfront.evaluators.observers import OBSERVERS
-from bitfront.evaluators.recipes import (
+from bitfront.evaluators.preparation.recipes import (
     CLIPPED_WEIGHTS,
     COMPENSATED_ROUNDING,
     FITTED_RANGES,
@@ -16,6 +15,7 @@ from bitfront.evaluators.recipes import (
     Recipe,
     recipe_named,
 )
+from bitfront.evaluators.quantizers.observers import OBSERVERS
 from bitfront.spaces import UserError
 
 

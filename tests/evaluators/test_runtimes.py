@@ -10,11 +10,11 @@ import pytest
 from graph_cases import RUNTIMES, bits_of, case, loaded, model_session, prepared
 from onnx import TensorProto, helper
 
-from bitfront.evaluators.deployment.graph.dialect import DIALECTS
+from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.deployment.graph.model import float_graph
-from bitfront.evaluators.processor import cpuinfo
-from bitfront.evaluators.runtimes import runtime as runtimes
-from bitfront.evaluators.runtimes.runtime import (
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
+from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.evaluators.deployment.runtimes.runtime import (
     KernelReport,
     Product,
     Session,

@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 
-from bitfront.evaluators.accuracy import Accuracy
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.screening import first_images, growing, hopeless
+from bitfront.evaluators.context.accuracy import Accuracy, first_images, growing, hopeless
+from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.spaces import BitConfig
 
 

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.calibration import calibrate
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.fisher import fisher_pair
-from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.models.tensor_map import map_tensors
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.sensitivity import Projections, State, pass_images, project
-from bitfront.evaluators.sensitivity.projections import SEED
-from bitfront.evaluators.sensitivity.state_errors import StateErrors
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.preparation.fisher import fisher_pair
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.sensitivity.projections import SEED, Projections, pass_images, project
+from bitfront.evaluators.sensitivity.state_errors import State, StateErrors
 
 WIDTHS = (4, 8)
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

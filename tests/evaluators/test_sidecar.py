@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitfront.evaluators.deployment import sidecar as records
-from bitfront.evaluators.deployment.sidecar import Sidecar, content_digest, sidecar_of
+from bitfront.evaluators.deployment import expectation as records
+from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, sidecar_of
 from bitfront.evaluators.deployment.verification import Expected
 from bitfront.spaces import UserError
 

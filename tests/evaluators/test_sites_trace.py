@@ -8,7 +8,7 @@ import pytest
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.sites import trace_sites
+from bitfront.evaluators.models.sites import trace_sites
 from bitfront.spaces import QuantSite, encoder_layers
 
 # The small model: 16 patches of 4 x 4 x 3 values and a class token, 32 channels in 2 heads, 128 hidden.

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.recipes import RECIPES
-from bitfront.evaluators.sites import trace_sites
-from bitfront.evaluators.size import SizeModel
-from bitfront.evaluators.stored_tensor import StoredTensor, packed_bytes, safetensors_bytes
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.packed.tensors import StoredTensor, packed_bytes, safetensors_bytes
+from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import BitConfig, EncoderBits
 
 Uniform = Callable[..., BitConfig]

@@ -10,12 +10,11 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
-from bitfront.evaluators.layer_moments import LayerMoments
 from bitfront.evaluators.models.blueprint import LinearParts
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.layer_fit import fit_layer
-from bitfront.evaluators.recipes import recipe_named
+from bitfront.evaluators.preparation.layer_fit import LayerMoments, fit_layer
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
 
 
 @pytest.mark.parametrize("level", [0.0, 1.3, -50.0])

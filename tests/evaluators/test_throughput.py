@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bitfront.evaluators import throughput
-from bitfront.evaluators.throughput import (
+from bitfront.evaluators.context import throughput
+from bitfront.evaluators.context.throughput import (
     BATCHES,
     Setting,
     classify_batches,

@@ -9,8 +9,8 @@ from quantized_cases import small, small_case
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.sites import LAYER_OUTPUTS
-from bitfront.evaluators.token_weights import LEAST_SHARE, token_weights
+from bitfront.evaluators.models.sites import LAYER_OUTPUTS
+from bitfront.evaluators.preparation.fisher import LEAST_SHARE, token_weights
 
 
 def exact_importance(blueprint: Blueprint, image: torch.Tensor) -> dict[tuple[int, str], torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from bitfront.evaluators.models.augmentation import Distortion
+from bitfront.evaluators.models.fitting import Distortion
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.training import TrainingProgress, train_digits
 from bitfront.evaluators.models.weights_file import round_to_half, write_weights

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.deployment.verification import (
     BATCH,
@@ -18,7 +19,6 @@ from bitfront.evaluators.deployment.verification import (
     Verification,
     verify,
 )
-from bitfront.evaluators.significance import PairedComparison
 from bitfront.spaces import BitfrontError
 
 CLASSES = 5

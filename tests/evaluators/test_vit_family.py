@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from bitfront.evaluators.calibration import calibrate
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.observers import observer_named
+from bitfront.evaluators.preparation.calibration import calibrate
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import BitfrontError, UserError
 
 SmallVit = Callable[..., Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-from bitfront.evaluators.latency import Subject
 from bitfront.evaluators.latency.table import Entry
+from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import Contestant
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 

@@ -11,16 +11,17 @@ import onnx
 import torch
 from quantized_cases import WIDTHS, Bits, Case, config_of, small_case
 
-from bitfront.evaluators.deployment.graph.dialect import Dialect
 from bitfront.evaluators.deployment.graph.model import configuration_graph, encoder_graph
+from bitfront.evaluators.deployment.graph.operands import Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.portable import PortableKernels
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized import PreparedModel, QuantizedModel
-from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
-from bitfront.evaluators.recipes import CLIPPED_WEIGHTS, recipe_named
-from bitfront.evaluators.runtimes.runtime import Session, runtime_named
+from bitfront.evaluators.deployment.runtimes.runtime import Session, runtime_named
+from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.model import QuantizedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.spaces import BitConfig
 
 SCHEME = "deploy"

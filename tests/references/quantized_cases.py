@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitfront.evaluators.calibration import Calibration, calibrate
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.observers import observer_named
-from bitfront.evaluators.quantized.groundwork import Groundwork, lay_groundwork
-from bitfront.evaluators.recipes import Recipe
+from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibration import Calibration, calibrate
+from bitfront.evaluators.preparation.recipes import Recipe
+from bitfront.evaluators.quantizers.observers import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
 

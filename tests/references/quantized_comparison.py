@@ -9,11 +9,12 @@ import torch
 from quantized_cases import WIDTHS, Bits, Case, config_of
 from quantized_reference import QuantizedReference, fitted_layers, quantized_weights
 
-from bitfront.evaluators.kernels.backend import Kernels
-from bitfront.evaluators.kernels.cpu import CpuKernels
-from bitfront.evaluators.kernels.portable import PortableKernels
-from bitfront.evaluators.quantized import PreparedModel, QuantizedModel
-from bitfront.evaluators.recipes import recipe_named
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
+from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.quantized.model import QuantizedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
 
 KERNELS: dict[str, Callable[[], Kernels]] = {
     "cpu": CpuKernels,

@@ -25,10 +25,10 @@ from quantized_stages import (
     value,
 )
 
-from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.evaluators.quantized.layer_fit import FittedLayer, FittedLayers
-from bitfront.evaluators.quantizers import QuantizedWeight, quantize_weight
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
+from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
 from bitfront.spaces import BitConfig
 
 Weights = Mapping[Hashable, QuantizedWeight]

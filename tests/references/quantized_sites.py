@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from quantized_stages import Grid
 
-from bitfront.evaluators.calibration import Calibration
-from bitfront.evaluators.quantizers import PowerOfTwoGrid
-from bitfront.evaluators.sites import FOLLOWS
+from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces import BitConfig
 
 PINNED = 8

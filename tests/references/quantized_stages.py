@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from bitfront.evaluators.models.blueprint import LayerNormParts
-from bitfront.evaluators.quantizers import AffineGrid, PowerOfTwoGrid, QuantizedWeight
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 Grid = AffineGrid | PowerOfTwoGrid
 

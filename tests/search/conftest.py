@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bitfront.search.space_file import write_space
+from bitfront.search.runs.folder import write_space
 from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, SearchSpace
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

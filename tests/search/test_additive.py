@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bitfront.search.additive import additive_front, additive_optimum, gene_costs
+from bitfront.search.samplers.surrogate.additive import additive_front, additive_optimum, gene_costs
 from bitfront.spaces import BitConfig, EncoderLayers, SearchSpace
 
 LINEAR = ("attn.qkv", "mlp.fc1")

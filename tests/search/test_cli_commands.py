@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bitfront.search.cli.main import main
-from bitfront.search.run_reader import open_run
-from bitfront.search.selection import pick
+from bitfront.search.export.selection import pick
+from bitfront.search.runs.reader import open_run
 from bitfront.spaces import BitConfig
 
 MakeRun = Callable[..., Path]

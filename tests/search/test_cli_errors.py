@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.search.cli import runs
-from bitfront.search.cli.errors import exit_status
-from bitfront.search.cli.logs import StderrHandler, log_to_stderr
-from bitfront.search.cli.main import main
+from bitfront.search.cli.commands import runs
+from bitfront.search.cli.main import StderrHandler, exit_status, log_to_stderr, main
 from bitfront.spaces import BitfrontError, UserError
 
 

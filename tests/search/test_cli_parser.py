@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from bitfront import spaces
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS, SAMPLERS, SPACES
 from bitfront.search.cli.main import main
 from bitfront.search.cli.model_options import INGREDIENTS, OBSERVERS, PROFILES, RECIPES, SCHEMES
 from bitfront.search.cli.parser import COMMANDS, parse
-from bitfront.search.cli.search import DEFAULT_EVALUATIONS, SAMPLERS, SPACES
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
-from bitfront.search.spec import RunSpec
 from bitfront.spaces import GRANULARITIES, UserError
 
 HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
@@ -145,8 +145,9 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str,
 
 
 def test_choices_are_those_of_the_registries() -> None:
-    from bitfront.evaluators import observers, recipes
-    from bitfront.evaluators.latency.profile_file import shipped_profiles
+    from bitfront.evaluators import observers
+    from bitfront.evaluators.latency.hardware_profile import shipped_profiles
+    from bitfront.evaluators.preparation import recipes
 
     assert set(OBSERVERS) == set(observers.OBSERVERS)
     assert set(RECIPES) == set(recipes.RECIPES)

@@ -9,12 +9,11 @@ import re
 import pytest
 from rich.console import Console
 
-from bitfront.search.cli import progress as display
-from bitfront.search.cli import stages
-from bitfront.search.cli.progress import SearchProgress, duration
-from bitfront.search.cli.stages import stage
-from bitfront.search.progress import Progress
-from bitfront.search.trial import Trial
+from bitfront.search.engine.protocols import Progress
+from bitfront.search.problem.trial import Trial
+from bitfront.search.reports import progress as display
+from bitfront.search.reports import progress as stages
+from bitfront.search.reports.progress import SearchProgress, duration, stage
 
 FRONT = [
     {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0},

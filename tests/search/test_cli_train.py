@@ -11,7 +11,7 @@ import pytest
 from bitfront.evaluators.models import training
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
 from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
-from bitfront.search.cli import train
+from bitfront.search.cli.commands import train
 from bitfront.search.cli.main import main
 
 

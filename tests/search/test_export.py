@@ -9,15 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bitfront.search.export import (
+from bitfront.search.export.export import (
     chosen_point,
     chosen_uniform,
     place_files,
     prepare_folder,
     write_config,
 )
-from bitfront.search.run_reader import Run, open_run
-from bitfront.search.selection import pick
+from bitfront.search.export.selection import pick
+from bitfront.search.runs.reader import Run, open_run
 from bitfront.spaces import BitConfig, BitfrontError, Granularity, UserError
 
 MakeRun = Callable[..., Path]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitfront.evaluators.sensitivity import Projections, State
-from bitfront.search.gene_scores import GeneScores, scores_of, shrunk_moments
+from bitfront.evaluators.sensitivity.gene_scores import GeneScores, scores_of, shrunk_moments
+from bitfront.evaluators.sensitivity.projections import Projections
+from bitfront.evaluators.sensitivity.state_errors import State
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.gene_scores import GeneScores, gene_scores
-from bitfront.search.one_flip import OneFlip, one_flips
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.sensitivity.gene_scores import GeneScores, gene_scores
+from bitfront.evaluators.sensitivity.one_flip import OneFlip, one_flips
 from bitfront.spaces import SearchSpace
 
 

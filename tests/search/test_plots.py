@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.search.plots.album import write_plots
-from bitfront.search.plots.bit_map_rows import MAX_ROWS, collect_bit_map
-from bitfront.search.plots.front_points import collect_front
-from bitfront.search.plots.front_window import window_of
-from bitfront.search.plots.hypervolume import collect_hypervolume
-from bitfront.search.plots.labels import Label, place_labels
-from bitfront.search.plots.style import house_style, latency_axis, new_figure, size_axis
-from bitfront.search.run_reader import RecordedLimit, Run, open_run
-from bitfront.search.selection import pick
+from bitfront.search.export.selection import pick
+from bitfront.search.reports.plots.album import write_plots
+from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
+from bitfront.search.reports.plots.front_points import collect_front, window_of
+from bitfront.search.reports.plots.hypervolume import collect_hypervolume
+from bitfront.search.reports.plots.labels import Label, place_labels
+from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, size_axis
+from bitfront.search.runs.reader import RecordedLimit, Run, open_run
 from bitfront.spaces import BitfrontError, Granularity
 
 MakeRun = Callable[..., Path]

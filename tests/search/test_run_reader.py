@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.search.gene_columns import gene_columns, mean_bits
-from bitfront.search.run_list import latest_run, list_runs, run_names
-from bitfront.search.run_reader import open_run
-from bitfront.search.space_file import read_space, write_space
+from bitfront.search.runs.files import gene_columns, mean_bits
+from bitfront.search.runs.folder import read_space, write_space
+from bitfront.search.runs.listing import latest_run, list_runs, run_names
+from bitfront.search.runs.reader import open_run
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 
 MakeRun = Callable[..., Path]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bitfront.search.selection import knee_distances, pick
+from bitfront.search.export.selection import knee_distances, pick
 from bitfront.spaces import UserError
 
 

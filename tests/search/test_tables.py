@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bitfront.evaluators.significance import PairedComparison
-from bitfront.search.front_rows import front_rows
-from bitfront.search.run_list import list_runs
-from bitfront.search.run_reader import Run, open_run
-from bitfront.search.selection import pick
-from bitfront.search.tables import STAR, front_table, runs_table
+from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.search.export.selection import pick
+from bitfront.search.reports.front_rows import front_rows
+from bitfront.search.reports.front_table import STAR, front_table, runs_table
+from bitfront.search.runs.listing import list_runs
+from bitfront.search.runs.reader import Run, open_run
 from bitfront.search.wording import MISSING, difference, megabytes, milliseconds, percent
 
 

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 import onnx
 import torch
 
-from bitfront.evaluators.deployment.graph.dialect import Dialect
-from bitfront.evaluators.deployment.graph.encoder import write_encoder
-from bitfront.evaluators.deployment.graph.ends import write_embedding, write_merging, write_readout
-from bitfront.evaluators.deployment.graph.float_arithmetic import FloatArithmetic
-from bitfront.evaluators.deployment.graph.integer_arithmetic import IntegerArithmetic
-from bitfront.evaluators.deployment.graph.operand import Arithmetic
+from bitfront.evaluators.deployment.graph.arithmetic import FloatArithmetic, IntegerArithmetic
+from bitfront.evaluators.deployment.graph.blocks import (
+    write_embedding,
+    write_encoder,
+    write_merging,
+    write_readout,
+)
+from bitfront.evaluators.deployment.graph.operands import Arithmetic, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.quantizers import AffineGrid
-from bitfront.evaluators.sites import FOLLOWS
+from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitConfig, EncoderBits
 
 IMAGES, LOGITS, BATCH = "images", "logits", "batch"

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bitfront.evaluators.calibration import Calibration
 from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
-from bitfront.evaluators.quantized import PreparedModel
-from bitfront.evaluators.quantized.layer_fit import FittedLayer
-from bitfront.evaluators.quantizers import quantize_weight
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import SCHEMES, UserError
 
 SCHEME = "deploy"

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.search.objectives import ANALYTIC
-from bitfront.search.problem import SearchProblem
+from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.problem import SearchProblem
 from bitfront.spaces import SearchSpace
 
 logger = logging.getLogger(__name__)

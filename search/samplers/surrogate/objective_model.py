@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.search.objectives import Objective
-from bitfront.search.problem import SearchProblem
+from bitfront.search.problem.objectives import Objective
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess, Prediction
-from bitfront.search.trial import Trial
 
 Array = NDArray[np.float64]
 Genomes = NDArray[np.int64]

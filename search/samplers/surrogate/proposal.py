@@ -10,8 +10,8 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 
+from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.samplers.operators import EncoderCrossover, ResampleMutation, encoder_blocks
-from bitfront.search.samplers.sampler import GenomeTuple
 from bitfront.spaces import SearchSpace
 
 Array = NDArray[np.float64]

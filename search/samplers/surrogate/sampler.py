@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bitfront.search.additive import additive_front
-from bitfront.search.archive import Archive, objective_point
-from bitfront.search.objectives import ANALYTIC
-from bitfront.search.problem import SearchProblem
+from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.archive import Archive, objective_point
+from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.history import History
-from bitfront.search.samplers.initial import stratified_population
-from bitfront.search.samplers.sampler import GenomeTuple
+from bitfront.search.samplers.operators import stratified_population
+from bitfront.search.samplers.surrogate.additive import additive_front
 from bitfront.search.samplers.surrogate.costs import CostTables
 from bitfront.search.samplers.surrogate.objective_model import ObjectiveModel, Scores
 from bitfront.search.samplers.surrogate.proposal import (
@@ -25,7 +26,6 @@ from bitfront.search.samplers.surrogate.proposal import (
     stacked,
     surrogate_front,
 )
-from bitfront.search.trial import Trial
 
 # Evaluations of the first design, whatever the space.
 FIRST = 8

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.search.run_store import RunStore
-from bitfront.search.spec import RunSpec
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunStore
 
 TINY = "vit_tiny_patch16_224"
 

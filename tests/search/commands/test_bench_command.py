@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bitfront.evaluators.bench import bfloat16, measuring
-from bitfront.evaluators.bench.memory import Memory
-from bitfront.search.commands.bench_markdown import markdown
-from bitfront.search.interrupt import InterruptGuard
+from bitfront.evaluators.latency.bench import entries as bfloat16
+from bitfront.evaluators.latency.bench import measuring
+from bitfront.evaluators.latency.bench.memory import Memory
+from bitfront.search.engine.stopping import InterruptGuard
+from bitfront.search.reports.bench import markdown
 from bitfront.spaces import BitConfig, BitfrontError, EncoderBits
 
 QUICK = ("bench", "--budget", "1s", "--batches", "2,1", "--runtimes", "torch", "--uniform", "W8A8T8,W4A8T8")
@@ -85,8 +86,8 @@ def test_json_has_everything(bitfront: Callable, tmp_path: Path) -> None:
 
 
 def test_configurations_come_from_files(bitfront: Callable, tmp_path: Path) -> None:
+    from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.stand_in import stand_in
-    from bitfront.evaluators.spec import EvaluationSpec
 
     spec = EvaluationSpec(scheme="deploy", recipe="gptq", batch_size=1, threads=1)
     subject = stand_in(spec, keep_codes=True, progress=lambda _: None)
@@ -113,7 +114,7 @@ def test_a_graphs_file_carries_its_configuration(tmp_path: Path) -> None:
     import onnx
 
     from bitfront.evaluators.deployment.graph.writer import GraphWriter
-    from bitfront.search.commands.config_document import read_config_document
+    from bitfront.search.session.specs import read_config_document
 
     config = BitConfig("m", "deploy", (EncoderBits(0, "blocks.0", 8, 8, 8),))
     for name, text in (("a", json.dumps(config.to_json())), ("b", None)):
@@ -184,7 +185,7 @@ def test_without_bfloat16_it_is_left_out_and_said_so(
 def test_a_runtime_that_is_missing_is_left_out_unless_asked_for(
     bitfront: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("bitfront.search.commands.bench_options", "bitfront.evaluators.runtimes.runtime"):
+    for module in ("bitfront.search.session.bench_setup", "bitfront.evaluators.deployment.runtimes.runtime"):
         monkeypatch.setattr(f"{module}.runtime_is_installed", lambda name: False)
     outcome = bitfront("bench", "--runtimes", "torch,openvino")
     assert outcome.status == 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bitfront.evaluators.bench.entrant import Kind, Label, Products
-from bitfront.evaluators.bench.measuring import Measured
-from bitfront.search.commands.bench_findings import change, findings, reference_of
+from bitfront.evaluators.latency.bench.entry import Kind, Label, Products
+from bitfront.evaluators.latency.bench.measuring import Measured
+from bitfront.search.reports.bench_findings import change, findings, reference_of
 from bitfront.spaces import Triple
 
 KINDS: dict[str, Kind] = {"float32": "float32", "bfloat16": "bfloat16", "dynamic INT8": "dynamic"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bitfront.evaluators.significance import PairedComparison
-from bitfront.search.commands.evaluation_report import print_report
+from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.search.reports.evaluation import print_report
 
 
 def report(lost: int, won: int, **further: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.cli.parser import parse
-from bitfront.search.commands.evaluation_spec import evaluation_spec, recorded_spec
+from bitfront.search.session.specs import evaluation_spec, recorded_spec
 from bitfront.spaces import UserError
 
 RECORDED = EvaluationSpec(

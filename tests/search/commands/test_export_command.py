@@ -11,11 +11,11 @@ import pytest
 from exported_cases import SIDECAR, scale_classifier
 
 from bitfront.evaluators.deployment import formats
+from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
 from bitfront.evaluators.deployment.formats import file_document
-from bitfront.evaluators.deployment.sidecar import Sidecar, sidecar_of
-from bitfront.evaluators.runtimes import runtime as runtimes
-from bitfront.search.run_reader import open_run
-from bitfront.search.selection import pick
+from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.search.export.selection import pick
+from bitfront.search.runs.reader import open_run
 from bitfront.spaces import BitConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "packed": ".safetensors"}

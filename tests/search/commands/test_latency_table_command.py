@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from additive_runtime import AdditiveRuntime, clock
 
-from bitfront.evaluators.latency import measured, read_table
+from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.runtimes import RUNTIMES, RuntimeEntry
-from bitfront.search.commands.latency_choice import chosen_latency
-from bitfront.search.commands.latency_table_report import print_table
+from bitfront.evaluators.latency.table_file import read_table
+from bitfront.search.reports.latency_table import print_table
+from bitfront.search.session.latency_choice import chosen_latency
 
 SHAPE = "65x32h2m64"
 ABACUS = ("--latency", "measured:abacus", "--scheme", "deploy")

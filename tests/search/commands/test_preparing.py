@@ -8,9 +8,9 @@ from typing import NoReturn
 
 import pytest
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.cli import stages
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.reports import progress as stages
 from bitfront.spaces import UserError
 
 

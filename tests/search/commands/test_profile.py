@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.recipes import RECIPES
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.evaluators.stored_tensor import packed_bytes
-from bitfront.search.commands.profile_document import profile_document
-from bitfront.search.commands.profile_report import print_profile
-from bitfront.search.commands.sensitivity_document import sensitivity_document
-from bitfront.search.gene_scores import gene_scores
-from bitfront.search.one_flip import one_flips
-from bitfront.search.plots.sensitivity import draw_sensitivities
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.packed.tensors import packed_bytes
+from bitfront.evaluators.preparation.recipes import RECIPES
+from bitfront.evaluators.sensitivity.gene_scores import gene_scores
+from bitfront.evaluators.sensitivity.one_flip import one_flips
+from bitfront.search.reports.plots.sensitivity import draw_sensitivities
+from bitfront.search.reports.profile import print_profile
+from bitfront.search.reports.profile_document import profile_document
+from bitfront.search.reports.sensitivity_document import sensitivity_document
 from bitfront.spaces import BitConfig, SearchSpace
 
 SETTINGS: dict[str, Any] = {

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.evaluators.throughput import BATCHES
-from bitfront.search.space_file import read_space
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.throughput import BATCHES
+from bitfront.search.runs.folder import read_space
 
 # A modelled latency is the same table every time, whatever the machine.
 SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6")

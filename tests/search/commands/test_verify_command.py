@@ -15,9 +15,9 @@ import pytest
 from exported_cases import changed, copied, scale_classifier
 from onnx import TensorProto, helper
 
-from bitfront.evaluators.deployment.sidecar import content_digest, sidecar_of
-from bitfront.evaluators.device import available_cpus
-from bitfront.evaluators.runtimes import runtime as runtimes
+from bitfront.evaluators.context.machine import available_cpus
+from bitfront.evaluators.deployment.expectation import content_digest, sidecar_of
+from bitfront.evaluators.deployment.runtimes import runtime as runtimes
 
 KINDS = ("onnx", "openvino", "packed")
 RECORDED = "against what the evaluator predicted when the file was exported"
@@ -69,7 +69,7 @@ class TestRecorded:
         def loaded(*arguments: object, **options: object) -> None:
             raise AssertionError("the model was loaded")
 
-        monkeypatch.setattr("bitfront.evaluators.context.load_model", loaded)
+        monkeypatch.setattr("bitfront.evaluators.context.context.load_model", loaded)
         assert bitfront("verify", file(sidecar=True)).status == 0
 
     def test_json_is_the_record_again(self, bitfront: Callable, file: Callable) -> None:

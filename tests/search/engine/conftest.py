@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from bitfront.search.run_store import RunFolder, RunStore
+from bitfront.search.runs.folder import RunFolder, RunStore
 
 PROGRAM = Path(__file__).with_name("synthetic.py")
 

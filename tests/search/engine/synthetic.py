@@ -15,19 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.budget import Budget
-from bitfront.search.engine import SearchEngine
-from bitfront.search.folder_writer import FolderWriter
-from bitfront.search.pool import AccuracyPool, InlinePool
-from bitfront.search.problem import SearchProblem
-from bitfront.search.references import ReferencePoint, References
-from bitfront.search.result import SearchResult
-from bitfront.search.run_store import RunFolder, RunStore
-from bitfront.search.run_tables import RunTables
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.engine.engine import SearchEngine
+from bitfront.search.engine.protocols import AccuracyPool, InlinePool
+from bitfront.search.engine.result import SearchResult
+from bitfront.search.engine.stopping import Budget
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunFolder, RunStore
+from bitfront.search.runs.study import StudyRecord
+from bitfront.search.runs.tables import FolderWriter, RunTables
 from bitfront.search.samplers.registry import make_sampler
-from bitfront.search.spec import RunSpec
-from bitfront.search.study import StudyRecord
 from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, SearchSpace
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -35,7 +34,7 @@ LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fields of ``bitfront.evaluators.accuracy.Accuracy``, without loading torch in every process."""
+    """Fields of ``bitfront.evaluators.context.accuracy.Accuracy``, without loading torch in every process."""
 
     images: int
     top1: float
@@ -155,7 +154,7 @@ def paused_score(pause: float, spec_json: str, config_json: str, required: float
 def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
     import cloudpickle
 
-    from bitfront.search.workers import DaskPool
+    from bitfront.search.workers.pool import DaskPool
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     return DaskPool(EvaluationSpec(), workers, evaluate=partial(paused_score, pause))

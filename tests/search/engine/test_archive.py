@@ -6,11 +6,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bitfront.search.archive import Archive, dominates
-from bitfront.search.hypervolume import HypervolumeBox, hypervolume_history
-from bitfront.search.objectives import parse_objectives
-from bitfront.search.references import ReferencePoint, References
-from bitfront.search.trial import Trial
+from bitfront.search.problem.archive import Archive, dominates
+from bitfront.search.problem.hypervolume import HypervolumeBox, hypervolume_history
+from bitfront.search.problem.objectives import parse_objectives
+from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.trial import Trial
 
 OBJECTIVES = parse_objectives("top1,latency,size")
 BOX = HypervolumeBox(("top1", "latency", "size"), (-100.0, 1.0, 10.0), (0.0, 9.0, 50.0))

@@ -12,11 +12,13 @@ import time
 import numpy as np
 import pytest
 
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.pool import EvaluationFailure
-from bitfront.search.run_store import RunStore
-from bitfront.search.spec import RunSpec
-from bitfront.search.workers import DaskPool, WorkerSettings, dask_pool
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.workers import pool as dask_pool
+from bitfront.search.workers.local_cluster import WorkerSettings
+from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitfrontError, UserError
 
 SPEC = RunSpec(evaluations=40, population=16)
@@ -203,9 +205,8 @@ def answer_of(pool, config):
 def test_what_is_sent_evaluates_to_the_very_same(cluster, tmp_path):
     from safetensors.torch import save_file
 
-    from bitfront.evaluators.context import EvaluationContext
-    from bitfront.evaluators.context_bundle import bundle_of
-    from bitfront.evaluators.context_fingerprint import fingerprint_of
+    from bitfront.evaluators.context.bundle import bundle_of, fingerprint_of
+    from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.models.digits_models import load_embedded
 
     checkpoint = tmp_path / "here_alone.safetensors"

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.search.archive import Archive
-from bitfront.search.commands.comparison_report import csv_text, fitting, markdown, remarks, sections
-from bitfront.search.comparison.comparison import Comparison
-from bitfront.search.comparison.curves import Spread, curve, evaluations_to, marks
-from bitfront.search.comparison.document import comparison_document
-from bitfront.search.comparison.evaluations import EVALUATIONS, SharedEvaluations
-from bitfront.search.comparison.goal import FIXED, TIGHT, Goal
-from bitfront.search.comparison.searches import Entry
-from bitfront.search.comparison.settings import ComparisonSettings, parse_samplers
-from bitfront.search.plots.comparison import draw_comparison
-from bitfront.search.pool import EvaluationFailure, InlinePool
-from bitfront.search.spec import RunSpec
+from bitfront.search.engine.protocols import EvaluationFailure, InlinePool
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
+from bitfront.search.reports.plots.comparison import draw_comparison
+from bitfront.search.session.comparison.comparison import Comparison
+from bitfront.search.session.comparison.document import comparison_document
+from bitfront.search.session.comparison.measures import (
+    FIXED,
+    TIGHT,
+    Goal,
+    Spread,
+    curve,
+    evaluations_to,
+    marks,
+)
+from bitfront.search.session.comparison.searches import Entry
+from bitfront.search.session.comparison.settings import ComparisonSettings, parse_samplers
+from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations
 from bitfront.spaces import BitfrontError, UserError
 
 SAMPLERS = ("nsga2", "random", "optuna-nsga2")

@@ -8,20 +8,26 @@ import os
 
 import pytest
 
-from bitfront.search.archive import dominates, objective_point
-from bitfront.search.budget import Budget
-from bitfront.search.engine import BARREN, EVALUATIONS_SPENT, EXHAUSTED, TIME_SPENT, SearchEngine
-from bitfront.search.front_notes import failure_notes
-from bitfront.search.pool import EvaluationFailure, InlinePool
-from bitfront.search.problem import SearchProblem
-from bitfront.search.result import nothing_feasible
-from bitfront.search.run_reader import open_run
-from bitfront.search.run_store import RunStore
-from bitfront.search.run_tables import FinalMeasurement, RunTables
+from bitfront.search.engine.engine import (
+    BARREN,
+    EVALUATIONS_SPENT,
+    EXHAUSTED,
+    TIME_SPENT,
+    SearchEngine,
+)
+from bitfront.search.engine.protocols import EvaluationFailure, InlinePool
+from bitfront.search.engine.result import nothing_feasible
+from bitfront.search.engine.stopping import Budget
+from bitfront.search.problem.archive import dominates, objective_point
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
+from bitfront.search.reports.front_rows import failure_notes
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.study import StudyRecord
+from bitfront.search.runs.tables import FinalMeasurement, RunTables
 from bitfront.search.samplers.registry import make_sampler
-from bitfront.search.spec import RunSpec
-from bitfront.search.study import StudyRecord
-from bitfront.search.trial import Trial
 from bitfront.spaces import BitfrontError, UserError
 
 SPEC = RunSpec(sampler="nsga2", evaluations=60, population=16)

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from additive_runtime import FLOAT_MS, AdditiveRuntime, clock, encoder_ms
 
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency import measured
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.finals import final_measurements, held_out_accuracies, whole_latencies
-from bitfront.search.run_tables import FinalMeasurement
-from bitfront.search.spec import RunSpec
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.tables import FinalMeasurement
+from bitfront.search.session.final_measurements import (
+    final_measurements,
+    held_out_accuracies,
+    whole_latencies,
+)
 from bitfront.spaces import BitfrontError
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bitfront.search.limits import (
+from bitfront.search.problem.limits import (
     Limit,
     check_achievable,
     check_limit_texts,
@@ -12,9 +12,9 @@ from bitfront.search.limits import (
     parse_quantity,
     user_limits,
 )
-from bitfront.search.objectives import parse_objectives
-from bitfront.search.references import ReferencePoint, References
-from bitfront.search.spec import RunSpec
+from bitfront.search.problem.objectives import parse_objectives
+from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.spec import RunSpec
 from bitfront.spaces import UserError
 
 REFERENCES = References(

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.pool import EvaluationFailure
-from bitfront.search.workers import DaskPool, WorkerSettings
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.workers.local_cluster import WorkerSettings
+from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, BitfrontError
 
 LIMIT = 700_000_000

@@ -6,10 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.workers import parcel
-from bitfront.search.workers.parcel import Piece, accept_parcel, receive_piece, received_bundle, send_parcel
-from bitfront.search.workers.sent_spec import paths_of, with_absolute_paths
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.workers import bundle_transfer as parcel
+from bitfront.search.workers.bundle_transfer import (
+    Piece,
+    accept_parcel,
+    receive_piece,
+    received_bundle,
+    send_parcel,
+)
+from bitfront.search.workers.worker_environment import paths_of, with_absolute_paths
 from bitfront.spaces import BitfrontError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bitfront.search.run_store import RunStore
-from bitfront.search.spec import RunSpec
-from bitfront.search.workers import DaskPool
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import UserError
 
 PROGRAM = Path(__file__).with_name("synthetic.py")
@@ -152,7 +152,7 @@ def test_workers_that_are_slow_to_end_do_not_fail_the_search(synthetic, monkeypa
         ended.append(type(self))
         raise TimeoutError
 
-    from bitfront.evaluators.spec import EvaluationSpec
+    from bitfront.evaluators.context.spec import EvaluationSpec
 
     ended = []
     pool = DaskPool(EvaluationSpec(), 1, evaluate=lambda spec, config, required: 42)

@@ -2,11 +2,9 @@
 
 import pytest
 
-from bitfront.search.workers.charge import Charge, failure_of
-from bitfront.search.workers.evaluation_clock import EvaluationClock
-from bitfront.search.workers.outage import Outage
-from bitfront.search.workers.roster import Attempt, Candidate, Roster, Seat
-from bitfront.search.workers.settings import WorkerSettings, parse_memory
+from bitfront.search.workers.assignments import Attempt, Candidate, Charge, Roster, Seat, failure_of
+from bitfront.search.workers.local_cluster import WorkerSettings, parse_memory
+from bitfront.search.workers.timeouts import EvaluationClock, Outage
 from bitfront.spaces import BitfrontError, UserError
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators import atomic
-from bitfront.evaluators.atomic import write_atomically
-from bitfront.search.environment import describe_environment
-from bitfront.search.references import ReferencePoint, References
-from bitfront.search.run_store import RunStore
-from bitfront.search.spec import RunSpec
+from bitfront.evaluators import files as atomic
+from bitfront.evaluators.context.environment import describe_environment
+from bitfront.evaluators.files import write_atomically
+from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunStore
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -65,7 +65,7 @@ def test_damaged_and_missing_files_are_named(folder):
 
 def test_a_second_process_on_a_run_is_refused_with_the_first_ones_id(folder):
     program = (
-        "import sys; from pathlib import Path; from bitfront.search.run_store import RunFolder\n"
+        "import sys; from pathlib import Path; from bitfront.search.runs.folder import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).lock(): print('has it')"
     )
     command = [sys.executable, "-c", program, str(folder.path)]

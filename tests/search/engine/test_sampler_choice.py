@@ -6,10 +6,12 @@ import numpy as np
 import optuna
 import pytest
 
-from bitfront.search.archive import Archive
-from bitfront.search.engine import EVALUATIONS_SPENT, EXHAUSTED
-from bitfront.search.pool import EvaluationFailure
-from bitfront.search.run_store import RunStore
+from bitfront.search.engine.engine import EVALUATIONS_SPENT, EXHAUSTED
+from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
+from bitfront.search.runs.folder import RunStore
 from bitfront.search.samplers.exhaustive import ExhaustiveSearch, check_exhaustible
 from bitfront.search.samplers.optuna_sampler import OptunaSampler
 from bitfront.search.samplers.registry import (
@@ -18,8 +20,6 @@ from bitfront.search.samplers.registry import (
     default_population,
     make_sampler,
 )
-from bitfront.search.spec import RunSpec
-from bitfront.search.trial import Trial
 from bitfront.spaces import UserError
 
 OPTUNA = [

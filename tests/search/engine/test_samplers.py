@@ -5,14 +5,18 @@ from collections import deque
 import numpy as np
 import pytest
 
-from bitfront.search.archive import Archive
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.history import History
-from bitfront.search.samplers.initial import stratified_population
 from bitfront.search.samplers.nsga2 import Nsga2Sampler
-from bitfront.search.samplers.operators import EncoderCrossover, ResampleMutation, encoder_blocks
+from bitfront.search.samplers.operators import (
+    EncoderCrossover,
+    ResampleMutation,
+    encoder_blocks,
+    stratified_population,
+)
 from bitfront.search.samplers.registry import SAMPLERS, make_sampler
-from bitfront.search.spec import RunSpec
-from bitfront.search.trial import Trial
 from bitfront.spaces import UserError
 
 # Those that propose in milliseconds for a space of any size; the others have tests of their own.

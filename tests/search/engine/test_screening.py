@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from bitfront.search.archive import Archive
-from bitfront.search.budget import Plateau
-from bitfront.search.pool import InlinePool
-from bitfront.search.run_store import RunStore
-from bitfront.search.screening import required_difference
-from bitfront.search.spec import RunSpec
+from bitfront.search.engine.engine import required_difference
+from bitfront.search.engine.protocols import InlinePool
+from bitfront.search.engine.stopping import Plateau
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunStore
 
 SPEC = RunSpec(sampler="nsga2", evaluations=60, population=16)
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from bitfront.evaluators.spec import EvaluationSpec
-from bitfront.search.spec import RunSpec, parse_duration
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.problem.spec import RunSpec, parse_duration
 from bitfront.spaces import UserError
 
 

@@ -7,12 +7,12 @@ import uuid
 
 import pytest
 
-from bitfront.search import storage as storages
-from bitfront.search.run_store import RunStore
-from bitfront.search.spec import RunSpec
-from bitfront.search.storage import database_url, has_study
-from bitfront.search.study import StudyRecord
-from bitfront.search.study_lock import StudyLock
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs import storage as storages
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.locks import StudyLock
+from bitfront.search.runs.storage import database_url, has_study
+from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import UserError
 
 SPEC = RunSpec(evaluations=20, population=8)

@@ -9,11 +9,10 @@ import numpy as np
 import optuna
 import pytest
 
-from bitfront.search.journal import mend_journal
-from bitfront.search.spec import RunSpec
-from bitfront.search.storage import open_storage, without_password
-from bitfront.search.study import StudyRecord
-from bitfront.search.trial import Trial
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
+from bitfront.search.runs.storage import mend_journal, open_storage, without_password
+from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import BitfrontError, UserError
 
 SPEC = RunSpec(max_drop=2.0)

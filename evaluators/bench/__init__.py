@@ -1,1 +1,0 @@
-"""Contestants of a benchmark: models as files, in the runtimes that execute them."""

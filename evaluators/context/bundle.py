@@ -1,0 +1,214 @@
+"""A context for other machines: in digests to compare, and as one safetensors file to evaluate from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+
+from bitfront.evaluators.context.context import (
+    EvaluationContext,
+    check_spec,
+    compute_in_float32,
+    groundwork_for,
+    prepared_with,
+    preparing_threads,
+)
+from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.throughput import torch_threads
+from bitfront.evaluators.data.images import PreprocessedImages, load_images
+from bitfront.evaluators.data.splits import Splits
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.preparation.calibrated_model_file import (
+    from_entry,
+    groundwork_digest,
+    to_entry,
+)
+from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.spaces import BitfrontError
+
+
+@dataclass(frozen=True)
+class ContextFingerprint:
+    """Digests of a context.
+
+    Attributes:
+        weights: Of the float model.
+        images: Of the pixels and labels of the search split.
+        groundwork: Of what calibration decided; sums in another order may move it by a rounding.
+    """
+
+    weights: str
+    images: str
+    groundwork: str
+
+    def difference(self, other: ContextFingerprint) -> str | None:
+        """What makes the results of two contexts incomparable, such as ``other images``; None if nothing."""
+        if self.weights != other.weights:
+            return "other weights of the model"
+        return "other images of the search split" if self.images != other.images else None
+
+
+def fingerprint_of(context: EvaluationContext) -> ContextFingerprint:
+    """The fingerprint of a context; loads the images of its search split."""
+    images = context.images("search")
+    return ContextFingerprint(
+        weights=fingerprint(context.model.module.state_dict()),
+        images=fingerprint({"pixels": images.pixels, "labels": images.labels}),
+        groundwork=context.groundwork,
+    )
+
+
+FORMAT = "bitfront/evaluation-bundle"
+VERSION = "1"
+_MODEL, _GROUNDWORK, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class SentImages:
+    """The image source of a bundle: labels and names of images that stayed where they are.
+
+    Attributes:
+        name: Of the source that the images come from.
+        labels: Class index of the images of the search split, shape ``[images]``.
+    """
+
+    name: str
+    labels: NDArray[np.int64]
+    partition: None = None
+    class_names: None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(self, index: int) -> Image.Image:
+        """Refuses: only the preprocessed images of the search split were sent.
+
+        Raises:
+            BitfrontError: Always.
+        """
+        raise BitfrontError(f"{self.describe(index)} was not sent: only the search images were")
+
+    def describe(self, index: int) -> str:
+        """The image's number in its source."""
+        return f"image {index} of {self.name}"
+
+
+def bundle_of(context: EvaluationContext) -> bytes:
+    """The bundle of a context: the weights, what calibration decided, the search images and the splits.
+
+    Images are sent as the model's preprocessing left them, so that no decoder of another machine matters;
+    what calibration decided is sent, so that no other rounding does.
+    """
+    images = context.images("search")
+    tensors = _prefixed(_MODEL, context.model.module.state_dict())
+    found, document = _groundwork_entry(context)
+    tensors |= _prefixed(_GROUNDWORK, found)
+    tensors |= {
+        f"{_IMAGES}pixels": images.pixels,
+        f"{_IMAGES}labels": images.labels,
+        f"{_IMAGES}indices": torch.from_numpy(images.indices),
+    }
+    splits = context.splits
+    named = {"calibration": splits.calibration, "search": splits.search, "test": splits.test}
+    tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices) for name, indices in named.items()}
+    facts = {
+        "groundwork": document,
+        "source": context.source.name,
+        "mean": images.mean,
+        "std": images.std,
+        "skipped": images.skipped,
+        "skipped_calibration": context.skipped_calibration,
+    }
+    return save(tensors, {"format": FORMAT, "version": VERSION, "facts": json.dumps(facts)})
+
+
+def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
+    """The context that a bundle was made of; it evaluates on the search split alone.
+
+    Args:
+        path: The bundle; the model's weights are written beside it.
+        spec: That of the context, resolved.
+
+    Raises:
+        BitfrontError: The file is no bundle of this version, or does not fit the spec.
+    """
+    check_spec(spec)
+    compute_in_float32()
+    torch.set_num_threads(1)
+    tensors, facts = _read(path)
+    device = device_named(spec.device)
+    weights = path.with_name(f"{path.stem}.model.safetensors")
+    save_file(_part(tensors, _MODEL), weights)
+    model = load_model(spec.model, checkpoint=weights)
+    blueprint = blueprint_of(spec.model, model.module.to(device))
+    groundwork = from_entry(_part(tensors, _GROUNDWORK), facts["groundwork"], blueprint, device)
+    sites = trace_sites(blueprint, spec.scheme)
+    context = EvaluationContext(
+        spec,
+        model,
+        SentImages(facts["source"], tensors[f"{_IMAGES}labels"].numpy()),
+        Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
+        prepared_with(spec, groundwork),
+        sites,
+        SizeModel(blueprint, sites, spec.scheme, recipe_named(spec.recipe, spec.without)),
+        groundwork_digest(groundwork, blueprint),
+        tuple(facts["skipped_calibration"]),
+    )
+    context.take_images("search", _images(tensors, facts))
+    return context
+
+
+def _groundwork_entry(context: EvaluationContext) -> tuple[Tensors, dict[str, Any]]:
+    """What calibration decided, anew from the cache: the prepared model has it in the kernels' forms."""
+    blueprint = blueprint_of(context.spec.model, context.model.module)
+    images = load_images(context.source, context.splits.calibration, context.model.data_config)
+    with torch_threads(preparing_threads(blueprint)):
+        groundwork = groundwork_for(context.spec, blueprint, images)
+    return to_entry(groundwork, blueprint)
+
+
+def _images(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> PreprocessedImages:
+    return PreprocessedImages(
+        tensors[f"{_IMAGES}pixels"],
+        tensors[f"{_IMAGES}labels"],
+        tensors[f"{_IMAGES}indices"].numpy(),
+        tuple(facts["mean"]),
+        tuple(facts["std"]),
+        tuple(facts["skipped"]),
+    )
+
+
+def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
+                raise BitfrontError(f"{path.name} is no {FORMAT} of version {VERSION}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header["facts"])  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise BitfrontError(f"{path.name} is damaged: {error}") from error
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Tensors on the CPU that share nothing, which the format asks for, under longer names."""
+    return {prefix + name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

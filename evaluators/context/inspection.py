@@ -1,0 +1,65 @@
+"""Inspection of a quantized model on a few images: faults are named by their site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from bitfront.evaluators.models.sites import site_width
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.spaces import BitConfig, BitfrontError, QuantSite
+
+# A tensor saturates where more than this share of its values lies on the outermost codes of its grid (zero's
+# own code apart) ...
+SATURATED_SHARE = 0.5
+# ... though no more than this share of them did in calibration.
+USUAL_SHARE = 0.1
+# Images that are looked at for each configuration.
+IMAGES = 4
+# Its range is that of pixels: nothing can exceed it, and a white background lies on an outermost code.
+_BOUNDED = "image"
+
+
+class Inspector:
+    """A tap of a quantized model that raises at the first fault.
+
+    Args:
+        config: The model's configuration.
+        sites: The model's quantization sites.
+        calibration: What its values were like in calibration.
+    """
+
+    def __init__(self, config: BitConfig, sites: Iterable[QuantSite], calibration: Calibration) -> None:
+        self._config = config
+        self._sites = {site.name: site for site in sites}
+        self._calibration = calibration
+
+    def __call__(self, site: str, value: torch.Tensor) -> None:
+        """Looks at the codes, or the floats, of a site.
+
+        Raises:
+            BitfrontError: NaN or infinity, or saturated codes.
+        """
+        if value.is_floating_point():
+            if not bool(value.isfinite().all()):
+                raise BitfrontError(f"NaN or infinity at {site} with configuration {self._config.digest}")
+        elif site in self._sites and self._sites[site].kind == "activations" and site != _BOUNDED:
+            self._check_saturation(self._sites[site], value)
+
+    def _check_saturation(self, site: QuantSite, codes: torch.Tensor) -> None:
+        bits = site_width(site, self._config)
+        if site.name in self._calibration.power_of_two:
+            grid = self._calibration.power_of_two[site.name]
+            zero, qmax, usual = grid.zero_point, grid.qmax, 0.0
+        else:
+            affine = self._calibration.grid(site.name, bits)
+            zero, qmax = affine.zero_point, affine.qmax
+            usual = self._calibration.outermost.get((site.name, bits), 0.0)
+        share = float((((codes == 0) | (codes == qmax)) & (codes != zero)).double().mean())
+        if share > SATURATED_SHARE and usual < USUAL_SHARE:
+            raise BitfrontError(
+                f"{site.name} saturates at {bits} bits with configuration {self._config.digest}: "
+                f"{100 * share:.0f} % of its values lie on the ends of its range, {100 * usual:.1f} % did in "
+                "calibration; calibrate on images like those that are evaluated"
+            )

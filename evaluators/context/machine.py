@@ -1,0 +1,61 @@
+"""This machine: the device that evaluates, its processor, and how many CPUs may be used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.spaces import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_named(text: str) -> torch.device:
+    """The device ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``.
+
+    Raises:
+        UserError: Another name, a torch without CUDA, no GPU, or fewer GPUs than that.
+    """
+    import torch
+
+    if text == "cpu":
+        return torch.device("cpu")
+    match = re.fullmatch(r"cuda(?::(\d{1,4}))?", text)
+    if match is None:
+        raise UserError(f"--device {text!r} is unknown: give cpu, cuda or cuda:N, such as cuda:0")
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]  # torch does not annotate it
+        raise UserError(
+            f"--device {text}: this torch ({torch.__version__}) is built without CUDA: install a CUDA build, "
+            "or give --device cpu"
+        )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise UserError(f"--device {text}: torch finds no GPU: check the driver, or give --device cpu")
+    index = int(match.group(1) or 0)
+    if index >= count:
+        there = "the one GPU is cuda:0" if count == 1 else f"there are cuda:0 to cuda:{count - 1}"
+        raise UserError(f"--device {text}: there is no such GPU: {there}")
+    return torch.device("cuda", index)
+
+
+def available_cpus() -> int:
+    """How many logical CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpuinfo(key: str) -> str:
+    """The first value of a key in Linux's processor description; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    lines = (line.partition(":") for line in path.read_text().splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
+
+
+def cpu_name() -> str:
+    """What the processor is called, such as ``AMD EPYC``."""
+    return cpuinfo("model name") or platform.processor() or platform.machine()

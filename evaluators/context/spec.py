@@ -1,0 +1,87 @@
+"""The evaluation spec: everything a worker needs to rebuild the same evaluation context."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is evaluated, on which data, how it is quantized and on what it runs.
+
+    Two processes with equal specs build identical calibrated models.
+
+    Attributes:
+        model: ``digits_deit``, ``digits_vit``, ``digits_swin`` or the name of a timm model.
+        checkpoint: Path of a weights file, or None.
+        pretrained: Whether to take timm's hub weights.
+        data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
+        scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
+        widths: Bit widths to prepare, ascending.
+        calibration_images: Images used to calibrate.
+        search_images: Images of the search split, or None for the default share.
+        test_images: Images of the test split, or None for all the rest.
+        seed: Seed of the splits.
+        recipe: Name of the quantization recipe (see :mod:`bitfront.evaluators.preparation.recipes`).
+        without: Ingredients of the recipe that are left out.
+        observer: Activation observer: ``auto``, ``minmax``, ``ema``, ``percentile`` or ``omse``; None for the
+            recipe's.
+        device: What evaluates: ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images per evaluation batch; None to measure what is quickest.
+        threads: Batches that an evaluating process classifies at a time; None to measure what is quickest.
+        first_images: Images of the search split that a candidate is judged on before all the others; None to
+            choose by the size of the split.
+    """
+
+    model: str = "digits_deit"
+    checkpoint: str | None = None
+    pretrained: bool = False
+    data: str = "digits"
+    scheme: str = "fq-vit"
+    widths: tuple[int, ...] = (4, 8)
+    calibration_images: int = 128
+    search_images: int | None = None
+    test_images: int | None = None
+    seed: int = 0
+    recipe: str = "best"
+    without: tuple[str, ...] = ()
+    observer: str | None = None
+    device: str = "cpu"
+    batch_size: int | None = None
+    threads: int | None = None
+    first_images: int | None = None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether nothing is left to be measured or chosen."""
+        return None not in (self.batch_size, self.threads, self.first_images)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field."""
+        return {**dataclasses.asdict(self), "widths": list(self.widths), "without": list(self.without)}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
+        """The inverse of :meth:`to_json`; unknown fields and other types raise TypeError.
+
+        Fields that an earlier version did not have may be absent.
+        """
+        lists = [name for name in ("widths", "without") if name in document]
+        tuples: dict[str, Any] = {name: tuple(document[name]) for name in lists}
+        spec = cls(**{**document, **tuples})
+        kinds = {**get_type_hints(cls), "widths": tuple, "without": tuple}
+        for field in dataclasses.fields(cls):
+            value, kind = getattr(spec, field.name), kinds[field.name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"{field.name} is {value!r}")
+        for name, kind in (("widths", int), ("without", str)):
+            if any(type(entry) is not kind for entry in getattr(spec, name)):
+                raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
+        return spec
+
+    def canonical(self) -> str:
+        """The spec as one line of JSON, for use as a cache key."""
+        return json.dumps(self.to_json(), sort_keys=True)

@@ -1,0 +1,235 @@
+"""The two arithmetics of a graph: in float32, the baseline of latencies, and in integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves, Operand, layer_norm
+from bitfront.evaluators.deployment.graph.writer import GraphWriter
+from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
+from bitfront.evaluators.quantized.kernels.linear import integer_bias
+from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.weights import GROUP, QuantizedWeight, largest_factor
+from bitfront.spaces.precision import MAX_BITS
+
+# The narrowest integers that ONNX and both runtimes store.
+PACKED_BITS = 4
+
+
+def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> str:
+    """The float weight ``[in, out]`` of its codes.
+
+    Everything before the last node is constant: a runtime computes it once, when it loads the file, and runs
+    its 8-bit kernels on the result.
+    """
+    stored = f"{name}.weight"
+    if weight.factors is not None:
+        integers = _grouped(writer, weight, weight.factors, stored)
+    elif weight.bits <= PACKED_BITS:
+        packed = writer.constant(_transposed(weight.codes).astype(ml_dtypes.int4), stored)
+        integers = writer.op("Cast", packed, to=TensorProto.INT8)
+    else:
+        integers = writer.constant(np.ascontiguousarray(_transposed(weight.codes)), stored)
+    scales = writer.constant(weight.scales.cpu().numpy())
+    zeros = writer.constant(np.zeros(len(weight.scales), np.int8))
+    return writer.op("DequantizeLinear", integers, scales, zeros, axis=1)
+
+
+def _transposed(values: torch.Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = values.cpu().numpy().T
+    return found
+
+
+def _grouped(writer: GraphWriter, weight: QuantizedWeight, factors: torch.Tensor, stored: str) -> str:
+    """8-bit integers ``[in, out]`` of narrow codes times the factor of each group of inputs.
+
+    Args:
+        writer: Of the graph.
+        weight: Whose codes are these products.
+        factors: Of its groups, ``[out, groups]``.
+        stored: What the narrow codes are called.
+    """
+    outputs, inputs = weight.codes.shape
+    groups = factors.shape[1]
+    narrow = _transposed(weight.narrow_codes)
+    padded = np.pad(narrow, ((0, groups * GROUP - inputs), (0, 0))).reshape(groups, GROUP, outputs)
+    less_one = _transposed(factors).reshape(groups, 1, outputs) - np.uint8(1)
+    # The largest unsigned integer of 4 bits is 15; narrower weights have larger factors.
+    fits = largest_factor(weight.bits) <= 1 << PACKED_BITS
+    code = _wide(writer, padded.astype(ml_dtypes.int4) if weight.bits <= PACKED_BITS else padded, stored)
+    stored_factor = _wide(writer, less_one.astype(ml_dtypes.uint4) if fits else less_one)
+    factor = writer.op("Add", stored_factor, _int32(writer, 1))
+    product = writer.reshape(writer.op("Mul", code, factor), groups * GROUP, outputs)
+    if groups * GROUP != inputs:
+        product = writer.op("Slice", product, writer.integers(0), writer.integers(inputs), writer.integers(0))
+    return writer.op("Cast", product, to=TensorProto.INT8)
+
+
+def _wide(writer: GraphWriter, values: NDArray[Any], name: str | None = None) -> str:
+    """Stored integers as int32, which every runtime multiplies."""
+    return writer.op("Cast", writer.constant(values, name), to=TensorProto.INT32)
+
+
+def _int32(writer: GraphWriter, value: int) -> str:
+    return writer.constant(np.array(value, np.int32))
+
+
+class FloatArithmetic:
+    """Tensors as they are; see :class:`Arithmetic`."""
+
+    def __init__(self, writer: GraphWriter) -> None:
+        self._writer = writer
+
+    def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:  # noqa: ARG002
+        """See :class:`Arithmetic`."""
+        return Operand(layer_norm(self._writer, x, parts))
+
+    def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:  # noqa: ARG002
+        """See :class:`Arithmetic`: only moved."""
+        return Operand(x if moves is None else moves(x))
+
+    def linear(self, x: Operand, layer: str, parts: LinearParts) -> str:
+        """See :class:`Arithmetic`."""
+        weight = self._writer.constant(parts.weight.T.contiguous().cpu().numpy(), f"{layer}.weight")
+        product = self._writer.op("MatMul", x.name, weight)
+        return self._writer.op("Add", product, self._writer.constant(parts.bias.cpu().numpy()))
+
+    def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:  # noqa: ARG002
+        """See :class:`Arithmetic`."""
+        return heads.together(qkv)
+
+    def attention(self, probability: str, site: str, index: int) -> str:  # noqa: ARG002
+        """See :class:`Arithmetic`: as it is."""
+        return probability
+
+
+WIDEST = (1 << MAX_BITS) - 1
+# From unsigned codes to signed ones of the same values.
+SIGNED = 128
+
+
+class IntegerArithmetic:
+    """Tensors as their codes stand for them; see :class:`Arithmetic`.
+
+    Args:
+        writer: Of the graph.
+        dialect: What the runtime wants to see.
+        bits: Width of every activation and attention site.
+        grids: Grids of the sites.
+        levels: The level of each code, uint8 ``[256]``, of the sites that take levels.
+        layers: The linear layers by name.
+        log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
+    """
+
+    def __init__(
+        self,
+        writer: GraphWriter,
+        dialect: Dialect,
+        bits: Mapping[str, int],
+        grids: Mapping[str, AffineGrid],
+        levels: Mapping[str, torch.Tensor],
+        layers: Mapping[str, FittedLayer],
+        log_steps: Mapping[int, float],
+    ) -> None:
+        self._writer = writer
+        self._dialect = dialect
+        self._bits = bits
+        self._grids = grids
+        self._levels = levels
+        self._layers = layers
+        self._log_steps = log_steps
+
+    def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:
+        """See :class:`Arithmetic`; the zero point is folded into the LayerNorm's bias."""
+        grid = self._grids[site]
+        offset = grid.zero_point * grid.scale
+        value = layer_norm(self._writer, x, parts, offset)
+        codes = self._codes(value, site, zero_point=0)
+        return Operand(self._values(codes, grid.scale, 0), grid.scale, offset)
+
+    def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
+        """See :class:`Arithmetic`; codes are moved, which are smaller than floats."""
+        grid = self._grids[site]
+        codes = self._codes(x, site, grid.zero_point)
+        moved = codes if moves is None else moves(codes)
+        return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
+
+    def linear(self, x: Operand, layer: str, parts: LinearParts) -> str:  # noqa: ARG002 - the float layer
+        """See :class:`Arithmetic`.
+
+        The bias has the three axes of the product: ONNX Runtime would make a float Gemm of a flat one.
+        """
+        assert x.scale is not None, "integer layers take codes"
+        fitted = self._layers[layer]
+        scales = fitted.weight.scales
+        sums = fitted.weight.codes.double().sum(1) * scales.double()
+        bias = integer_bias(fitted.bias, scales, x.scale).double() - x.offset * sums
+        product = self._writer.op("MatMul", x.name, dequantized_weight(self._writer, fitted.weight, layer))
+        return self._writer.op(
+            "Add", product, self._writer.constant(bias.float().view(1, 1, -1).cpu().numpy())
+        )
+
+    def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
+        """See :class:`Arithmetic`."""
+        grid = self._grids[site]
+        if not self._dialect.operands_apart:
+            return heads.together(self.quantized(qkv, site).name)
+        found = []
+        for number, part in enumerate(heads.parts(qkv)):
+            # Runtimes multiply unsigned by signed codes, the second operand being the signed one.
+            signed = number > 0
+            codes = heads.apart(self._codes(part, site, grid.zero_point, signed=signed), number)
+            found.append(self._values(codes, grid.scale, grid.zero_point, signed=signed))
+        return found
+
+    def attention(self, probability: str, site: str, index: int) -> str:
+        """See :class:`Arithmetic`; logarithmic codes have no integer kernel anywhere and stay floats."""
+        bits = self._bits[site]
+        if bits > LOG_BITS:
+            return self.quantized(probability, site).name
+        return self._logarithmic(probability, bits, self._log_steps[index] if bits == LOG_BITS else 1.0)
+
+    def _logarithmic(self, probability: str, bits: int, step: float) -> str:
+        """``2^(-c step)``, to ``2^-15``, for codes ``c = round(-log2(p) / step)``; 0 beyond the last code."""
+        writer = self._writer
+        nats = step * math.log(2.0)
+        code = writer.op("Mul", writer.op("Log", probability), writer.constant(-1.0 / nats))
+        code = writer.op("Round", code)
+        power = writer.op("Exp", writer.op("Mul", code, writer.constant(-nats)))
+        units = writer.op("Round", writer.op("Mul", power, writer.constant(UNIT)))
+        beyond = writer.op("Greater", code, writer.constant((1 << bits) - 0.5))
+        kept = writer.op("Where", beyond, writer.constant(0.0), units)
+        return writer.op("Mul", kept, writer.constant(1.0 / UNIT))
+
+    def _codes(self, x: str, site: str, zero_point: int, *, signed: bool = False) -> str:
+        """Codes of a float tensor, on a grid with another zero point where that was folded away."""
+        writer, grid, levels = self._writer, self._grids[site], self._levels.get(site)
+        if grid.qmax < WIDEST:
+            x = writer.op("Clip", x, "", writer.constant((grid.qmax - zero_point) * grid.scale))
+        zero = _zero(zero_point, signed=signed and levels is None)
+        codes = writer.op("QuantizeLinear", x, writer.constant(grid.scale), writer.constant(zero))
+        if levels is None:
+            return codes
+        table = levels.cpu().numpy()
+        if signed:
+            table = (table.astype(np.int16) - SIGNED).astype(np.int8)
+        return writer.op("Gather", writer.constant(table), writer.op("Cast", codes, to=TensorProto.INT32))
+
+    def _values(self, codes: str, scale: float, zero_point: int, *, signed: bool = False) -> str:
+        zero = self._writer.constant(_zero(zero_point, signed=signed))
+        return self._writer.op("DequantizeLinear", codes, self._writer.constant(scale), zero)
+
+
+def _zero(zero_point: int, *, signed: bool) -> np.ndarray:
+    return np.array(zero_point - SIGNED, np.int8) if signed else np.array(zero_point, np.uint8)

@@ -1,0 +1,150 @@
+"""One encoder as a graph, and what stands before, between and after the encoders."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitfront.evaluators.deployment.graph.operands import Arithmetic, Heads, Operand, layer_norm
+from bitfront.evaluators.deployment.graph.writer import GraphWriter
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
+
+# What is added to scores that a window hides: enough for a probability of 0, not too much for any float.
+HIDDEN = -1e4
+
+
+def write_encoder(
+    writer: GraphWriter, arithmetic: Arithmetic, encoder: EncoderParts, index: int, x: str
+) -> str:
+    """Writes an encoder and returns the stream behind it.
+
+    Args:
+        writer: Of the graph.
+        arithmetic: Floats or codes.
+        encoder: The float encoder.
+        index: Its number.
+        x: The stream before it, float32 ``[batch, tokens, channels]``.
+    """
+
+    def linear(value: Operand, layer: str) -> str:
+        return arithmetic.linear(value, f"{encoder.name}.{layer}", encoder.linear()[layer])
+
+    def norm(value: str, number: int) -> Operand:
+        parts = encoder.norm1 if number == 1 else encoder.norm2
+        return arithmetic.norm(value, parts, f"{encoder.name}.norm{number}")
+
+    context = _attend(writer, arithmetic, encoder, index, linear(norm(x, 1), "attn.qkv"))
+    x = writer.op("Add", x, linear(context, "attn.proj"))
+    hidden = writer.op("Gelu", linear(norm(x, 2), "mlp.fc1"))
+    gelu = arithmetic.quantized(hidden, f"{encoder.name}.mlp.gelu")
+    return writer.op("Add", x, linear(gelu, "mlp.fc2"))
+
+
+def _attend(
+    writer: GraphWriter, arithmetic: Arithmetic, encoder: EncoderParts, index: int, qkv: str
+) -> Operand:
+    heads = Heads(writer, encoder)
+    queries, keys, values = arithmetic.operands(qkv, f"{encoder.name}.attn.qkv", heads)
+    scores = _scaled(writer, encoder, writer.op("MatMul", queries, keys))
+    if encoder.window is not None:
+        scores = _windowed(writer, encoder, encoder.window, scores)
+    probability = writer.op("Softmax", scores, axis=-1)
+    attention = arithmetic.attention(probability, f"{encoder.name}.attn.softmax", index)
+    context = heads.joined(writer.op("MatMul", attention, values))
+    return arithmetic.quantized(context, f"{encoder.name}.attn.context")
+
+
+def _scaled(writer: GraphWriter, encoder: EncoderParts, products: str) -> str:
+    scales = encoder.score_scales.cpu().numpy().astype(np.float32)
+    scale = scales[0] if (scales == scales[0]).all() else scales.reshape(1, -1, 1, 1)
+    return writer.op("Mul", products, writer.constant(np.asarray(scale)))
+
+
+def _windowed(writer: GraphWriter, encoder: EncoderParts, window: WindowParts, scores: str) -> str:
+    """Scores ``[batch * windows, heads, n, n]`` with position bias, hidden pairs far below all others."""
+    count, tokens = window.rows.shape
+    heads = encoder.heads
+    table = writer.constant(window.table.cpu().numpy(), f"{encoder.name}.attn.bias_table")
+    index = writer.constant(window.index.flatten().cpu().numpy().astype(np.int32))
+    bias = writer.reshape(writer.op("Gather", table, index, axis=0), 1, tokens, tokens, heads)
+    scores = writer.op("Add", scores, writer.transpose(bias, 0, 3, 1, 2))
+    if window.mask is None:
+        return scores
+    by_window = writer.reshape(scores, -1, count, heads, tokens, tokens)
+    seen = writer.op("Add", by_window, _hiding(writer, window))
+    return writer.reshape(seen, -1, heads, tokens, tokens)
+
+
+def _hiding(writer: GraphWriter, window: WindowParts) -> str:
+    """``[1, windows, 1, n, n]``: 0 where a query sees a key, as those of one region do."""
+    assert window.mask is not None
+    count, tokens = window.rows.shape
+    # The first key that each token sees names its region.
+    regions = (~window.mask).int().argmax(-1).cpu().numpy().astype(np.int32)
+    rows = writer.reshape(writer.constant(regions), 1, count, 1, tokens, 1)
+    columns = writer.reshape(writer.constant(regions), 1, count, 1, 1, tokens)
+    alike = writer.op("Equal", rows, columns)
+    return writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
+
+
+LAST = np.iinfo(np.int64).max
+
+
+def write_embedding(writer: GraphWriter, arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:
+    """The stream ``[batch, tokens, channels]`` of images ``[batch, channels, rows, columns]``."""
+    channels, rows, columns = blueprint.image_shape
+    height, width = blueprint.patch_size
+
+    def cut(x: str) -> str:
+        x = writer.reshape(x, 0, channels, rows // height, height, columns // width, width)
+        x = writer.transpose(x, 0, 2, 4, 1, 3, 5)
+        return writer.reshape(x, 0, blueprint.patches, channels * height * width)
+
+    x = arithmetic.linear(arithmetic.quantized(images, "image", cut), "patch_embed", blueprint.patch)
+    prefix, positions = blueprint.prefix, blueprint.positions
+    if len(prefix):
+        x = writer.op("Pad", x, writer.integers(0, len(prefix), 0, 0, 0, 0))
+    if positions is not None or len(prefix):
+        added = (
+            prefix.new_zeros(blueprint.tokens, blueprint.channels) if positions is None else positions.clone()
+        )
+        added[: len(prefix)] += prefix
+        x = writer.op("Add", x, writer.constant(added[None].cpu().numpy(), "positions"))
+    return x if blueprint.embed_norm is None else layer_norm(writer, x, blueprint.embed_norm)
+
+
+def write_merging(writer: GraphWriter, arithmetic: Arithmetic, merge: MergeParts, x: str) -> str:
+    """The stream behind a patch merging."""
+    rows = merge.rows.flatten().cpu().numpy()
+    beside = writer.op("Gather", x, writer.constant(rows.astype(np.int32)), axis=1)
+    beside = writer.reshape(beside, -1, len(merge.rows), len(merge.norm.weight))
+    normed = arithmetic.norm(beside, merge.norm, f"{merge.name}.norm")
+    return arithmetic.linear(normed, f"{merge.name}.reduction", merge.reduction)
+
+
+def write_readout(writer: GraphWriter, arithmetic: Arithmetic, readout: Readout, x: str, logits: str) -> None:
+    """Writes what makes logits ``[batch, classes]``, under that name, of the last stream."""
+    if readout.average is None:
+        read = [writer.op("Gather", x, writer.integers(token), axis=1) for token in readout.tokens]
+        operands = [arithmetic.norm(token, readout.norm, "norm") for token in read]
+    elif readout.norm_first:
+        mean = _mean(writer, layer_norm(writer, x, readout.norm), readout.average)
+        operands = [arithmetic.quantized(mean, "norm")]
+    else:
+        operands = [arithmetic.norm(_mean(writer, x, readout.average), readout.norm, "norm")]
+    found = [
+        arithmetic.linear(operand, f"head.{number}", head)
+        for number, (operand, head) in enumerate(zip(operands, readout.heads, strict=True))
+    ]
+    total = found[0]
+    for more in found[1:]:
+        total = writer.op("Add", total, more)
+    if len(found) > 1:
+        total = writer.op("Mul", total, writer.constant(1.0 / len(found)))
+    writer.op("Squeeze", total, writer.integers(1), output=logits)
+
+
+def _mean(writer: GraphWriter, x: str, first: int) -> str:
+    """The average over the tokens from ``first`` on, ``[batch, 1, channels]``."""
+    if first:
+        x = writer.op("Slice", x, writer.integers(first), writer.integers(LAST), writer.integers(1))
+    return writer.op("ReduceMean", x, writer.integers(1), keepdims=1)

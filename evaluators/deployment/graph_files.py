@@ -1,0 +1,118 @@
+"""Graph files: ONNX, and OpenVINO's own format (``.xml`` with its constants in ``.bin``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+
+from bitfront.evaluators.deployment.documents import read_document
+from bitfront.evaluators.deployment.graph.model import configuration_graph
+from bitfront.evaluators.deployment.graph.operands import OPENVINO, Dialect
+from bitfront.evaluators.deployment.graph.parts import GraphParts
+from bitfront.evaluators.deployment.graph.writer import METADATA_KEY
+from bitfront.evaluators.deployment.runtimes.openvino import read_model
+from bitfront.evaluators.deployment.runtimes.runtime import runtime_named
+from bitfront.spaces import BitConfig, UserError
+
+
+def onnx_bytes(parts: GraphParts, config: BitConfig, dialect: Dialect, document: Mapping[str, Any]) -> bytes:
+    """A configuration as the content of an ONNX file.
+
+    Args:
+        parts: The prepared model's numbers.
+        config: The configuration.
+        dialect: The runtime that the file is written for.
+        document: The bit config document that it carries.
+
+    Raises:
+        UserError: The model is too large for one ONNX file.
+    """
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    model = configuration_graph(parts, config, dialect, text)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def onnx_document(path: Path) -> dict[str, Any]:
+    """The bit config document of an ONNX file.
+
+    Raises:
+        UserError: It cannot be read, was not written by bitfront, or takes tensors from other files.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is no ONNX file that can be read ({type(error).__name__}): export it again"
+        ) from error
+    if _is_elsewhere(model):
+        raise UserError(f"{path} takes tensors from other files; expected one that bitfront export wrote")
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    return read_document(path, texts[0] if texts else None)
+
+
+def _is_elsewhere(message: Any) -> bool:
+    """Whether a tensor within a message, however deep, is kept in another file."""
+    if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
+        return True
+    parts = (value for field, value in message.ListFields() if field.message_type is not None)
+    return any(
+        _is_elsewhere(part) for value in parts for part in ([value] if isinstance(value, Message) else value)
+    )
+
+
+SUFFIX, CONSTANTS = ".xml", ".bin"
+_INFO = [METADATA_KEY, "document"]
+
+
+def write_openvino(
+    path: Path, parts: GraphParts, config: BitConfig, document: Mapping[str, Any]
+) -> tuple[Path, Path]:
+    """Writes a configuration as OpenVINO IR; 4-bit constants stay 4-bit, equal models are equal files.
+
+    Args:
+        path: The ``.xml`` file; the ``.bin`` file stands beside it.
+        parts: The prepared model's numbers.
+        config: The configuration.
+        document: The bit config document that it carries.
+
+    Returns:
+        Both files.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    runtime_named("openvino")
+    import openvino
+
+    model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, document))
+    _number(model)
+    model.set_rt_info(json.dumps(document, separators=(",", ":"), allow_nan=False), _INFO)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    return path, path.with_suffix(CONSTANTS)
+
+
+def _number(model: Any) -> None:
+    """Names operators that have no name of their own: OpenVINO would count on from model to model."""
+    for number, op in enumerate(model.get_ordered_ops()):
+        if op.get_friendly_name() == op.get_name():
+            op.set_friendly_name(f"{op.get_type_name()}_{number}")
+
+
+def openvino_document(path: Path) -> dict[str, Any]:
+    """The bit config document of an IR.
+
+    Raises:
+        UserError: OpenVINO is not installed, or the file cannot be read or was not written by bitfront.
+    """
+    runtime_named("openvino")
+    import openvino
+
+    model = read_model(openvino.Core(), path)
+    text = model.get_rt_info(_INFO).astype(str) if model.has_rt_info(_INFO) else None
+    return read_document(path, text)

@@ -1,0 +1,122 @@
+"""ONNX Runtime on a CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.evaluators.deployment.runtimes.runtime import (
+    FloatPrecision,
+    Images,
+    KernelReport,
+    Product,
+    check_file,
+    not_a_model,
+    not_run,
+)
+from bitfront.spaces import UserError
+
+PROVIDERS = ["CPUExecutionProvider"]
+_INTEGER = frozenset(
+    {
+        "MatMulIntegerToFloat",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "DynamicQuantizeMatMul",
+        "QGemm",
+        "QAttention",
+        "QLinearConv",
+        "ConvInteger",
+    }
+)
+_FLOAT = frozenset(
+    {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulNBits", "Attention"}
+)
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """A loaded model.
+
+    Args:
+        session: ONNX Runtime's own.
+        path: The file, loaded anew where its optimized graph is asked for.
+    """
+
+    def __init__(self, session: Any, path: Path) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._path = path
+
+    def __call__(self, images: Images) -> NDArray[np.float32]:
+        """See :class:`Session`."""
+        try:
+            found: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        # Its exceptions have no common base but this one.
+        except Exception as error:
+            raise not_run(OnnxRuntime.name, error) from error
+        return found
+
+    def kernels(self) -> KernelReport:
+        """See :class:`Session`: the nodes of the graph as it was optimized for execution."""
+        import onnx
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            options = _options(1)
+            options.optimized_model_filepath = str(optimized)
+            onnxruntime.InferenceSession(str(self._path), options, providers=PROVIDERS)
+            nodes = onnx.load(optimized, load_external_data=False).graph.node
+        counts = Counter(node.op_type for node in nodes if node.op_type in _INTEGER | _FLOAT)
+        return KernelReport(
+            tuple(Product(kernel, kernel in _INTEGER, count) for kernel, count in counts.most_common())
+        )
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    return options
+
+
+class OnnxRuntime:
+    """See :class:`Runtime`."""
+
+    name = "onnxruntime"
+    suffixes: tuple[str, ...] = (".onnx",)
+    precisions: tuple[FloatPrecision, ...] = ("f32",)
+
+    def __init__(self) -> None:
+        self.version = version("onnxruntime")
+
+    def load(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        batch: int | None = None,  # noqa: ARG002 - shapes may stay open at no cost
+        precision: FloatPrecision = "f32",
+    ) -> OnnxRuntimeSession:
+        """See :class:`Runtime`."""
+        import onnxruntime
+
+        check_file(path, self.suffixes)
+        if precision not in self.precisions:
+            raise UserError(f"onnxruntime computes in f32 here, not in {precision}")
+        try:
+            session = onnxruntime.InferenceSession(str(path), _options(threads), providers=PROVIDERS)
+            return OnnxRuntimeSession(session, path)
+        # Its exceptions have no common base but this one.
+        except Exception as error:
+            raise not_a_model(path, self.name, error) from error

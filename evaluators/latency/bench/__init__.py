@@ -1,0 +1,1 @@
+"""Benchmarks: models as files, in the runtimes that execute them."""

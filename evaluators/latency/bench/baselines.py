@@ -1,0 +1,180 @@
+"""Baselines of other families, such as convolutional networks, in float32 and INT8."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitfront.evaluators.deployment.runtimes.runtime import runtime_is_installed
+from bitfront.evaluators.latency.bench.entries import (
+    TorchEntrant,
+    baseline_module,
+    graph_contestant,
+    save_weights,
+)
+from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Contestant, Label
+from bitfront.spaces import BitfrontError
+
+OPSET = 17
+CALIBRATION_BATCHES, CALIBRATION_BATCH = 2, 2
+# How far random weights are moved so that no two tensors are equal.
+_APART = 0.01
+
+
+def set_apart(module: nn.Module) -> None:
+    """Makes all tensors of a fresh model differ.
+
+    An exporter writes equal ones, such as biases of zeros, but once; a quantizer then no longer takes them
+    for constants, and leaves their convolutions in float.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(_APART * torch.rand(tensor.shape, generator=generator))
+
+
+def export_float(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Writes a model as an ONNX graph with a dynamic batch.
+
+    Raises:
+        BitfrontError: torch cannot export it.
+    """
+    axes = {"images": {0: "batch"}, "logits": {0: "batch"}}
+    try:
+        # The exporter by tracing needs no further package, unlike the one that replaces it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                (torch.zeros(2, *shape),),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_axes=axes,
+            )
+    except Exception as error:  # whatever a model's forward does may be beyond the exporter
+        raise BitfrontError(f"torch cannot export it to ONNX ({_first_line(error)})") from error
+
+
+def quantize(path: Path, shape: tuple[int, ...], quantized: Path) -> None:
+    """Writes the INT8 graph of a float graph: unsigned activations, signed weights by channel.
+
+    Ranges come from noise; they change no time. Both runtimes run their 8-bit kernels on such graphs.
+
+    Raises:
+        BitfrontError: ONNX Runtime cannot quantize it, or is not installed.
+    """
+    if not runtime_is_installed("onnxruntime"):
+        raise BitfrontError("onnxruntime, which quantizes it, is not installed")
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Noise(CalibrationDataReader):  # type: ignore[misc]  # without types
+        def __init__(self) -> None:
+            generator = np.random.default_rng(0)
+            size = (CALIBRATION_BATCH, *shape)
+            self._batches: Iterator[Any] = iter(
+                [generator.standard_normal(size, dtype=np.float32) for _ in range(CALIBRATION_BATCHES)]
+            )
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"images": batch}
+
+    try:
+        with _quiet():
+            quantize_static(
+                str(path),
+                str(quantized),
+                Noise(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+    except Exception as error:  # its exceptions have no common base
+        raise BitfrontError(f"onnxruntime cannot quantize it ({_first_line(error)})") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps advice of the quantizer, which it gives to the root logger, from the user's screen."""
+    root, disabled = logging.getLogger(), logging.root.manager.disable
+    handlers = list(root.handlers)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+Shape = tuple[int, ...]
+
+
+def baseline_contestants(
+    name: str, shape: Shape, runtimes: Sequence[str], folder: Path, notes: list[str]
+) -> list[Contestant]:
+    """A baseline with random weights, in INT8 where a runtime takes graphs.
+
+    Args:
+        name: Timm's name of the model.
+        shape: Of one image.
+        runtimes: Those that take part.
+        folder: Where the files go.
+        notes: Is told what is missing.
+
+    Raises:
+        BitfrontError: The model does not take such images, or cannot be exported.
+    """
+    module = _module(name, shape)
+    found = []
+    if TORCH in runtimes:
+        weights = folder / f"{name}.safetensors"
+        save_weights(module, weights)
+        entrant = TorchEntrant(weights, name, "float32", shape, baseline=True)
+        label = Label(name, FLOAT32, TORCH, "float32", baseline=True)
+        found.append(Contestant(label, entrant, weights.stat().st_size))
+    graphs = [runtime for runtime in runtimes if runtime != TORCH]
+    if not graphs:
+        return found
+    whole, quantized = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
+    export_float(module, shape, whole)
+    for runtime in graphs:
+        label = Label(name, FLOAT32, runtime, "float32", baseline=True)
+        found.append(graph_contestant(label, whole, shape))
+    try:
+        quantize(whole, shape, quantized)
+    except BitfrontError as error:
+        notes.append(f"baseline {name} has no INT8: {error}")
+        return found
+    for runtime in graphs:
+        label = Label(name, INT8, runtime, "quantized", baseline=True)
+        found.append(graph_contestant(label, quantized, shape))
+    return found
+
+
+def _module(name: str, shape: Shape) -> nn.Module:
+    try:
+        module = baseline_module(name, shape)
+        set_apart(module)
+        with torch.inference_mode():
+            module(torch.zeros(1, *shape))
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        size = "x".join(map(str, shape))
+        raise BitfrontError(f"it takes no images of {size} ({' '.join(str(error).split())[:120]})") from error
+    return module

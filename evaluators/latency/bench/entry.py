@@ -1,0 +1,104 @@
+"""A contestant of a benchmark: a file and how it is run, the same in this process and in a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision
+from bitfront.spaces import Triple
+
+FLOAT32, BFLOAT16, DYNAMIC_INT8, INT8 = "float32", "bfloat16", "dynamic INT8", "INT8"
+TORCH = "torch"
+Kind = Literal["float32", "bfloat16", "dynamic", "quantized"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a contestant is called.
+
+    Attributes:
+        model: The model's name.
+        variant: How it computes: ``float32``, ``bfloat16``, ``dynamic INT8``, ``INT8``, a uniform
+            configuration such as ``W8A8T8``, or the name of a configuration's file.
+        runtime: What executes it.
+        kind: Which of these that is.
+        rest: Precision of what is not quantized.
+        baseline: Whether it is another model, to compare with.
+        bits: Of weights, activations and attention where they are the same in every encoder by request.
+    """
+
+    model: str
+    variant: str
+    runtime: str
+    kind: Kind
+    rest: FloatPrecision = "f32"
+    baseline: bool = False
+    bits: Triple | None = None
+
+    @property
+    def short(self) -> str:
+        """The variant with all that tells it from others in the same runtime."""
+        named = f"{self.model} {self.variant}" if self.baseline else self.variant
+        return f"{named}, rest bf16" if self.kind == "quantized" and self.rest == "bf16" else named
+
+
+@dataclass(frozen=True)
+class Products:
+    """Matrix products of one inference: linear layers, convolutions, and two for every attention.
+
+    Attributes:
+        total: All of them.
+        on_integers: Those that are executed with integer operands.
+    """
+
+    total: int
+    on_integers: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A contestant that is ready to run.
+
+    Attributes:
+        run: Classifies one batch of random images.
+        products: Finds out what one inference executes.
+    """
+
+    run: Callable[[], object]
+    products: Callable[[], Products]
+
+
+class Entrant(Protocol):
+    """A file and how it is run; made of nothing but texts and numbers, so that another process can load it.
+
+    Attributes:
+        path: The file.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def import_libraries(self) -> None:
+        """Loads everything that any file of its kind needs."""
+
+    def load(self, batch: int) -> Loaded:
+        """Loads the file and makes a batch for it."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An entrant with its name and the size of what is kept of it.
+
+    Attributes:
+        label: Its name.
+        entrant: What runs.
+        file_bytes: Bytes of the saved model.
+    """
+
+    label: Label
+    entrant: Entrant
+    file_bytes: int

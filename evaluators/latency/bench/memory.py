@@ -1,0 +1,115 @@
+"""Peak memory of a contestant in a process of its own, which runs this module."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bitfront.evaluators.latency.bench.entry import Entrant
+from bitfront.spaces import BitfrontError
+
+BATCHES = 5
+LONGEST_S = 600
+# By name: the module that has the class, imported by what needs it alone.
+_KINDS = {
+    "GraphEntrant": "bitfront.evaluators.latency.bench.entries",
+    "TorchEntrant": "bitfront.evaluators.latency.bench.entries",
+    "PackedEntrant": "bitfront.evaluators.latency.bench.entries",
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak resident memory of a process.
+
+    Attributes:
+        imports_bytes: With its libraries imported and no file loaded.
+        peak_bytes: After it has loaded the file and run a few batches.
+    """
+
+    imports_bytes: int
+    peak_bytes: int
+
+
+def memory_in_fresh_process(entrant: Entrant, batch: int) -> Memory:
+    """Loads an entrant and runs some batches in a new process, on one thread.
+
+    Raises:
+        BitfrontError: The process failed.
+    """
+    command = [sys.executable, "-m", __name__, _request(entrant, batch)]
+    one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    try:
+        # Ctrl-C is for the process that asks, which stops in good order.
+        done = subprocess.run(  # noqa: S603 - our own module and a text that we wrote
+            command,
+            env={**os.environ, **one_thread},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_S,
+            check=True,
+            start_new_session=True,
+        )
+        return Memory(**json.loads(done.stdout.splitlines()[-1]))
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
+        words = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise BitfrontError(f"its memory could not be measured ({words[-1] if words else error})") from error
+
+
+def _request(entrant: Entrant, batch: int) -> str:
+    fields = {**vars(entrant), "path": str(entrant.path)}
+    return json.dumps({"kind": type(entrant).__name__, "batch": batch, "fields": fields})
+
+
+def _entrant(request: dict[str, Any]) -> Entrant:
+    module = importlib.import_module(_KINDS[request["kind"]])
+    fields = dict(request["fields"])
+    fields["path"] = Path(fields["path"])
+    if "shape" in fields:
+        fields["shape"] = tuple(fields["shape"])
+    found: Entrant = getattr(module, request["kind"])(**fields)
+    return found
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held so far.
+
+    Linux counts for a program from its start; ``getrusage`` would begin with that of the program that
+    started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    on_windows = getattr(psutil.Process().memory_info(), "peak_wset", None)
+    if on_windows is not None:
+        return int(on_windows)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def main(text: str) -> None:
+    """Does what is asked for, and writes what it took as JSON."""
+    request = json.loads(text)
+    entrant = _entrant(request)
+    entrant.import_libraries()
+    imports = peak_resident_bytes()
+    loaded = entrant.load(request["batch"])
+    for _ in range(BATCHES):
+        loaded.run()
+    sys.stdout.write(json.dumps(dataclasses.asdict(Memory(imports, peak_resident_bytes()))) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

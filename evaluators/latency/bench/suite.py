@@ -1,0 +1,237 @@
+"""The suite of a benchmark: a model in every arithmetic and runtime, and baselines, each as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.deployment.graph.model import configuration_graph, float_graph
+from bitfront.evaluators.deployment.graph.operands import DIALECTS
+from bitfront.evaluators.deployment.graph.parts import SCHEME, GraphParts
+from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, runtime_named
+from bitfront.evaluators.latency.bench.baselines import baseline_contestants
+from bitfront.evaluators.latency.bench.entries import (
+    Arithmetic,
+    PackedEntrant,
+    TorchEntrant,
+    converted,
+    graph_contestant,
+    save_weights,
+)
+from bitfront.evaluators.latency.bench.entry import (
+    BFLOAT16,
+    DYNAMIC_INT8,
+    FLOAT32,
+    TORCH,
+    Contestant,
+    Label,
+)
+from bitfront.evaluators.latency.stand_in import stand_in
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.packed.file import write_packed
+from bitfront.evaluators.preparation.layer_fit import FITTING
+from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.spaces import BitConfig, BitfrontError, Triple
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A configuration that takes part.
+
+    Attributes:
+        name: What it is called.
+        config: Its bits.
+        bits: Those of every encoder where they are the same by request.
+    """
+
+    name: str
+    config: BitConfig
+    bits: Triple | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class BenchedModel:
+    """A float model and its quantized parts.
+
+    Attributes:
+        name: The model's name.
+        module: The float model.
+        blueprint: The same in parts.
+        prepared: The quantized model, with its codes.
+        recipe: What it was prepared with.
+        weights: Where the weights come from.
+    """
+
+    name: str
+    module: nn.Module
+    blueprint: Blueprint
+    prepared: PreparedModel
+    recipe: Recipe
+    weights: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return self.blueprint.image_shape
+
+
+def has_weights(spec: EvaluationSpec) -> bool:
+    """Whether a spec names weights to load."""
+    return spec.checkpoint is not None or spec.pretrained or spec.model == EMBEDDED
+
+
+def load_benched(spec: EvaluationSpec, progress: Progress) -> BenchedModel:
+    """Prepares a model as it would be exported; with random weights, on noise, where it has none of its own.
+
+    Raises:
+        UserError: The model, its weights or the data cannot be used.
+    """
+    recipe = recipe_named(spec.recipe, spec.without)
+    if has_weights(spec):
+        context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
+        module, prepared, weights = context.model.module, context.prepared, context.model.weights
+    else:
+        subject = stand_in(spec, keep_codes=True, progress=progress)
+        module, prepared, weights = subject.module, subject.prepared, "random"
+        recipe = recipe.without(FITTING | {TOKEN_WEIGHTS})
+    return BenchedModel(spec.model, module, blueprint_of(spec.model, module), prepared, recipe, weights)
+
+
+_VARIANTS: dict[Arithmetic, str] = {"float32": FLOAT32, "bfloat16": BFLOAT16, "dynamic": DYNAMIC_INT8}
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """Contestants, and why others are missing.
+
+    Attributes:
+        contestants: Those that take part.
+        notes: A sentence for each reason.
+    """
+
+    contestants: tuple[Contestant, ...]
+    notes: tuple[str, ...]
+
+
+def line_up(
+    model: BenchedModel,
+    entries: Sequence[Entry],
+    runtimes: Sequence[str],
+    baselines: Sequence[str],
+    bfloat16: bool,
+    folder: Path,
+    progress: Progress,
+) -> LineUp:
+    """Writes everyone's file into a folder.
+
+    Args:
+        model: The model.
+        entries: Its configurations.
+        runtimes: Those that take part, all of them installed; torch's float32, to which all is compared,
+            takes part in any case.
+        baselines: Other models of timm.
+        bfloat16: Whether this processor computes in bfloat16.
+        folder: Where the files go.
+        progress: Is told the share that is done.
+    """
+    contestants: list[Contestant] = []
+    notes: list[str] = []
+    steps = len(runtimes) + len(baselines)
+    contestants.append(_torch_float(model, "float32", folder))
+    for done, runtime in enumerate(runtimes):
+        progress(done / steps)
+        if runtime == TORCH:
+            contestants += _in_torch(model, entries, bfloat16, folder)
+            continue
+        contestants += _floats(model, runtime, bfloat16, folder)
+        if model.prepared.scheme == SCHEME:
+            contestants += _in_runtime(model, entries, runtime, bfloat16, folder)
+        elif entries:
+            notes.append(_refused(runtime, model.prepared.scheme))
+    for done, name in enumerate(baselines, start=len(runtimes)):
+        progress(done / steps)
+        try:
+            contestants += baseline_contestants(name, model.shape, runtimes, folder, notes)
+        except BitfrontError as error:
+            notes.append(f"baseline {name} is left out: {error}")
+    progress(1.0)
+    return LineUp(tuple(contestants), tuple(notes))
+
+
+def _refused(runtime: str, scheme: str) -> str:
+    return f"{runtime} runs scheme {SCHEME} only: configurations of {scheme} are left out there"
+
+
+def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> Contestant:
+    path = folder / "float.safetensors"
+    if not path.exists():
+        save_weights(model.module, path)
+    entrant = TorchEntrant(path, model.name, arithmetic, model.shape)
+    label = Label(model.name, _VARIANTS[arithmetic], TORCH, arithmetic)
+    return Contestant(label, entrant, _saved_bytes(entrant, folder))
+
+
+def _in_torch(
+    model: BenchedModel, entries: Sequence[Entry], bfloat16: bool, folder: Path
+) -> Iterator[Contestant]:
+    yield _torch_float(model, "dynamic", folder)
+    if bfloat16:
+        yield _torch_float(model, "bfloat16", folder)
+    for entry in entries:
+        path = folder / f"{entry.config.digest}.safetensors"
+        document = entry.config.to_json()
+        size = write_packed(path, model.prepared, entry.config, model.recipe, document)
+        label = Label(model.name, entry.name, TORCH, "quantized", bits=entry.bits)
+        yield Contestant(label, PackedEntrant(path), size)
+
+
+def _floats(model: BenchedModel, runtime: str, bfloat16: bool, folder: Path) -> Iterator[Contestant]:
+    path = folder / "float.onnx"
+    if not path.exists():
+        onnx.save(float_graph(model.blueprint), path)
+    for precision in _precisions(runtime, bfloat16):
+        kind: Arithmetic = "float32" if precision == "f32" else "bfloat16"
+        label = Label(model.name, _VARIANTS[kind], runtime, kind, precision)
+        yield graph_contestant(label, path, model.shape)
+
+
+def _in_runtime(
+    model: BenchedModel, entries: Sequence[Entry], runtime: str, bfloat16: bool, folder: Path
+) -> Iterator[Contestant]:
+    parts = GraphParts.of(model.prepared)
+    for entry in entries:
+        path = folder / f"{entry.config.digest}-{runtime}.onnx"
+        onnx.save(configuration_graph(parts, entry.config, DIALECTS[runtime]), path)
+        for precision in _precisions(runtime, bfloat16):
+            label = Label(model.name, entry.name, runtime, "quantized", precision, bits=entry.bits)
+            yield graph_contestant(label, path, model.shape)
+
+
+def _precisions(runtime: str, bfloat16: bool) -> list[FloatPrecision]:
+    return [found for found in runtime_named(runtime).precisions if found == "f32" or bfloat16]
+
+
+def _saved_bytes(entrant: TorchEntrant, folder: Path) -> int:
+    """What a torch model takes when its state is saved in its own arithmetic."""
+    if entrant.arithmetic == "float32":
+        return entrant.path.stat().st_size
+    module = converted(load_model(entrant.model, checkpoint=entrant.path).module, entrant.arithmetic)
+    path = folder / entrant.arithmetic
+    if entrant.arithmetic == "bfloat16":
+        save_weights(module, path)
+    else:  # codes in torch's own packing, which no other format holds
+        torch.save(module.state_dict(), path)
+    return path.stat().st_size

@@ -1,0 +1,79 @@
+"""What is timed, and the runtimes that it can be timed in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.spaces import BitConfig, EncoderBits, Triple
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model whose latency is asked for.
+
+    Attributes:
+        prepared: The quantized model at every precision.
+        module: The float model.
+    """
+
+    prepared: PreparedModel
+    module: nn.Module
+
+    def uniform(self, bits: Triple) -> BitConfig:
+        """The configuration with the same bits in every encoder."""
+        blueprint, (weights, activations, attention) = self.prepared.blueprint, bits
+        encoders = tuple(
+            EncoderBits(index, encoder.name, weights, activations, attention)
+            for index, encoder in enumerate(blueprint.encoders)
+        )
+        return BitConfig(blueprint.name, self.prepared.scheme, encoders)
+
+    @property
+    def widest(self) -> BitConfig:
+        """The configuration of its greatest width throughout."""
+        bits = max(self.prepared.widths)
+        return self.uniform((bits, bits, bits))
+
+
+class TimedRuntime(Protocol):
+    """Runs models and their parts so that they can be timed: each contestant is one run of one batch."""
+
+    @property
+    def source(self) -> str:
+        """The name of its times, such as ``measured:torch``."""
+
+    @property
+    def needs_codes(self) -> bool:
+        """Whether prepared models must have kept their codes."""
+
+    @property
+    def models_at_once(self) -> int | None:
+        """How many whole models may lie in memory side by side; None where they share their weights."""
+
+    @property
+    def row(self) -> int:
+        """How many equal encoders a contestant of :meth:`encoder` runs one after another."""
+
+    def machine(self, subject: Subject) -> str:
+        """What it runs on, such as the processor's name."""
+
+    def program(self, bits: Triple) -> Hashable:
+        """What distinguishes the instructions that an encoder runs: equal ones share a measurement."""
+
+    def float_model(self, subject: Subject, batch: int) -> Contestant:
+        """The whole float model."""
+
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+        """The whole model of a configuration."""
+
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+        """A row of equal encoders."""
+
+    def rest(self, subject: Subject, batch: int) -> Contestant:
+        """Everything outside the encoders, quantized."""

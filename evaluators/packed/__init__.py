@@ -1,0 +1,1 @@
+"""Packed files: the file whose bytes are a configuration's size."""

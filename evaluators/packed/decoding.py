@@ -1,0 +1,204 @@
+"""The tensors of a packed file as the parts of a quantized model, each checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from bitfront.evaluators.models.blueprint import (
+    Blueprint,
+    EncoderParts,
+    LayerNormParts,
+    MergeParts,
+    WindowParts,
+)
+from bitfront.evaluators.packed.bits import unpack
+from bitfront.evaluators.packed.layout import (
+    LEVELS,
+    LOG_STEPS,
+    SCORE_SCALES,
+    PackedGrid,
+    PackedLayout,
+    PackedWeight,
+)
+from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, embedded_sites
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantizers.grids import (
+    LARGEST_EXPONENT,
+    SMALLEST_SCALE,
+    AffineGrid,
+    PowerOfTwoGrid,
+    nearest_level,
+)
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
+from bitfront.spaces import UserError
+
+Tensors = Mapping[str, torch.Tensor]
+# Of scales: below what calibration gives to constant tensors and weights, and above what any model takes.
+_LEAST_GRID, _LEAST_WEIGHT, _LARGEST = SMALLEST_SCALE / (2 << LARGEST_EXPONENT), 1e-20, 1e12
+_LEAST_LOG_STEP, _LARGEST_LOG_STEP = 0.01, 4.0
+
+
+def check_finite(tensors: Tensors) -> None:
+    """Refuses numbers that no model is made of.
+
+    Raises:
+        UserError: One is NaN or infinite; its tensor is named.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(f"its tensor {name} holds NaN or infinity")
+
+
+def _check_within(name: str, tensor: torch.Tensor, low: float, high: float) -> None:
+    if tensor.numel() and not low <= float(tensor.min()) <= float(tensor.max()) <= high:
+        raise UserError(
+            f"its tensor {name} holds {float(tensor.min()):g} to {float(tensor.max()):g}; "
+            f"expected {low:g} to {high:g}"
+        )
+
+
+def decode_weight(packed: PackedWeight, tensors: Tensors) -> FittedLayer:
+    """A linear layer.
+
+    Raises:
+        UserError: Bits that belong to no code are not 0, or a scale is out of range.
+    """
+    name, (outputs, inputs) = packed.site.name, packed.shape
+    content, factors = tensors[name], None
+    try:
+        codes = unpack(content[: packed.code_bytes], packed.width, outputs * inputs, signed=True)
+        if packed.groups:
+            count = outputs * packed.groups
+            factors = unpack(content[packed.code_bytes :], packed.factor_width, count, signed=False) + 1
+            factors = factors.view(outputs, packed.groups)
+    except ValueError as error:
+        raise UserError(f"its tensor {name} is damaged: {error}") from error
+    scales, bias = tensors[f"{name}.scale"], tensors[f"{name}.bias"]
+    _check_within(f"{name}.scale", scales, _LEAST_WEIGHT, _LARGEST)
+    weight = QuantizedWeight.of_narrow_codes(codes.view(outputs, inputs), scales, packed.width, factors)
+    return FittedLayer(weight, bias)
+
+
+def decode_grids(layout: PackedLayout, tensors: Tensors) -> Calibration:
+    """The grids of the activation sites, each at its width.
+
+    Raises:
+        UserError: A scale, a zero point, an exponent or levels are out of range.
+    """
+    affine: dict[tuple[str, int], AffineGrid] = {}
+    power_of_two: dict[str, PowerOfTwoGrid] = {}
+    for packed in layout.grids:
+        name = packed.site.name
+        scale, zero = float(tensors[f"{name}.scale"]), int(tensors[f"{name}.zero_point"])
+        _check_within(f"{name}.scale", tensors[f"{name}.scale"], _LEAST_GRID, _LARGEST)
+        _check_within(f"{name}.zero_point", tensors[f"{name}.zero_point"], 0, packed.qmax)
+        if packed.power_of_two:
+            exponents = tensors[f"{name}.exponents"]
+            _check_within(f"{name}.exponents", exponents, 0, LARGEST_EXPONENT)
+            power_of_two[name] = PowerOfTwoGrid(scale, zero, exponents.numpy().astype(np.int64), packed.qmax)
+        else:
+            affine[name, packed.width] = AffineGrid(scale, zero, packed.qmax)
+    return Calibration(affine, power_of_two, {}, _levels(layout, tensors))
+
+
+def _levels(layout: PackedLayout, tensors: Tensors) -> dict[tuple[str, int], torch.Tensor]:
+    levelled = [grid for grid in layout.grids if grid.levels]
+    if not levelled:
+        return {}
+    parts = torch.split(tensors[LEVELS], [grid.levels for grid in levelled])
+    return {
+        (grid.site.name, grid.width): _table(grid, part) for grid, part in zip(levelled, parts, strict=True)
+    }
+
+
+def _table(packed: PackedGrid, levels: torch.Tensor) -> torch.Tensor:
+    if bool((levels[1:] < levels[:-1]).any()):
+        raise UserError(f"its levels of {packed.site.name} are not in ascending order")
+    return nearest_level(np.unique(levels.numpy()))
+
+
+def decode_log_steps(layout: PackedLayout, tensors: Tensors) -> dict[int, float]:
+    """Binary logarithms of the bases of attention codes by encoder.
+
+    Raises:
+        UserError: One is out of range.
+    """
+    if not layout.has_log_steps or not layout.log_encoders:
+        return {}
+    _check_within(LOG_STEPS, tensors[LOG_STEPS], _LEAST_LOG_STEP, _LARGEST_LOG_STEP)
+    return dict(zip(layout.log_encoders, tensors[LOG_STEPS].tolist(), strict=True))
+
+
+def decode_blueprint(
+    layout: PackedLayout, calibration: Calibration, tensors: Mapping[str, torch.Tensor]
+) -> Blueprint:
+    """The model with its norms, tokens, positions, bias tables and scales of heads.
+
+    Args:
+        layout: What the file holds; its blueprint is the outline of the model.
+        calibration: The grids.
+        tensors: Of the file.
+
+    Returns:
+        A blueprint whose linear layers are on the meta device: quantized, they are not part of it.
+    """
+    outline = layout.blueprint
+    values = _embedded(layout, calibration, tensors)
+    scales = _score_scales(layout, tensors)
+
+    def norm(name: str, parts: LayerNormParts) -> LayerNormParts:
+        return LayerNormParts(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts.eps)
+
+    def encoder(parts: EncoderParts) -> EncoderParts:
+        return dataclasses.replace(
+            parts,
+            norm1=norm(f"{parts.name}.norm1", parts.norm1),
+            norm2=norm(f"{parts.name}.norm2", parts.norm2),
+            score_scales=scales[parts.name],
+            window=None if parts.window is None else _biased(parts.window, values[bias_table(parts.name)]),
+        )
+
+    def merge(parts: MergeParts) -> MergeParts:
+        return dataclasses.replace(parts, norm=norm(f"{parts.name}.norm", parts.norm))
+
+    return dataclasses.replace(
+        outline,
+        prefix=values.get(PREFIX, torch.zeros(outline.prefix.shape)),
+        positions=values.get(POSITIONS),
+        embed_norm=None if outline.embed_norm is None else norm("embed_norm", outline.embed_norm),
+        encoders=tuple(map(encoder, outline.encoders)),
+        merges={index: merge(parts) for index, parts in outline.merges.items()},
+        readout=dataclasses.replace(outline.readout, norm=norm("norm", outline.readout.norm)),
+    )
+
+
+def _embedded(
+    layout: PackedLayout, calibration: Calibration, tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Prefix tokens, positions and bias tables as float32 values."""
+    sites = embedded_sites(layout.blueprint)
+    if layout.embedded_type == "F32":
+        return {name: tensors[name] for name in sites}
+    found = {}
+    for name, site in sites.items():
+        packed = layout.grid_of[site]
+        grid = calibration.stream(site) if packed.power_of_two else calibration.grid(site, packed.width)
+        found[name] = grid.dequantize(tensors[name])
+    return found
+
+
+def _score_scales(layout: PackedLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    encoders = layout.blueprint.encoders
+    if not layout.has_score_scales:
+        return {encoder.name: encoder.score_scales for encoder in encoders}
+    parts = torch.split(tensors[SCORE_SCALES].double(), [encoder.heads for encoder in encoders])
+    return {encoder.name: part for encoder, part in zip(encoders, parts, strict=True)}
+
+
+def _biased(window: WindowParts, table: torch.Tensor) -> WindowParts:
+    return dataclasses.replace(window, bias=table[window.index].permute(2, 0, 1).contiguous())

@@ -1,0 +1,246 @@
+"""Packed files: a quantized model of one configuration in a safetensors file that is as small as its codes.
+
+Beside the tensors of :class:`~bitfront.evaluators.packed.layout.PackedLayout`, whose bytes are the size that
+a search reports, the metadata in its header has one text, ``document``: JSON of :class:`PackedDocument`, with
+a digest of everything in the file. The tensors are
+
+``<layer>.weight``
+    U8, the codes ``[out, in]`` of a linear layer, row by row, side by side in bytes as
+    :mod:`~bitfront.evaluators.packed.bits` says: signed, in two's complement, 4-bit ones two to a
+    byte, the first in the low half. Where inputs come in groups of 16, there follow the groups' factors
+    ``[out, groups]``, from a new byte on, each minus one and in as many bits as a code leaves of eight. A
+    weight is code times factor times scale.
+``<layer>.weight.scale``, ``<layer>.weight.bias``
+    F32, of each output channel.
+``<site>.scale``, ``<site>.zero_point``, ``<site>.exponents``
+    The grid of an activation tensor, F32 and U8; in the residual stream of scheme ``fq-vit`` the scale of
+    channel ``c`` is ``scale * 2^exponents[c]``.
+``levels``
+    U8, for each tensor that takes levels, in the order of execution, the codes of its 8-bit grid that stand
+    for all, ascending, the largest repeated up to as many as its width has codes.
+``score_scales``
+    F32, the factors of all heads from products of queries and keys to scores, encoder by encoder.
+``log_steps``
+    F32, binary logarithms of the bases of 4-bit attention codes, for each encoder that has such.
+``prefix``, ``positions``, ``<encoder>.attn.bias_table``, ``<norm>.weight``, ``<norm>.bias``
+    As they are: F32, or U8 codes on the grid of their site where the scheme has them as integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
+from bitfront.evaluators.models.families import blueprint_outline
+from bitfront.evaluators.models.loading import model_outline
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed.decoding import (
+    check_finite,
+    decode_blueprint,
+    decode_grids,
+    decode_log_steps,
+    decode_weight,
+)
+from bitfront.evaluators.packed.encoding import encode
+from bitfront.evaluators.packed.header import DOCUMENT, PackedDocument, PackedHeader, check_digest
+from bitfront.evaluators.packed.layout import PackedLayout
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.recipes import Recipe
+from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
+from bitfront.evaluators.quantized.model import QuantizedEncoder, QuantizedModel
+from bitfront.evaluators.quantized.parts import ChosenParts, PartsBuilder
+from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
+from bitfront.spaces import BitConfig, EncoderBits, UserError
+
+
+@dataclass(frozen=True, eq=False)
+class PackedModel:
+    """A quantized model of one configuration, on the CPU.
+
+    Attributes:
+        config: Its bits.
+        document: Its bit config document, with what was measured and where it comes from.
+        recipe: What it was prepared with.
+        blueprint: The model; its linear layers are on the meta device and have no values.
+        calibration: The grid of every activation site at its width.
+        layers: Linear layers of the encoders, by index and name.
+        outer: The other linear layers, by the names of :meth:`Blueprint.outer`.
+        log_steps: Binary logarithm of the base of 4-bit attention codes by encoder; 1 where it is missing.
+        data_config: timm's resolved preprocessing: ``input_size``, ``mean``, ``std``, ``crop_pct``, ...
+    """
+
+    config: BitConfig
+    document: Mapping[str, Any]
+    recipe: Recipe
+    blueprint: Blueprint
+    calibration: Calibration
+    layers: Mapping[tuple[int, str], FittedLayer]
+    outer: Mapping[str, FittedLayer]
+    log_steps: Mapping[int, float]
+    data_config: Mapping[str, Any]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.blueprint.readout.heads[0].bias)
+
+    def assemble(self, kernels: Kernels | None = None) -> QuantizedModel:
+        """The model as it was before it was packed: its logits are the same, bit by bit, on the same kernels.
+
+        Args:
+            kernels: What computes; the quickest of the CPU where None.
+        """
+        kernels = kernels or kernels_for(torch.device("cpu"))
+        here = self._on(kernels.device)
+        build = PartsBuilder(here.blueprint, here.calibration, self.config.scheme, self.log_steps, kernels)
+        merges = {
+            index: build.merging(index, here.outer[f"{merge.name}.reduction"])
+            for index, merge in here.blueprint.merges.items()
+        }
+        heads = range(len(here.blueprint.readout.heads))
+        return QuantizedModel(
+            build.embedding(here.outer["patch_embed"]),
+            tuple(here._encoder(build, bits) for bits in self.config.encoders),
+            merges,
+            build.readout([here.outer[f"head.{number}"] for number in heads]),
+        )
+
+    def _on(self, device: torch.device) -> PackedModel:
+        def there(_: str, tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device)
+
+        return dataclasses.replace(
+            self,
+            blueprint=blueprint_on(self.blueprint, device),
+            layers=map_tensors(self.layers, there, "layers"),
+            outer=map_tensors(self.outer, there, "outer"),
+        )
+
+    def _encoder(self, build: PartsBuilder, bits: EncoderBits) -> QuantizedEncoder:
+        index = bits.index
+        inputs = {layer: bits.bits("activations", layer) for layer in self.blueprint.encoders[index].linear()}
+        operands, out = inputs["attn.qkv"], inputs["attn.proj"]
+        norms = build.norm(index, 1, operands), build.norm(index, 2, inputs["mlp.fc1"])
+        widths = (operands, bits.attention, out)
+        attention = build.attention(index, build.scores(index, operands), widths)
+        linear = {layer: build.linear(self.layers[index, layer]) for layer in inputs}
+        return build.encoder(bits, ChosenParts(linear.__getitem__, norms, build.updates(index), attention))
+
+
+_LONGEST_REASON = 300
+
+
+def write_packed(
+    path: Path, prepared: PreparedModel, config: BitConfig, recipe: Recipe, document: Mapping[str, Any]
+) -> int:
+    """Writes a configuration of a model, complete or not at all.
+
+    Args:
+        path: The file, usually ``.safetensors``.
+        prepared: A model that kept its codes.
+        config: Its bits.
+        recipe: What it was prepared with.
+        document: The bit config document, ``config.to_json(...)``.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        UserError: The configuration does not fit the model, or the place cannot be written.
+        BitfrontError: The model kept no codes or was prepared by another recipe, or the disk is full.
+        ValueError: ``document`` is of another configuration.
+    """
+    check_config(config, prepared.blueprint, prepared.scheme)
+    # What is read is compared: layers of like bits may be written in two ways.
+    if BitConfig.from_json(document) != BitConfig.from_json(config.to_json()):
+        raise ValueError("the document is of another configuration")
+    blueprint = prepared.blueprint
+    layout = PackedLayout(blueprint, trace_sites(blueprint, config.scheme), config.scheme, recipe, config)
+    tensors = encode(prepared, layout)
+    classes = len(blueprint.readout.heads[0].bias)
+    text = PackedDocument(blueprint.name, classes, recipe, config, document).to_text(tensors)
+    content = save(tensors, metadata={DOCUMENT: text})
+    write_atomically(path, content)
+    return len(content)
+
+
+def read_packed(path: Path) -> PackedModel:
+    """Reads a packed file of whatever origin.
+
+    Raises:
+        UserError: It cannot be read, or is not what :func:`write_packed` writes; the message says where.
+    """
+    try:
+        if not path.is_file():
+            raise UserError(f"no such file: {path}; expected a packed model, written by `bitfront export`")
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; expected a packed model") from error
+    with file:
+        try:
+            return _read(file, os.fstat(file.fileno()).st_size)
+        except (UserError, OSError) as error:
+            raise UserError(
+                f"{path} is not a packed model that can be read: {_one_line(error)}; "
+                "write it again with `bitfront export`"
+            ) from error
+
+
+def _read(file: BinaryIO, size: int) -> PackedModel:
+    header = PackedHeader.read(file, size)
+    document = PackedDocument.from_text(header.document)
+    if document.classes > size:
+        raise UserError(f"it has more classes than its {size} bytes could hold")
+    module = model_outline(document.model, document.classes)
+    outline, config = blueprint_outline(document.model, module), document.config
+    check_config(config, outline, config.scheme)
+    sites = trace_sites(outline, config.scheme)
+    layout = PackedLayout(outline, sites, config.scheme, document.recipe, config)
+    header.check(layout.tensors(), size)
+    try:
+        tensors = load(header.content + file.read(size - len(header.content)))
+    except SafetensorError as error:
+        raise UserError(f"it is not a valid safetensors file ({error})") from error
+    check_digest(header.document, tensors)
+    return _model(document, layout, tensors, module)
+
+
+def _model(
+    document: PackedDocument,
+    layout: PackedLayout,
+    tensors: Mapping[str, torch.Tensor],
+    module: torch.nn.Module,
+) -> PackedModel:
+    import timm.data
+
+    check_finite(tensors)
+    calibration = decode_grids(layout, tensors)
+    layers = {weight: decode_weight(weight, tensors) for weight in layout.weights}
+    return PackedModel(
+        document.config,
+        document.bit_config,
+        document.recipe,
+        decode_blueprint(layout, calibration, tensors),
+        calibration,
+        {(w.site.encoder, w.site.layer): layer for w, layer in layers.items() if w.site.encoder is not None},
+        {weight.layer: layer for weight, layer in layers.items() if weight.site.encoder is None},
+        decode_log_steps(layout, tensors),
+        timm.data.resolve_data_config({}, model=module),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, which may quote the file, for a terminal."""
+    text = " ".join(str(error).split())
+    return "".join(character if character.isprintable() else "?" for character in text)[:_LONGEST_REASON]

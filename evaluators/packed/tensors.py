@@ -1,0 +1,106 @@
+"""Tensors as a safetensors file describes them, and those of a model that files hold as they are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bitfront.evaluators.models.blueprint import Blueprint, LayerNormParts
+from bitfront.spaces import QuantSite
+
+# A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
+LENGTH_BYTES = 8
+_TYPES = {"U8": 1, "I8": 1, "F32": 4}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a file: safetensors type name and shape (of bytes, where values are packed)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the payload."""
+        return math.prod(self.shape) * _TYPES[self.dtype]
+
+
+def safetensors_bytes(tensors: Iterable[StoredTensor]) -> int:
+    """Exact size of a safetensors file with these tensors and no metadata."""
+    header: dict[str, object] = {}
+    offset = 0
+    # The writer's own order, widest type first and then by name: it decides the digits of the offsets.
+    for tensor in sorted(tensors, key=lambda tensor: (-_TYPES[tensor.dtype], tensor.name)):
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+    text = len(json.dumps(header, separators=(",", ":")).encode())
+    return LENGTH_BYTES + math.ceil(text / 8) * 8 + offset
+
+
+def packed_bytes(values: int, bits: int) -> int:
+    """Bytes of ``values`` integers of ``bits`` bits side by side (4-bit values two to a byte)."""
+    return math.ceil(values * bits / 8)
+
+
+PREFIX, POSITIONS = "prefix", "positions"
+
+
+def norms(blueprint: Blueprint) -> dict[str, LayerNormParts]:
+    """Every LayerNorm of a model by name."""
+    found = {}
+    if blueprint.embed_norm is not None:
+        found["embed_norm"] = blueprint.embed_norm
+    for encoder in blueprint.encoders:
+        found |= {f"{encoder.name}.norm1": encoder.norm1, f"{encoder.name}.norm2": encoder.norm2}
+    found |= {f"{merge.name}.norm": merge.norm for merge in blueprint.merges.values()}
+    return {**found, "norm": blueprint.readout.norm}
+
+
+def norm_tensors(blueprint: Blueprint) -> Iterator[StoredTensor]:
+    """Weights and biases of the LayerNorms."""
+    for name, parts in norms(blueprint).items():
+        yield StoredTensor(f"{name}.weight", "F32", tuple(parts.weight.shape))
+        yield StoredTensor(f"{name}.bias", "F32", tuple(parts.bias.shape))
+
+
+def embedded_sites(blueprint: Blueprint) -> dict[str, str]:
+    """Tensors that join the stream or the scores, by name: the site on whose grid they may be."""
+    found = {PREFIX: blueprint.embedded_site} if len(blueprint.prefix) else {}
+    if blueprint.positions is not None:
+        found[POSITIONS] = "pos_embed"
+    windowed = (encoder.name for encoder in blueprint.encoders if encoder.window is not None)
+    return found | {bias_table(name): f"{name}.attn.bias" for name in windowed}
+
+
+def embedded_tensors(blueprint: Blueprint, dtype: str) -> Iterator[StoredTensor]:
+    """Prefix tokens, positions and tables of relative position biases, of one type."""
+    if len(blueprint.prefix):
+        yield StoredTensor(PREFIX, dtype, tuple(blueprint.prefix.shape))
+    if blueprint.positions is not None:
+        yield StoredTensor(POSITIONS, dtype, tuple(blueprint.positions.shape))
+    for encoder in blueprint.encoders:
+        if encoder.window is not None:
+            yield StoredTensor(bias_table(encoder.name), dtype, (encoder.window.table_entries, encoder.heads))
+
+
+def bias_table(encoder: str) -> str:
+    """Name of the table of relative position biases of an encoder."""
+    return f"{encoder}.attn.bias_table"
+
+
+def float_tensors(blueprint: Blueprint, sites: Iterable[QuantSite]) -> Iterator[StoredTensor]:
+    """The tensors of a file with every parameter in float32."""
+    for site in sites:
+        if site.kind == "weights":
+            yield StoredTensor(site.name, "F32", (site.channels, site.elements // site.channels))
+            yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
+    yield from norm_tensors(blueprint)
+    yield from embedded_tensors(blueprint, "F32")

@@ -1,0 +1,101 @@
+"""What a recipe makes of a float model, before any kernel sees it: what is slow to find and worth keeping."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.preparation.calibration import Batches, Calibration, calibrate
+from bitfront.evaluators.preparation.equalization.channels import equalize_heads, equalize_norms, observe
+from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
+from bitfront.evaluators.preparation.layer_fit import FittedLayer, fit_layers
+from bitfront.evaluators.preparation.log_base import search_log_steps
+from bitfront.evaluators.preparation.recipes import (
+    HEAD_CHANNELS,
+    LOG_BASE,
+    NORM_CHANNELS,
+    ROTATED_STREAM,
+    Recipe,
+)
+from bitfront.evaluators.quantizers.observers import RangeObserver
+
+
+def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprint:
+    """A model that computes the same, up to rounding, with tensors that are easier to quantize.
+
+    Args:
+        blueprint: The float model.
+        recipe: Says which transformations are applied.
+        batches: Yields the batches of normalised images anew at each call.
+    """
+    if ROTATED_STREAM in recipe:
+        blueprint = rotate_stream(blueprint)
+    if NORM_CHANNELS not in recipe and HEAD_CHANNELS not in recipe:
+        return blueprint
+    observed = observe(blueprint, batches)
+    encoders = blueprint.encoders
+    if NORM_CHANNELS in recipe:
+        encoders = tuple(equalize_norms(encoder, observed.norms) for encoder in encoders)
+    if HEAD_CHANNELS in recipe:
+        encoders = tuple(equalize_heads(encoder, observed.qkv) for encoder in encoders)
+    return dataclasses.replace(blueprint, encoders=encoders)
+
+
+Progress = Callable[[float], None]
+# Shares of the time that the steps before the fit of the layers are done after, in order.
+_EQUALIZED, _CALIBRATED = 0.05, 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Groundwork:
+    """Everything that calibration images decide.
+
+    Attributes:
+        blueprint: The float model, equalized.
+        calibration: Grids of its activation sites.
+        layers: Fitted linear layers; empty where the recipe rounds to nearest.
+        log_steps: Binary logarithm of the base of 4-bit attention codes by encoder; empty where it is 2.
+    """
+
+    blueprint: Blueprint
+    calibration: Calibration
+    layers: dict[tuple[int, str, int, int], FittedLayer] = field(default_factory=dict)
+    log_steps: dict[int, float] = field(default_factory=dict)
+
+
+def lay_groundwork(
+    blueprint: Blueprint,
+    batches: Batches,
+    widths: Sequence[int],
+    recipe: Recipe,
+    observer: RangeObserver,
+    scheme: str,
+    progress: Progress,
+) -> Groundwork:
+    """Equalizes, calibrates and fits a model.
+
+    Args:
+        blueprint: The float model.
+        batches: Yields the batches of normalised images anew at each call.
+        widths: Widths that searched tensors may take.
+        recipe: What is done.
+        observer: Chooses the ranges of activations.
+        scheme: Whose sites are calibrated.
+        progress: Is told the share that is done, from 0 to 1.
+
+    Raises:
+        BitfrontError: NaN or infinity at a site or in a weight, which is named.
+    """
+    equalized = equalize(blueprint, recipe, batches)
+    progress(_EQUALIZED)
+    calibration = calibrate(equalized, batches, widths, observer, scheme, level_roles=recipe.level_roles)
+    log_steps = search_log_steps(equalized, batches) if LOG_BASE in recipe else {}
+    progress(_CALIBRATED)
+    layers: dict[tuple[int, str, int, int], FittedLayer] = {}
+    for index, found in fit_layers(equalized, batches, calibration, widths, recipe):
+        layers.update(found)
+        progress(_CALIBRATED + (1.0 - _CALIBRATED) * (index + 1) / len(equalized.encoders))
+    progress(1.0)
+    return Groundwork(equalized, calibration, layers, log_steps)

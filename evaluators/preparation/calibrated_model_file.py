@@ -1,0 +1,182 @@
+"""A groundwork as tensors and a JSON document, as it is kept between runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
+from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of
+
+# Counted up with every change of what an entry holds.
+FORMAT = 1
+LayerKey = tuple[int, str, int, int]
+
+
+def to_entry(
+    groundwork: Groundwork, float_blueprint: Blueprint
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Everything that :func:`from_entry` makes an equal groundwork of.
+
+    Args:
+        groundwork: What is kept; of its blueprint, the tensors that equalization changed.
+        float_blueprint: The float model that it was laid for.
+
+    Returns:
+        Contiguous tensors by name, and JSON values by name.
+    """
+    calibration = groundwork.calibration
+    tensors = _changed(groundwork.blueprint, float_blueprint)
+    equalized = list(tensors)
+    for site, grid in calibration.power_of_two.items():
+        tensors[f"exponents.{site}"] = torch.from_numpy(grid.exponents)
+    for (site, bits), levels in calibration.levels.items():
+        tensors[f"levels.{site}.{bits}"] = levels
+    for key, layer in groundwork.layers.items():
+        parts = {"codes": layer.weight.codes, "scales": layer.weight.scales, "bias": layer.bias}
+        if layer.weight.factors is not None:
+            parts["factors"] = layer.weight.factors
+        tensors |= {_part_name(key, part): tensor for part, tensor in parts.items()}
+    document = {
+        "format": FORMAT,
+        "blueprint": equalized,
+        "affine": [[*key, *_numbers(grid)] for key, grid in calibration.affine.items()],
+        "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
+        "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
+        "levels": [list(key) for key in calibration.levels],
+        "layers": [[*key, layer.weight.factors is not None] for key, layer in groundwork.layers.items()],
+        "log_steps": [[index, float(step)] for index, step in groundwork.log_steps.items()],
+    }
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, document
+
+
+def from_entry(
+    tensors: Mapping[str, torch.Tensor],
+    document: Mapping[str, Any],
+    float_blueprint: Blueprint,
+    device: torch.device,
+) -> Groundwork:
+    """The inverse of :func:`to_entry`.
+
+    Args:
+        tensors: Tensors by name, on any device.
+        document: JSON values by name.
+        float_blueprint: The float model that the groundwork was laid for; what equalization did not change
+            is taken from it.
+        device: Where the tensors shall be.
+
+    Raises:
+        DamagedEntryError: They do not make a groundwork of this model.
+    """
+    if document.get("format") != FORMAT:
+        raise DamagedEntryError(f"its groundwork has format {document.get('format')!r}, expected {FORMAT}")
+    try:
+        blueprint = _equalized(float_blueprint, tensors, document["blueprint"], device)
+        return Groundwork(
+            blueprint,
+            _calibration(tensors, document),
+            {
+                (index, layer, bits, activations): _layer(
+                    (index, layer, bits, activations), grouped, blueprint, tensors, device
+                )
+                for index, layer, bits, activations, grouped in document["layers"]
+            },
+            {int(index): float(step) for index, step in document["log_steps"]},
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise DamagedEntryError(f"it holds no groundwork of {float_blueprint.name}: {error!r}") from error
+
+
+def groundwork_digest(groundwork: Groundwork, float_blueprint: Blueprint) -> str:
+    """SHA-256 of everything in a groundwork, the same wherever an equal one was laid."""
+    tensors, document = to_entry(groundwork, float_blueprint)
+    return fingerprint({"tensors": tensors, "document": json.dumps(document, sort_keys=True)})
+
+
+def _changed(blueprint: Blueprint, float_blueprint: Blueprint) -> dict[str, torch.Tensor]:
+    """Tensors of a blueprint that are not those of the float one, by name."""
+    before, after = _named_tensors(float_blueprint), _named_tensors(blueprint)
+    return {name: tensor for name, tensor in after.items() if tensor is not before[name]}
+
+
+def _named_tensors(blueprint: Blueprint) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    map_tensors(blueprint, found.setdefault, "blueprint")
+    return found
+
+
+def _equalized(
+    float_blueprint: Blueprint, tensors: Mapping[str, torch.Tensor], names: list[str], device: torch.device
+) -> Blueprint:
+    changed = set(names)
+    if unknown := changed - set(_named_tensors(float_blueprint)):
+        raise ValueError(f"the model has no {', '.join(sorted(unknown))}")
+
+    def visit(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if name not in changed:
+            return tensor
+        return _like(name, tensors[name], tensor.shape, tensor.dtype).to(device)
+
+    return map_tensors(float_blueprint, visit, "blueprint")
+
+
+def _like(name: str, found: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    if found.shape != shape or found.dtype != dtype:
+        raise ValueError(f"{name} is {found.dtype} {list(found.shape)}, expected {dtype} {list(shape)}")
+    return found
+
+
+def _numbers(grid: AffineGrid | PowerOfTwoGrid) -> tuple[float, int, int]:
+    return float(grid.scale), int(grid.zero_point), int(grid.qmax)
+
+
+def _calibration(tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> Calibration:
+    return Calibration(
+        {
+            (site, bits): AffineGrid(float(scale), int(zero_point), int(qmax))
+            for site, bits, scale, zero_point, qmax in document["affine"]
+        },
+        {
+            site: PowerOfTwoGrid(
+                float(scale), int(zero_point), tensors[f"exponents.{site}"].cpu().numpy(), int(qmax)
+            )
+            for site, scale, zero_point, qmax in document["power_of_two"]
+        },
+        {(site, bits): float(share) for site, bits, share in document["outermost"]},
+        {(site, bits): tensors[f"levels.{site}.{bits}"].cpu() for site, bits in document["levels"]},
+    )
+
+
+def _part_name(key: LayerKey, part: str) -> str:
+    """Name of a fitted layer's tensor, such as ``layers.3.attn.qkv.w4a8.codes``."""
+    index, layer, bits, activations = key
+    return f"layers.{index}.{layer}.w{bits}a{activations}.{part}"
+
+
+def _layer(
+    key: LayerKey,
+    grouped: bool,
+    blueprint: Blueprint,
+    tensors: Mapping[str, torch.Tensor],
+    device: torch.device,
+) -> FittedLayer:
+    index, layer, bits, _ = key
+    outputs, inputs = blueprint.encoders[index].linear()[layer].weight.shape
+
+    def part(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        found = _part_name(key, name)
+        return _like(found, tensors[found], shape, dtype).to(device)
+
+    codes = part("codes", (outputs, inputs), torch.int8)
+    scales, bias = (part(name, (outputs,), torch.float32) for name in ("scales", "bias"))
+    factors = part("factors", (outputs, groups_of(inputs)), torch.uint8) if grouped else None
+    return FittedLayer(QuantizedWeight(codes, scales, bits, factors), bias)

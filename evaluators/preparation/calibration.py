@@ -1,0 +1,179 @@
+"""Calibration: the grid of every activation site at every allowed precision, from one set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.sites import (
+    is_centred,
+    is_quantized,
+    is_residual,
+    keeps_full_range,
+    role,
+)
+from bitfront.evaluators.quantizers.grids import (
+    GRID_BITS,
+    WIDEST_LEVELS,
+    AffineGrid,
+    PowerOfTwoGrid,
+    PowerOfTwoSearch,
+    best_levels,
+    nearest_level,
+)
+from bitfront.evaluators.quantizers.observers import (
+    MinMaxObserver,
+    RangeObserver,
+    TensorStatistics,
+    check_finite,
+)
+from bitfront.spaces import BitfrontError, pinned_bits
+
+# Of the residual stream, wherever it is on a power-of-two grid.
+RESIDUAL_BITS = 8
+Batches = Callable[[], Iterable[torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Grids by site and width.
+
+    Attributes:
+        affine: Grid of each per-tensor site at each width, by (site, bits).
+        power_of_two: Grid of each LayerNorm input at the pinned residual width, by site.
+        outermost: Share of the calibration values on the outermost codes of each affine grid (zero's own code
+            apart), by (site, bits).
+        levels: The level that stands for each code of the 8-bit grid in ``affine``, uint8 ``[256]``, where a
+            site takes levels, by (site, bits).
+    """
+
+    affine: dict[tuple[str, int], AffineGrid]
+    power_of_two: dict[str, PowerOfTwoGrid]
+    outermost: dict[tuple[str, int], float] = field(default_factory=dict)
+    levels: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+
+    def grid(self, site: str, bits: int) -> AffineGrid:
+        """The affine grid of a site.
+
+        Raises:
+            BitfrontError: Calibration never reached the site, or not at this width.
+        """
+        if (site, bits) not in self.affine:
+            raise BitfrontError(_unreached(site, f" at {bits} bits"))
+        return self.affine[site, bits]
+
+    def codes(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
+        """Codes of float values of a site on its grid, each its level where the site takes some; uint8."""
+        codes, levels = self.grid(site, bits).quantize(x), self.levels.get((site, bits))
+        return codes if levels is None else levels.to(x.device)[codes.long()]
+
+    def quantized(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
+        """Float values of a site as its codes of ``bits`` bits stand for them, float32, same shape."""
+        return self.grid(site, bits).dequantize(self.codes(site, bits, x))
+
+    def stream(self, site: str) -> PowerOfTwoGrid:
+        """The power-of-two grid of a site of the residual stream.
+
+        Raises:
+            BitfrontError: Calibration never reached the site.
+        """
+        if site not in self.power_of_two:
+            raise BitfrontError(_unreached(site, ""))
+        return self.power_of_two[site]
+
+
+def _unreached(site: str, width: str) -> str:
+    return (
+        f"{site} was never reached in calibration{width}, so that it has no quantization range: "
+        "calibrate on images that pass through the whole model"
+    )
+
+
+def calibrate(
+    blueprint: Blueprint,
+    batches: Batches,
+    widths: Sequence[int],
+    observer: RangeObserver,
+    scheme: str = "fq-vit",
+    *,
+    level_roles: Collection[str] = (),
+) -> Calibration:
+    """Runs the float model twice over all calibration images and chooses every grid.
+
+    The first pass finds ranges; the second fills the histograms and scores the power-of-two exponents, so
+    that every choice rests on the whole calibration set.
+
+    Args:
+        blueprint: The float model.
+        batches: Yields the batches of normalised images anew at each call.
+        widths: Widths that searched sites may take.
+        observer: Chooses the ranges of per-tensor sites.
+        scheme: Whose sites are calibrated.
+        level_roles: Roles of the sites that at few bits take levels of an 8-bit grid.
+
+    Raises:
+        BitfrontError: NaN or infinity at a site, which is named.
+    """
+    statistics = _observe_ranges(blueprint, batches, scheme)
+    searches = {
+        site: PowerOfTwoSearch(found.low, found.high, RESIDUAL_BITS)
+        for site, found in statistics.items()
+        if is_residual(site)
+    }
+    _observe_errors(blueprint, batches, statistics, searches)
+    pinned = {width for _, width in pinned_bits(scheme)}
+    full_range = MinMaxObserver()
+    affine: dict[tuple[str, int], AffineGrid] = {}
+    outermost: dict[tuple[str, int], float] = {}
+    levels: dict[tuple[str, int], torch.Tensor] = {}
+    for site, found in statistics.items():
+        if site in searches:
+            continue
+        chosen = full_range if keeps_full_range(site) else observer
+        grid_over = AffineGrid.centred if is_centred(site, scheme) else AffineGrid.covering
+        for bits in sorted({*widths, *pinned}):
+            if role(site) in level_roles and bits <= WIDEST_LEVELS:
+                # What is clipped of a GELU's tail costs more than its squared error says.
+                whole = full_range if role(site) == "gelu" else chosen
+                grid = grid_over(*whole.range(found, GRID_BITS), GRID_BITS)
+                levels[site, bits] = nearest_level(best_levels(found.code_counts(grid), 1 << bits))
+            else:
+                grid = grid_over(*chosen.range(found, bits), bits)
+            affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
+    return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost, levels)
+
+
+@torch.inference_mode()
+def _observe_ranges(blueprint: Blueprint, batches: Batches, scheme: str) -> dict[str, TensorStatistics]:
+    statistics: dict[str, TensorStatistics] = {}
+
+    def tap(site: str, value: torch.Tensor) -> None:
+        if is_quantized(site, scheme):
+            statistics.setdefault(site, TensorStatistics(site)).observe_range(value)
+        else:
+            check_finite(site, value)
+
+    for images in batches():
+        forward(blueprint, images, tap)
+    return statistics
+
+
+@torch.inference_mode()
+def _observe_errors(
+    blueprint: Blueprint,
+    batches: Batches,
+    statistics: dict[str, TensorStatistics],
+    searches: dict[str, PowerOfTwoSearch],
+) -> None:
+    def tap(site: str, value: torch.Tensor) -> None:
+        if site in searches:
+            searches[site].observe(value)
+        elif site in statistics and not keeps_full_range(site):
+            statistics[site].observe_histogram(value)
+
+    for images in batches():
+        forward(blueprint, images, tap)

@@ -1,0 +1,1 @@
+"""Equalization: float-equivalent transformations that leave a model easier to quantize."""

@@ -1,0 +1,128 @@
+"""Fisher information of the prediction: its directions, and how much each token's error matters to it.
+
+To second order the KL divergence from a prediction ``p`` to that of logits moved by ``d`` is ``d^T F d / 2``
+with the Fisher information ``F = diag(p) - p p^T`` (as FIMA-Q, arXiv 2506.11543, section 3, uses it): half
+the mean square of what a random vector of covariance ``F`` sees of ``d``. ``F`` is ``S S^T`` with
+``S = (I - p 1^T) diag(sqrt(p))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.sites import LAYER_OUTPUTS
+from bitfront.evaluators.preparation.calibration import Batches
+
+# Of the power iteration; any start and number leave the pair's covariance exact.
+ITERATIONS = 20
+
+
+def fisher_direction(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One random vector for each image, of covariance ``F``, ``[batch, classes]``.
+
+    Args:
+        logits: Of the float model, ``[batch, classes]``; ``p`` is their softmax.
+        generator: Of the CPU, so that every device sees the same numbers.
+    """
+    probability = logits.detach().softmax(-1)
+    return _spread(probability, _noise(probability, generator))
+
+
+def fisher_pair(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Two vectors for each image whose outer products add up to ``F`` in the mean, ``[batch, 2, classes]``.
+
+    The first is the principal axis of ``F``, which has most of it where a model wavers between two classes;
+    the second is random in the rest. Their squares scatter much less than those of two random vectors.
+
+    Args:
+        logits: As in :func:`fisher_direction`.
+        generator: Likewise.
+    """
+    probability = logits.detach().softmax(-1)
+    axis = _noise(probability, generator)
+    for _ in range(ITERATIONS):
+        axis = torch.nn.functional.normalize(_gathered(probability, _spread(probability, axis)), dim=-1)
+    noise = _noise(probability, generator)
+    rest = noise - axis * (axis * noise).sum(-1, keepdim=True)
+    return torch.stack([_spread(probability, axis), _spread(probability, rest)], 1)
+
+
+def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(like.shape, generator=generator).to(like.device)
+
+
+def _spread(probability: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """``S z``."""
+    scaled = probability.sqrt() * z
+    return scaled - probability * scaled.sum(-1, keepdim=True)
+
+
+def _gathered(probability: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``S^T y``."""
+    return probability.sqrt() * (y - (probability * y).sum(-1, keepdim=True))
+
+
+# Images in one backward pass, which holds all of their intermediate values.
+IMAGES = 4
+# Every token has at least this share of the average weight: what does not matter for one random direction
+# may do so for another.
+LEAST_SHARE = 0.1
+SEED = 0
+LayerKey = tuple[int, str]
+TokenWeights = Mapping[LayerKey, list[torch.Tensor]]
+
+
+def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
+    """Weights by (encoder, layer), for each batch float32 ``[batch * tokens]`` of mean 1.
+
+    To second order the divergence of the quantized from the float prediction is ``e^T J^T F J e / 2`` for
+    errors ``e`` of a layer's output, with the Jacobian ``J`` of the logits and the Fisher information ``F``
+    of the class probabilities (as FIMA-Q, arXiv 2506.11543, section 3). One random vector of covariance
+    ``F``, propagated backwards, estimates its diagonal; a token's weight is the root of its mean over
+    channels, which tames the estimate's tail.
+
+    Args:
+        blueprint: The float model.
+        batches: Yields the batches of normalised images anew at each call.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    found: dict[LayerKey, list[torch.Tensor]] = {}
+    for images in batches():
+        parts = [_gradients(blueprint, part, generator) for part in torch.split(images, IMAGES)]
+        for key in parts[0]:
+            weights = torch.cat([part[key] for part in parts]).sqrt()
+            mean = weights.mean()
+            even = torch.ones_like(weights)
+            shares = weights / mean if mean > 0 else even
+            found.setdefault(key, []).append(torch.lerp(shares, even, LEAST_SHARE))
+    return found
+
+
+def _gradients(
+    blueprint: Blueprint, images: torch.Tensor, generator: torch.Generator
+) -> dict[LayerKey, torch.Tensor]:
+    """Mean squared gradient of each token at each layer's output, ``[batch * tokens]``."""
+    outputs = {
+        f"{encoder.name}.{site}": (index, layer)
+        for index, encoder in enumerate(blueprint.encoders)
+        for layer, site in LAYER_OUTPUTS.items()
+    }
+    kept: dict[LayerKey, torch.Tensor] = {}
+
+    def tap(site: str, value: torch.Tensor) -> None:
+        if site in outputs:
+            value.retain_grad()
+            kept[outputs[site]] = value
+
+    with torch.enable_grad():
+        logits = forward(blueprint, images.clone().requires_grad_(), tap)
+        torch.autograd.backward(logits, fisher_direction(logits, generator))
+    gradients = {}
+    for key, value in kept.items():
+        assert value.grad is not None, "a kept tensor has a gradient"
+        gradients[key] = value.grad.square().mean(-1).flatten()
+    return gradients

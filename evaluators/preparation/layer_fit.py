@@ -1,0 +1,233 @@
+"""Linear layers fitted to the quantized inputs that they will see, from second moments of these inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.models.float_forward import EncoderWalk
+from bitfront.evaluators.models.sites import LAYER_INPUTS
+from bitfront.evaluators.preparation.calibration import Batches, Calibration
+from bitfront.evaluators.preparation.fisher import TokenWeights, token_weights
+from bitfront.evaluators.preparation.recipes import (
+    CLIPPED_WEIGHTS,
+    COMPENSATED_ROUNDING,
+    CORRECTED_BIASES,
+    GROUPED_WEIGHTS,
+    REGRESSED_WEIGHTS,
+    TOKEN_WEIGHTS,
+    Recipe,
+)
+from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
+
+# Variance that every centred input has at least, as a share of the inputs' mean square.
+LEAST_SPREAD = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMoments:
+    """Moments of a layer's float input ``x`` and of its quantized input ``u``, in the same units.
+
+    Averages over the tokens of the calibration set, weighted where tokens have weights; float64.
+
+    Attributes:
+        mean: ``E[x]``, ``[in]``.
+        quantized_mean: ``E[u]``, ``[in]``.
+        second: ``E[u u^T]``, ``[in, in]``.
+        cross: ``E[x u^T]``, ``[in, in]``.
+    """
+
+    mean: torch.Tensor
+    quantized_mean: torch.Tensor
+    second: torch.Tensor
+    cross: torch.Tensor
+
+    def centred(self) -> LayerMoments:
+        """The same about the means: what is left to the weights where the bias takes the mean error."""
+        u = self.quantized_mean
+        # What rounding leaves of large means is no spread.
+        floor = LEAST_SPREAD * self.second.diagonal().mean()
+        least = floor * torch.eye(len(u), dtype=u.dtype, device=u.device)
+        second = self.second - torch.outer(u, u) + least
+        cross = self.cross - torch.outer(self.mean, u) + least
+        return LayerMoments(self.mean, u, second, cross)
+
+
+class _Sums:
+    """Running sums of one layer at one width.
+
+    They are sums of distances to the first batch's means: of inputs that hardly move, products in float32
+    would keep the means alone.
+    """
+
+    def __init__(self) -> None:
+        self._about: list[torch.Tensor] = []
+        self._sums: list[torch.Tensor] = []
+        self._weight = 0.0
+
+    def add(self, x: torch.Tensor, u: torch.Tensor, weights: torch.Tensor) -> None:
+        if not self._about:
+            self._about = [x.mean(0), u.mean(0)]
+        x, u = x - self._about[0], u - self._about[1]
+        weighted = u * weights[:, None]
+        parts = [weights @ x, weights @ u, u.T @ weighted, x.T @ weighted]
+        doubles = [part.double() for part in parts]
+        self._sums = [a.add_(b) for a, b in zip(self._sums, doubles, strict=True)] if self._sums else doubles
+        self._weight += float(weights.sum())
+
+    def moments(self) -> LayerMoments:
+        mean, quantized_mean, second, cross = (total / self._weight for total in self._sums)
+        x, u = (about.double() for about in self._about)
+        second += torch.outer(quantized_mean, u) + torch.outer(u, quantized_mean) + torch.outer(u, u)
+        cross += torch.outer(mean, u) + torch.outer(x, quantized_mean) + torch.outer(x, u)
+        return LayerMoments(mean + x, quantized_mean + u, second, cross)
+
+
+@torch.inference_mode()
+def layer_moments(
+    blueprint: Blueprint,
+    batches: Batches,
+    calibration: Calibration,
+    widths: Sequence[int],
+    weights: TokenWeights | None = None,
+) -> Iterator[tuple[int, dict[tuple[str, int], LayerMoments]]]:
+    """Yields each encoder's index and moments by (layer, activation bits), in one pass over the set.
+
+    Args:
+        blueprint: The float model.
+        batches: Yields the batches of normalised images anew at each call.
+        calibration: Grids of the inputs.
+        widths: Widths of the inputs.
+        weights: Of the tokens; all alike where None.
+    """
+    walk = EncoderWalk(blueprint, batches())
+    for index, encoder in enumerate(blueprint.encoders):
+        inputs = {f"{encoder.name}.{site}": layer for layer, site in LAYER_INPUTS.items()}
+        sums = {(layer, bits): _Sums() for layer in inputs.values() for bits in widths}
+
+        def look(batch: int, site: str, value: torch.Tensor) -> None:
+            if site not in inputs:  # noqa: B023 - called within this turn of the loop
+                return
+            layer, x = inputs[site], value.reshape(-1, value.shape[-1])  # noqa: B023
+            of_tokens = x.new_ones(len(x)) if weights is None else weights[index, layer][batch]  # noqa: B023
+            for bits in widths:
+                sums[layer, bits].add(x, calibration.quantized(site, bits, x), of_tokens)  # noqa: B023
+
+        walk.advance(look)
+        yield index, {key: found.moments() for key, found in sums.items()}
+
+
+# Wider codes round so finely that compensation and regression change nothing that can be measured.
+WIDEST_COMPENSATED = 6
+# Of the ridge, as a share of the inputs' mean square: images are few, and a regression without one would
+# shrink what is rare in them.
+RIDGE = 1.0
+FITTING = frozenset({GROUPED_WEIGHTS, COMPENSATED_ROUNDING, REGRESSED_WEIGHTS, CORRECTED_BIASES})
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLayer:
+    """A quantized linear layer: codes with their scales, and the float32 bias ``[out]``."""
+
+    weight: QuantizedWeight
+    bias: torch.Tensor
+
+
+# By encoder, layer, weight bits and activation bits.
+FittedLayers = Mapping[tuple[int, str, int, int], FittedLayer]
+
+
+def fit_layers(
+    blueprint: Blueprint,
+    batches: Batches,
+    calibration: Calibration,
+    widths: Sequence[int],
+    recipe: Recipe,
+) -> Iterator[tuple[int, dict[tuple[int, str, int, int], FittedLayer]]]:
+    """Yields each encoder's index and fitted layers, at all pairs of weight and activation bits.
+
+    A layer is fitted to its own input at each width, with everything before it in float: what it yields then
+    does not depend on the rest of a configuration.
+
+    Args:
+        blueprint: The float model, equalized where the recipe has it so.
+        batches: Yields the batches of normalised images anew at each call.
+        calibration: Grids of its activation sites.
+        widths: Widths that searched tensors may take.
+        recipe: What is fitted.
+
+    Raises:
+        BitfrontError: A weight is not finite; it is named.
+    """
+    if not FITTING & set(recipe.ingredients):
+        return
+    weights = token_weights(blueprint, batches) if TOKEN_WEIGHTS in recipe else None
+    for index, moments in layer_moments(blueprint, batches, calibration, widths, weights):
+        encoder = blueprint.encoders[index]
+        yield (
+            index,
+            {
+                (index, layer, bits, activations): fit_layer(
+                    encoder.linear()[layer],
+                    found,
+                    (bits, activations),
+                    recipe,
+                    name=f"{encoder.name}.{layer}",
+                )
+                for (layer, activations), found in moments.items()
+                for bits in widths
+            },
+        )
+
+
+def fit_layer(
+    parts: LinearParts, moments: LayerMoments, bits: tuple[int, int], recipe: Recipe, *, name: str
+) -> FittedLayer:
+    """Quantizes a layer so that its outputs at quantized inputs come near the float ones.
+
+    Args:
+        parts: The float layer.
+        moments: Of its inputs.
+        bits: Widths of weights and activations.
+        recipe: What is fitted.
+        name: Of the layer, for errors.
+    """
+    width, activations = bits
+    about = moments.centred() if CORRECTED_BIASES in recipe else moments
+    weight = parts.weight
+    if REGRESSED_WEIGHTS in recipe and activations <= WIDEST_COMPENSATED:
+        weight = regressed(weight, about)
+    compensated = COMPENSATED_ROUNDING in recipe and width <= WIDEST_COMPENSATED
+    ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
+    found = quantize_weight(
+        weight,
+        width,
+        ranges,
+        about.second if compensated else None,
+        grouped=GROUPED_WEIGHTS in recipe,
+        name=name,
+    )
+    bias = parts.bias
+    if CORRECTED_BIASES in recipe:
+        restored = found.codes.double() * found.scales.double()[:, None]
+        error = parts.weight.double() @ moments.mean - restored @ moments.quantized_mean
+        bias = (bias.double() + error).float()
+    return FittedLayer(found, bias)
+
+
+def regressed(weight: torch.Tensor, moments: LayerMoments) -> torch.Tensor:
+    """The weights that from quantized inputs come nearest to the float outputs, by ridge regression.
+
+    ``argmin_V E|W x - V u|^2 + r |V - W|^2`` (ERQ, Zhong et al., arXiv 2407.06794, section 4.2, with the
+    ridge towards the float weights instead of zero).
+    """
+    ridge = RIDGE * moments.second.diagonal().mean()
+    if not bool(ridge > 0):  # inputs that are always zero leave nothing to fit
+        return weight
+    damping = ridge * torch.eye(len(moments.second), dtype=torch.float64, device=weight.device)
+    target = weight.double() @ (moments.cross + damping)
+    result: torch.Tensor = torch.linalg.solve(moments.second + damping, target.T).T
+    return result.float()

@@ -1,0 +1,62 @@
+"""The base of logarithmic attention codes, searched for each encoder."""
+
+from __future__ import annotations
+
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.models.float_forward import EncoderWalk
+from bitfront.evaluators.preparation.calibration import Batches
+from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.quantizers.grids import single
+
+# Binary logarithms of the bases that are tried, from 2 (log-int-softmax) to its square root (RepQ-ViT):
+# float32 numbers, as files store them.
+STEPS = tuple(map(single, (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)))
+# Of the first batch of the calibration set.
+IMAGES = 16
+
+
+@torch.inference_mode()
+def search_log_steps(blueprint: Blueprint, batches: Batches) -> dict[int, float]:
+    """Binary logarithm of the best base by encoder (AdaLog, Wu et al., arXiv 2407.12951, section 3.2).
+
+    The best one leaves the attention output with the least squared error where the attention matrix alone is
+    quantized.
+
+    Args:
+        blueprint: The float model.
+        batches: Yields the batches of normalised images anew at each call.
+    """
+    walk = EncoderWalk(blueprint, [next(iter(batches()))[:IMAGES]])
+    found = {}
+    for index, encoder in enumerate(blueprint.encoders):
+        seen: dict[str, torch.Tensor] = {}
+
+        def look(batch: int, site: str, value: torch.Tensor) -> None:  # noqa: ARG001 - there is one batch
+            seen[site] = value  # noqa: B023 - called within this turn of the loop
+
+        walk.advance(look)
+        attention = seen[f"{encoder.name}.attn.softmax"]
+        values = _values(encoder, seen[f"{encoder.name}.attn.qkv"])
+        whole = attention @ values
+        errors = [
+            float((logarithmic(attention, step) @ values).sub_(whole).square_().sum(dtype=torch.float64))
+            for step in STEPS
+        ]
+        found[index] = STEPS[errors.index(min(errors))]
+    return found
+
+
+def _values(encoder: EncoderParts, qkv: torch.Tensor) -> torch.Tensor:
+    """Values ``[batch * windows, heads, n, head_dim]`` of ``[batch, tokens, 3 * channels]``."""
+    tokens = qkv.shape[1]
+    if encoder.window is not None:
+        qkv, tokens = qkv.index_select(1, encoder.window.rows.flatten()), encoder.window.rows.shape[1]
+    return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim)[:, :, 2].transpose(1, 2)
+
+
+def logarithmic(attention: torch.Tensor, step: float, bits: int = LOG_BITS) -> torch.Tensor:
+    """Values of the codes of a base ``2^step``; probabilities beyond the last code are 0."""
+    codes = attention.log2().div_(-step).round_()
+    return torch.exp2(codes * -step).masked_fill_(codes >= 1 << bits, 0.0)

@@ -1,0 +1,213 @@
+"""A store of prepared models on disk: one file for each key, the least recently used ones removed first."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitfront.evaluators.preparation.store.entry_file import (
+    DamagedEntryError,
+    entry_bytes,
+    read_entry,
+)
+from bitfront.spaces import UserError
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "BITFRONT_CACHE"
+LIMIT_VARIABLE = "BITFRONT_CACHE_LIMIT"
+OFF = "off"
+DEFAULT_LIMIT = 4 * 2**30
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder of kept files, which need not exist; None where nothing is to be kept.
+
+    ``BITFRONT_CACHE`` names it, or keeps nothing where it is empty or ``off``. Without it, it is ``bitfront``
+    in ``XDG_CACHE_HOME``, in Windows' ``LOCALAPPDATA`` or in ``~/.cache``, whichever is there first.
+    """
+    named = environment.get(FOLDER_VARIABLE)
+    try:
+        if named is not None:
+            return None if named.strip().lower() in ("", OFF) else Path(named).expanduser().absolute()
+        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            base = Path(environment.get(variable, ""))
+            if base.is_absolute():  # the XDG specification has relative paths ignored
+                return base / "bitfront"
+        return Path.home() / ".cache" / "bitfront"
+    except RuntimeError:  # a user without a home, as in some containers
+        logger.warning("prepared models are not kept: no home folder; set %s to a folder", FOLDER_VARIABLE)
+        return None
+
+
+def cache_limit(environment: Mapping[str, str]) -> int:
+    """The most bytes to keep: ``BITFRONT_CACHE_LIMIT``, such as ``2GB`` or ``500MiB``, else 4 GiB.
+
+    Raises:
+        UserError: The variable is not a size.
+    """
+    text = environment.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT_LIMIT
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)", text)
+    if match is None or match.group(2).lower() not in _UNITS:
+        raise UserError(
+            f"{LIMIT_VARIABLE} {text!r} is not a size: write 2GB or 500MiB, or set {FOLDER_VARIABLE}={OFF} "
+            "to keep nothing"
+        )
+    return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
+
+
+_KEY = r"[0-9a-f]{64}"
+_ENTRY = re.compile(rf"{_KEY}\.safetensors")
+_UNFINISHED = re.compile(rf"\.{_KEY}\.[0-9a-f]+\.unfinished")
+_ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
+
+
+@dataclass(frozen=True)
+class PreparationStore:
+    """Prepared models on disk by key; a cache, so that nothing that goes wrong with it ends a run.
+
+    Any number of processes may load and save at the same time: a file appears only when it is complete.
+    Files of other names in the folder are left alone.
+
+    Attributes:
+        folder: Where the files are, made when first needed; None keeps nothing.
+        limit_bytes: The most bytes that are kept.
+    """
+
+    folder: Path | None
+    limit_bytes: int = DEFAULT_LIMIT
+
+    @classmethod
+    def default(cls) -> PreparationStore:
+        """The store of this user, as ``BITFRONT_CACHE`` and ``BITFRONT_CACHE_LIMIT`` say.
+
+        Raises:
+            UserError: ``BITFRONT_CACHE_LIMIT`` is not a size.
+        """
+        return cls(cache_folder(os.environ), cache_limit(os.environ))
+
+    def load(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """What was saved under a key: tensors on the CPU and the document; None where nothing is.
+
+        A file that is damaged, foreign or of another format version counts as absent and is removed.
+
+        Args:
+            key: 64 hexadecimal digits (:func:`~bitfront.evaluators.preparation.store.fingerprint`).
+
+        Raises:
+            ValueError: ``key`` is not a key.
+        """
+        name = _file_name(key)
+        if self.folder is None:
+            return None
+        path = self.folder / name
+        try:
+            entry = read_entry(path, key)
+        except FileNotFoundError:
+            return None
+        except DamagedEntryError as error:
+            logger.info("removed the kept preparation %s: %s", path, error)
+            _remove(path)
+            return None
+        except OSError as error:
+            logger.info("cannot read the kept preparation %s: %s", path, error)
+            return None
+        with contextlib.suppress(OSError):  # a folder that is only read forgets nothing either
+            os.utime(path)
+        return entry
+
+    def save(self, key: str, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        """Keeps tensors and a document under a key, in place of what was there.
+
+        What cannot be written (no permission, no space, more than the limit) is not kept, and one warning
+        says so.
+
+        Args:
+            key: 64 hexadecimal digits.
+            tensors: Tensors by name, on any device, strided as they like.
+            document: JSON values by name; tuples come back as lists, integer keys as strings.
+
+        Raises:
+            ValueError: ``key`` is not a key.
+            TypeError: The document is not made of JSON values.
+        """
+        name = _file_name(key)
+        if self.folder is None:
+            return
+        content = entry_bytes(key, tensors, document)
+        if len(content) > self.limit_bytes:
+            logger.warning(
+                "the prepared model is not kept: its %d bytes exceed the limit of %d; raise %s",
+                len(content),
+                self.limit_bytes,
+                LIMIT_VARIABLE,
+            )
+            return
+        try:
+            _write(self.folder, name, content)
+            _keep_within(self.folder, self.limit_bytes, name)
+        except OSError as error:
+            logger.warning("the prepared model is not kept: cannot write to %s: %s", self.folder, error)
+
+
+def _file_name(key: str) -> str:
+    if not re.fullmatch(_KEY, key):
+        raise ValueError(f"{key!r} is not a key: expected 64 lower-case hexadecimal digits")
+    return f"{key}.safetensors"
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{name.partition('.')[0]}.{secrets.token_hex(6)}.unfinished"
+    try:
+        unfinished.write_bytes(content)  # not forced to the disk: after a power cut, the digest tells
+        unfinished.replace(folder / name)
+    finally:
+        _remove(unfinished)
+
+
+def _keep_within(folder: Path, limit: int, newest: str) -> None:
+    """Removes files, the least recently used first, until all together are within the limit."""
+    entries: list[tuple[int, str, int]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process may be removing files too
+            status = path.stat()
+            if _ENTRY.fullmatch(path.name):
+                entries.append((status.st_mtime_ns, path.name, status.st_size))
+            elif _UNFINISHED.fullmatch(path.name) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                _remove(path)
+    total = sum(size for _, _, size in entries)
+    for _, name, size in sorted(entries):
+        if total > limit and name != newest:
+            logger.info("removed the least recently used preparation %s", name)
+            _remove(folder / name)
+            total -= size
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""What an attention kernel needs to know of one encoder: shape, windows, scales, grids, exponentials."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# Values of logarithmic codes are whole numbers, in two bytes, of this unit's inverse.
+UNIT = 2.0**15
+
+# Dekker's splitting of a float64 with this factor leaves one significant bit, changing powers of two at
+# 1.5 * 2^k; the second factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
+ONE_BIT = 2.0**52 + 1.0
+HALFWAY = 1.5 / math.sqrt(2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerScores:
+    """Score codes and their integer exponentials.
+
+    Attributes:
+        zero_point: Score code of zero.
+        qmax: Largest score code, at most 255.
+        table: Integers proportional to the exponential of a difference between the largest code of a row and
+            a code, int64 ``[qmax + 1]``, falling; a row's sum stays below 2^63.
+    """
+
+    zero_point: int
+    qmax: int
+    table: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionTerms:
+    """The attention of one encoder at chosen widths.
+
+    The codes of queries, keys and values share one grid. A row of scores ``acc * factor + bias``, with the
+    factor of its head, goes through the softmax; its probabilities become uniform codes
+    ``clip(round(p / attention_scale))``, or logarithmic ones: ``c = round(-log2(p) / log_step)``, the smaller
+    one at a tie, stands for ``2^(-c log_step)`` rounded to a multiple of ``2^-15``, and for 0 where
+    ``c >= attention_codes``. With the integer softmax the scores are codes,
+    ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
+
+    Attributes:
+        heads: Number of heads.
+        head_dim: Channels of one head.
+        rows: Token of the image at each position of each window, int32 ``[windows, n]``; one window of all
+            tokens in their order for global attention. Every token occurs once.
+        bias: Added to the scaled products, ``[heads, n, n]``; None without. In score steps and float64 for
+            the integer softmax, float32 for the float one.
+        mask: True where a query must not see a key, bool ``[windows, n, n]``; every query sees some key.
+        qkv_zero: Zero point of the codes of queries, keys and values.
+        factors: From each head's integer products ``q k^T`` to score steps (integer softmax) or scores
+            (float softmax), float64 ``[heads]``.
+        softmax: The integer softmax; None for the float32 one.
+        attention_scale: Probability of one uniform code.
+        attention_codes: Number of attention codes, ``2^bits``, at most 256; at most 16 if logarithmic.
+        logarithmic: Whether attention codes are logarithmic.
+        out_factor: From sums ``attention @ v`` of codes (of values if logarithmic) to output steps.
+        out_zero: Zero point of the output codes.
+        out_qmax: Largest output code.
+        log_step: Binary logarithm of the base of logarithmic codes, above 0 and at most 4.
+    """
+
+    heads: int
+    head_dim: int
+    rows: torch.Tensor
+    bias: torch.Tensor | None
+    mask: torch.Tensor | None
+    qkv_zero: int
+    factors: torch.Tensor
+    softmax: IntegerScores | None
+    attention_scale: float
+    attention_codes: int
+    logarithmic: bool
+    out_factor: float
+    out_zero: int
+    out_qmax: int
+    log_step: float = 1.0
+
+    @property
+    def windows(self) -> int:
+        """Windows of one image."""
+        return self.rows.shape[0]
+
+    @property
+    def window_tokens(self) -> int:
+        """Tokens of one window, ``n``."""
+        return self.rows.shape[1]
+
+    @property
+    def log_thresholds(self) -> list[float]:
+        """Smallest probability of each logarithmic code, falling."""
+        return [2.0 ** (-(code + 0.5) * self.log_step) for code in range(self.attention_codes)]
+
+    @property
+    def log_values(self) -> list[int]:
+        """Value of each logarithmic code, in units of ``2^-15``."""
+        return [round(UNIT * 2.0 ** (-code * self.log_step)) for code in range(self.attention_codes)]
+
+
+# exp(p) for p in (-ln 2, 0] by 0.35815147 p^2 + 0.96963238 p + 1 (I-BERT, arXiv 2101.01321, and FQ-ViT).
+COEFFICIENTS = (0.35815147, 0.96963238, 1.0)
+LARGEST_SHIFT = 30
+# Score steps are split so finely that ln 2 has at least this many of them: a coarser grid would round
+# ln 2 itself badly.
+STEPS_PER_LN2 = 64
+
+
+def integer_exponentials(scale: float, differences: int) -> NDArray[np.int64]:
+    """Integers proportional to ``exp(-d * scale)`` for ``d = 0 .. differences - 1``.
+
+    ``-d * scale = -z ln 2 + p`` with integer ``z``; the polynomial in ``p`` is evaluated in integers and
+    shifted by ``30 - z``.
+
+    Args:
+        scale: Difference of the softmax's input between neighbouring codes.
+        differences: Number of code differences, such as 256.
+
+    Returns:
+        int64 ``[differences]``, falling, zero where the exponential is below ``2^-30``.
+    """
+    split = max(0, math.ceil(math.log2(scale * STEPS_PER_LN2 / math.log(2.0))))
+    fine = math.ldexp(scale, -split)
+    a, b, c = COEFFICIENTS
+    ln2, linear, constant = (
+        math.floor(value) for value in (math.log(2) / fine, b / (a * fine), c / (a * fine**2))
+    )
+    x = np.arange(differences, dtype=np.int64) << split
+    z = np.minimum(x // ln2, LARGEST_SHIFT + 1)
+    remainder = -(x - z * ln2)
+    polynomial = (remainder + linear) * remainder + constant
+    shifted = (polynomial << LARGEST_SHIFT) >> z
+    return np.where(z > LARGEST_SHIFT, 0, shifted)

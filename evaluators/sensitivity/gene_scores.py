@@ -1,0 +1,171 @@
+"""Gradient scores of a search space: the divergence that any genome is predicted to cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitfront.spaces import SearchSpace, UserError
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.sensitivity.projections import Projections
+
+
+FORMAT = "bitfront/gene-scores"
+VERSION = 1
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GeneScores:
+    """Second moments of what narrowing each gene does to the prediction.
+
+    With ``x`` the 0/1 vector of the narrowed genes, ``x^T moments x`` is the KL divergence, in nats per
+    image, from the prediction at the widest to that of the genome, to second order.
+
+    Attributes:
+        names: Of the genes, in genome order.
+        widths: Allowed widths, ascending; a genome's entries are indices into them.
+        moments: Half the mean products of the errors' projections, ``[n, n]`` with
+            ``n = genes * (widths - 1)``: gene by gene, and within a gene from the lowest width on.
+    """
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    moments: Matrix
+
+    @property
+    def additive(self) -> Matrix:
+        """Divergence of each gene alone at each width, nats, ``[genes, widths]``; 0 at the widest."""
+        narrow = self.moments.diagonal().reshape(len(self.names), -1)
+        return np.column_stack([narrow, np.zeros(len(self.names))])
+
+    def predicted_kl(self, genomes: NDArray[np.int64]) -> Matrix:
+        """Divergence of genomes ``[count, genes]`` from the widest, nats, ``[count]``; less is better."""
+        chosen = np.asarray(genomes)[:, :, None] == np.arange(len(self.widths) - 1)
+        x = chosen.reshape(len(chosen), -1).astype(np.float64)
+        found: Matrix = np.maximum(0.0, ((x @ self.moments) * x).sum(1))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document; of the symmetric moments the lower triangle."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "genes": list(self.names),
+            "widths": list(self.widths),
+            "moments": [row[: number + 1].tolist() for number, row in enumerate(self.moments)],
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> GeneScores:
+        """Reads what :meth:`to_json` gave.
+
+        Raises:
+            UserError: It is something else.
+        """
+        if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (
+            FORMAT,
+            VERSION,
+        ):
+            raise UserError(
+                f'not gene scores: expected a JSON object with "format": "{FORMAT}", "version": {VERSION}'
+            )
+        names, widths = _entries(document, "genes", str), _entries(document, "widths", int)
+        if sorted(set(widths)) != widths:
+            raise UserError('gene scores: "widths" must ascend')
+        return cls(
+            tuple(names), tuple(widths), _moments(document.get("moments"), len(names) * (len(widths) - 1))
+        )
+
+
+def _entries(document: dict[str, Any], key: str, kind: type) -> list[Any]:
+    value = document.get(key)
+    if not isinstance(value, list) or not value or any(type(entry) is not kind for entry in value):
+        raise UserError(f'gene scores: "{key}" must be a list of {kind.__name__} values')
+    return value
+
+
+def _moments(rows: Any, count: int) -> Matrix:
+    """The symmetric matrix of a lower triangle, checked."""
+    shape = [len(row) if isinstance(row, list) else 0 for row in rows] if isinstance(rows, list) else []
+    if shape != list(range(1, count + 1)) or any(
+        type(entry) not in (int, float) for row in rows for entry in row
+    ):
+        raise UserError(f'gene scores: "moments" must be the {count} rows of a lower triangle of numbers')
+    lower = np.zeros((count, count))
+    lower[np.tril_indices(count)] = [entry for row in rows for entry in row]
+    if not np.isfinite(lower).all() or (lower.diagonal() < 0).any():
+        raise UserError('gene scores: "moments" must be finite, and not negative on the diagonal')
+    return lower + np.tril(lower, -1).T
+
+
+def gene_scores(
+    context: EvaluationContext, space: SearchSpace, progress: Callable[[float], None] | None = None
+) -> GeneScores:
+    """Scores every gene at every width by one pass of gradients over images of the search split, unlabelled.
+
+    The search split it is, because a model is sure of the images that it was trained on, which those for
+    calibration often are: their divergence says little of that of others.
+
+    Args:
+        context: The prepared model and its data.
+        space: Whose genes are scored.
+        progress: Is told the share that is done.
+    """
+    from bitfront.evaluators.context.context import preparing_threads
+    from bitfront.evaluators.context.throughput import torch_threads
+    from bitfront.evaluators.sensitivity.projections import pass_images, project
+
+    count, batches = pass_images(context.images("search"))
+
+    def seen(images: int) -> None:
+        if progress is not None:
+            progress(images / count)
+
+    # The model's own number of threads: it moves sums by a rounding, and with them what is proposed.
+    with torch_threads(preparing_threads(context.prepared.blueprint)):
+        projections = project(context.prepared, batches, seen)
+    return scores_of(projections, space)
+
+
+def scores_of(projections: Projections, space: SearchSpace) -> GeneScores:
+    """The scores of a space's genes; parts of the same gene and image count together."""
+    widest = len(space.widths) - 1
+    base = np.full(len(space), widest, dtype=np.int64)
+    whole = projections.of(space.decode(base))
+    moved = []
+    for gene in range(len(space)):
+        for index in range(widest):
+            genome = base.copy()
+            genome[gene] = index
+            moved.append(projections.of(space.decode(genome)) - whole)
+    return GeneScores(space.gene_names, space.widths, shrunk_moments(np.stack(moved)))
+
+
+def shrunk_moments(samples: Matrix) -> Matrix:
+    """Half the mean products of ``samples`` ``[n, images, 2]``, ``[n, n]``, less the chance in them.
+
+    Products of different parts scatter about zero: errors of different parts are all but independent, and
+    what a few images show of their products is mostly chance. They are shrunk towards zero by the share of
+    their squares that their own variance explains (Schaefer and Strimmer 2005, section 2.4, target D); the
+    diagonal is kept, and the matrix stays positive semidefinite.
+    """
+    count, images, _ = samples.shape
+    total, squares = np.zeros((count, count)), np.zeros((count, count))
+    for image in range(images):
+        product = samples[:, image] @ samples[:, image].T
+        total += product
+        squares += product * product
+    mean = total / images
+    off = ~np.eye(count, dtype=bool)
+    strength = float(np.square(mean[off]).sum())
+    variance = float((squares / images - mean * mean)[off].sum()) / max(1, images - 1)
+    kept = 1.0 - min(1.0, variance / strength) if strength > 0 else 0.0
+    shrunk: Matrix = np.where(off, kept * mean, mean) / 2
+    return shrunk

@@ -1,0 +1,101 @@
+"""``bitfront bench``: how long a model takes in every precision and runtime of this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.model_options import add_model_options, add_quantization_options
+from bitfront.search.cli.options import add_runs_dir, command_parser, natural
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+# Those of bitfront.evaluators.deployment.runtimes, after torch.
+RUNTIMES = ("openvino", "onnxruntime", "torch")
+UNIFORM = "W8A8T8,W4A8T8,W4A4T4"
+BASELINES = "resnet18,mobilenetv3_large_100,convnext_tiny"
+_DETAIL = """\
+Times a model as float32, bfloat16, torch's dynamic INT8 and in configurations, in every installed runtime,
+beside convolutional networks in float32 and INT8; all in turn, in short bursts and random order, on one
+thread: 50 warm-up and 5 times 100 timed iterations, or as many as the budget allows. Peak memory is that of
+a fresh process for each. Writes bench.csv, bench.md and bench.png.
+
+  bitfront bench
+  bitfront bench --model deit_tiny_patch16_224 --checkpoint F --data D --config runs/NAME/exports/*.json
+  bitfront bench --model deit_small_patch16_224 --budget 20m --baselines none
+
+Times depend on shapes and precisions, not on weights: a model without --checkpoint or --pretrained gets
+random weights, and is then prepared without data.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "bench", "time a model in all precisions and runtimes", _DETAIL)
+    add_model_options(parser)
+    add_quantization_options(parser)
+    group = parser.add_argument_group("contestants")
+    group.add_argument(
+        "--uniform",
+        default=UNIFORM,
+        metavar="LIST",
+        help="configurations of the same widths in every encoder, or none (default: %(default)s)",
+    )
+    group.add_argument(
+        "--config",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="bit configs, or models that carry one, written by `bitfront export`",
+    )
+    group.add_argument(
+        "--runtimes",
+        metavar="LIST",
+        help=f"out of {', '.join(RUNTIMES)} (default: all that are installed)",
+    )
+    group.add_argument(
+        "--baselines",
+        default=BASELINES,
+        metavar="LIST",
+        help="models of timm to compare with, or none (default: %(default)s; none for small images)",
+    )
+    _add_measuring_options(parser)
+    # Nothing is classified; everything is timed on one thread of the CPU.
+    parser.set_defaults(handler=run, scheme="deploy", device="cpu", batch_size=1, threads=1)
+    return parser
+
+
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measuring")
+    group.add_argument(
+        "--batches", default="1,8", metavar="LIST", help="images of a batch (default: %(default)s)"
+    )
+    group.add_argument(
+        "--budget",
+        default="10m",
+        metavar="TIME",
+        help="time for timing, such as 90s, 10m or 1h30m; iterations shrink to fit (default: %(default)s)",
+    )
+    group.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="seed of the splits (default: %(default)s)"
+    )
+    group = parser.add_argument_group("files")
+    group.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the table and the picture (default: bench-MODEL-TIME in the folder of the runs)",
+    )
+    group.add_argument("--force", action="store_true", help="overwrite an earlier bench in that folder")
+    add_runs_dir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Benchmarks; see :func:`bitfront.search.session.bench.run_bench`."""
+    from bitfront.search.session.bench import run_bench
+
+    return run_bench(args)

@@ -1,0 +1,89 @@
+"""``bitfront latency-table``: times of a model's parts on this machine, as a file that searches read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.model_options import (
+    add_device_option,
+    add_latency_batch_option,
+    add_quantization_options,
+    add_weights_options,
+)
+from bitfront.search.cli.options import command_parser, positive
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+_DETAIL = """\
+Times every distinct encoder of a model at every precision on this machine, the rest of it and the float
+model, compares sums of these times with whole models, and writes them as a latency table.
+
+  bitfront latency-table --model deit_tiny_patch16_224 --scheme deploy --latency measured:openvino
+  bitfront search --model deit_tiny_patch16_224 ... --scheme deploy --latency table:FILE
+
+Times depend on shapes and precisions, not on weights or images: without --checkpoint or --pretrained the
+weights are random. With --template the table is left empty, to be filled in on another machine.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "latency-table", "time a model's parts on this machine", _DETAIL)
+    add_weights_options(parser.add_argument_group("model"))
+    add_quantization_options(parser)
+    group = parser.add_argument_group("measuring")
+    group.add_argument(
+        "--bits", default="4,8", metavar="LIST", help="widths to time, from 2 to 8 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--latency",
+        default="measured",
+        metavar="SOURCE",
+        help="measured:torch, or measured:openvino or measured:onnxruntime for scheme deploy "
+        "(default: %(default)s, which is measured:torch)",
+    )
+    add_latency_batch_option(group)
+    add_device_option(group, "what measured:torch runs on")
+    group.add_argument(
+        "--seconds",
+        type=positive,
+        default=60,
+        metavar="N",
+        help="time to spend on measuring at most; small models take less (default: %(default)s)",
+    )
+    _add_output_options(parser)
+    # Nothing is classified.
+    unused = dict.fromkeys(("search_images", "test_images"))
+    parser.set_defaults(
+        handler=run, data="digits", calibration_images=128, seed=0, batch_size=1, threads=1, **unused
+    )
+    return parser
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("file")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="table to write (default: latency-MODEL-SCHEME-RUNTIME-bBATCH.csv)",
+    )
+    which.add_argument(
+        "--template",
+        type=Path,
+        metavar="FILE",
+        help="write the table without times, to be filled in elsewhere; nothing is measured",
+    )
+    group.add_argument("--force", action="store_true", help="overwrite an existing file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures; see :func:`bitfront.search.session.latency_table.run_latency_table`."""
+    from bitfront.search.session.latency_table import run_latency_table
+
+    return run_latency_table(args)

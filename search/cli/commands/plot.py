@@ -1,0 +1,52 @@
+"""``bitfront plot``: the pictures of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.options import add_run_argument, command_parser, open_chosen_run
+from bitfront.search.reports.console import hint, print_json, stdout_console
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+_DETAIL = """\
+Draws the pictures of a run as PNG: the front against size and latency, the bit map (which encoder keeps how
+many bits along the front) and the hypervolume history.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "plot", "draw the pictures of a run", _DETAIL)
+    add_run_argument(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the pictures (default: plots in the run folder)",
+    )
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draws the pictures and prints their paths."""
+    from bitfront.search.reports.plots.album import write_plots
+    from bitfront.spaces.errors import UserError
+
+    chosen = open_chosen_run(args)
+
+    paths = write_plots(chosen, args.output)
+    if not paths:
+        raise UserError(f"run {chosen.name} has no evaluated trials to draw yet: wait for the first")
+    if args.json:
+        print_json({"run": chosen.name, "plots": paths})
+        return 0
+    for path in paths:
+        stdout_console().print(str(path), soft_wrap=True)
+    hint(f"bitfront export {chosen.name} --pick knee")
+    return 0

@@ -1,0 +1,82 @@
+"""``bitfront profile``: what a model consists of, how it was prepared and what it is sensitive to."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.model_options import (
+    add_device_option,
+    add_model_options,
+    add_quantization_options,
+)
+from bitfront.search.cli.options import command_parser, natural, positive
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+SPACES = ("encoder", "encoder-kind", "layer")
+_DETAIL = """\
+Prepares a model and shows what it consists of: what its encoders' weights, activations and attention cost at
+each width, the ingredients of the quantization recipe, and the ranges that were chosen. Then shows what each
+gene of the search space costs the prediction when it alone is at the lowest width: as one pass of gradients
+estimates it for all genes, and as evaluating each of them finds it, which takes one evaluation of the search
+images for each gene.
+
+  bitfront profile --plot sensitivities.png
+  bitfront profile --space layer --sensitivities gradient
+  bitfront profile --scheme deploy --without log-base --bits 4,6,8 --sensitivities none
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "profile", "show what a model consists of", _DETAIL)
+    add_model_options(parser)
+    add_quantization_options(parser)
+    group = parser.add_argument_group("preparing")
+    group.add_argument(
+        "--bits", default="4,8", metavar="LIST", help="widths to prepare, from 2 to 8 (default: %(default)s)"
+    )
+    add_device_option(group, "what prepares the model")
+    group.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="batches that are evaluated at the same time (default: what is quickest)",
+    )
+    group.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="seed of the splits (default: %(default)s)"
+    )
+    _add_sensitivity_options(parser)
+    parser.set_defaults(handler=run, batch_size=None)
+    return parser
+
+
+def _add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sensitivities")
+    group.add_argument(
+        "--space",
+        choices=SPACES,
+        default="encoder-kind",
+        help="whose genes: one for each encoder; for its weights, activations and attention; or for each of "
+        "its layers (default: %(default)s)",
+    )
+    group.add_argument(
+        "--sensitivities",
+        choices=("both", "gradient", "none"),
+        default="both",
+        help="evaluate every gene as well as estimating it, estimate alone (seconds), or leave them out "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--plot", type=Path, metavar="FILE", help="draw them to this PNG")
+    group.add_argument("--force", action="store_true", help="overwrite an existing file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Profiles; see :func:`bitfront.search.session.profile.run_profile`."""
+    from bitfront.search.session.profile import run_profile
+
+    return run_profile(args)

@@ -1,0 +1,57 @@
+"""``bitfront runs``: the runs there are."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.options import add_runs_dir, command_parser
+from bitfront.search.reports.console import hint, print_json, stdout_console
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.runs.listing import RunSummary
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(
+        subparsers, "runs", "list the runs", "Lists the runs, the one changed last first."
+    )
+    add_runs_dir(parser)
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a line for each run."""
+    from bitfront.search.runs.listing import list_runs
+
+    found = list_runs(args.runs_dir)
+    if args.json:
+        print_json({"runs_dir": str(args.runs_dir), "runs": [_document(run) for run in found]})
+        return 0
+    if not found:
+        stdout_console().print(f"there are no runs in {args.runs_dir}")
+        hint("bitfront search")
+        return 0
+
+    from bitfront.search.reports.front_table import runs_table
+
+    console = stdout_console()
+    console.print(runs_table(found, plain=not console.is_terminal))
+    for damaged in (run for run in found if run.status == "damaged"):
+        console.print(f"{damaged.name}: {damaged.state}", soft_wrap=True)
+    hint(f"bitfront front {found[0].name}")
+    return 0
+
+
+def _document(summary: RunSummary) -> dict[str, object]:
+    fields = dataclasses.asdict(summary)
+    changed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(fields["changed"]))
+    smallest = fields["smallest_bytes"]
+    size = None if math.isnan(smallest) else int(smallest)
+    return {**fields, "changed": changed, "status": summary.status, "smallest_bytes": size}

@@ -1,0 +1,196 @@
+"""``bitfront search``: finds a front."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.model_options import (
+    add_latency_option,
+    add_machine_options,
+    add_model_options,
+    add_quantization_options,
+)
+from bitfront.search.cli.options import (
+    add_runs_dir,
+    command_parser,
+    natural,
+    percentage,
+    positive,
+    positive_or_auto,
+)
+from bitfront.search.samplers.registry import SAMPLERS
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+DEFAULT_EVALUATIONS = 100
+SPACES = ("encoder", "encoder-kind", "layer")
+_DETAIL = """\
+Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
+searches the built-in digits_deit, which takes a few minutes on two cores.
+
+  bitfront search --max-size 0.2x --max-drop 1.0
+  bitfront search --model deit_tiny_patch16_224 --pretrained --data path/to/imagenet/val --evaluations 100
+
+Ctrl-C ends a search in good order; --resume goes on with it.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "search", "search for the front of a model", _DETAIL)
+    add_model_options(parser)
+    add_quantization_options(parser)
+    add_space_options(parser)
+    add_limit_options(parser)
+    _add_search_options(parser)
+    _add_run_options(parser)
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def add_space_options(parser: argparse.ArgumentParser) -> None:
+    """Space, objectives and latency."""
+    group = parser.add_argument_group("space and objectives")
+    group.add_argument(
+        "--space",
+        choices=SPACES,
+        default="encoder-kind",
+        help="one width for each encoder; for its weights, activations and attention; or for each of its "
+        "layers (default: %(default)s)",
+    )
+    group.add_argument(
+        "--bits", default="4,8", metavar="LIST", help="allowed widths, from 2 to 8 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--hold",
+        metavar="BITS",
+        help="kinds that are not searched and their width, such as A8T8 to search weights alone",
+    )
+    group.add_argument(
+        "--allow-uniform",
+        action="store_true",
+        help="also allow the same width everywhere (by default assignments are mixed)",
+    )
+    group.add_argument(
+        "--objectives",
+        default="top1,latency,size",
+        metavar="LIST",
+        help="what is traded off, out of top1, latency, size, loss and kl (default: %(default)s)",
+    )
+    add_latency_option(group)
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Limits on what is measured."""
+    group = parser.add_argument_group("limits")
+    group.add_argument("--max-latency", metavar="TIME", help="such as 12ms, or 0.9x of the float model's")
+    group.add_argument("--max-size", metavar="SIZE", help="such as 4MB, or 0.6x of the float model's")
+    accuracy = group.add_mutually_exclusive_group()
+    accuracy.add_argument("--min-top1", type=percentage, metavar="PERCENT", help="lowest top-1, such as 70")
+    accuracy.add_argument(
+        "--max-drop",
+        type=percentage,
+        metavar="POINTS",
+        help="most points of top-1 below the float model, such as 1",
+    )
+
+
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--sampler",
+        choices=tuple(SAMPLERS),
+        default="surrogate-nsga2",
+        metavar="NAME",
+        help="what proposes candidates: "
+        + "; ".join(f"{name} ({kind.summary})" for name, kind in SAMPLERS.items())
+        + " (default: %(default)s)",
+    )
+    group.add_argument(
+        "--evaluations",
+        type=positive,
+        metavar="N",
+        help=f"candidates to evaluate (default: {DEFAULT_EVALUATIONS}; all of the space for exhaustive)",
+    )
+    group.add_argument(
+        "--time-budget", metavar="TIME", help="stop after 90s, 10m or 1h30m (default: no limit)"
+    )
+    group.add_argument(
+        "--plateau",
+        type=positive,
+        metavar="N",
+        help="stop when the hypervolume has not grown in the last N evaluations (default: go on)",
+    )
+    group.add_argument(
+        "--population",
+        type=positive,
+        metavar="N",
+        help="candidates proposed at a time (default: as it suits the sampler)",
+    )
+    group.add_argument(
+        "--first-images",
+        type=positive_or_auto,
+        metavar="N",
+        help="evaluate every candidate on N search images first, and only contenders for the front on more "
+        "(default: auto, all where there are few; the front is always evaluated on all)",
+    )
+    group.add_argument(
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="seed of the splits and the sampler; the same seed finds the same front (default: %(default)s)",
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run and machine")
+    add_worker_options(group)
+    add_machine_options(group)
+    group.add_argument(
+        "--storage", metavar="URL", help="database for the Optuna study (default: the run folder)"
+    )
+    name = group.add_mutually_exclusive_group()
+    name.add_argument("--run", metavar="NAME", help="name of the new run (default: model and time)")
+    name.add_argument("--resume", metavar="NAME", help="go on with a run; needs no other option")
+    add_runs_dir(parser)
+
+
+def add_worker_options(group: argparse._ArgumentGroup) -> None:
+    """Who evaluates: workers of this machine or of a cluster, and what they may use."""
+    workers = group.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="evaluation processes (default: chosen for this machine)",
+    )
+    workers.add_argument(
+        "--cluster", metavar="URL", help="a running Dask scheduler, such as tcp://10.0.0.5:8786"
+    )
+    group.add_argument(
+        "--send-data",
+        action="store_true",
+        help="send the model and the images to the workers of --cluster, which have them not",
+    )
+    group.add_argument(
+        "--evaluation-timeout",
+        metavar="TIME",
+        help="an evaluation that takes longer has hung: its worker is restarted (default: 20 times the "
+        "longest one so far, at least 5m)",
+    )
+    group.add_argument(
+        "--worker-memory",
+        metavar="SIZE",
+        help="memory that each worker may take, such as 4GB (default: an equal share of this machine's)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Searches; see :func:`bitfront.search.session.search.run_search`."""
+    from bitfront.search.session.search import run_search
+
+    return run_search(args)

@@ -1,0 +1,96 @@
+"""``bitfront train``: the embedded default model and its siblings, from nothing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.search.cli.options import check_output, command_parser, natural, positive
+from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+    from bitfront.search.cli.options import Subparsers
+
+
+# Those of bitfront.evaluators.models.digits_models, which needs torch.
+MODELS = ("digits_deit", "digits_vit", "digits_swin")
+_DETAIL = """\
+Trains a small model from random weights on scikit-learn's digits: digits_deit, which `bitfront search` uses
+by default and whose shipped weights the default options reproduce, or digits_vit or digits_swin, whose
+weights are not shipped.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "train", "train a small model of digits", _DETAIL)
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        default=MODELS[0],
+        help="what is trained (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="file for the weights (default: MODEL.safetensors)"
+    )
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (default: %(default)s)")
+    parser.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="passes over the scans (default: as many as the model is made for)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="torch threads (default: as for the shipped weights)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, writes the weights and prints their accuracy on held-out scans."""
+    output = args.output or Path(f"{args.model}.safetensors")
+    check_output(output, args.force)
+    chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
+    result = _train(output, model=args.model, seed=args.seed, **chosen)
+    if args.json:
+        print_json(dataclasses.asdict(result))
+        return 0
+    stdout_console().print(
+        f"{result.path}: {result.held_out_top1:.2f} % top-1 on {result.held_out_images} held-out scans after "
+        f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
+        soft_wrap=True,
+    )
+    model = "" if args.model == MODELS[0] else f"--model {args.model} "
+    hint(f"bitfront search {model}--checkpoint {result.path}")
+    return 0
+
+
+def _train(output: Path, **options: Any) -> TrainingResult:
+    from bitfront.evaluators.models.training import train_digits
+
+    console = stderr_console()
+    if not console.is_terminal:
+        return train_digits(output, progress=_print_tenths, **options)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    figures = TextColumn("epochs, loss {task.fields[loss]:.4f}")
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"))
+
+        def show(state: TrainingProgress) -> None:
+            bar.update(task, total=state.epochs, completed=state.epoch, loss=state.loss)
+
+        return train_digits(output, progress=show, **options)
+
+
+def _print_tenths(state: TrainingProgress) -> None:
+    if state.epoch % max(1, state.epochs // 10) == 0:
+        line = f"epoch {state.epoch}/{state.epochs}, loss {state.loss:.4f}, {state.seconds:.0f} s"
+        print(line, file=sys.stderr, flush=True)

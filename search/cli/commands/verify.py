@@ -1,0 +1,82 @@
+"""``bitfront verify``: whether an exported file computes what was evaluated."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.search.cli.options import command_parser, percentage, positive
+
+if TYPE_CHECKING:
+    from bitfront.search.cli.options import Subparsers
+
+
+_DETAIL = """\
+Runs an exported file in its runtime and compares its predictions with the evaluator's: those kept beside the
+file when it was exported or, with --rebuild or without such a record, those of the model prepared anew.
+
+  bitfront verify runs/NAME/exports/knee-0123456789ab.onnx
+  bitfront verify model.xml --data photos/labels.csv --split all --rebuild
+"""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Adds the command."""
+    parser = command_parser(subparsers, "verify", "check an exported file in its runtime", _DETAIL)
+    parser.add_argument("file", type=Path, metavar="FILE", help="an .onnx, .xml or .safetensors file")
+    parser.add_argument(
+        "--runtime",
+        choices=("onnxruntime", "openvino"),
+        help="what runs the file (default: the format's own, onnxruntime for .onnx)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("f32", "bf16"),
+        default="f32",
+        help="of what is not quantized, where the runtime has a choice (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("test", "search", "calibration", "all"),
+        default="test",
+        help="images to classify (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="of the runtime (default: 1)"
+    )
+    parser.add_argument(
+        "--rebuild", action="store_true", help="prepare the model anew, whatever was recorded beside the file"
+    )
+    parser.add_argument("--data", metavar="DATA", help="the data, where they have moved")
+    parser.add_argument("--checkpoint", metavar="FILE", help="the float weights, where they have moved")
+    add_tolerance_options(parser)
+    parser.set_defaults(handler=run)
+    return parser
+
+
+def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
+    """How far a file may be from the evaluator."""
+    group = parser.add_argument_group("tolerance")
+    group.add_argument(
+        "--top1-tolerance",
+        type=percentage,
+        default=0.3,
+        metavar="POINTS",
+        help="largest difference of top-1, or three standard errors if that is more (default: %(default)s)",
+    )
+    group.add_argument(
+        "--least-equal",
+        type=percentage,
+        default=99.0,
+        metavar="PERCENT",
+        help="least share of equal predictions, or as many as the evaluator's own two sets of kernels agree "
+        "on, less chance, where these are fewer (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verifies; see :func:`bitfront.search.session.verify.run_verify`."""
+    from bitfront.search.session.verify import run_verify
+
+    return run_verify(args)

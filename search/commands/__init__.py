@@ -1,1 +1,0 @@
-"""What the commands that load a model do: search and evaluate."""

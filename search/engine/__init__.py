@@ -1,0 +1,1 @@
+"""Ask, evaluate, tell: the loop of a search, and the protocols that it speaks."""

@@ -1,0 +1,282 @@
+"""The search engine: asks, checks, evaluates, records and tells until a budget is spent."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitfront.search.engine.protocols import AccuracyPool, Progress, Sampler, SearchObserver
+from bitfront.search.engine.result import INTERRUPTED, SearchResult
+from bitfront.search.engine.stopping import Budget, InterruptGuard
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.problem import Prepared, SearchProblem
+from bitfront.search.problem.trial import Trial
+from bitfront.search.runs.study import StudyRecord
+from bitfront.spaces import BitfrontError
+
+
+def required_difference(problem: SearchProblem, prepared: Prepared, known: Archive) -> float | None:
+    """The least top-1 with which a candidate may stand on the front, less that of the float model.
+
+    A candidate whose latency and size are no better than those of a front point has to be more accurate than
+    that; a limit on top-1 has to be met in any case.
+
+    Args:
+        problem: What is searched.
+        prepared: The candidate.
+        known: The trials that the decision may rest on.
+
+    Returns:
+        Percentage points, usually negative; None where any top-1 would do, or where the front has another
+        axis that only an evaluation tells.
+    """
+    if problem.float_top1 is None or not all(o.analytic or o.column == "top1" for o in problem.objectives):
+        return None
+    bounds = [limit.threshold for limit in problem.limits if limit.column == "top1"]
+    priced = [objective for objective in problem.objectives if objective.analytic]
+    if len(priced) < len(problem.objectives):
+        bounds += [
+            trial.values["top1"]
+            for trial in known.front
+            if all(o.minimised(trial.values) <= o.minimised(prepared.values) for o in priced)
+        ]
+    return max(bounds) - problem.float_top1 if bounds else None
+
+
+logger = logging.getLogger(__name__)
+POLL_S = 0.2
+FAILURES_TOLERATED = 5
+BARREN_BATCHES = 25
+
+EVALUATIONS_SPENT = "the evaluations are spent"
+TIME_SPENT = "the time is spent"
+EXHAUSTED = "every configuration of the space has been tried"
+BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Candidates asked for together; not ``whole`` where the evaluations did not suffice for all."""
+
+    candidates: tuple[Prepared, ...]
+    whole: bool
+
+
+class SearchEngine:
+    """Runs a sampler on a problem.
+
+    Results are told batch by batch in the order of asking, whichever worker was quicker, and at fixed points:
+    the batch that is asked for next knows all batches but the last ``sampler.lag``. Trials that the record
+    has already are not evaluated again. So a seed leads to the same trials with any number of workers, and a
+    resumed run, which replays the record from the start, to those of an uninterrupted one; and while a batch
+    waits for its last candidates, the workers have those of the next one.
+
+    Args:
+        problem: What is searched.
+        sampler: Proposes candidates; fresh, also where the record has trials.
+        pool: Evaluates them.
+        record: Keeps the trials, and has those of earlier parts of the run.
+        budget: What may be spent.
+        observers: Told of every evaluation.
+    """
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        sampler: Sampler,
+        pool: AccuracyPool,
+        record: StudyRecord,
+        budget: Budget,
+        observers: Sequence[SearchObserver] = (),
+    ) -> None:
+        self._problem = problem
+        self._sampler = sampler
+        self._pool = pool
+        self._record = record
+        self._budget = budget
+        self._observers = tuple(observers)
+        self._archive = Archive(problem.objectives, record.trials)
+        # What the sampler has been told: decisions that a resumed run must repeat rest on this alone.
+        self._told = Archive(problem.objectives)
+        self._batches: deque[_Batch] = deque()
+        self._waiting: deque[tuple[Prepared, float | None]] = deque()
+        self._in_flight: dict[int, Prepared] = {}
+        self._counted: set[str] = set()
+        self._done_now = 0
+        self._generation = 0
+        self._barren = 0
+        # Why nothing more is asked for; what was asked for is evaluated all the same.
+        self._enough: str | None = None
+        self._hypervolume = problem.box.share(self._archive.front_points)
+        self._interrupt = InterruptGuard()
+
+    def run(self) -> SearchResult:
+        """Searches until a budget is spent, the space is exhausted or Ctrl-C is pressed.
+
+        Raises:
+            BitfrontError: The first candidates all failed, or the record cannot be written.
+        """
+        with self._interrupt:
+            reason: str | None = None
+            while reason is None:
+                if self._enough is None and len(self._batches) <= self._sampler.lag:
+                    self._ask()
+                else:
+                    reason = self._finish_oldest() if self._batches else self._enough
+            self._notify_generation()
+        logger.info("search ended: %s", reason)
+        return SearchResult.of(reason, self._problem, self._archive, self._progress())
+
+    def _ask(self) -> None:
+        """Takes the sampler's next batch in, up to the last candidate that may be paid for."""
+        genomes = self._sampler.ask()
+        if not genomes:
+            self._enough = EXHAUSTED
+            return
+        asked = [self._problem.prepare(genome) for genome in genomes]
+        self._barren = 0 if any(prepared.admissible for prepared in asked) else self._barren + 1
+        taken = self._affordable(asked)
+        self._batches.append(_Batch(tuple(taken), whole=len(taken) == len(asked)))
+        self._waiting.extend(
+            (prepared, required_difference(self._problem, prepared, self._told)) for prepared in taken
+        )
+        if not self._budget.evaluations_left:
+            self._enough = EVALUATIONS_SPENT
+        elif self._barren >= BARREN_BATCHES:
+            self._enough = BARREN
+
+    def _affordable(self, asked: Sequence[Prepared]) -> list[Prepared]:
+        """Pays for candidates in the order of asking, and leaves those from the first too many on out."""
+        taken: list[Prepared] = []
+        for prepared in asked:
+            if prepared.admissible and prepared.digest not in self._counted:
+                if not self._budget.evaluations_left:
+                    break
+                self._budget.spend()
+                self._counted.add(prepared.digest)
+            taken.append(prepared)
+        return taken
+
+    def _finish_oldest(self) -> str | None:
+        """Brings the candidates of the oldest batch to their trials, and tells them; returns why to end."""
+        oldest = self._batches[0]
+        reason = self._evaluate(oldest.candidates)
+        if reason is None:
+            self._batches.popleft()
+            if oldest.whole:
+                self._tell(oldest.candidates)
+        return reason
+
+    def _tell(self, batch: Sequence[Prepared]) -> None:
+        trials = [self._known(prepared) for prepared in batch]
+        for trial in trials:
+            self._told.add(trial)
+        self._sampler.tell(trials)
+        self._budget.plateau.see(self._told.evaluations, self._problem.box.share(self._told.front_points))
+        if self._budget.plateau.reached and self._enough is None:
+            self._enough = self._budget.plateau.reason
+        self._generation += 1
+        self._notify_generation()
+
+    def _known(self, prepared: Prepared) -> Trial:
+        trial = self._archive.get(prepared.digest)
+        assert trial is not None, "every candidate of a finished batch has a trial"
+        return trial
+
+    def _evaluate(self, batch: Sequence[Prepared]) -> str | None:
+        """Works until every candidate of a batch has its trial; returns why that was cut short, if it was."""
+        while True:
+            if self._interrupt.requested:
+                while self._in_flight and self._receive(0.0):
+                    pass  # what has finished meanwhile is paid for: record it
+                return INTERRUPTED
+            reason = self._begin_waiting()
+            if reason is not None:
+                return self._drained(reason)
+            if all(self._archive.get(prepared.digest) is not None for prepared in batch):
+                return None
+            self._receive(POLL_S)
+
+    def _begin_waiting(self) -> str | None:
+        """Begins candidates in the order of asking while the pool has room; returns why one may not be."""
+        while self._waiting and len(self._in_flight) < self._pool.capacity:
+            reason = self._begin(*self._waiting[0])
+            if reason is not None:
+                return reason
+            self._waiting.popleft()
+        return None
+
+    def _drained(self, reason: str) -> str:
+        """Waits for what is being evaluated, which is paid for; returns why the search ends."""
+        while self._in_flight:
+            if self._interrupt.requested:
+                return INTERRUPTED
+            self._receive(POLL_S)
+        return reason
+
+    def _begin(self, prepared: Prepared, required: float | None) -> str | None:
+        """Looks a candidate up, rejects it or hands it to the pool; returns why it may not be begun."""
+        known = self._archive.get(prepared.digest)
+        if known is not None:
+            return None
+        if not prepared.admissible:
+            self._archive.add(self._record.reject(prepared, self._budget.elapsed_s))
+            return None
+        if not self._budget.time_left:
+            return TIME_SPENT
+        number = self._record.begin(prepared)
+        self._in_flight[number] = prepared
+        self._pool.submit(number, prepared.config, required)
+        return None
+
+    def _receive(self, timeout: float) -> bool:
+        """Records the next result; returns whether there was one."""
+        completed = self._pool.next_completed(timeout)
+        if completed is None:
+            return False
+        number, outcome = completed
+        prepared = self._in_flight.pop(number)
+        trial = self._problem.trial(number, prepared, outcome, self._budget.elapsed_s)
+        if trial.error is not None:
+            logger.warning("trial %d (%s) failed: %s", number, trial.digest, trial.error)
+        self._record.finish(trial)
+        if self._archive.add(trial):
+            self._hypervolume = self._problem.box.share(self._archive.front_points)
+        self._done_now += 1
+        progress = self._progress()
+        for observer in self._observers:
+            observer.on_trial(trial, progress)
+        self._check_failures(trial)
+        return True
+
+    def _check_failures(self, last: Trial) -> None:
+        if last.state != "failed":
+            return
+        paid = [trial.state for trial in self._archive.trials if trial.paid]
+        enough = min(FAILURES_TOLERATED, self._budget.evaluations)
+        if len(paid) >= enough and set(paid) == {"failed"}:
+            self._notify_generation()
+            raise BitfrontError(
+                f"the first {len(paid)} candidates all failed, so the search was stopped; the last error: "
+                f"{last.error}; log.txt in the run folder has the details"
+            )
+
+    def _progress(self) -> Progress:
+        done = self._archive.evaluations
+        return Progress(
+            evaluations=done,
+            evaluations_budget=self._budget.evaluations,
+            generation=self._generation,
+            front=self._archive.front,
+            trials=len(self._archive),
+            hypervolume=self._hypervolume,
+            elapsed_s=self._budget.elapsed_s,
+            remaining_s=self._budget.remaining_s(done, self._done_now),
+        )
+
+    def _notify_generation(self) -> None:
+        progress = self._progress()
+        for observer in self._observers:
+            observer.on_generation(progress)

@@ -1,0 +1,150 @@
+"""What the engine speaks: samplers, pools that evaluate, and observers that are told of progress."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bitfront.search.problem.trial import Trial
+from bitfront.spaces import BitConfig, BitfrontError
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.accuracy import Accuracy
+
+
+GenomeTuple = tuple[int, ...]
+
+
+class Sampler(Protocol):
+    """Proposes candidates; what it asks for depends on its seed and on what it was told alone."""
+
+    @property
+    def lag(self) -> int:
+        """Batches that may be unfinished when the next one is asked for.
+
+        With 0, all workers wait for the last candidate of a batch; with 1, they have another batch meanwhile,
+        which was chosen without knowing this one's results.
+        """
+
+    def ask(self) -> list[GenomeTuple]:
+        """The next batch, none of it asked for before; empty when every genome has been asked for."""
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """The finished trials of the oldest batch that was not told yet, in the order of asking."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands.
+
+    Attributes:
+        evaluations: Distinct configurations evaluated so far.
+        evaluations_budget: How many there may be.
+        generation: Batches finished.
+        front: The front so far, by size.
+        trials: Trials so far, with rejected and failed ones.
+        hypervolume: Share of the fixed box that the front dominates, from 0 to 1; higher is better.
+        elapsed_s: Search time so far in seconds, that of interrupted parts included.
+        remaining_s: Estimated search time left in seconds; None before the first evaluation.
+    """
+
+    evaluations: int
+    evaluations_budget: int
+    generation: int
+    front: tuple[Trial, ...]
+    trials: int
+    hypervolume: float
+    elapsed_s: float
+    remaining_s: float | None
+
+
+class SearchObserver(Protocol):
+    """Is told of a search's progress, in the coordinating process."""
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:
+        """After every evaluation, in the order of completion."""
+
+    def on_generation(self, progress: Progress) -> None:
+        """After every batch, and once when the search has ended."""
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationFailure:
+    """Why a candidate could not be evaluated, in one line."""
+
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> EvaluationFailure:
+        """The failure that an exception stands for; the project's own messages speak for themselves."""
+        text = " ".join(str(error).split())
+        if text and isinstance(error, BitfrontError):
+            return cls(text)
+        return cls(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+Completed = tuple[int, "Accuracy | EvaluationFailure"]
+
+
+class AccuracyPool(Protocol):
+    """Evaluates configurations, several at a time."""
+
+    @property
+    def capacity(self) -> int:
+        """How many candidates it takes before it has returned a result."""
+
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
+        """Hands a candidate over; ``key`` comes back with its result.
+
+        Args:
+            key: Of this candidate alone.
+            config: What is evaluated.
+            required: Difference to the float model's top-1, in points, that the candidate must be able to
+                reach for its evaluation to be worth finishing; None to finish it in any case.
+        """
+
+    def next_completed(self, timeout: float) -> Completed | None:
+        """The next result in any order, or None when none arrives within ``timeout`` seconds."""
+
+    def close(self) -> None:
+        """Ends the workers, and whatever they are still evaluating."""
+
+
+class InlinePool:
+    """Evaluates in this process, one candidate at a time, when its result is asked for.
+
+    Args:
+        evaluate: Scores a configuration, given what it must be able to reach (see
+            :meth:`AccuracyPool.submit`); an exception counts as that candidate's failure.
+    """
+
+    capacity = 1
+
+    def __init__(self, evaluate: Callable[[BitConfig, float | None], Accuracy]) -> None:
+        self._evaluate = evaluate
+        self._waiting: deque[tuple[int, BitConfig, float | None]] = deque()
+
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
+        """Queues a candidate."""
+        self._waiting.append((key, config, required))
+
+    def next_completed(self, timeout: float) -> Completed | None:  # noqa: ARG002 - part of the protocol
+        """Evaluates the longest waiting candidate; None when none waits."""
+        if not self._waiting:
+            return None
+        key, config, required = self._waiting.popleft()
+        try:
+            return key, self._evaluate(config, required)
+        except Exception as error:
+            logger.warning("evaluating %s failed", config.digest, exc_info=True)
+            return key, EvaluationFailure.of(error)
+
+    def close(self) -> None:
+        """Forgets what waits."""
+        self._waiting.clear()

@@ -1,0 +1,121 @@
+"""The result of a search: why it ended, its trials and front, and what to say where nothing is feasible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitfront.search.engine.protocols import Progress
+from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.hypervolume import hypervolume_history
+from bitfront.search.problem.limits import Limit
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.trial import Trial
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        reason: Why it ended, such as ``the evaluations are spent`` or ``interrupted``.
+        trials: All trials by number.
+        front: The feasible, non-dominated ones by size.
+        problem: What was searched.
+        progress: Where the search stood at its end.
+        message: None where there is a front; else which limits were missed, and what came nearest to them.
+    """
+
+    reason: str
+    trials: tuple[Trial, ...]
+    front: tuple[Trial, ...]
+    problem: SearchProblem
+    progress: Progress
+    message: str | None
+
+    @classmethod
+    def of(cls, reason: str, problem: SearchProblem, archive: Archive, progress: Progress) -> SearchResult:
+        """The result that an archive holds."""
+        trials, front = archive.trials, archive.front
+        message = None if front else nothing_feasible(trials, problem.limits)
+        return cls(reason, trials, front, problem, progress, message)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``summary.json`` holds: counts, limits, hypervolume with its box and history, the reason."""
+        progress, box, states = self.progress, self.problem.box, [trial.state for trial in self.trials]
+        history = hypervolume_history(self.trials, self.problem.objectives, box)
+        return {
+            "stopped_because": self.reason,
+            "message": self.message or "",
+            "evaluations": progress.evaluations,
+            "trials": len(states),
+            "failed": states.count("failed"),
+            "failures": failures(self.trials),
+            "rejected": states.count("rejected"),
+            "feasible": sum(trial.feasible for trial in self.trials),
+            "front_points": len(self.front),
+            "seconds": round(progress.elapsed_s, 3),
+            "hypervolume": progress.hypervolume,
+            "reference_point": self._corner(box.reference),
+            "ideal_point": self._corner(box.ideal),
+            "hypervolume_history": history,
+            "constraints": list(self.problem.constraint_names),
+            "limits": [_recorded(limit) for limit in self.problem.limits],
+            "latency_source": self.problem.cost.latency_source,
+        }
+
+    def _corner(self, corner: tuple[float, ...]) -> dict[str, float]:
+        """A corner of the hypervolume's box by column, in the columns' own units and directions."""
+        pairs = zip(self.problem.objectives, corner, strict=True)
+        return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
+
+
+def failures(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Every error that ended an evaluation, as it was worded, with the numbers of its trials."""
+    numbers: dict[str, list[int]] = {}
+    for trial in trials:
+        if trial.state == "failed":
+            numbers.setdefault(trial.error or "", []).append(trial.number)
+    return [{"error": error, "trials": found} for error, found in numbers.items()]
+
+
+def _recorded(limit: Limit) -> dict[str, Any]:
+    return {
+        "name": limit.name,
+        "column": limit.column,
+        "side": limit.side,
+        "bound": limit.threshold,
+        "text": limit.origin,
+    }
+
+
+def nothing_feasible(trials: Sequence[Trial], limits: Sequence[Limit]) -> str:
+    """One line that names, for every limit that was missed, the nearest value that was achieved."""
+    if not trials:
+        return "no configuration was tried"
+    missed = [text for limit in limits if (text := _missed(limit, trials))]
+    if missed:
+        return "no configuration met the limits: " + "; ".join(missed)
+    evaluated = [trial for trial in trials if trial.state == "complete"]
+    if not evaluated:
+        return "no configuration was evaluated: all were rejected or failed; loosen the limits or see log.txt"
+    nearest = min(evaluated, key=lambda trial: (trial.total_violation, trial.number))
+    broken = [limit for limit in limits if nearest.violations.get(limit.name, 0.0) > 0.0]
+    values = ", ".join(f"{limit.name} {limit.describe(nearest.values[limit.column])}" for limit in broken)
+    return (
+        f"each limit was met by some configuration but none met all; the nearest is trial {nearest.number}, "
+        f"which misses {values or 'a structural constraint'}: loosen that limit, or give more --evaluations"
+    )
+
+
+def _missed(limit: Limit, trials: Sequence[Trial]) -> str:
+    """What came nearest to a limit that no trial met; empty where one did, or none was measured."""
+    measured = [trial for trial in trials if limit.column in trial.values]
+    if not measured or any(limit.violation(trial.values) <= 0.0 for trial in measured):
+        return ""
+    nearest = min(measured, key=lambda trial: limit.violation(trial.values))
+    value = limit.describe(nearest.values[limit.column])
+    return f"{limit.origin} asks for {limit.side} {limit.describe(limit.threshold)}, the nearest was {value}"

@@ -1,0 +1,137 @@
+"""What ends a search: evaluations, wall clock, a plateau of the hypervolume, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+# Share of itself by which the hypervolume has to grow: less is the noise of single images.
+GROWTH = 1e-3
+
+
+class Plateau:
+    """Notices that the hypervolume has ceased to grow.
+
+    Args:
+        evaluations: So many evaluations without growth are a plateau; None for never.
+    """
+
+    def __init__(self, evaluations: int | None = None) -> None:
+        self._patience = evaluations
+        self._grown_at = 0
+        self._share = 0.0
+        self._seen = 0
+
+    def see(self, evaluations: int, share: float) -> None:
+        """Takes the hypervolume after a number of evaluations."""
+        self._seen = evaluations
+        if share > (1.0 + GROWTH) * self._share:
+            self._share, self._grown_at = share, evaluations
+
+    @property
+    def reached(self) -> bool:
+        """Whether the last growth is as many evaluations ago."""
+        return self._patience is not None and self._seen - self._grown_at >= self._patience
+
+    @property
+    def reason(self) -> str:
+        """What to say at the end."""
+        return (
+            f"the hypervolume grew by less than {GROWTH:.1%} of itself in the last "
+            f"{self._seen - self._grown_at} evaluations"
+        )
+
+
+class Budget:
+    """Counts what a search has spent.
+
+    Args:
+        evaluations: Distinct evaluations that may be paid for.
+        seconds: Search time that may pass; None for any.
+        spent_s: Search time that earlier, interrupted parts took.
+        clock: Monotonic clock in seconds.
+        plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
+    """
+
+    def __init__(
+        self,
+        evaluations: int,
+        seconds: float | None = None,
+        spent_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        plateau: int | None = None,
+    ) -> None:
+        if evaluations < 1:
+            raise ValueError("a budget has at least one evaluation")
+        self.evaluations = evaluations
+        self.plateau = Plateau(plateau)
+        self._seconds = seconds
+        self._clock = clock
+        self._start = clock() - spent_s
+        self._spent_before = spent_s
+        self._asked = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Search time so far, in seconds."""
+        return self._clock() - self._start
+
+    @property
+    def evaluations_left(self) -> bool:
+        """Whether another evaluation may be paid for."""
+        return self._asked < self.evaluations
+
+    @property
+    def time_left(self) -> bool:
+        """Whether there is search time left to begin an evaluation."""
+        return self._seconds is None or self.elapsed_s < self._seconds
+
+    def spend(self) -> None:
+        """Takes one evaluation, in the order of asking; one recorded by an earlier part counts too."""
+        self._asked += 1
+
+    def remaining_s(self, done: int, done_now: int) -> float | None:
+        """Estimated search time left in seconds; None before the first evaluation of this part.
+
+        Args:
+            done: Evaluations finished, recorded ones included.
+            done_now: Evaluations finished in this part of the search.
+        """
+        if not done_now:
+            return None
+        each = (self.elapsed_s - self._spent_before) / done_now
+        estimate = max(0, self.evaluations - done) * each
+        return estimate if self._seconds is None else max(0.0, min(estimate, self._seconds - self.elapsed_s))
+
+
+class InterruptGuard:
+    """Turns the first SIGINT or SIGTERM within a ``with`` block into a flag: no record is cut in half.
+
+    The second one raises KeyboardInterrupt wherever the program is. Outside of the main thread, where Python
+    delivers no signals, the guard does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> InterruptGuard:
+        if threading.current_thread() is threading.main_thread():
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            self._previous = {number: signal.signal(number, self._on_interrupt) for number in numbers}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

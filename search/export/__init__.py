@@ -1,0 +1,1 @@
+"""Choosing a point of a front, writing it as a file and verifying that file."""

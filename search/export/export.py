@@ -1,0 +1,221 @@
+"""Exports: which configuration of a run, what its files say of it, and where they are put."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bitfront.evaluators.files import explained, write_atomically
+from bitfront.search.export.selection import pick
+from bitfront.search.problem.spec import bitfront_version
+from bitfront.search.runs.folder import read_space
+from bitfront.search.runs.reader import Run
+from bitfront.spaces import BitConfig, UserError, parse_uniform
+
+# Prepared by every run, whatever its widths.
+_REFERENCE_BITS = 8
+_MEASURED = ("top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes", "test_top1")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is exported.
+
+    Attributes:
+        config: The configuration.
+        name: What its files are called, such as ``knee-0123456789ab``.
+        measured: What the run measured of it; empty where it is no point of the front.
+        provenance: Where it comes from.
+    """
+
+    config: BitConfig
+    name: str
+    measured: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def document(self, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The bit config document, with what has to be done to images where that is known."""
+        added = {} if preprocessing is None else {"preprocessing": dict(preprocessing)}
+        return self.config.to_json(self.measured, {**self.provenance, **added})
+
+
+def chosen_point(run: Run, choice: str) -> Chosen:
+    """A point of a run's front.
+
+    Args:
+        run: The run.
+        choice: ``knee``, ``top1``, ``latency``, ``size`` or a trial number.
+
+    Raises:
+        UserError: There is no such point, or the run's files contradict one another.
+    """
+    row = pick(run.front, choice, run.objectives)
+    config = config_of(run, row)
+    name = f"trial{choice}" if choice.isdecimal() else choice
+    return Chosen(config, f"{name}-{config.digest}", measured(row), provenance(run, row))
+
+
+def chosen_uniform(run: Run, text: str) -> Chosen:
+    """The same widths in every encoder of a run's model.
+
+    Args:
+        run: The run.
+        text: Such as ``W8A8T8``; the widths must be ones that the run prepared.
+
+    Raises:
+        UserError: The text is not of that form, or the run prepared no such width.
+    """
+    bits, space = parse_uniform(text), read_space(run.path)
+    missing = set(bits) - {*space.widths, _REFERENCE_BITS}
+    if missing:
+        raise UserError(
+            f"--uniform {text}: run {run.name} has the widths {', '.join(map(str, space.widths))}, "
+            f"not {min(missing)}"
+        )
+    config = BitConfig.uniform(space.model, space.scheme, space.encoders, bits)
+    return Chosen(config, f"{text.upper()}-{config.digest}", {}, _origin(run))
+
+
+def write_config(document: Mapping[str, Any], path: Path, force: bool = False) -> None:
+    """Writes a document as JSON.
+
+    Args:
+        document: What is written.
+        path: The file.
+        force: Whether a file with other content may be overwritten.
+
+    Raises:
+        UserError: Another file is there, or the place cannot be written.
+        BitfrontError: The disk is full.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    if not force and _differs(path, text.encode()):
+        raise _taken(path)
+    prepare_folder(path)
+    write_atomically(path, text)
+
+
+def prepare_folder(path: Path) -> None:
+    """Makes sure that a file can be written where it shall be, before work is done for it.
+
+    Raises:
+        UserError: It cannot.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give the name of a file with --output")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def place_files(written: Sequence[Path], path: Path, force: bool = False) -> list[Path]:
+    """Moves files from a scratch folder on the same disk to where they shall be, each as a whole.
+
+    Args:
+        written: The files, the one that is loaded first; the others keep their endings.
+        path: What the first one shall be called.
+        force: Whether files with other content may be overwritten.
+
+    Returns:
+        The files in their places.
+
+    Raises:
+        UserError: Other files are there, or the place cannot be written.
+    """
+    targets = [path, *(path.with_suffix(file.suffix) for file in written[1:])]
+    for file, target in zip(written, targets, strict=True):
+        if not force and target.exists() and not filecmp.cmp(file, target, shallow=False):
+            raise _taken(target)
+    # The one that is loaded comes last: where it is, the others are.
+    for file, target in reversed(list(zip(written, targets, strict=True))):
+        with explained(target):
+            file.replace(target)
+    return targets
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(
+        f"{path} exists and holds something else: choose another file with --output, or overwrite it with "
+        "--force"
+    )
+
+
+def config_of(run: Run, row: pd.Series) -> BitConfig:
+    """The configuration of a front row.
+
+    Raises:
+        UserError: The genes do not belong to the run's search space, or give another digest.
+    """
+    space = read_space(run.path)
+    missing = [name for name in space.gene_names if name not in row.index]
+    if missing:
+        raise UserError(f"{run.path / 'front.csv'} has no column {missing[0]!r} of the run's search space")
+    bits = [float(row[name]) for name in space.gene_names]
+    strange = [value for value in bits if value not in space.widths]
+    if strange:
+        raise UserError(
+            f"{run.path / 'front.csv'}: trial {row['trial']} has a gene of {strange[0]:g} bits; "
+            f"the run's search space has {', '.join(map(str, space.widths))}"
+        )
+    config = space.decode(np.array([space.widths.index(int(value)) for value in bits], dtype=np.int64))
+    if config.digest != row["digest"]:
+        raise UserError(
+            f"{run.path / 'front.csv'}: trial {row['trial']} has digest {row['digest']}, but its genes give "
+            f"{config.digest}; the file was changed: restore it"
+        )
+    return config
+
+
+def measured(row: pd.Series) -> dict[str, Any]:
+    """What the run measured of a front point; None where it did not."""
+    values: dict[str, Any] = {name: _plain(row[name]) for name in _MEASURED}
+    return {**values, "latency_source": row["latency_source"] or None}
+
+
+def provenance(run: Run, row: pd.Series) -> dict[str, Any]:
+    """Where a front point comes from: enough to find it again and to repeat the run."""
+    return {
+        **_origin(run),
+        "trial": int(row["trial"]),
+        "digest": str(row["digest"]),
+    }
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """What holds for every configuration of a run."""
+    return {
+        "bitfront": bitfront_version(),
+        "run": run.name,
+        "space": run.spec.get("space"),
+        "sampler": run.spec.get("sampler"),
+        "seed": run.spec.get("seed"),
+        "recipe": run.evaluation.get("recipe"),
+        "without": run.evaluation.get("without"),
+        "evaluation": run.evaluation,
+    }
+
+
+def _plain(value: Any) -> float | int | None:
+    number = float(value)
+    if math.isnan(number):
+        return None
+    return int(number) if number.is_integer() else number
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() != content
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True

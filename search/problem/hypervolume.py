@@ -1,0 +1,97 @@
+"""Hypervolume of a front, as a share of a box that is fixed before the first evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitfront.search.problem.archive import Archive, Point
+from bitfront.search.problem.objectives import Objective
+from bitfront.search.problem.references import References
+from bitfront.search.problem.trial import Trial
+
+
+@dataclass(frozen=True)
+class HypervolumeBox:
+    """The box in which fronts are compared; values in minimisation form, one for each objective.
+
+    Attributes:
+        objectives: Names of the objectives.
+        ideal: The best corner: no candidate can be better.
+        reference: The worst corner: a point that is no better than it somewhere counts nothing.
+    """
+
+    objectives: tuple[str, ...]
+    ideal: tuple[float, ...]
+    reference: tuple[float, ...]
+
+    @classmethod
+    def fixed(
+        cls, objectives: Sequence[Objective], references: References, minima: Mapping[str, float]
+    ) -> HypervolumeBox:
+        """The box that references and analytic minima give.
+
+        Top-1 spans 0 to 100 %, loss and KL 0 to the natural logarithm of the number of classes, latency the
+        least of the space to the slower of the float and the 8-bit model, size the least of the space to
+        that of the 8-bit model. None of it depends on what a run finds.
+
+        Args:
+            objectives: The axes.
+            references: The float and the uniform 8-bit model.
+            minima: Least ``latency_ms`` and ``size_bytes`` of the space.
+        """
+        guess = math.log(max(2, references.classes))
+        base, eight = references.float_model, references.eight_bit
+        corners = {
+            "top1": (-100.0, 0.0),
+            "loss": (0.0, guess),
+            "kl": (0.0, guess),
+            "latency": _span(minima["latency_ms"], max(base.latency_ms, eight.latency_ms)),
+            "size": _span(minima["size_bytes"], float(eight.size_bytes)),
+        }
+        chosen = [corners[objective.name] for objective in objectives]
+        names = tuple(objective.name for objective in objectives)
+        return cls(names, tuple(c[0] for c in chosen), tuple(c[1] for c in chosen))
+
+    def share(self, points: Iterable[Point]) -> float:
+        """Share of the box that the points dominate, from 0 to 1; higher is better.
+
+        Exact, by the algorithm of Fonseca et al. (2006) in moocore, which pymoo calls.
+        """
+        import numpy as np
+        from pymoo.indicators.hv import HV
+
+        ideal, reference = np.array(self.ideal), np.array(self.reference)
+        unit = (np.array(list(points), dtype=float).reshape(-1, len(ideal)) - ideal) / (reference - ideal)
+        unit = np.clip(unit[(unit < 1.0).all(axis=1)], 0.0, None)
+        return float(HV(ref_point=np.ones(len(ideal)))(unit)) if len(unit) else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The names and both corners, in minimisation form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> HypervolumeBox:
+        """The inverse of :meth:`to_json`."""
+        return cls(tuple(document["objectives"]), tuple(document["ideal"]), tuple(document["reference"]))
+
+
+def _span(least: float, worst: float) -> tuple[float, float]:
+    return (least, worst) if least < worst else (0.0, max(worst, least))
+
+
+def hypervolume_history(
+    trials: Iterable[Trial], objectives: Sequence[Objective], box: HypervolumeBox
+) -> list[tuple[int, float]]:
+    """Pairs (evaluations, share of the box) after each evaluation, in the order of asking."""
+    archive, history, share, paid = Archive(objectives), list[tuple[int, float]](), 0.0, 0
+    for trial in sorted(trials, key=lambda t: t.number):
+        if archive.add(trial):
+            share = box.share(archive.front_points)
+        if trial.paid:
+            paid += 1
+            history.append((paid, share))
+    return history

@@ -1,0 +1,168 @@
+"""The search problem: space, objectives, constraints and the costs that need no evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.hypervolume import HypervolumeBox
+from bitfront.search.problem.limits import Limit, check_achievable, paper_limits, user_limits
+from bitfront.search.problem.objectives import Objective, parse_objectives
+from bitfront.search.problem.references import References
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial, TrialState
+from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_only
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.accuracy import Accuracy
+
+
+MEASURED = ("images", "top1", "top5", "loss", "kl", "agreement", "lost", "won")
+
+
+class CostModel(Protocol):
+    """Costs of a configuration that are known without running it."""
+
+    @property
+    def latency_source(self) -> str:
+        """Where latencies come from, for ``latency_source`` columns."""
+
+    def latency_ms(self, config: BitConfig) -> float:
+        """Latency of a batch, in milliseconds."""
+
+    def size_bytes(self, config: BitConfig) -> int:
+        """Size of the packed file, in bytes."""
+
+    def minimum_latency_ms(self, space: SearchSpace) -> float:
+        """The least latency that any configuration of the space has."""
+
+    def minimum_size_bytes(self, space: SearchSpace) -> int:
+        """The least size that any configuration of the space has."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A candidate with all that is known before its evaluation.
+
+    Attributes:
+        genome: Index into the space's widths for every gene.
+        config: The configuration it stands for.
+        digest: The configuration's digest.
+        values: ``latency_ms`` and ``size_bytes``.
+        violations: Violations of the constraints that need no evaluation.
+    """
+
+    genome: tuple[int, ...]
+    config: BitConfig
+    digest: str
+    values: Mapping[str, float]
+    violations: Mapping[str, float]
+
+    @property
+    def admissible(self) -> bool:
+        """Whether it satisfies every constraint that needs no evaluation."""
+        return self.total_violation == 0.0
+
+    @property
+    def total_violation(self) -> float:
+        """Sum of the violated constraints' violations."""
+        return sum(max(0.0, value) for value in self.violations.values())
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What is searched, for what, and under which constraints.
+
+    Attributes:
+        space: The assignments.
+        objectives: The axes of the front.
+        structural: Constraints on configurations alone.
+        limits: Bounds on what is measured.
+        cost: Latency and size of a configuration.
+        box: The box of the hypervolume.
+        float_top1: Top-1 of the float model on the search split, in percent; None where it is not known.
+        images: Images of the search split; None where it is not known.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    structural: tuple[StructuralConstraint, ...]
+    limits: tuple[Limit, ...]
+    cost: CostModel
+    box: HypervolumeBox
+    float_top1: float | None = None
+    images: int | None = None
+
+    @classmethod
+    def from_spec(
+        cls, spec: RunSpec, space: SearchSpace, cost: CostModel, references: References
+    ) -> SearchProblem:
+        """The problem that a spec states.
+
+        Raises:
+            UserError: An objective or limit is not understood, or a limit is out of reach.
+        """
+        minima = {
+            "latency_ms": cost.minimum_latency_ms(space),
+            "size_bytes": float(cost.minimum_size_bytes(space)),
+        }
+        limits = (*paper_limits(references), *user_limits(spec, references))
+        check_achievable(limits, minima)
+        objectives = parse_objectives(spec.objectives)
+        structural = () if spec.allow_uniform else mixed_only(space.widths)
+        box = HypervolumeBox.fixed(objectives, references, minima)
+        return cls(
+            space,
+            objectives,
+            structural,
+            limits,
+            cost,
+            box,
+            references.float_model.top1,
+            references.images,
+        )
+
+    @cached_property
+    def constraint_names(self) -> tuple[str, ...]:
+        """Names of all constraints: structural ones first."""
+        return (*(rule.name for rule in self.structural), *(limit.name for limit in self.limits))
+
+    def prepare(self, genome: Sequence[int]) -> Prepared:
+        """Decodes a genome, prices it and checks the constraints that need no evaluation."""
+        config = self.space.decode(np.asarray(genome, dtype=np.int64))
+        values = {"latency_ms": self.cost.latency_ms(config), "size_bytes": self.cost.size_bytes(config)}
+        violations = {rule.name: rule.violation(config) for rule in self.structural}
+        violations |= {limit.name: limit.violation(values) for limit in self.limits if limit.analytic}
+        return Prepared(tuple(int(i) for i in genome), config, config.digest, values, violations)
+
+    def judge(self, prepared: Prepared, accuracy: Accuracy) -> tuple[dict[str, float], dict[str, float]]:
+        """All values and all violations of an evaluated candidate, in the constraints' order."""
+        values = {**prepared.values, **{name: float(getattr(accuracy, name)) for name in MEASURED}}
+        found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
+        merged = {**prepared.violations, **found}
+        return values, {name: merged[name] for name in self.constraint_names}
+
+    def trial(
+        self, number: int, prepared: Prepared, outcome: Accuracy | EvaluationFailure, elapsed_s: float
+    ) -> Trial:
+        """The finished trial of an evaluated candidate; an objective that is not a number is a failure."""
+        digest, genome = prepared.digest, prepared.genome
+        if not isinstance(outcome, EvaluationFailure):
+            values, violations = self.judge(prepared, outcome)
+            missing = [o.name for o in self.objectives if math.isnan(o.minimised(values))]
+            if not missing:
+                state: TrialState = "screened" if self._partial(outcome) else "complete"
+                return Trial(number, digest, genome, state, values, violations, None, elapsed_s)
+            outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
+        known = (prepared.values, prepared.violations, outcome.message, elapsed_s)
+        return Trial(number, digest, genome, "failed", *known)
+
+    def _partial(self, accuracy: Accuracy) -> bool:
+        """Whether an accuracy is that of a part of the search split."""
+        return self.images is not None and accuracy.images < self.images

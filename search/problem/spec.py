@@ -1,0 +1,154 @@
+"""The run spec: every setting that decides what a search finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.spaces import Granularity, UserError
+
+# 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
+# kinds held, a plateau.
+SPEC_VERSION = 3
+EXTENDABLE = ("evaluations", "time_budget", "plateau")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def bitfront_version() -> str:
+    """The installed version of bitfront."""
+    return installed_version("bitfront")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """The settings of one search; equal specs on equal latency tables find equal fronts.
+
+    Attributes:
+        evaluation: What is evaluated, on which data, and how it is quantized.
+        space: Granularity of the search space.
+        hold: Kinds that are not searched with their widths, such as ``A8T8``; None for none.
+        objectives: Names out of ``bitfront.search.problem.objectives.OBJECTIVES``.
+        max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
+        max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
+        min_top1: Lowest top-1 on the search split, in percent; None for none.
+        max_drop: Largest loss of top-1 against the float model, in points; None for none.
+        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        latency_batch: Images of the batch that latencies are for.
+        sampler: Name of the sampler.
+        evaluations: Budget of distinct evaluated configurations.
+        time_budget: Budget of wall clock in seconds; None for none.
+        plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
+        population: Candidates proposed at a time.
+        seed: Seed of the sampler.
+        allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
+        bitfront: Version of bitfront that wrote the spec.
+    """
+
+    evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
+    space: Granularity = "encoder-kind"
+    hold: str | None = None
+    objectives: tuple[str, ...] = ("top1", "latency", "size")
+    max_latency: str | None = None
+    max_size: str | None = None
+    min_top1: float | None = None
+    max_drop: float | None = None
+    latency: str = "measured"
+    latency_batch: int = 1
+    sampler: str = "surrogate-nsga2"
+    evaluations: int = 100
+    time_budget: float | None = None
+    plateau: int | None = None
+    population: int = 4
+    seed: int = 0
+    allow_uniform: bool = False
+    bitfront: str = dataclasses.field(default_factory=bitfront_version)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with every field and the version of this form."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            "version": SPEC_VERSION,
+            **fields,
+            "evaluation": self.evaluation.to_json(),
+            "objectives": list(self.objectives),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RunSpec:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            UserError: The document was written in another version of this form, or is none at all.
+        """
+        fields = dict(document)
+        found = fields.pop("version", None)
+        if found != SPEC_VERSION:
+            raise UserError(
+                f"the run spec has version {found!r}, this bitfront reads version {SPEC_VERSION}: "
+                f"open the run with bitfront {fields.get('bitfront', 'of that time')}, or start a new run"
+            )
+        try:
+            fields["evaluation"] = _evaluation(fields["evaluation"])
+            fields["objectives"] = tuple(fields["objectives"])
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"the run spec is damaged ({error}): start a new run") from error
+
+    def difference(self, other: RunSpec) -> list[str]:
+        """Fields that differ, such as ``seed (0, not 1)``: this spec's value first."""
+        mine, theirs = _flat(self), _flat(other)
+        return [
+            f"{name} ({_shown(mine[name])}, not {_shown(theirs[name])})"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+
+    def extended(self, other: RunSpec) -> RunSpec:
+        """This spec with the budgets of ``other``: a resumed run may go on for longer."""
+        return dataclasses.replace(self, **{name: getattr(other, name) for name in EXTENDABLE})
+
+    def check_resumed_as(self, other: RunSpec, name: str) -> None:
+        """Raises :class:`UserError` where ``other`` cannot go on with the run ``name`` of this spec."""
+        extended = self.extended(other)
+        if extended != other:
+            raise UserError(
+                f"run {name} was made with other settings: {'; '.join(extended.difference(other))}; only "
+                f"{', '.join(EXTENDABLE)} may change: repeat its settings, or start a new run with --run"
+            )
+
+
+def _evaluation(document: dict[str, Any]) -> EvaluationSpec:
+    """The evaluation spec of a run, whose defaults must not stand in for what was searched."""
+    missing = [name for name in ("model", "widths", "recipe") if name not in document]
+    if missing:
+        raise KeyError(missing[0])
+    return EvaluationSpec.from_json(document)
+
+
+def _flat(spec: RunSpec) -> dict[str, Any]:
+    fields = spec.to_json()
+    evaluation = fields.pop("evaluation")
+    return {**evaluation, **{k: v for k, v in fields.items() if k != "seed"}, "search seed": spec.seed}
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def parse_duration(text: str) -> float:
+    """Reads a duration such as ``10m``, ``90s`` or ``1h30m`` in seconds.
+
+    Raises:
+        UserError: The text has another form, or is zero.
+    """
+    cleaned = text.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", cleaned)
+    seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
+    if "".join(amount + unit for amount, unit in parts) != cleaned or seconds <= 0:
+        raise UserError(f"{text!r} is not a duration: write 90s, 10m or 1h30m")
+    return seconds

@@ -1,0 +1,210 @@
+"""A benchmark as JSON, CSV, Markdown and as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.evaluators.context.machine import cpu_name
+from bitfront.search.reports.bench_findings import EAGER, reference_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bitfront.evaluators.context.spec import EvaluationSpec
+    from bitfront.evaluators.latency.bench.measuring import Measured
+
+
+Document = dict[str, Any]
+HEADINGS = (
+    "contestant",
+    "runtime",
+    "p50 ms",
+    "p90 ms",
+    "images/s",
+    "x eager f32",
+    "spread",
+    "RSS MB",
+    "file MB",
+    "integer products",
+)
+TEXTS = 2
+_PACKAGES = ("torch", "openvino", "onnxruntime")
+
+
+def bench_document(
+    spec: EvaluationSpec,
+    weights: str,
+    rows: Sequence[Measured],
+    sentences: Sequence[str],
+    notes: Sequence[str],
+    interrupted: bool,
+) -> Document:
+    """Everything that is known of a benchmark; rows by batch and time.
+
+    Args:
+        spec: Of the model.
+        weights: Where they come from.
+        rows: What was measured.
+        sentences: What it says.
+        notes: What is missing, and why.
+        interrupted: Whether not all was measured that should have been.
+    """
+    from bitfront.evaluators.context.environment import describe_environment
+
+    references = reference_of(rows)
+    ordered = sorted(rows, key=lambda row: (row.batch, row.p50_ms))
+    packages = describe_environment()["packages"]
+    return {
+        "model": spec.model,
+        "weights": weights,
+        "scheme": spec.scheme,
+        "recipe": spec.recipe,
+        "without": list(spec.without),
+        "machine": cpu_name(),
+        "threads": 1,
+        "packages": {name: packages[name] for name in _PACKAGES if packages[name] is not None},
+        "rows": [_row(row, references[row.batch]) for row in ordered],
+        "findings": list(sentences),
+        "notes": list(notes),
+        "interrupted": interrupted,
+    }
+
+
+def _row(row: Measured, reference: Measured) -> Document:
+    label, memory = row.label, row.memory
+    return {
+        "batch": row.batch,
+        "contestant": label.short,
+        "model": label.model,
+        "variant": label.variant,
+        "kind": label.kind,
+        "runtime": label.runtime,
+        "rest": label.rest,
+        "baseline": label.baseline,
+        "p50_ms": row.p50_ms,
+        "p90_ms": row.p90_ms,
+        "images_per_second": row.images_per_second,
+        "times_eager_float32": reference.p50_ms / row.p50_ms,
+        "spread_percent": row.spread_percent,
+        "peak_rss_bytes": None if memory is None else memory.peak_bytes,
+        "imports_rss_bytes": None if memory is None else memory.imports_bytes,
+        "file_bytes": row.file_bytes,
+        "integer_products": row.products.on_integers,
+        "products": row.products.total,
+        "warmup": row.warmup,
+        "iterations": row.iterations,
+        "repeats": len(row.medians_ms),
+    }
+
+
+def csv_text(document: Mapping[str, Any]) -> str:
+    """A benchmark's rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(document["rows"][0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(document["rows"])
+    return text.getvalue()
+
+
+def title(document: Mapping[str, Any]) -> str:
+    """What was measured and on what."""
+    packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
+    return f"{document['model']} on {document['machine']}, 1 thread ({packages})"
+
+
+def by_batch(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Document]]]:
+    """Rows of each batch, the quickest first, with a heading that says how often they ran."""
+    for batch in dict.fromkeys(row["batch"] for row in document["rows"]):
+        rows = [row for row in document["rows"] if row["batch"] == batch]
+        first = rows[0]
+        runs = (
+            f"{first['warmup']} warm-up and {first['repeats']} times {first['iterations']} timed iterations"
+        )
+        yield f"batch {batch}: {runs}", rows
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row under :data:`HEADINGS`."""
+    memory = row["peak_rss_bytes"]
+    return [
+        row["contestant"],
+        row["runtime"],
+        f"{row['p50_ms']:.4g}",
+        f"{row['p90_ms']:.4g}",
+        f"{row['images_per_second']:.1f}",
+        f"{row['times_eager_float32']:.2f}",
+        f"{row['spread_percent']:.1f} %",
+        "\N{EM DASH}" if memory is None else f"{memory / 1e6:.0f} ({row['imports_rss_bytes'] / 1e6:.0f})",
+        f"{row['file_bytes'] / 1e6:.2f}",
+        f"{row['integer_products']}/{row['products']}",
+    ]
+
+
+def remarks(document: Mapping[str, Any]) -> list[str]:
+    """What the columns mean."""
+    lines = [
+        f"x eager f32: how many times as quick as {EAGER} in the same run; spread: how far the medians of "
+        "repeats lie apart",
+        "RSS: peak memory of a fresh process that loads the file and runs 5 batches, in brackets with its "
+        "libraries imported alone; torch's bfloat16 and dynamic INT8 are made from the float file there",
+        "file: the saved model; OpenVINO makes its bfloat16 from the float32 file",
+        "integer products: linear layers, convolutions and two products of each attention that run on "
+        "integers, by the runtime's own account of what it executes",
+    ]
+    if any(row["baseline"] for row in document["rows"]):
+        lines.append(
+            "the baselines' weights are random and their ranges come from noise, which changes no time"
+        )
+    if document["interrupted"]:
+        lines.append("stopped before everything was measured")
+    return lines + [f"note: {note}" for note in document["notes"]]
+
+
+def print_bench(document: Mapping[str, Any], folder: Path) -> None:
+    """Prints a benchmark, and where it was written."""
+    from bitfront.search.reports.console import stdout_console
+
+    console = stdout_console()
+    console.print(title(document), soft_wrap=True)
+    for heading, rows in by_batch(document):
+        console.print(f"\n{heading}\n", soft_wrap=True)
+        console.print(_table(rows))
+    console.print()
+    for line in [*document["findings"], "", *remarks(document), str(folder)]:
+        console.print(line, soft_wrap=True)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="left" if place < TEXTS else "right")
+    for row in rows:
+        eager = row["runtime"] == "torch" and row["kind"] == "float32" and not row["baseline"]
+        table.add_row(*cells(row), style="bold" if eager else "dim" if row["baseline"] else "")
+    return table
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """A table for each batch, what it says, and what its columns mean."""
+    parts = [title(document)]
+    for heading, rows in by_batch(document):
+        parts += [f"**{heading}**", "\n".join(_markdown_table(rows))]
+    parts += ["\n".join(f"- {line}" for line in lines) for lines in (document["findings"], remarks(document))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield _line(HEADINGS)
+    yield _line(["---" if place < TEXTS else "---:" for place in range(len(HEADINGS))])
+    for row in rows:
+        yield _line(cells(row))
+
+
+def _line(values: Sequence[str]) -> str:
+    return f"| {' | '.join(value.replace('|', chr(92) + '|') for value in values)} |"

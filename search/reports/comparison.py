@@ -1,0 +1,171 @@
+"""A comparison of samplers as Markdown, as CSV and as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.search.problem.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+Document = Mapping[str, Any]
+_BOXES = {
+    "tight": "tight box (from the best to the worst values of that front)",
+    "fixed": "fixed box (that of `bitfront search`)",
+}
+# In characters: the names of samplers, and any other column with its quartiles.
+_FIRST_WIDTH, _WIDTH = 17, 15
+_FEWEST = 3
+_SHOWN = {"top1": (1.0, "%"), "latency": (1.0, "ms"), "size": (1e-6, "MB")}
+
+
+def title(document: Document) -> str:
+    """What was searched."""
+    return (
+        f"{document['model']}, space {document['space']} ({document['genes']} genes, "
+        f"{_counted(document['configurations'])} configurations), objectives "
+        f"{', '.join(document['objectives'])}, {document['evaluations']} evaluations"
+    )
+
+
+def _counted(number: int) -> str:
+    return f"{number:,}" if number < 10**7 else f"{number:.1e}"
+
+
+def sections(document: Document) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """For each box a heading, the headings of its columns, and a row for each sampler."""
+    boxes = document["goal"]["boxes"]
+    for box in (name for name in _BOXES if name in boxes):
+        columns = ["sampler", *map(str, document["marks"]), "to 99 %"]
+        rows = [_row(sampler, box, document["evaluations"]) for sampler in document["samplers"]]
+        yield _heading(document, box), columns, rows
+
+
+def _heading(document: Document, box: str) -> str:
+    return f"hypervolume in the {_BOXES[box]}, share of that of {document['goal']['front']}"
+
+
+def _row(sampler: Document, box: str, evaluations: int) -> list[str]:
+    marks = [f"{at['median']:.3f} ({at['q1']:.3f}-{at['q3']:.3f})" for at in sampler["hypervolume"][box]]
+    return [sampler["sampler"], *marks, _reached(sampler["to_99_percent"][box], evaluations)]
+
+
+def _reached(spread: Document, evaluations: int) -> str:
+    """Median evaluations and quartiles; those that were not reached are more than there were."""
+    figures = [spread[name] for name in ("median", "q1", "q3")]
+    median, q1, q3 = (f">{evaluations}" if n is None else f"{n:.0f}" for n in figures)
+    return median if median == q1 == q3 else f"{median} ({q1}-{q3})"
+
+
+def remarks(document: Document) -> list[str]:
+    """What the figures mean, with the corners of the boxes."""
+    seeds = {len(sampler["seeds"]) for sampler in document["samplers"]}
+    counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    goal = document["goal"]
+    lines = [
+        f"median (lower to upper quartile) over {counts} seed{'s' * (seeds != {1})}, after so many distinct "
+        "evaluations; feasible configurations only, all that were found so far",
+        "to 99 %: evaluations until 99 % of that hypervolume",
+        f"{goal['front']}: {goal['points']} points; all searches together evaluated "
+        f"{document['evaluated']:,} configurations",
+    ]
+    lines += [f"{name} box: {_corners(goal['boxes'][name])}" for name in _BOXES if name in goal["boxes"]]
+    lines += [_proposing(sampler) for sampler in document["samplers"]]
+    if document["interrupted"]:
+        lines.append("stopped before all searches were finished")
+    return lines + [f"note: {note}" for note in document["notes"]]
+
+
+def _corners(box: Document) -> str:
+    """The corners, ideal first, and the hypervolume they are the box of."""
+    shown = []
+    for objective in OBJECTIVES.values():
+        if objective.column in box["ideal_point"]:
+            factor, unit = _SHOWN.get(objective.name, (1.0, objective.unit))
+            best, worst = (
+                factor * box[name][objective.column] for name in ("ideal_point", "reference_point")
+            )
+            shown.append(f"{objective.name} {best:.4g} to {worst:.4g} {unit}")
+    return (
+        f"{', '.join(shown)} (ideal to reference point); the front's share of it is {box['hypervolume']:.4f}"
+    )
+
+
+def _proposing(sampler: Document) -> str:
+    each = sampler["proposing_s"]["median"] / max(1, *sampler["evaluated"])
+    reasons = ", ".join(sampler["reasons"])
+    return (
+        f"{sampler['sampler']}: {sampler['population']} at a time, {1e3 * each:.3g} ms of proposing for each "
+        f"evaluation; ended because {reasons}"
+    )
+
+
+def csv_text(document: Document) -> str:
+    """All curves: a row for each sampler, seed and number of evaluations."""
+    text = io.StringIO()
+    boxes = list(document["goal"]["boxes"])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sampler", "seed", "evaluations", *(f"hypervolume_{box}" for box in boxes)])
+    for sampler in document["samplers"]:
+        for place, seed in enumerate(sampler["seeds"]):
+            rows = [sampler["curves"][box][place] for box in boxes]
+            for number, values in enumerate(zip(*rows, strict=True), start=1):
+                writer.writerow([sampler["sampler"], seed, number, *values])
+    return text.getvalue()
+
+
+def markdown(document: Document) -> str:
+    """The tables and what they mean, ready for a README."""
+    parts = [title(document)]
+    for heading, columns, rows in sections(document):
+        rule = ["---", *["---:"] * (len(columns) - 1)]
+        parts += [f"**{heading}**", "\n".join(_line(cells) for cells in (columns, rule, *rows))]
+    parts.append("\n".join(f"- {line}" for line in remarks(document)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def print_comparison(document: Document, folder: Path) -> None:
+    """Prints tables and remarks."""
+    from bitfront.search.reports.console import stdout_console
+
+    console = stdout_console()
+    console.print(title(document), soft_wrap=True)
+    for heading, columns, rows in sections(document):
+        console.print(f"\n{heading}", soft_wrap=True)
+        console.print(_table(*fitting(columns, rows, console.width), plain=not console.is_terminal))
+    for line in remarks(document):
+        console.print(line, style="dim", soft_wrap=True)
+    console.print(str(folder), soft_wrap=True)
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> tuple[list[str], list[list[str]]]:
+    """As many columns as a terminal takes: of the marks every second one goes, and the last one stays."""
+    kept = list(range(len(columns)))
+    while len(kept) > _FEWEST and _FIRST_WIDTH + (len(kept) - 1) * _WIDTH > width:
+        kept = [0, *kept[-2:0:-2][::-1], kept[-1]]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], plain: bool) -> Table:
+    """Quartiles stand below the medians, where columns are many."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=None if plain else SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell.replace(" (", "\n(") for cell in row))
+    return table

@@ -1,0 +1,141 @@
+"""The report of ``bitfront evaluate``: one configuration beside the float model, as JSON and for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bitfront.spaces import BitConfig
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.context import EvaluationContext
+
+
+def accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
+    """What a configuration is worth on the test split beside the float model, and its size."""
+    quantized = context.accuracy(config, "test")
+    whole = context.float_accuracy("test")
+    return {
+        "model": context.spec.model,
+        "weights": context.model.weights,
+        "data": context.spec.data,
+        "scheme": config.scheme,
+        "recipe": context.spec.recipe,
+        "without": list(context.spec.without),
+        "observer": context.spec.observer,
+        "digest": config.digest,
+        "encoders": len(context.encoders),
+        "skipped_images": list(context.images("test").skipped),
+        **quantized.against_float.to_json(),
+        "top1": quantized.top1,
+        "top1_standard_error": quantized.top1_standard_error,
+        "top5": quantized.top5,
+        "loss": quantized.loss,
+        "kl": quantized.kl,
+        "agreement": quantized.agreement,
+        "fp32_top1": whole.top1,
+        "fp32_top1_standard_error": whole.top1_standard_error,
+        "fp32_top5": whole.top5,
+        "fp32_loss": whole.loss,
+        "size_bytes": context.size.size_bytes(config),
+        "fp32_size_bytes": context.size.float_bytes(),
+        "images_per_second": quantized.images / quantized.seconds,
+        "fp32_images_per_second": whole.images / whole.seconds,
+    }
+
+
+def print_report(report: dict[str, Any], measured: bool) -> None:
+    """Prints a report for a person.
+
+    Args:
+        report: Accuracy, latency and evaluator as JSON has them.
+        measured: Whether batch size or threads were chosen by measuring.
+    """
+    from rich.table import Table
+
+    from bitfront.search.reports.console import stdout_console
+    from bitfront.search.wording import quantization
+
+    console = stdout_console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "quantized", "float32", "difference"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row in _rows(report):
+        table.add_row(*row)
+    console.print(
+        f"{report['model']} ({quantization(report)}) on {report['data']}: {report['images']} test images, "
+        f"{report['encoders']} encoders, config {report['digest']}\n",
+        soft_wrap=True,
+    )
+    console.print(table)
+    console.print()
+    for line in _remarks(report, measured):
+        console.print(line, soft_wrap=True)
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    source, batch = report["latency_source"], report["latency_batch"]
+    return [
+        (
+            "top-1 %",
+            f"{report['top1']:.2f} ± {report['top1_standard_error']:.2f}",
+            f"{report['fp32_top1']:.2f} ± {report['fp32_top1_standard_error']:.2f}",
+            f"{report['top1_difference']:+.2f} ± {report['top1_difference_standard_error']:.2f}",
+        ),
+        (
+            "top-5 %",
+            f"{report['top5']:.2f}",
+            f"{report['fp32_top5']:.2f}",
+            f"{report['top5'] - report['fp32_top5']:+.2f}",
+        ),
+        ("same class as float %", f"{report['agreement']:.2f}", "", ""),
+        (
+            "loss (nats)",
+            f"{report['loss']:.4f}",
+            f"{report['fp32_loss']:.4f}",
+            f"{report['loss'] - report['fp32_loss']:+.4f}",
+        ),
+        ("KL to float (nats)", f"{report['kl']:.4f}", "", ""),
+        (
+            "size (MB)",
+            f"{report['size_bytes'] / 1e6:.3f}",
+            f"{report['fp32_size_bytes'] / 1e6:.3f}",
+            f"{report['size_bytes'] / report['fp32_size_bytes']:.3f}x",
+        ),
+        (
+            f"latency of a batch of {batch} (ms, {source})",
+            f"{report['latency_ms']:.4g}",
+            f"{report['fp32_latency_ms']:.4g}",
+            f"{report['latency_ms'] / report['fp32_latency_ms']:.3f}x",
+        ),
+        (
+            "images/s when scoring",
+            f"{report['images_per_second']:.1f}",
+            f"{report['fp32_images_per_second']:.1f}",
+            f"{report['images_per_second'] / report['fp32_images_per_second']:.2f}x",
+        ),
+    ]
+
+
+def _remarks(report: dict[str, Any], measured: bool) -> list[str]:
+    from bitfront.search.wording import evaluator
+
+    chosen = " (measured to be quickest)" if measured else ""
+    return [
+        "± is one standard error; the difference is paired: both models classified the same images",
+        _paired(report),
+        f"scored in {evaluator(report, chosen)}",
+        *(f"note: {note}" for note in [*report["latency_notes"], *report["kernel_notes"]]),
+        *(f"left out: {reason}" for reason in report["skipped_images"]),
+    ]
+
+
+def _paired(report: dict[str, Any]) -> str:
+    """On how many images the models differ, and how easily chance explains it."""
+    lost, won, p = report["lost"], report["won"], report["mcnemar_p"]
+    if not lost + won:
+        return "every image is right in both models or wrong in both"
+    probability = f"{p:.2f}" if p >= 0.01 else f"{p:.1g}"
+    return (
+        f"right in float32 only: {lost} images, right when quantized only: {won}; were both models equally "
+        f"good, so uneven a split would come about with probability {probability} (exact McNemar test)"
+    )

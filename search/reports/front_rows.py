@@ -1,0 +1,169 @@
+"""The rows of a front table, reference models first, and what a reader must know beside them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bitfront.evaluators.context.significance import PairedComparison, standard_error
+from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.problem.references import FLOAT_NAME
+from bitfront.search.runs.files import MeanBits, mean_bits
+from bitfront.search.runs.reader import Reference, Run
+
+_UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
+_FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
+_UNKNOWN_BITS = MeanBits(math.nan, math.nan, math.nan)
+
+
+class FrontRow(NamedTuple):
+    """One row; NaN where a value is not known.
+
+    Attributes:
+        name: Trial number, or the name of a reference model.
+        reference: Whether it is a reference model.
+        knee: Whether it is the knee.
+        digest: The configuration's digest; empty for a reference.
+        top1: Top-1 on the search split in percent.
+        test_top1: Top-1 on the test split in percent.
+        loss: Cross-entropy on the search split in nats.
+        latency_ms: Latency from the run's source in milliseconds.
+        latency_measured_ms: Measured whole-model latency in milliseconds.
+        size_bytes: Packed size in bytes.
+        size_share: Size as a share of the float model's.
+        bits: Mean bits of each kind.
+        against_float: Comparison with the float model on the search split, where it was recorded.
+        test_against_float: The same on the test split.
+    """
+
+    name: str
+    reference: bool
+    knee: bool
+    digest: str
+    top1: float
+    test_top1: float
+    loss: float
+    latency_ms: float
+    latency_measured_ms: float
+    size_bytes: float
+    size_share: float
+    bits: MeanBits
+    against_float: PairedComparison | None = None
+    test_against_float: PairedComparison | None = None
+
+
+def front_rows(run: Run) -> list[FrontRow]:
+    """The reference models and the front of a run."""
+    base = run.float_reference
+    whole = base.size_bytes if base else math.nan
+    knee = int(pick(run.front, KNEE, run.objectives)["trial"]) if len(run.front) else None
+    rows = [_reference_row(reference, whole) for reference in run.references]
+    points = run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records")
+    trials = {trial["trial"]: trial for trial in run.trials.to_dict("records")}
+    return rows + [
+        _point_row(run, {str(k): v for k, v in {**trials.get(p["trial"], {}), **p}.items()}, whole, knee)
+        for p in points
+    ]
+
+
+def _reference_row(reference: Reference, whole: float) -> FrontRow:
+    match = _UNIFORM.fullmatch(reference.name)
+    bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
+    return FrontRow(
+        name=reference.name,
+        reference=True,
+        knee=False,
+        digest="",
+        top1=reference.top1,
+        test_top1=reference.test_top1,
+        loss=reference.loss,
+        latency_ms=reference.latency_ms,
+        latency_measured_ms=reference.latency_measured_ms,
+        size_bytes=reference.size_bytes,
+        size_share=reference.size_bytes / whole,
+        bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
+        against_float=_comparison(reference.images, reference.lost, reference.won),
+        test_against_float=_comparison(reference.test_images, reference.test_lost, reference.test_won),
+    )
+
+
+def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
+    base = run.float_reference
+    images, test_images = (base.images, base.test_images) if base else (math.nan, math.nan)
+    return FrontRow(
+        name=str(point["trial"]),
+        reference=False,
+        knee=point["trial"] == knee,
+        digest=str(point["digest"]),
+        top1=point["top1"],
+        test_top1=point["test_top1"],
+        loss=point["loss"],
+        latency_ms=point["latency_ms"],
+        latency_measured_ms=point["latency_measured_ms"],
+        size_bytes=point["size_bytes"],
+        size_share=point["size_bytes"] / whole,
+        bits=mean_bits(point, run.genes),
+        against_float=_comparison(images, point.get("lost"), point.get("won")),
+        test_against_float=_comparison(test_images, point.get("test_lost"), point.get("test_won")),
+    )
+
+
+def _comparison(images: float, lost: float | None, won: float | None) -> PairedComparison | None:
+    """None where a count is not known, as in runs of earlier versions."""
+    if lost is None or won is None or any(map(math.isnan, (images, lost, won))):
+        return None
+    return PairedComparison(int(images), int(lost), int(won))
+
+
+SHOWN_FAILURES = 3
+
+
+def latency_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
+    """What timed whole models, where any were."""
+    if all(math.isnan(row.latency_measured_ms) for row in rows):
+        return []
+    return [f"measured: whole models, run in turn at the end of the search ({run.latency_measured_source})"]
+
+
+def accuracy_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
+    """How uncertain a top-1 is on each split, and which split the points were chosen on."""
+    base = run.float_reference
+    if base is None:
+        return []
+    points = [row for row in rows if not row.reference]
+    errors = [
+        *_largest_error([row.top1 for row in points], base.images, "search"),
+        *_largest_error([row.test_top1 for row in points], base.test_images, "test"),
+    ]
+    if not errors:
+        return []
+    notes = [f"standard error of a top-1: {', '.join(errors)}; vs float: paired, on the same images"]
+    if not math.isnan(base.test_images):
+        notes.append("points were chosen by their top-1 on the search split, which flatters them there")
+    return notes
+
+
+def _largest_error(accuracies: Sequence[float], images: float, split: str) -> list[str]:
+    known = [top1 for top1 in accuracies if not math.isnan(top1)]
+    if math.isnan(images) or not known:
+        return []
+    largest = max(standard_error(top1, int(images)) for top1 in known)
+    return [f"up to {largest:.2f} points on {int(images)} {split} images"]
+
+
+def failure_notes(run: Run) -> list[str]:
+    """Which trials failed and why, as the evaluation worded it."""
+    failures = run.failures
+    notes = [f"{_named(entry['trials'])} failed: {entry['error']}" for entry in failures[:SHOWN_FAILURES]]
+    if len(failures) > SHOWN_FAILURES:
+        notes.append(f"{len(failures) - SHOWN_FAILURES} more reasons of failures are in trials.csv")
+    tested: Mapping[str, Any] = run.summary.get("test_failures") or {}
+    return notes + [f"trial {number} failed on the test split: {error}" for number, error in tested.items()]
+
+
+def _named(numbers: Sequence[int]) -> str:
+    first = f"trial {numbers[0]}"
+    more = len(numbers) - 1
+    return f"{first} and {more} more" if more else first

@@ -1,0 +1,115 @@
+"""Tables for a person: the front of a run and the list of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from bitfront.search.reports.front_rows import FrontRow
+from bitfront.search.runs.files import MeanBits
+from bitfront.search.runs.listing import RunSummary
+from bitfront.search.runs.reader import Run
+from bitfront.search.wording import (
+    MISSING,
+    difference,
+    is_modelled,
+    megabytes,
+    milliseconds,
+    percent,
+)
+
+# Columns of a terminal, and how many the front takes with both differences to the float model.
+NARROW, WIDE = 80, 104
+STAR = "\N{BLACK STAR}"
+_QUIET = "dim"
+_KNEE = "bold"
+
+
+def front_table(run: Run, rows: Sequence[FrontRow], plain: bool = False, width: int = NARROW) -> Table:
+    """The front with the reference models on top and the knee starred.
+
+    Args:
+        run: The run.
+        rows: Its rows, as :func:`bitfront.search.reports.front_rows.front_rows` gives them.
+        plain: Whether to leave out lines, for a file or a pipe.
+        width: Columns of the terminal. Where they are few, differences to float take the place of the share
+            of its size, and are those of the test split alone once there are some.
+    """
+    measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
+    tested = any(row.test_against_float for row in rows)
+    searched = any(row.against_float for row in rows)
+    compared = searched and not (tested and width < WIDE)
+    shared = width >= WIDE or not (searched or tested)
+    table = _table(plain)
+    against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
+    columns = ["trial", "top-1\n%", *[against] * compared, "test\n%", *[against] * tested]
+    columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
+    columns += ["measured\nms"] if measured else []
+    for heading in [*columns, "size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
+    slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
+    for position, row in enumerate(rows):
+        times = [row.latency_ms, row.latency_measured_ms] if measured else [row.latency_ms]
+        cells = [
+            f"{STAR} {row.name}" if row.knee else row.name,
+            percent(row.top1),
+            *[difference(row.against_float)] * compared,
+            percent(row.test_top1),
+            *[difference(row.test_against_float)] * tested,
+            *(milliseconds(value, slowest) for value in times),
+            megabytes(row.size_bytes, largest_size),
+            *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
+            _bits(row.bits),
+        ]
+        last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
+        style = _QUIET if row.reference else _KNEE if row.knee else ""
+        table.add_row(*map(Text, cells), style="" if plain else style, end_section=last_reference)
+    return table
+
+
+def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
+    """The list of runs, one to a line."""
+    table = _table(plain)
+    table.add_column("run", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for heading in ("evaluated", "front", "best\ntop-1 %", "smallest\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("model, data (scheme, recipe)")
+    for run in runs:
+        cells = [
+            run.name,
+            run.status,
+            f"{run.evaluations}/{run.budget}" if run.budget else str(run.evaluations),
+            str(run.front_points),
+            percent(run.best_top1),
+            megabytes(run.smallest_bytes),
+            _subject(run),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(plain: bool) -> Table:
+    return Table(
+        box=None if plain else SIMPLE_HEAD,
+        pad_edge=False,
+        header_style="" if plain else "bold",
+        show_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+
+
+def _subject(run: RunSummary) -> str:
+    subject = ", ".join(part for part in (run.model, PurePath(run.data).name) if part)
+    return f"{subject} ({run.quantization})" if run.quantization else subject
+
+
+def _bits(bits: MeanBits) -> str:
+    return " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in bits)

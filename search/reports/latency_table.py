@@ -1,0 +1,177 @@
+"""A measured latency table as JSON and as a person reads it, with how well its sums predict whole models."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.spaces import BitConfig, Triple
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bitfront.evaluators.context.spec import EvaluationSpec
+    from bitfront.evaluators.latency.table import Entry, LatencyTable
+    from bitfront.evaluators.models.blueprint import Blueprint
+
+
+# Repeats further apart than this, in percent, are the machine's mood.
+NOISY_PERCENT = 10.0
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """A whole model beside the sum of its table entries.
+
+    Attributes:
+        name: What the configuration is called.
+        digest: The configuration's digest.
+        sum_ms: Sum of the table's entries, in milliseconds.
+        measured_ms: Time of the whole model, in milliseconds.
+        spread_percent: Range of its repeats.
+        error_percent: Of the sum; negative where it is too small.
+    """
+
+    name: str
+    digest: str
+    sum_ms: float
+    measured_ms: float
+    spread_percent: float
+    error_percent: float
+
+    @classmethod
+    def of(
+        cls, name: str, config: BitConfig, entry: Entry, table: LatencyTable, blueprint: Blueprint
+    ) -> CheckedModel:
+        """Compares a measurement with the table's sum."""
+        from bitfront.evaluators.latency.table import TableLatency
+
+        needed = {bits for _, bits in table.encoders}
+        total = TableLatency(table, blueprint, needed).latency_ms(config)
+        error = 100.0 * (total / entry.milliseconds - 1.0)
+        return cls(name, config.digest, total, entry.milliseconds, entry.spread_percent, error)
+
+
+def table_document(
+    spec: EvaluationSpec, blueprint: Blueprint, table: LatencyTable, checks: Sequence[CheckedModel]
+) -> dict[str, Any]:
+    """A table with its checks, as JSON has it; one entry of ``encoders`` for each shape and precision.
+
+    The first check is the configuration at which the table was filled up.
+    """
+    from bitfront.evaluators.latency.table import encoder_shape
+
+    counts = Counter(map(encoder_shape, blueprint.encoders))
+    # The table was made to fit the first one.
+    errors = [abs(check.error_percent) for check in checks[1:] or checks]
+    return {
+        "model": spec.model,
+        "scheme": spec.scheme,
+        "recipe": spec.recipe,
+        "without": list(spec.without),
+        "latency_source": table.source,
+        "machine": table.machine,
+        "batch": table.batch,
+        "encoders": [
+            {
+                "shape": shape,
+                "count": counts[shape],
+                **dict(zip(("weights", "activations", "attention"), bits, strict=True)),
+                **asdict(entry),
+            }
+            for (shape, bits), entry in table.encoders.items()
+        ],
+        "rest": asdict(table.rest),
+        "float_model": asdict(table.float_model),
+        "checks": [asdict(check) for check in checks],
+        "largest_error_percent": max(errors),
+        "mean_error_percent": sum(errors) / len(errors),
+    }
+
+
+def print_table(document: Mapping[str, Any], path: Path) -> None:
+    """Prints a table, as :func:`table_document` gives it, and where it was written."""
+    from bitfront.search.reports.console import stdout_console
+
+    console = stdout_console()
+    batch = "one image" if document["batch"] == 1 else f"a batch of {document['batch']}"
+    console.print(
+        f"{document['model']} ({document['scheme']}), {document['latency_source']} on {document['machine']}, "
+        f"milliseconds for {batch}\n",
+        soft_wrap=True,
+    )
+    console.print(_parts(document))
+    console.print()
+    console.print(_checks(document))
+    console.print()
+    for line in _remarks(document):
+        console.print(line, soft_wrap=True)
+    console.print(str(path), soft_wrap=True)
+
+
+def _parts(document: Mapping[str, Any]) -> Table:
+    table = _table("part", "shape", "bits", "encoders", "ms", "spread", left=3)
+    keys = ("shape", "milliseconds", "spread_percent", "count")
+    shapes = [entry["shape"] for entry in document["encoders"]]
+    entries = sorted(
+        document["encoders"], key=lambda entry: (shapes.index(entry["shape"]), entry["milliseconds"])
+    )
+    groups = itertools.groupby(entries, key=lambda entry: tuple(entry[key] for key in keys))
+    for (shape, milliseconds, spread, count), group in groups:
+        cells = [f"{milliseconds:.4g}", f"{spread:.1f} %"]
+        table.add_row("encoder", shape, _bits(group), str(count), *cells)
+    for part, entry in (("rest", document["rest"]), ("float model", document["float_model"])):
+        table.add_row(part, "", "", "", f"{entry['milliseconds']:.4g}", f"{entry['spread_percent']:.1f} %")
+    return table
+
+
+def _bits(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Precisions that share a time, such as ``W4,8 A8 T8`` where only that of weights makes no difference."""
+    found: list[Triple] = [(e["weights"], e["activations"], e["attention"]) for e in entries]
+    kinds = [sorted({triple[place] for triple in found}) for place in range(3)]
+    if len(kinds[0]) * len(kinds[1]) * len(kinds[2]) == len(found):
+        return " ".join(
+            f"{letter}{','.join(map(str, kind))}" for letter, kind in zip("WAT", kinds, strict=True)
+        )
+    return " ".join(f"W{w}A{a}T{t}" for w, a, t in sorted(found))
+
+
+def _checks(document: Mapping[str, Any]) -> Table:
+    table = _table("whole model", "sum of parts", "measured", "error of sum", "spread", left=1)
+    for check in document["checks"]:
+        times = [f"{check[name]:.4g}" for name in ("sum_ms", "measured_ms")]
+        shares = [f"{check['error_percent']:+.1f} %", f"{check['spread_percent']:.1f} %"]
+        table.add_row(check["name"], *times, *shares)
+    return table
+
+
+def _remarks(document: Mapping[str, Any]) -> Iterable[str]:
+    first, *others = document["checks"]
+    if others:
+        yield (
+            f"sums of parts differ from whole models by {document['mean_error_percent']:.1f} % on average, "
+            f"{document['largest_error_percent']:.1f} % at most, {first['name']} apart"
+        )
+    yield f"rest: with what {first['name']} takes longer than its parts, each timed by itself"
+    timed = [*document["encoders"], document["rest"], document["float_model"], *document["checks"]]
+    spread = max(entry["spread_percent"] for entry in timed)
+    yield "spread: how far the medians of repeats lie apart"
+    if spread > NOISY_PERCENT:
+        yield (
+            f"note: repeats differ by up to {spread:.0f} %: the machine was busy; measure again with nothing "
+            "else running"
+        )
+
+
+def _table(*headings: str, left: int) -> Table:
+    """An empty table whose first columns are texts."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place < left else "right")
+    return table

@@ -1,0 +1,205 @@
+"""The bit map: one row per front point, one column per gene, darker for more bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.reports.plots import style
+from bitfront.search.runs.files import GeneColumn
+from bitfront.search.runs.reader import Run
+from bitfront.search.wording import megabytes
+from bitfront.spaces import KINDS
+
+MAX_ROWS = 40
+_TITLES = {"weights": "weights", "activations": "activations", "attention": "attention", None: "all bits"}
+
+
+class BitMapRow(NamedTuple):
+    """One front point: trial, top-1 in percent, size in bytes, and whether it is the knee."""
+
+    trial: int
+    top1: float
+    size_bytes: float
+    knee: bool
+
+
+class BitMapGroup(NamedTuple):
+    """Neighbouring columns of one kind: title, first column, and each encoder's first column and width."""
+
+    title: str
+    start: int
+    encoders: tuple[tuple[int, int, int], ...]
+
+    @property
+    def end(self) -> int:
+        """One past the last column."""
+        _, start, width = self.encoders[-1]
+        return start + width
+
+
+class BitMapInfo(NamedTuple):
+    """All that a bit map draws.
+
+    Attributes:
+        rows: Front points, smallest first.
+        groups: Columns grouped by kind, in the order weights, activations, attention.
+        bits: Widths, shape ``[rows, columns]``.
+        widths: Every width that may occur, ascending.
+        hidden: Front points left out for want of room.
+    """
+
+    rows: tuple[BitMapRow, ...]
+    groups: tuple[BitMapGroup, ...]
+    bits: NDArray[np.int64]
+    widths: tuple[int, ...]
+    hidden: int
+
+
+def collect_bit_map(run: Run) -> BitMapInfo:
+    """The bit map of a run's front, thinned evenly to ``MAX_ROWS`` rows that keep both ends and the knee."""
+    front = run.front.sort_values(["size_bytes", "top1", "trial"]).reset_index(drop=True)
+    knee = int(pick(front, KNEE, run.objectives)["trial"])
+    chosen = _thin(len(front), int((front["trial"] == knee).to_numpy().argmax()))
+    shown = front.iloc[chosen]
+    genes = sorted(run.genes, key=lambda gene: (_kind_order(gene), gene.encoder))
+    bits = shown[[gene.name for gene in genes]].to_numpy(dtype=np.int64)
+    widths = {int(width) for width in run.evaluation.get("widths", ())} | set(np.unique(bits).tolist())
+    rows = [
+        BitMapRow(int(trial), float(top1), float(size), int(trial) == knee)
+        for trial, top1, size in zip(shown["trial"], shown["top1"], shown["size_bytes"], strict=True)
+    ]
+    return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), len(front) - len(rows))
+
+
+def _kind_order(gene: GeneColumn) -> int:
+    return -1 if gene.kind is None else KINDS.index(gene.kind)
+
+
+def _thin(count: int, keep: int) -> list[int]:
+    if count <= MAX_ROWS:
+        return list(range(count))
+    chosen = np.unique(np.linspace(0, count - 1, MAX_ROWS).round().astype(int))
+    inner = 1 + int(np.abs(chosen[1:-1] - keep).argmin())
+    if keep not in chosen:
+        chosen[inner] = keep
+    return [int(position) for position in chosen]
+
+
+def _groups(genes: Sequence[GeneColumn]) -> tuple[BitMapGroup, ...]:
+    groups: list[BitMapGroup] = []
+    for kind in (None, *KINDS):
+        columns = [position for position, gene in enumerate(genes) if gene.kind == kind]
+        if columns:
+            encoders = [genes[position].encoder for position in columns]
+            spans = [(e, columns[encoders.index(e)], encoders.count(e)) for e in sorted(set(encoders))]
+            groups.append(BitMapGroup(_TITLES[kind], columns[0], tuple(spans)))
+    return tuple(groups)
+
+
+_GAP = 1.4
+_CELL = 0.2
+_NARROW_CELL = 0.105
+_MANY_COLUMNS = 60
+_SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
+
+
+def draw_bit_map(info: BitMapInfo, path: Path, title: str, subtitle: str) -> Path:
+    """Draws a bit map; returns the path of the PNG."""
+    rows, columns = info.bits.shape
+    cell = _CELL if columns < _MANY_COLUMNS else _NARROW_CELL
+    span = columns + _GAP * (len(info.groups) - 1)
+    with style.house_style():
+        figure = style.new_figure(cell * span / 0.8, (_CELL * rows + 0.1) / 0.8)
+        axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+        axes.set(xlim=(0, span), ylim=(0, rows), yticks=[])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        for position, group in enumerate(info.groups):
+            _draw_group(axes, info, group, position * _GAP)
+        _label_encoders(axes, info)
+        _label_rows(axes, info, span)
+        style.heading(axes, title, subtitle, lift=20)
+        _draw_legend(axes, info)
+        return style.save(figure, path)
+
+
+def _colors(info: BitMapInfo) -> list[tuple[float, float, float, float]]:
+    return [_SHADES(value) for value in np.linspace(0.0, 1.0, len(info.widths))]
+
+
+def _draw_group(axes: Axes, info: BitMapInfo, group: BitMapGroup, shift: float) -> None:
+    edges = np.arange(group.start, group.end + 1) + shift
+    levels = np.searchsorted(info.widths, info.bits[:, group.start : group.end])
+    shades = ListedColormap(_colors(info))
+    bounds = BoundaryNorm(np.arange(len(info.widths) + 1) - 0.5, len(info.widths))
+    rows = np.arange(len(info.rows) + 1)
+    axes.pcolormesh(edges, rows, levels, cmap=shades, norm=bounds, edgecolors="white", linewidth=0.6)
+    for _, start, width in group.encoders[1:]:
+        if width > 1:
+            axes.axvline(start + shift, color="white", linewidth=3.0)
+    axes.annotate(
+        group.title,
+        ((edges[0] + edges[-1]) / 2, len(info.rows)),
+        (0, 5),
+        textcoords="offset points",
+        ha="center",
+        weight="bold",
+    )
+
+
+def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
+    narrow = info.bits.shape[1] >= _MANY_COLUMNS
+    ticks = [
+        (start + width / 2 + position * _GAP, encoder)
+        for position, group in enumerate(info.groups)
+        for encoder, start, width in group.encoders
+        if width > 1 or encoder % 2 == 0 or not narrow
+    ]
+    axes.set_xticks([place for place, _ in ticks], [str(encoder) for _, encoder in ticks], fontsize=7.5)
+    axes.tick_params(length=0, pad=2)
+    axes.set_xlabel("encoder")
+
+
+def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
+    def write(x: float, row: float, offset: tuple[float, float], text: str, weight: str, color: str) -> None:
+        axes.annotate(
+            text,
+            (x, row),
+            offset,
+            textcoords="offset points",
+            ha="right",
+            va="baseline" if offset[1] else "center",
+            fontsize=8,
+            weight=weight,
+            color=color,
+            annotation_clip=False,
+        )
+
+    largest = max(point.size_bytes for point in info.rows)
+    for row, point in enumerate(info.rows):
+        weight = "bold" if point.knee else "normal"
+        star = "\N{BLACK STAR} knee  " if point.knee else ""
+        write(0, row + 0.5, (-7, 0), f"{star}{point.trial}", weight, style.INK)
+        write(span, row + 0.5, (46, 0), f"{point.top1:.1f}", weight, style.INK)
+        write(span, row + 0.5, (92, 0), megabytes(point.size_bytes, largest), weight, style.INK)
+    for x, offset, text in ((0, -7, "trial"), (span, 46, "top-1 (%)"), (span, 92, "size (MB)")):
+        write(x, len(info.rows), (offset, 5), text, "normal", style.MUTED)
+
+
+def _draw_legend(axes: Axes, info: BitMapInfo) -> None:
+    patches = [
+        Patch(facecolor=color, edgecolor=style.MUTED, linewidth=0.5, label=f"{width} bits")
+        for color, width in zip(_colors(info), info.widths, strict=True)
+    ]
+    axes.legend(
+        handles=patches, loc="upper right", bbox_to_anchor=(1, 0), borderaxespad=2.8, ncols=len(patches)
+    )

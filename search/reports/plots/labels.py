@@ -1,0 +1,110 @@
+"""Placing point labels so that they cover neither points nor one another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from bitfront.search.reports.plots.style import MUTED, halo, renderer_of
+
+FONT_SIZE = 8.5
+_DIRECTIONS = ((1, 0), (0, 1), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, 0), (-1, -1))
+_DISTANCES = (9.0, 16.0, 28.0, 44.0, 62.0)
+_FAR = 20.0
+_MARKER = 10.0
+_ALIGN_X = {-1: "right", 0: "center", 1: "left"}
+_ALIGN_Y = {-1: "top", 0: "center", 1: "bottom"}
+
+
+class Label(NamedTuple):
+    """A text that belongs to a point in data coordinates."""
+
+    text: str
+    x: float
+    y: float
+
+
+class Spot(NamedTuple):
+    """A place for a text: direction and distance from its point, and the area covered in pixels."""
+
+    direction: tuple[int, int]
+    distance: float
+    area: Bbox
+
+
+def place_labels(
+    axes: Axes,
+    labels: Sequence[Label],
+    points: NDArray[np.float64],
+    taken: Sequence[Bbox] = (),
+) -> list[Bbox]:
+    """Writes each label at the spot around its point that hides least; a far label gets a thin leader.
+
+    Args:
+        axes: Where to write; its limits are final.
+        labels: In order of importance: earlier ones choose first.
+        points: Data coordinates not to be covered, shape ``[points, 2]``.
+        taken: Areas already used by other texts, in pixels.
+
+    Returns:
+        The areas in use afterwards, in pixels.
+    """
+    pixels = axes.transData.transform(points) if len(points) else np.empty((0, 2))
+    renderer, used = renderer_of(axes), list(taken)
+    for label in labels:
+        spots = list(_spots(axes, renderer, label))
+        costs = [_cost(spot, pixels, used, axes.get_window_extent(renderer)) for spot in spots]
+        best = spots[int(np.argmin(costs))]
+        _write(axes, label, best)
+        used.append(best.area)
+    return used
+
+
+def around(axes: Axes, label: Label) -> Bbox:
+    """The area of a label's marker, in pixels."""
+    x, y = axes.transData.transform((label.x, label.y))
+    return Bbox.from_bounds(x, y, 0.0, 0.0).padded(_MARKER / 2 * axes.figure.dpi / 72.0)
+
+
+def _spots(axes: Axes, renderer: RendererAgg, label: Label) -> Iterator[Spot]:
+    probe = axes.text(label.x, label.y, label.text, fontsize=FONT_SIZE)
+    size = probe.get_window_extent(renderer)
+    probe.remove()
+    x, y = axes.transData.transform((label.x, label.y))
+    per_point = axes.figure.dpi / 72.0
+    for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
+        left = x + dx * distance * per_point - size.width * (1 - dx) / 2
+        bottom = y + dy * distance * per_point - size.height * (1 - dy) / 2
+        area = Bbox.from_bounds(left, bottom, size.width, size.height).padded(2.0)
+        yield Spot((dx, dy), distance, area)
+
+
+def _cost(spot: Spot, pixels: NDArray[np.float64], used: Sequence[Bbox], inside: Bbox) -> float:
+    area = spot.area
+    within = (pixels >= area.p0).all(axis=1) & (pixels <= area.p1).all(axis=1)
+    overlaps = sum(bool(area.overlaps(box)) for box in used)
+    outside = bool(area.x0 < inside.x0 or area.x1 > inside.x1 or area.y0 < inside.y0 or area.y1 > inside.y1)
+    return 20.0 * overlaps + 50.0 * float(outside) + 1.5 * float(within.sum()) + spot.distance / 10.0
+
+
+def _write(axes: Axes, label: Label, spot: Spot) -> None:
+    (dx, dy), distance = spot.direction, spot.distance
+    axes.annotate(
+        label.text,
+        (label.x, label.y),
+        (dx * distance, dy * distance),
+        textcoords="offset points",
+        ha=_ALIGN_X[dx],
+        va=_ALIGN_Y[dy],
+        fontsize=FONT_SIZE,
+        zorder=9,
+        path_effects=halo(),
+        arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkB": 6} if distance > _FAR else None,
+    )

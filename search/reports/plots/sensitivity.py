@@ -1,0 +1,133 @@
+"""Drawing sensitivities: every gene's divergence by encoder, and the estimates against the measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from bitfront.search.reports.plots import style
+
+# By kind of tensor: colours that differ in lightness too, and marker shapes.
+_LOOKS = {
+    "weights": (style.FRONT, "o"),
+    "activations": (style.KNEE, "s"),
+    "attention": (style.LIMIT, "^"),
+    "all": (style.FRONT, "o"),
+}
+_MEASURED, _ESTIMATED = "divergence", "gradient"
+# What is shown of a gene that changes nothing, as a share of the largest.
+_LEAST_SHARE = 1e-5
+_UNIT = 1e3
+Gene = Mapping[str, Any]
+
+
+def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> Path:
+    """Genes by encoder on the left; on the right, where both were found, estimates by measurements.
+
+    Args:
+        document: Of the sensitivities.
+        path: Of the PNG.
+        title: What was profiled.
+
+    Returns:
+        The path.
+    """
+    genes: Sequence[Gene] = document["genes"]
+    columns = [column for column in (_MEASURED, _ESTIMATED) if column in genes[0]]
+    floor = _UNIT * _LEAST_SHARE * max(gene[column] for gene in genes for column in columns) or 1.0
+    with style.house_style():
+        figure = style.new_figure(12.4 if len(columns) == 2 else 7.6, 4.3)
+        panels = list(
+            figure.subplots(1, len(columns), squeeze=False, width_ratios=[1.7, 1][: len(columns)])[0]
+        )
+        _draw_by_encoder(panels[0], genes, columns, floor)
+        if len(columns) == 2:
+            _draw_agreement(panels[1], genes, floor)
+        figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9), w_pad=2.5)
+        style.heading(panels[0], f"Sensitivities of {title}", _subtitle(document, columns))
+        return style.save(figure, path)
+
+
+def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:
+    text = f"each gene alone at {document['narrow']} instead of {document['wide']} bits"
+    correlation = document["rank_correlations"].get("kl/gradient")
+    if len(columns) == 2 and correlation == correlation:
+        text += f"; rank correlation of estimate and measurement {correlation:.2f}"
+    return text
+
+
+def _shown(gene: Gene, column: str, floor: float) -> float:
+    return max(_UNIT * float(gene[column]), floor)
+
+
+def _draw_by_encoder(axes: Axes, genes: Sequence[Gene], columns: Sequence[str], floor: float) -> None:
+    for gene in genes:
+        colour, marker = _LOOKS[gene["kind"]]
+        ends = [_shown(gene, column, floor) for column in columns]
+        place = gene["encoder"] + _shift(gene, genes)
+        axes.plot([place] * len(ends), ends, color=colour, linewidth=0.9, alpha=0.6, zorder=2)
+        for column, value in zip(columns, ends, strict=True):
+            filled = column == columns[0]
+            axes.scatter(
+                place,
+                value,
+                s=30,
+                marker=marker,
+                zorder=3,
+                edgecolors=colour,
+                facecolors=colour if filled else "white",
+            )
+    axes.set_yscale("log")
+    axes.set(
+        xlabel="encoder", ylabel="KL divergence (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats per image)"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(handles=_legend(genes, columns), loc="best", ncols=2)
+
+
+def _shift(gene: Gene, genes: Sequence[Gene]) -> float:
+    """Where a gene stands beside the others of its encoder, within 0.3 of the middle."""
+    beside = [other["gene"] for other in genes if other["encoder"] == gene["encoder"]]
+    return 0.6 * (beside.index(gene["gene"]) + 0.5) / len(beside) - 0.3 if len(beside) > 1 else 0.0
+
+
+def _legend(genes: Sequence[Gene], columns: Sequence[str]) -> list[Line2D]:
+    kinds = list(dict.fromkeys(gene["kind"] for gene in genes))
+    plain: Any = {"linestyle": "none", "markersize": 5.5}
+    found = [
+        Line2D(
+            [],
+            [],
+            color=_LOOKS[kind][0],
+            marker=_LOOKS[kind][1],
+            label="encoder" if kind == "all" else kind,
+            **plain,
+        )
+        for kind in kinds
+    ]
+    names = {_MEASURED: "measured", _ESTIMATED: "estimated by gradients"}
+    for column in columns:
+        face = style.INK if column == columns[0] else "white"
+        found.append(
+            Line2D([], [], color=style.INK, marker="o", markerfacecolor=face, label=names[column], **plain)
+        )
+    return found
+
+
+def _draw_agreement(axes: Axes, genes: Sequence[Gene], floor: float) -> None:
+    pairs = [(_shown(gene, _MEASURED, floor), _shown(gene, _ESTIMATED, floor)) for gene in genes]
+    low, high = 0.6 * min(map(min, pairs)), 1.7 * max(map(max, pairs))
+    axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9, linestyle="--", zorder=1)
+    for gene, (measured, estimated) in zip(genes, pairs, strict=True):
+        colour, marker = _LOOKS[gene["kind"]]
+        axes.scatter(measured, estimated, s=30, marker=marker, color=colour, edgecolors="white", zorder=3)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    axes.set(
+        xlabel="measured (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)", ylabel="estimated (likewise)"
+    )
+    axes.set_aspect("equal", adjustable="box")

@@ -1,0 +1,244 @@
+"""The profile of a model as a person reads it: the recipe, costs, ranges and sensitivities."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from bitfront.evaluators.models.sites import role
+from bitfront.search.wording import MISSING, megabytes, quantization
+from bitfront.spaces import KINDS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
+Gene = Mapping[str, Any]
+
+
+def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
+    """Prints what :func:`bitfront.search.reports.sensitivity_document.sensitivity_document` gives."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{document['narrow']} instead of {document['wide']} bits")
+    for heading in _sensitivity_headings(document):
+        table.add_column(heading, justify="right")
+    for gene in document["genes"]:
+        table.add_row(gene["gene"], *_cells(gene))
+    console.print(table)
+    for line in ("", *_notes(document)):
+        console.print(line, soft_wrap=True, style="dim")
+
+
+def _sensitivity_headings(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "KB\nsaved"
+    ranks = document["genes"][0]["ranks"]
+    for name, heading in (
+        ("loss", "loss\nmillinats"),
+        ("kl", "KL\nmillinats"),
+        ("top1", "top-1\npoints"),
+        ("gradient", "gradient\nmillinats"),
+    ):
+        if name in ranks:
+            yield heading
+            yield "\nrank"
+
+
+def _cells(gene: Gene) -> Iterable[str]:
+    yield f"{gene['bytes_saved'] / 1e3:,.1f}" if gene["bytes_saved"] else MISSING
+    ranks = gene["ranks"]
+    if "loss" in ranks:
+        yield from (f"{1e3 * gene['loss_change']:+.2f}", f"{ranks['loss']:g}")
+        yield from (f"{1e3 * gene['divergence']:.2f}", f"{ranks['kl']:g}")
+        error = gene["top1_change_standard_error"]
+        chance = f" \N{PLUS-MINUS SIGN} {error:.2f}" if error > 0 else ""
+        yield from (f"{gene['top1_change']:+.2f}{chance}", f"{ranks['top1']:g}")
+    if "gradient" in ranks:
+        yield from (f"{1e3 * gene['gradient']:.2f}", f"{ranks['gradient']:g}")
+
+
+def _notes(document: Mapping[str, Any]) -> Iterable[str]:
+    ranks = document["genes"][0]["ranks"]
+    if "kl" in ranks:
+        yield (
+            f"loss, KL, top-1: this gene at {document['narrow']} bits and the others at {document['wide']} "
+            f"against all at {document['wide']}, on {document['images']} search images; top-1 with its "
+            "paired standard error"
+        )
+    if "gradient" in ranks:
+        yield "gradient: the KL as one pass of gradients over search images predicts it, to second order"
+    yield "rank: 1 is the gene that matters most"
+    agreements = [
+        f"{' and '.join(NAMES[name] for name in pair.split('/'))} {value:.2f}"
+        for pair, value in document["rank_correlations"].items()
+        if value == value
+    ]
+    if agreements:
+        yield f"rank correlation (Spearman): {'; '.join(agreements)}"
+
+
+COST_NOTES = (
+    "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
+    "of file: share of the file at the widest; of MACs: share of the products that it is an operand of, so "
+    "that kinds overlap",
+)
+Site = Mapping[str, Any]
+
+
+def print_profile(document: Mapping[str, Any]) -> None:
+    """Prints a profile, as :func:`bitfront.search.reports.profile_document.profile_document` gives it."""
+    from bitfront.search.reports.console import stdout_console
+
+    console = stdout_console()
+    for line in _headings(document):
+        console.print(line, soft_wrap=True)
+    console.print()
+    console.print(_recipe_table(document))
+    console.print()
+    console.print(_cost_table(document))
+    for line in ("", *COST_NOTES, ""):
+        console.print(line, soft_wrap=True, style="dim")
+    console.print(_range_table(document))
+    for line in ("", *_range_notes(document), *document["notes"]):
+        console.print(line, soft_wrap=True, style="dim")
+    if "sensitivities" in document:
+        console.print()
+        print_sensitivities(document["sensitivities"], console)
+    if "plot" in document:
+        console.print(f"plot: {document['plot']}", soft_wrap=True)
+
+
+def _headings(document: Mapping[str, Any]) -> Iterable[str]:
+    sizes = {"float32": document["fp32_size_bytes"]} | {
+        f"W{bits}A{bits}T{bits}": document["uniform_size_bytes"][str(bits)]
+        for bits in reversed(document["widths"])
+    }
+    largest = max(sizes.values())
+    images = document["calibration_images"]
+    yield f"{document['model']} ({quantization(document)}), prepared on {images} images"
+    yield (
+        f"{len(document['encoders'])} encoders, {document['parameters']:,} parameters, "
+        f"{document['macs'] / 1e9:.4g} GMACs per image; file: "
+        + ", ".join(f"{name} {megabytes(size, largest)} MB" for name, size in sizes.items())
+    )
+
+
+def _recipe_table(document: Mapping[str, Any]) -> Table:
+    table = _table(("left", f"recipe {document['recipe']}"), ("left", ""), ("left", ""))
+    for ingredient in document["ingredients"]:
+        table.add_row(ingredient["name"], ingredient["state"], ingredient["description"])
+    return table
+
+
+def _cost_table(document: Mapping[str, Any]) -> Table:
+    widths = [str(bits) for bits in document["widths"]]
+    columns = ["elements", *(f"KB\nat {bits}" for bits in widths), "of\nfile", "MMACs", "of\nMACs"]
+    table = _table(("left", "sites"), ("left", ""), *(("right", column) for column in columns))
+    for name, kind, sites in _groups(document):
+        table.add_row(name, kind, *_costs(document, widths, sites))
+    return table
+
+
+def _groups(document: Mapping[str, Any]) -> Iterable[tuple[str, str, list[Site]]]:
+    """Sites that share a row: a kind of equal neighbouring encoders, or a pinned group."""
+    searched = [site for site in document["sites"] if not site["pinned"]]
+    names = document["encoders"]
+    by_encoder = [[site for site in searched if site["encoder"] == index] for index in range(len(names))]
+    for _, run in itertools.groupby(range(len(names)), lambda index: _shape(by_encoder[index])):
+        indices = list(run)
+        first, last = names[indices[0]], names[indices[-1]]
+        label = first if len(indices) == 1 else f"{first}-{last.rpartition('.')[2]}, each"
+        for kind in KINDS:
+            sites = [site for site in by_encoder[indices[0]] if site["kind"] == kind]
+            yield label, kind, sites
+            label = ""
+    pinned = [site for site in document["sites"] if site["pinned"]]
+    for group in sorted({site["layer"] for site in pinned}):
+        label = f"{group} (pinned)"
+        for kind in KINDS:
+            sites = [site for site in pinned if (site["layer"], site["kind"]) == (group, kind)]
+            if sites:
+                yield label, kind, sites
+                label = ""
+
+
+def _shape(sites: Sequence[Site]) -> list[tuple[str, int, int]]:
+    return [(site["kind"], site["elements"], site["macs"]) for site in sites]
+
+
+def _costs(document: Mapping[str, Any], widths: Sequence[str], sites: Sequence[Site]) -> list[str]:
+    """The figures of a row."""
+
+    def kilobytes(bits: str) -> str:
+        found = [site["packed_bytes"].get(bits) for site in sites]
+        return MISSING if None in found else f"{sum(found) / 1e3:,.1f}"
+
+    stored = sum(site["packed_bytes"].get(widths[-1], 0) for site in sites if site["kind"] == "weights")
+    macs = sum(site["macs"] for site in sites)
+    return [
+        f"{sum(site['elements'] for site in sites):,}",
+        *map(kilobytes, widths),
+        _share(stored, document["uniform_size_bytes"][widths[-1]]),
+        f"{macs / 1e6:,.3f}" if macs else MISSING,
+        _share(macs, document["macs"]),
+    ]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if part else MISSING
+
+
+def _range_table(document: Mapping[str, Any]) -> Table:
+    """Lowest and highest value of every activation of an encoder, at the narrowest width."""
+    bits = str(document["widths"][0])
+    columns = [site for site in document["sites"] if site["encoder"] == 0 and _is_ranged(site)]
+    headings = [role(site["name"]) for site in columns]
+    logarithmic = _is_logarithmic(document)
+    headings += ["base"] * logarithmic
+    table = _table(("left", f"{bits}-bit ranges"), *(("right", heading) for heading in headings))
+    for index, name in enumerate(document["encoders"]):
+        sites = [site for site in document["sites"] if site["encoder"] == index]
+        ranges = [_range(site["grids"][bits]) for site in sites if _is_ranged(site)]
+        bases = [_base(site["grids"][bits]) for site in sites if site["kind"] == "attention"]
+        table.add_row(name, *ranges, *bases[: int(logarithmic)])
+    return table
+
+
+def _is_ranged(site: Site) -> bool:
+    return site["kind"] == "activations" and not site["pinned"]
+
+
+def _is_logarithmic(document: Mapping[str, Any]) -> bool:
+    bits = str(document["widths"][0])
+    return any("log2_base" in (site["grids"] or {}).get(bits, {}) for site in document["sites"])
+
+
+def _range(grid: Mapping[str, Any]) -> str:
+    return f"{_short(grid['low'])}..{_short(grid['high'])}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def _base(grid: Mapping[str, Any]) -> str:
+    return f"{2 ** grid['log2_base']:.3f}" if "log2_base" in grid else MISSING
+
+
+def _range_notes(document: Mapping[str, Any]) -> Iterable[str]:
+    yield "ranges: least and greatest value with a code, in the equalized model; --json has every width"
+    if _is_logarithmic(document):
+        yield "base: attention codes stand for the probabilities 1, 1/base, 1/base^2 and so on"
+
+
+def _table(*columns: tuple[Literal["left", "right"], str]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for justify, heading in columns:
+        table.add_column(heading, justify=justify)
+    return table

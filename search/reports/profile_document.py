@@ -1,0 +1,152 @@
+"""The profile of a prepared model as a JSON document: its costs by site, the recipe and the chosen grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bitfront.spaces import BitConfig, QuantSite, pinned_bits
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.context import EvaluationContext
+
+
+def site_widths(context: EvaluationContext, site: QuantSite) -> tuple[int, ...]:
+    """The widths that a site may take: those prepared, or the one it is pinned to."""
+    return (dict(pinned_bits(context.spec.scheme))[site.layer],) if site.pinned else context.prepared.widths
+
+
+def site_grids(context: EvaluationContext, site: QuantSite) -> dict[str, dict[str, Any]] | None:
+    """The grid of an activation site at each of its widths; None for weights.
+
+    ``low`` and ``high`` are the least and the greatest value that has a code and ``scale`` the step between
+    codes; a residual stream has the step of its finest channels and an exponent for each. Sites that take
+    levels have those in addition, and logarithmic attention has the base alone.
+    """
+    from bitfront.evaluators.models.sites import is_residual
+
+    if site.kind == "weights":
+        return None
+    widths = site_widths(context, site)
+    if is_residual(site.name):
+        return {str(bits): _stream(context, site) for bits in widths}
+    return {str(bits): _grid(context, site, bits) for bits in widths}
+
+
+def _stream(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
+    grid = context.prepared.calibration.stream(site.name)
+    low, high = ((code - grid.zero_point) * float(grid.channel_scales.max()) for code in (0, grid.qmax))
+    exponents = [int(exponent) for exponent in grid.exponents]
+    return _described(low, high, grid.scale, grid.zero_point) | {"exponents": exponents}
+
+
+def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, Any]:
+    from bitfront.evaluators.quantized.attention import LOG_BITS
+
+    prepared = context.prepared
+    if site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
+        return {"log2_base": prepared.log_steps[site.encoder]}
+    grid = prepared.calibration.grid(site.name, bits)
+    levels = prepared.calibration.levels.get((site.name, bits))
+    codes = [0, grid.qmax] if levels is None else sorted(set(levels.tolist()))
+    values = [(code - grid.zero_point) * grid.scale for code in codes]
+    described = _described(values[0], values[-1], grid.scale, grid.zero_point)
+    return described if levels is None else described | {"levels": values}
+
+
+def _described(low: float, high: float, scale: float, zero_point: int) -> dict[str, Any]:
+    return {"low": low, "high": high, "scale": scale, "zero_point": zero_point}
+
+
+QUERIES_KEYS_VALUES = "queries, keys and values are activations; the softmax output is the attention"
+SCHEME_NOTES = {
+    "fq-vit": "scheme fq-vit: everything in integers; the residual stream, scores, patch embedding and head "
+    "are pinned to 8 bits",
+    "deploy": "scheme deploy: matrix products in integers; the residual stream, LayerNorm, softmax and GELU "
+    "in float32; patch embedding and head are pinned to 8 bits",
+}
+
+
+def profile_document(context: EvaluationContext) -> dict[str, Any]:
+    """Everything that ``bitfront profile`` tells; sizes are bytes, MACs are those of one image."""
+    spec, widths = context.spec, context.prepared.widths
+    return {
+        "model": spec.model,
+        "weights": context.model.weights,
+        "data": spec.data,
+        "calibration_images": len(context.splits.calibration),
+        "scheme": spec.scheme,
+        "recipe": spec.recipe,
+        "without": list(spec.without),
+        "observer": spec.observer,
+        "ingredients": _ingredients(context),
+        "notes": _notes(context),
+        "widths": list(widths),
+        "encoders": [encoder.name for encoder in context.encoders],
+        "parameters": sum(parameter.numel() for parameter in context.model.module.parameters()),
+        "macs": model_macs(context.sites),
+        "fp32_size_bytes": context.size.float_bytes(),
+        "uniform_size_bytes": {str(bits): _uniform_bytes(context, bits) for bits in widths},
+        "sites": [_site(context, site) for site in context.sites],
+    }
+
+
+def model_macs(sites: Sequence[QuantSite]) -> int:
+    """Multiply-accumulates of one image: all linear layers, and both products of every attention."""
+    linear = sum(site.macs for site in sites if site.kind == "weights")
+    # The attention matrix is an operand of the second product; the first is of the same size.
+    return linear + 2 * sum(site.macs for site in sites if site.kind == "attention")
+
+
+def _uniform_bytes(context: EvaluationContext, bits: int) -> int:
+    spec = context.spec
+    config = BitConfig.uniform(spec.model, spec.scheme, context.encoders, (bits, bits, bits))
+    return context.size.size_bytes(config)
+
+
+def _site(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
+    from bitfront.evaluators.packed.tensors import packed_bytes
+
+    widths = site_widths(context, site)
+    return {
+        "name": site.name,
+        "kind": site.kind,
+        "encoder": site.encoder,
+        "layer": site.layer,
+        "pinned": site.pinned,
+        "elements": site.elements,
+        "macs": site.macs,
+        "packed_bytes": {str(bits): packed_bytes(site.elements, bits) for bits in widths},
+        "grids": site_grids(context, site),
+    }
+
+
+def _ingredients(context: EvaluationContext) -> list[dict[str, str]]:
+    """Every ingredient there is: ``used``, ``left out``, or ``not in it`` where the recipe has none of it."""
+    from bitfront.evaluators.preparation.recipes import INGREDIENTS, recipe_named
+
+    whole = recipe_named(context.spec.recipe)
+    taken = whole.without(context.spec.without)
+    return [
+        {
+            "name": name,
+            "state": "used" if name in taken else "left out" if name in whole else "not in it",
+            "description": description,
+        }
+        for name, description in INGREDIENTS.items()
+    ]
+
+
+def _notes(context: EvaluationContext) -> list[str]:
+    """What holds of this scheme, observer and model."""
+    from bitfront.evaluators.preparation.recipes import ROTATED_STREAM, recipe_named
+
+    spec, blueprint = context.spec, context.prepared.blueprint
+    notes = [SCHEME_NOTES[spec.scheme], QUERIES_KEYS_VALUES]
+    if spec.observer is not None:
+        notes.append(f"activation ranges are those of observer {spec.observer}, whatever the recipe says")
+    if ROTATED_STREAM in recipe_named(spec.recipe, spec.without) and blueprint.embed_norm is not None:
+        rest = f" before {blueprint.encoders[min(blueprint.merges)].name}" if blueprint.merges else ""
+        # The affine part of a LayerNorm within the stream has no layer to be folded into.
+        notes.append(f"{ROTATED_STREAM}: not{rest}, where the stream begins with a LayerNorm")
+    return notes

@@ -1,0 +1,210 @@
+"""Progress on a terminal: the live display of a running search, and of the steps before it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bitfront.search.wording import megabytes, milliseconds, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from bitfront.search.engine.protocols import Progress
+    from bitfront.search.problem.trial import Trial
+
+
+SEARCH_INTERVAL_S = 5.0
+Point = Mapping[str, float]
+
+
+class SearchProgress:
+    """Shows how far a search is and what it has found: a context manager, and a ``SearchObserver``.
+
+    On a terminal a bar with the time left and a line of figures are kept up to date; elsewhere a line is
+    printed every few seconds.
+
+    Args:
+        total: Evaluations in all.
+        console: Where to write, usually stderr.
+    """
+
+    def __init__(self, total: int, console: Console) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._total = total
+        self._console = console
+        self._failed = 0
+        self._printed = -math.inf
+        self._line = ""
+        columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TextColumn("evaluations"))
+        self._bar = Progress(*columns, TimeElapsedColumn(), TextColumn("{task.description}"), console=console)
+        self._task = self._bar.add_task("", total=total)
+        self._live = Live(console=console, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> SearchProgress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        if kind is None and self._line:
+            self._console.print(self._line, soft_wrap=True)
+
+    def update(
+        self,
+        *,
+        evaluations: int,
+        trials: int,
+        front: Sequence[Point],
+        hypervolume: float,
+        failed: int = 0,
+        remaining_s: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Shows a new state.
+
+        Args:
+            evaluations: Configurations evaluated so far.
+            trials: Trials so far, with rejected and failed ones.
+            front: The front's ``top1``, ``size_bytes`` and ``latency_ms``.
+            hypervolume: Hypervolume of the front; higher is better.
+            failed: Evaluations that ended in an error.
+            remaining_s: Estimated time left in seconds, or None.
+            note: What else to say, such as ``stopping after this evaluation``.
+        """
+        figures = _figures(front, hypervolume, trials, failed)
+        left = "" if remaining_s is None else f"{duration(remaining_s)} left"
+        self._line = f"{evaluations}/{self._total} evaluations; {figures}"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=evaluations, description=left)
+            self._show(figures, note)
+        elif time.monotonic() - self._printed >= SEARCH_INTERVAL_S:
+            self._printed = time.monotonic()
+            parts = [f"{evaluations}/{self._total} evaluations", left, figures, note]
+            self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:
+        """Shows the state after an evaluation."""
+        self._failed += trial.state == "failed"
+        self.on_generation(progress)
+
+    def on_generation(self, progress: Progress) -> None:
+        """Shows the state after a generation."""
+        self.update(
+            evaluations=progress.evaluations,
+            trials=progress.trials,
+            front=[trial.values for trial in progress.front],
+            hypervolume=progress.hypervolume,
+            failed=self._failed,
+            remaining_s=progress.remaining_s,
+        )
+
+    def _show(self, figures: str, note: str) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        notes = [Text(note, style="bold")] if note else []
+        self._live.update(Group(self._bar, Text(figures, style="dim"), *notes))
+
+
+def duration(seconds: float) -> str:
+    """A time as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _figures(front: Sequence[Point], hypervolume: float, trials: int, failed: int) -> str:
+    parts = [f"{len(front)} on the front"]
+    if front:
+        parts.append(f"best {percent(_extreme(front, 'top1', max))} %")
+        parts.append(f"smallest {megabytes(_extreme(front, 'size_bytes', min))} MB")
+        parts.append(f"fastest {milliseconds(_extreme(front, 'latency_ms', min))} ms")
+    parts += [f"hypervolume {hypervolume:.4f}", f"{trials} trials"]
+    return ", ".join(parts + ([f"{failed} failed"] if failed else []))
+
+
+def _extreme(front: Sequence[Point], column: str, choose: Callable[..., float]) -> float:
+    return choose((point[column] for point in front if column in point), default=math.nan)
+
+
+STAGE_INTERVAL_S = 10.0
+# Earlier shares and times say little of the time that is left.
+LEAST_SHARE, LEAST_S = 0.02, 2.0
+
+
+@contextmanager
+def stage(console: Console, text: str) -> Iterator[Callable[[float], None]]:
+    """Shows ``text`` while the block runs and ``text ... 3.2 s`` when it has ended well.
+
+    On a terminal a bar moves, and has the share that is done and the time left once they are told; elsewhere
+    a line is printed every few seconds.
+
+    Args:
+        console: Where to write, usually stderr.
+        text: What is being done, such as ``preparing digits_deit on 128 images``.
+
+    Yields:
+        A function that takes the share that is done, from 0 to 1, and shows it.
+    """
+    started = time.monotonic()
+    if console.is_terminal:
+        with _bar(console, text) as bar:
+            task = bar.add_task("", total=None, left="")
+            yield lambda share: bar.update(
+                task, total=1.0, completed=share, left=_left(share, time.monotonic() - started)
+            )
+    else:
+        yield _PlainLines(console, text, started)
+    console.print(f"{text} ... {time.monotonic() - started:.1f} s", soft_wrap=True)
+
+
+@contextmanager
+def _bar(console: Console, text: str) -> Iterator[Bar]:
+    """A bar below the text, which may fill a line on its own."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    left = TextColumn("{task.fields[left]}")
+    bar = Progress(BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left, console=console)
+    with Live(Group(Text(text), bar), console=console, transient=True, refresh_per_second=4):
+        yield bar
+
+
+class _PlainLines:
+    """Prints a share now and then, where no line can be drawn anew."""
+
+    def __init__(self, console: Console, text: str, started: float) -> None:
+        self._console = console
+        self._text = text
+        self._started = self._printed = started
+
+    def __call__(self, share: float) -> None:
+        now = time.monotonic()
+        if now - self._printed < STAGE_INTERVAL_S:
+            return
+        self._printed = now
+        left = _left(share, now - self._started)
+        parts = [f"{self._text} ... {100 * share:.0f} % after {duration(now - self._started)}", left]
+        self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
+
+
+def _left(share: float, elapsed: float) -> str:
+    """The time left in words, at the pace so far; empty while it cannot be told."""
+    if not LEAST_SHARE <= share < 1.0 or elapsed < LEAST_S:
+        return ""
+    return f"about {duration(elapsed * (1.0 - share) / share)} left"

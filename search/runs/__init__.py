@@ -1,0 +1,1 @@
+"""The run folder: its study, tables, locks, and reading it."""

@@ -1,0 +1,229 @@
+"""The run store: one folder per run, with names that stay inside of it, and its search space."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitfront.evaluators.files import explained, write_atomically
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.locks import RunLock
+from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
+
+SPEC = "spec.json"
+SPACE = "space.json"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run came as far as the search proper."""
+        return (self.path / SPACE).exists()
+
+    def lock(self) -> RunLock:
+        """The run's lock, to hold while writing: ``with folder.lock(): ...``."""
+        return RunLock(self.path)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a file as a whole or not at all; see :func:`bitfront.evaluators.files.write_atomically`."""
+        write_atomically(self.path / name, text)
+        return self.path / name
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> Path:
+        """Writes a JSON object, likewise."""
+        return self.write_text(name, json.dumps(document, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads a JSON object.
+
+        Raises:
+            UserError: The file is missing.
+            BitfrontError: It is damaged.
+        """
+        path = self.path / name
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"run {self.name} has no {name}: it ended before that was written") from error
+        except (OSError, ValueError) as error:
+            raise BitfrontError(f"{path} cannot be read ({error})") from error
+        if not isinstance(document, dict):
+            raise BitfrontError(f"{path} cannot be read (it holds no JSON object)")
+        return document
+
+    def write_spec(self, spec: RunSpec) -> None:
+        """Writes ``spec.json``."""
+        self.write_json(SPEC, spec.to_json())
+
+    def read_spec(self) -> RunSpec:
+        """Reads ``spec.json``; raises :class:`UserError` where it has another version."""
+        return RunSpec.from_json(self.read_json(SPEC))
+
+    @contextmanager
+    def removed_unless_begun(self) -> Iterator[None]:
+        """Removes the folder when the block fails before the search proper, so that its name stays free."""
+        try:
+            yield
+        except BaseException:
+            if not self.begun:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def log_file(self) -> Iterator[None]:
+        """Keeps what the library logs in ``log.txt`` meanwhile, added to what is there."""
+        with explained(self.path / "log.txt"):
+            handler = _RunLog(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        library = logging.getLogger("bitfront")
+        level = library.level
+        library.addHandler(handler)
+        library.setLevel(min(level or logging.INFO, logging.INFO))
+        try:
+            yield
+        finally:
+            library.removeHandler(handler)
+            library.setLevel(level)
+            handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """A log file that does not print tracebacks over the progress display when the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Drops the record: the study's own write reports the disk."""
+
+
+class RunStore:
+    """The folder that holds the runs.
+
+    Args:
+        root: That folder; made with the first run.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self, name: str) -> RunFolder:
+        """Makes the folder of a new run.
+
+        Raises:
+            UserError: The name is taken or not a plain name, or the place is not writable.
+            BitfrontError: The disk is full.
+        """
+        path = self.root / checked_name(name)
+        with explained(path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir()
+            except FileExistsError as error:
+                raise UserError(
+                    f"run {name!r} exists already in {self.root}: go on with --resume {name}, or choose "
+                    "another --run"
+                ) from error
+        return RunFolder(path)
+
+    def open(self, name: str) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            UserError: There is no such run.
+        """
+        path = self.root / checked_name(name)
+        if not (path / SPEC).is_file():
+            raise UserError(f"there is no run {name!r} in {self.root}: `bitfront runs` lists those there are")
+        return RunFolder(path)
+
+    def default_name(self, model: str) -> str:
+        """A free name of model and time, such as ``digits_deit-20260131-143012``."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", model).lstrip(".-") or "run"
+        base = f"{plain[:70]}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = (base if i == 1 else f"{base}-{i}" for i in range(1, 1000))
+        return next(name for name in names if not (self.root / name).exists())
+
+
+def checked_name(name: str) -> str:
+    """The name of a run, if it is plain enough to be that of a folder.
+
+    Raises:
+        UserError: It has other characters than letters, digits, dot, underscore and hyphen, begins with a dot
+            or hyphen, or is longer than 100.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is not a name for a run: use up to 100 letters, digits, dots, underscores and "
+            "hyphens, beginning with a letter, digit or underscore"
+        )
+    return name
+
+
+def write_space(folder: Path, space: SearchSpace) -> Path:
+    """Writes ``space.json`` into a run folder and returns its path."""
+    document = {
+        "model": space.model,
+        "scheme": space.scheme,
+        "granularity": space.granularity,
+        "widths": list(space.widths),
+        "held": dict(space.held),
+        "encoders": [
+            {"index": encoder.index, "name": encoder.name, "linear": list(encoder.linear)}
+            for encoder in space.encoders
+        ],
+    }
+    path = folder / SPACE
+    write_atomically(path, json.dumps(document, indent=2) + "\n")
+    return path
+
+
+def read_space(folder: Path) -> SearchSpace:
+    """The search space of a run.
+
+    Raises:
+        UserError: ``space.json`` is absent or is not a search space.
+    """
+    path = folder / SPACE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        encoders = [
+            EncoderLayers(int(e["index"]), str(e["name"]), tuple(map(str, e["linear"])))
+            for e in document["encoders"]
+        ]
+        return SearchSpace(
+            str(document["model"]),
+            str(document["scheme"]),
+            encoders,
+            [int(width) for width in document["widths"]],
+            document["granularity"],
+            [(kind, int(width)) for kind, width in document.get("held", {}).items()],
+        )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is missing: the run stopped before it had a search space; search again with --run NAME"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); restore it or search again"
+        ) from error

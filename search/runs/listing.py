@@ -1,0 +1,131 @@
+"""The runs in a folder: their names, the latest one and a summary of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitfront.search.runs.files import FRONT_COLUMNS, read_json, read_table
+from bitfront.search.runs.folder import SPEC
+from bitfront.search.wording import quantization
+from bitfront.spaces import UserError
+
+UNFINISHED = "unfinished"
+DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line about a run.
+
+    Attributes:
+        name: The run's name.
+        changed: When it was last written to, in seconds since the epoch.
+        state: Why it stopped, ``unfinished``, or what is wrong with its files.
+        model: The model's name, or empty.
+        data: The data set, or empty.
+        quantization: Scheme and recipe in words, or empty.
+        evaluations: Evaluations done.
+        budget: Evaluations asked for; 0 if unknown.
+        front_points: Points on the front.
+        best_top1: Highest top-1 on the front in percent, NaN without a front.
+        smallest_bytes: Smallest size on the front in bytes, NaN without a front.
+        fastest_ms: Lowest latency on the front in milliseconds, NaN without a front.
+    """
+
+    name: str
+    changed: float
+    state: str
+    model: str = ""
+    data: str = ""
+    quantization: str = ""
+    evaluations: int = 0
+    budget: int = 0
+    front_points: int = 0
+    best_top1: float = float("nan")
+    smallest_bytes: float = float("nan")
+    fastest_ms: float = float("nan")
+
+    @property
+    def status(self) -> str:
+        """The state in a word: ``finished``, ``interrupted``, ``unfinished`` or ``damaged``."""
+        word = self.state.partition(":")[0]
+        return word if word in ("interrupted", UNFINISHED, DAMAGED) else "finished"
+
+
+def last_change(folder: Path) -> float:
+    """When a run was last written to, in seconds since the epoch."""
+    files = (folder / name for name in (SPEC, "trials.csv", "summary.json"))
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+
+
+def run_names(root: Path) -> list[str]:
+    """Names of the runs in a folder, the one changed last first; none where there is no such folder."""
+    folders = [path.parent for path in root.glob(f"*/{SPEC}") if not path.parent.name.startswith(".")]
+    return [p.name for p in sorted(folders, key=lambda p: (last_change(p), p.name), reverse=True)]
+
+
+def latest_run(root: Path) -> str:
+    """Name of the run that was changed last; raises :class:`UserError` where there is none."""
+    names = run_names(root)
+    if not names:
+        raise UserError(f"there are no runs in {root}: start one with `bitfront search`")
+    return names[0]
+
+
+def unknown_run(root: Path, name: str) -> UserError:
+    """The error for a run that does not exist, with the nearest names."""
+    names = run_names(root)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return UserError(f"there is no run {name!r} in {root}: did you mean {' or '.join(near)}?")
+    if names:
+        return UserError(f"there is no run {name!r} in {root}: `bitfront runs` lists the {len(names)} there")
+    return UserError(f"there is no run {name!r} in {root}, nor any other: start one with `bitfront search`")
+
+
+def list_runs(root: Path) -> list[RunSummary]:
+    """A summary of every run in a folder, the one changed last first; damaged runs say so in their state."""
+    return [_summarize(root / name) for name in run_names(root)]
+
+
+def _summarize(folder: Path) -> RunSummary:
+    changed = last_change(folder)
+    try:
+        spec = read_json(folder / SPEC, dict)
+        summary = read_json(folder / "summary.json", dict, absent={})
+        return RunSummary(folder.name, changed, **_request(spec), **_progress(summary), **_best(folder))
+    except (UserError, TypeError, ValueError) as error:
+        return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
+
+
+def _request(spec: Mapping[str, Any]) -> dict[str, Any]:
+    evaluation = spec.get("evaluation") or {}
+    return {
+        "model": str(evaluation.get("model", "")),
+        "data": str(evaluation.get("data", "")),
+        "quantization": quantization(evaluation),
+        "budget": int(spec.get("evaluations") or 0),
+    }
+
+
+def _progress(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "state": str(summary.get("stopped_because") or UNFINISHED),
+        "evaluations": int(summary.get("evaluations") or 0),
+    }
+
+
+def _best(folder: Path) -> dict[str, Any]:
+    if not (folder / "front.csv").is_file():
+        return {}
+    front = read_table(folder / "front.csv", FRONT_COLUMNS)
+    return {
+        "front_points": len(front),
+        "best_top1": float(front["top1"].max()),
+        "smallest_bytes": float(front["size_bytes"].min()),
+        "fastest_ms": float(front["latency_ms"].min()),
+    }

@@ -1,0 +1,130 @@
+"""Evaluations that several searches share: a file that survives kills, and the pool in front of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.evaluators.files import explained
+from bitfront.search.engine.protocols import AccuracyPool, Completed, EvaluationFailure
+from bitfront.spaces import BitConfig, BitfrontError
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.accuracy import Accuracy
+
+
+EVALUATIONS = "evaluations.jsonl"
+_DIGEST, _ERROR = "digest", "error"
+
+
+class SharedEvaluations:
+    """What every configuration came to, by digest.
+
+    Args:
+        path: The file; a last line that a kill cut short is dropped.
+
+    Raises:
+        BitfrontError: The file is damaged elsewhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Accuracy | EvaluationFailure] = {}
+        if path.exists():
+            self._read()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, digest: str) -> Accuracy | EvaluationFailure | None:
+        """What a configuration came to, or None where it was not evaluated yet."""
+        return self._known.get(digest)
+
+    def add(self, digest: str, outcome: Accuracy | EvaluationFailure) -> None:
+        """Records an evaluation; it is on the disk when this returns."""
+        values = (
+            {_ERROR: outcome.message}
+            if isinstance(outcome, EvaluationFailure)
+            else dataclasses.asdict(outcome)
+        )
+        with explained(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({_DIGEST: digest, **values}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._known[digest] = outcome
+
+    def _read(self) -> None:
+        with explained(self._path):
+            whole = self._path.read_bytes()
+            complete = whole[: whole.rfind(b"\n") + 1]
+            if len(complete) < len(whole):
+                with self._path.open("r+b") as file:
+                    file.truncate(len(complete))
+        for number, line in enumerate(complete.decode("utf-8", errors="replace").splitlines(), start=1):
+            try:
+                document = json.loads(line)
+                digest = document.pop(_DIGEST)
+                self._known[digest] = _outcome(document)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise BitfrontError(
+                    f"{self._path} is damaged in line {number}: remove that line to evaluate it again"
+                ) from error
+
+
+def _outcome(document: dict[str, float | str]) -> Accuracy | EvaluationFailure:
+    from bitfront.evaluators.context.accuracy import Accuracy
+
+    if _ERROR in document:
+        return EvaluationFailure(str(document[_ERROR]))
+    return Accuracy(**document)  # type: ignore[arg-type]
+
+
+class SharingPool:
+    """Evaluates what no search has evaluated yet, on all search images, and records it for the others.
+
+    Every candidate is evaluated whole, whatever it must be able to reach: what one search may stop early,
+    another one needs.
+
+    Args:
+        pool: Evaluates.
+        evaluations: What is known.
+    """
+
+    def __init__(self, pool: AccuracyPool, evaluations: SharedEvaluations) -> None:
+        self._pool = pool
+        self._evaluations = evaluations
+        self._ready: deque[Completed] = deque()
+        self._digests: dict[int, str] = {}
+
+    @property
+    def capacity(self) -> int:
+        """That of the pool that evaluates."""
+        return self._pool.capacity
+
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:  # noqa: ARG002
+        """Takes a candidate; one that is known is ready at once."""
+        known = self._evaluations.get(config.digest)
+        if known is not None:
+            self._ready.append((key, known))
+            return
+        self._digests[key] = config.digest
+        self._pool.submit(key, config)
+
+    def next_completed(self, timeout: float) -> Completed | None:
+        """The next result: one that is known, else the pool's."""
+        if self._ready:
+            return self._ready.popleft()
+        completed = self._pool.next_completed(timeout)
+        if completed is None:
+            return None
+        key, outcome = completed
+        self._evaluations.add(self._digests.pop(key), outcome)
+        return completed
+
+    def close(self) -> None:
+        """Ends the pool that evaluates."""
+        self._pool.close()

@@ -1,0 +1,109 @@
+"""Final figures of a finished front: test accuracy and whole-model latency."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bitfront.search.problem.references import References
+from bitfront.search.problem.trial import Trial
+from bitfront.search.runs.tables import FinalMeasurement
+from bitfront.search.session.inputs import eight_bit_config
+from bitfront.spaces import BitfrontError, SearchSpace
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.accuracy import Accuracy
+    from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.latency.timed_runtime import TimedRuntime
+
+
+logger = logging.getLogger(__name__)
+ShareDone = Callable[[float], None]
+
+
+def held_out_accuracies(
+    context: EvaluationContext, space: SearchSpace, front: Sequence[Trial], share_done: ShareDone
+) -> tuple[dict[int, Accuracy], dict[int, str]]:
+    """Accuracies on the test split, and why there is none, by trial number."""
+    found: dict[int, Accuracy] = {}
+    failures: dict[int, str] = {}
+    for done, trial in enumerate(front, start=1):
+        config = space.decode(np.array(trial.genome, dtype=np.int64))
+        try:
+            found[trial.number] = context.accuracy(config, "test")
+        except BitfrontError as error:
+            logger.warning("trial %d (%s) failed on the test split: %s", trial.number, trial.digest, error)
+            failures[trial.number] = str(error)
+        share_done(done / len(front))
+    return found, failures
+
+
+def whole_latencies(
+    context: EvaluationContext,
+    timer: TimedRuntime,
+    space: SearchSpace,
+    front: Sequence[Trial],
+    batch: int,
+    share_done: ShareDone,
+) -> tuple[dict[int, float], float, float]:
+    """Whole-model latencies in milliseconds, all measured in turn with nothing else running.
+
+    Args:
+        context: The prepared model.
+        timer: What runs the models.
+        space: The search space.
+        front: What is measured.
+        batch: Images of a batch.
+        share_done: Is told the share that is done.
+
+    Returns:
+        By trial number, and those of the float and the uniform 8-bit model.
+    """
+    from bitfront.evaluators.latency.measured import measure_models
+    from bitfront.evaluators.latency.timed_runtime import Subject
+
+    configs = [space.decode(np.array(trial.genome, dtype=np.int64)) for trial in front]
+    float_entry, entries = measure_models(
+        timer,
+        Subject(context.prepared, context.model.module),
+        [eight_bit_config(context), *configs],
+        batch,
+        progress=share_done,
+    )
+    times = [entry.milliseconds for entry in entries]
+    return dict(zip((t.number for t in front), times[1:], strict=True)), float_entry.milliseconds, times[0]
+
+
+def completed_references(
+    context: EvaluationContext, references: References, float_ms: float, eight_bit_ms: float
+) -> References:
+    """The references with their test accuracy and whole-model latency."""
+    eight, whole = context.accuracy(eight_bit_config(context), "test"), context.float_accuracy("test")
+    return dataclasses.replace(
+        references,
+        test_images=whole.images,
+        float_model=dataclasses.replace(
+            references.float_model, latency_measured_ms=float_ms, test_top1=whole.top1
+        ),
+        eight_bit=dataclasses.replace(
+            references.eight_bit,
+            latency_measured_ms=eight_bit_ms,
+            test_top1=eight.top1,
+            test_lost=eight.lost,
+            test_won=eight.won,
+        ),
+    )
+
+
+def final_measurements(
+    accuracies: Mapping[int, Accuracy], latency: Mapping[int, float]
+) -> dict[int, FinalMeasurement]:
+    """The final columns of the tables by trial number."""
+    found = {number: FinalMeasurement(milliseconds) for number, milliseconds in latency.items()}
+    for number, accuracy in accuracies.items():
+        found[number] = FinalMeasurement(latency.get(number), accuracy.top1, accuracy.lost, accuracy.won)
+    return found

@@ -1,0 +1,231 @@
+"""Preparation of a run: model, latency table, reference models and the search problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.folder import RunFolder
+from bitfront.search.samplers.registry import begins_with_scores
+from bitfront.search.wording import quantization
+from bitfront.spaces import BitConfig, SearchSpace, UserError, parse_hold, triples
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.latency.source import LatencySource
+    from bitfront.evaluators.latency.table import LatencyTable
+    from bitfront.evaluators.latency.timed_runtime import TimedRuntime
+    from bitfront.evaluators.sensitivity.gene_scores import GeneScores
+
+
+LATENCY_TABLE = "latency_table.csv"
+GENE_SCORES = "gene_scores.json"
+SPLITS = "splits.json"
+EMBEDDED_MODEL = "digits_deit"
+FALLBACK = "model:bops"
+MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
+# The embedded model is so small that calling kernels takes most of its time: a measured lead below this
+# factor is the machine's mood.
+LEAD_OF_EMBEDDED = 1.25
+ShareDone = Callable[[float], None]
+Stage = Callable[[str], AbstractContextManager[ShareDone]]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything a search needs before its first evaluation.
+
+    Attributes:
+        spec: The run's settings, with those that were left to be measured.
+        context: The calibrated model and its data.
+        space: The search space.
+        costs: Latency and size of configurations.
+        references: The float and the uniform 8-bit model on the search split.
+        timer: What times the whole models of the finished front.
+        scores: Gradient scores of the genes, for a sampler that begins with them; None otherwise.
+        notes: What the user must know of the latency source.
+    """
+
+    spec: RunSpec
+    context: EvaluationContext
+    space: SearchSpace
+    costs: ModelCosts
+    references: References
+    timer: TimedRuntime
+    scores: GeneScores | None
+    notes: tuple[str, ...]
+
+
+def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
+    """Loads and prepares the model, finds its latencies and scores the reference models.
+
+    A latency table that the run folder has already, from an earlier part of the run, is taken as it is.
+
+    Args:
+        spec: The run's settings.
+        folder: Its folder; receives ``latency_table.csv``, ``splits.json`` and the resolved ``spec.json``.
+        stage: Shows a step while it runs.
+
+    Raises:
+        UserError: The spec cannot be carried out.
+    """
+    from bitfront.evaluators.context.context import EvaluationContext
+
+    evaluation = spec.evaluation
+    source = _run_source(spec, folder)
+    with stage(preparing(evaluation)) as share_done:
+        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes)
+    _keep_splits(folder, context)
+    # From here on the settings that were measured are the run's own: workers and a resumed run take them.
+    spec = dataclasses.replace(spec, evaluation=context.spec)
+    folder.write_spec(spec)
+    held = () if spec.hold is None else parse_hold(spec.hold)
+    space = SearchSpace(
+        evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, held
+    )
+    costs, notes = _costs(spec, source, folder, context, space, stage)
+    with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
+        references = _references(context, costs)
+    scores = _scores(spec, folder, context, space, stage)
+    return Preparation(spec, context, space, costs, references, source.timer, scores, notes)
+
+
+def _scores(
+    spec: RunSpec, folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> GeneScores | None:
+    """Gradient scores where the sampler begins with them; those that the run folder has are kept."""
+    from bitfront.evaluators.sensitivity.gene_scores import GeneScores, gene_scores
+
+    if not begins_with_scores(spec.sampler):
+        return None
+    if (folder.path / GENE_SCORES).exists():
+        return GeneScores.from_json(folder.read_json(GENE_SCORES))
+    with stage(f"gradient scores of {len(space)} genes") as share_done:
+        scores = gene_scores(context, space, share_done)
+    folder.write_json(GENE_SCORES, scores.to_json())
+    # A resumed run reads them: it must begin with the same numbers.
+    return GeneScores.from_json(folder.read_json(GENE_SCORES))
+
+
+def preparing(evaluation: EvaluationSpec) -> str:
+    """What building a context is called while it runs."""
+    how = quantization(evaluation.to_json())
+    return f"preparing {evaluation.model} ({how}) on {evaluation.calibration_images} images"
+
+
+def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
+    """Records the splits; a run that has some must keep them.
+
+    Raises:
+        UserError: The data are not those that the run began with.
+    """
+    splits = context.splits.to_json()
+    if (folder.path / SPLITS).exists() and folder.read_json(SPLITS) != splits:
+        raise UserError(
+            f"the images of {context.spec.data} are not those that run {folder.name} began with: bring them "
+            "back, or start a new run with --run"
+        )
+    folder.write_json(SPLITS, splits)
+
+
+def _run_source(spec: RunSpec, folder: RunFolder) -> LatencySource:
+    """The latency source of a run, which may have its table already."""
+    from bitfront.evaluators.latency.source import latency_source, resumed_source
+    from bitfront.evaluators.latency.table_file import read_table
+
+    scheme, path = spec.evaluation.scheme, folder.path / LATENCY_TABLE
+    if path.exists():
+        return resumed_source(spec.latency, scheme, read_table(path))
+    return latency_source(spec.latency, scheme)
+
+
+def _costs(
+    spec: RunSpec,
+    source: LatencySource,
+    folder: RunFolder,
+    context: EvaluationContext,
+    space: SearchSpace,
+    stage: Stage,
+) -> tuple[ModelCosts, tuple[str, ...]]:
+    from bitfront.evaluators.latency.source import latency_source
+    from bitfront.evaluators.latency.table_file import read_table, table_csv
+    from bitfront.evaluators.latency.timed_runtime import Subject
+
+    path, notes = folder.path / LATENCY_TABLE, source.notes(context.prepared.widths)
+    if path.exists():
+        table = read_table(path)
+        fallen_back = source.measured and table.source == FALLBACK
+        return _model_costs(table, context), (MODELLED_NOTE,) if fallen_back else notes
+    subject = Subject(context.prepared, context.model.module)
+    with stage(f"latency of encoders ({spec.latency})") as share_done:
+        table = source.table(subject, spec.latency_batch, share_done)
+    costs = _model_costs(table, context)
+    lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
+    if source.measured and lead * costs.minimum_latency_ms(space) > costs.float_latency_ms:
+        notes = (_slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms),)
+        table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
+        costs = _model_costs(table, context)
+    folder.write_text(LATENCY_TABLE, table_csv(table))
+    return costs, notes
+
+
+def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
+    """What to say of the fallback to a modelled latency.
+
+    Raises:
+        UserError: The model is not the embedded default, whose search must run everywhere.
+    """
+    fact = (
+        f"constraint 3 (faster than float) is not met by measurement here, or within its noise: the quickest "
+        f"configuration takes {least:.4g} ms, the float model {whole:.4g} ms"
+    )
+    absolute = spec.max_latency is not None and not spec.max_latency.strip().lower().endswith("x")
+    if absolute:
+        raise UserError(
+            f"{fact}; --max-latency {spec.max_latency} cannot be judged on modelled times: give a share such "
+            "as 0.9x, or --latency table:FILE"
+        )
+    if spec.evaluation.model != EMBEDDED_MODEL:
+        raise UserError(
+            f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
+            "(modelled), or try another --latency-batch"
+        )
+    return f"{fact}. {MODELLED_NOTE}"
+
+
+def _model_costs(table: LatencyTable, context: EvaluationContext) -> ModelCosts:
+    from bitfront.evaluators.latency.table import TableLatency
+
+    needed = {*triples(context.spec.widths), (8, 8, 8)}
+    return ModelCosts(TableLatency(table, context.prepared.blueprint, needed), context.size)
+
+
+def eight_bit_config(context: EvaluationContext) -> BitConfig:
+    """The uniform 8-bit configuration."""
+    return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, (8, 8, 8))
+
+
+def _references(context: EvaluationContext, costs: ModelCosts) -> References:
+    whole, config = context.float_accuracy(), eight_bit_config(context)
+    eight = context.accuracy(config)
+    return References(
+        ReferencePoint(costs.float_latency_ms, costs.float_size_bytes, whole.top1, whole.loss),
+        ReferencePoint(
+            costs.latency_ms(config),
+            costs.size_bytes(config),
+            eight.top1,
+            eight.loss,
+            lost=eight.lost,
+            won=eight.won,
+        ),
+        context.model.classes,
+        costs.latency_source,
+        images=whole.images,
+    )

@@ -1,0 +1,102 @@
+"""How long is waited: for an evaluation before its worker counts as hung, and for what is away."""
+
+from __future__ import annotations
+
+import logging
+
+from bitfront.search.workers.assignments import Attempt, Seat
+from bitfront.search.workers.local_cluster import WorkerSettings
+from bitfront.spaces import BitfrontError
+
+TIMES_THE_LONGEST = 20.0
+LEAST_LIMIT_S = 300.0
+# Evaluations quicker than this are sent one ahead: fetching the next one would take a share of their time.
+QUICK_S = 5.0
+
+
+class EvaluationClock:
+    """Learns how long evaluations take; says when one has taken too long.
+
+    Args:
+        settings: The limits, where they are given.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._longest_s: float | None = None
+
+    def note(self, attempt: Attempt, now: float) -> None:
+        """Learns from an attempt that was answered."""
+        if attempt.phase == "evaluating":
+            self._longest_s = max(self._longest_s or 0.0, now - attempt.since)
+
+    @property
+    def evaluation_limit_s(self) -> float:
+        """Seconds that an evaluation may take."""
+        automatic = max(LEAST_LIMIT_S, TIMES_THE_LONGEST * (self._longest_s or 0.0))
+        return self._settings.evaluation_timeout_s or automatic
+
+    @property
+    def quick(self) -> bool:
+        """Whether candidates are best sent before the worker asks for them."""
+        return self._longest_s is not None and self._longest_s < QUICK_S
+
+    def overdue(self, seat: Seat, now: float) -> str | None:
+        """Why a worker counts as hung; None while it does not."""
+        attempt = seat.running
+        if attempt is None:
+            return None
+        taken = now - attempt.since
+        # What a worker announces last may be lost where it hangs at once.
+        if attempt.phase == "evaluating" or seat.prepared:
+            limit, what = self.evaluation_limit_s, "evaluating it"
+        else:
+            limit, what = self._settings.preparation_timeout_s, "preparing the model for it"
+        return f"{what} took more than {_shown(limit)}" if taken > limit else None
+
+
+def _shown(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:.0f} min"
+
+
+logger = logging.getLogger(__name__)
+
+
+class Outage:
+    """Follows whether something is there; says so when it is not, and when it is back.
+
+    Args:
+        away: What to say while it is away, such as ``the Dask scheduler does not answer``.
+        back: What to say when it is back.
+        grace_s: Seconds of absence that are nothing to speak of.
+        patience_s: Seconds of absence after which waiting ends.
+    """
+
+    def __init__(self, away: str, back: str, grace_s: float, patience_s: float) -> None:
+        self._away = away
+        self._back = back
+        self._grace_s = grace_s
+        self._patience_s = patience_s
+        self._since: float | None = None
+        self._told = False
+
+    def note(self, there: bool, now: float) -> None:
+        """Takes note of whether it is there at the monotonic time ``now``.
+
+        Raises:
+            BitfrontError: It has been away for too long.
+        """
+        if there:
+            if self._told:
+                logger.warning("%s", self._back)
+            self._since, self._told = None, False
+            return
+        self._since = now if self._since is None else self._since
+        absent = now - self._since
+        if absent > self._patience_s:
+            raise BitfrontError(f"{self._away}, for {self._patience_s / 60:g} min now")
+        if absent >= self._grace_s and not self._told:
+            self._told = True
+            logger.warning("%s; waiting up to %g min", self._away, self._patience_s / 60)
