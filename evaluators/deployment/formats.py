@@ -18,11 +18,13 @@ from bitfront.evaluators.deployment.graph_files import (
     openvino_document,
     write_openvino,
 )
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_named,
+)
 from bitfront.evaluators.deployment.runtimes.runtime import (
     FloatPrecision,
     Images,
     KernelReport,
-    runtime_named,
 )
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed

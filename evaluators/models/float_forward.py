@@ -175,3 +175,6 @@ def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
     tap("head", logits)
     return logits
+
+
+Batches = Callable[[], Iterable[torch.Tensor]]

@@ -16,8 +16,10 @@ from bitfront.evaluators.packed.tensors import (
     packed_bytes,
     safetensors_bytes,
 )
+from bitfront.evaluators.preparation.log_base import (
+    LOG_BITS,
+)
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
-from bitfront.evaluators.quantized.attention import LOG_BITS
 from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_LEVELS
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
 from bitfront.spaces import BitConfig, QuantSite

@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.preparation.calibration import Batches, Calibration, calibrate
+from bitfront.evaluators.models.float_forward import (
+    Batches,
+)
+from bitfront.evaluators.preparation.calibration import (
+    Calibration,
+    calibrate,
+)
 from bitfront.evaluators.preparation.equalization.channels import equalize_heads, equalize_norms, observe
 from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, fit_layers

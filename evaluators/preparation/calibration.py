@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.float_forward import Batches, forward
 from bitfront.evaluators.models.sites import (
     is_centred,
     is_quantized,
@@ -35,7 +35,6 @@ from bitfront.spaces import BitfrontError, pinned_bits
 
 # Of the residual stream, wherever it is on a power-of-two grid.
 RESIDUAL_BITS = 8
-Batches = Callable[[], Iterable[torch.Tensor]]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.float_forward import (
+    Batches,
+    forward,
+)
 from bitfront.evaluators.models.sites import LAYER_OUTPUTS
-from bitfront.evaluators.preparation.calibration import Batches
 
 # Of the power iteration; any start and number leave the pair's covariance exact.
 ITERATIONS = 20

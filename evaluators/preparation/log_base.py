@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.evaluators.models.float_forward import EncoderWalk
-from bitfront.evaluators.preparation.calibration import Batches
-from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.models.float_forward import (
+    Batches,
+    EncoderWalk,
+)
 from bitfront.evaluators.quantizers.grids import single
 
+# Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.
+LOG_BITS = 4
 # Binary logarithms of the bases that are tried, from 2 (log-int-softmax) to its square root (RepQ-ViT):
 # float32 numbers, as files store them.
 STEPS = tuple(map(single, (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)))

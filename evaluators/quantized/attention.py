@@ -6,11 +6,11 @@ import torch
 
 from bitfront.evaluators.models.blueprint import EncoderParts
 from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
-from bitfront.evaluators.quantized.scheme import Scores
-
-# Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.
-LOG_BITS = 4
+from bitfront.evaluators.quantized.stages import (
+    Scores,
+)
 
 
 def attention_terms(

@@ -18,7 +18,9 @@ from bitfront.evaluators.quantized.float_stages import (
     FloatSum,
 )
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.scheme import Scores
+from bitfront.evaluators.quantized.stages import (
+    Scores,
+)
 from bitfront.spaces.config import pinned_bits
 
 NAME = "deploy"

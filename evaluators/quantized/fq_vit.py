@@ -22,7 +22,9 @@ from bitfront.evaluators.quantized.integer_stages import (
 )
 from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores, integer_exponentials
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.scheme import Scores
+from bitfront.evaluators.quantized.stages import (
+    Scores,
+)
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces.config import pinned_bits
 

@@ -9,7 +9,12 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.quantized.attention import LOG_BITS, attention_terms
+from bitfront.evaluators.preparation.log_base import (
+    LOG_BITS,
+)
+from bitfront.evaluators.quantized.attention import (
+    attention_terms,
+)
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
@@ -20,8 +25,14 @@ from bitfront.evaluators.quantized.model import (
     QuantizedMerging,
     QuantizedReadout,
 )
-from bitfront.evaluators.quantized.scheme import Scores, scheme_named
-from bitfront.evaluators.quantized.stages import Norm, Update
+from bitfront.evaluators.quantized.registry import (
+    scheme_named,
+)
+from bitfront.evaluators.quantized.stages import (
+    Norm,
+    Scores,
+    Update,
+)
 from bitfront.spaces import EncoderBits, pinned_bits
 
 

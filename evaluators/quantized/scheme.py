@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
-from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, StreamStage, Update
-from bitfront.spaces import UserError
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """How the integer products ``q k^T`` become what the softmax takes; see :class:`AttentionTerms`."""
-
-    factors: torch.Tensor
-    bias: torch.Tensor | None
-    softmax: IntegerScores | None
+from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, Scores, StreamStage, Update
 
 
 class Scheme(Protocol):
@@ -67,18 +51,3 @@ class Scheme(Protocol):
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """Logits as the scheme puts them out, from the classifier's float32 output ``[batch, classes]``."""
-
-
-def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:
-    """The scheme of that name for a model; raises :class:`UserError` for an unknown one."""
-    from bitfront.evaluators.quantized import deploy, fq_vit
-    from bitfront.evaluators.quantized.deploy import Deploy
-    from bitfront.evaluators.quantized.fq_vit import FqVit
-
-    known: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = {
-        fq_vit.NAME: FqVit,
-        deploy.NAME: Deploy,
-    }
-    if name not in known:
-        raise UserError(f"unknown scheme {name!r}: choose one of {', '.join(known)}")
-    return known[name](blueprint, calibration, kernels)

@@ -7,10 +7,12 @@ integer throughout, float32 values in one whose residual stream is in float. Onl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantizers.grids import AffineGrid
 
@@ -62,3 +64,12 @@ class Pooling(Protocol):
 
 def unseen(site: str, value: torch.Tensor) -> None:
     """The tap that looks at nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How the integer products ``q k^T`` become what the softmax takes; see :class:`AttentionTerms`."""
+
+    factors: torch.Tensor
+    bias: torch.Tensor | None
+    softmax: IntegerScores | None

@@ -24,7 +24,7 @@ from bitfront.search.cli.commands import (
     train,
     verify,
 )
-from bitfront.search.cli.options import add_common_options
+from bitfront.search.cli.options.common import add_common_options
 
 if TYPE_CHECKING:
     from bitfront.spaces import UserError

@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitfront.search.engine.protocols import AccuracyPool, Progress, Sampler, SearchObserver
+from bitfront.search.engine.protocols import AccuracyPool, Progress, Sampler, SearchObserver, TrialRecord
 from bitfront.search.engine.result import INTERRUPTED, SearchResult
 from bitfront.search.engine.stopping import Budget, InterruptGuard
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.problem import Prepared, SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import BitfrontError
 
 
@@ -87,7 +86,7 @@ class SearchEngine:
         problem: SearchProblem,
         sampler: Sampler,
         pool: AccuracyPool,
-        record: StudyRecord,
+        record: TrialRecord,
         budget: Budget,
         observers: Sequence[SearchObserver] = (),
     ) -> None:

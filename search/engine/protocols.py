@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bitfront.search.problem.trial import Trial
-from bitfront.spaces import BitConfig, BitfrontError
+from bitfront.search.problem.problem import Prepared
+from bitfront.search.problem.trial import EvaluationFailure, Trial
+from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
@@ -74,21 +75,6 @@ class SearchObserver(Protocol):
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EvaluationFailure:
-    """Why a candidate could not be evaluated, in one line."""
-
-    message: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> EvaluationFailure:
-        """The failure that an exception stands for; the project's own messages speak for themselves."""
-        text = " ".join(str(error).split())
-        if text and isinstance(error, BitfrontError):
-            return cls(text)
-        return cls(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
 Completed = tuple[int, "Accuracy | EvaluationFailure"]
 
 
@@ -114,6 +100,23 @@ class AccuracyPool(Protocol):
 
     def close(self) -> None:
         """Ends the workers, and whatever they are still evaluating."""
+
+
+class TrialRecord(Protocol):
+    """Keeps the trials of a search; what it has is never evaluated again."""
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The finished trials by number."""
+
+    def begin(self, prepared: Prepared) -> int:
+        """Notes that a candidate is about to be evaluated; returns its trial's number."""
+
+    def reject(self, prepared: Prepared, elapsed_s: float) -> Trial:
+        """Records a candidate that is not evaluated, because it violates a constraint as it is."""
+
+    def finish(self, trial: Trial) -> None:
+        """Records the result of a trial that was begun; it is kept for good when this returns."""
 
 
 class InlinePool:

@@ -13,7 +13,9 @@ from bitfront.evaluators.deployment.graph.arithmetic import PACKED_BITS
 from bitfront.evaluators.deployment.graph_files import CONSTANTS, SUFFIX
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, KernelReport
 from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
-from bitfront.evaluators.quantized.attention import LOG_BITS
+from bitfront.evaluators.preparation.log_base import (
+    LOG_BITS,
+)
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.spaces import BitConfig
 from bitfront.spaces.config import LayerBits

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bitfront.search.engine.protocols import EvaluationFailure
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.limits import Limit, check_achievable, paper_limits, user_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import Trial, TrialState
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+    Trial,
+    TrialState,
+)
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_only
 
 if TYPE_CHECKING:

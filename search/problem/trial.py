@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bitfront.spaces import BitfrontError
+
 TrialState = Literal["complete", "screened", "failed", "rejected"]
 
 
@@ -51,3 +53,18 @@ class Trial:
     def paid(self) -> bool:
         """Whether it cost an evaluation."""
         return self.state != "rejected"
+
+
+@dataclass(frozen=True)
+class EvaluationFailure:
+    """Why a candidate could not be evaluated, in one line."""
+
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> EvaluationFailure:
+        """The failure that an exception stands for; the project's own messages speak for themselves."""
+        text = " ".join(str(error).split())
+        if text and isinstance(error, BitfrontError):
+            return cls(text)
+        return cls(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from bitfront.search.reports.console import stdout_console
 from bitfront.search.reports.front_rows import FrontRow
 from bitfront.search.runs.files import MeanBits
 from bitfront.search.runs.listing import RunSummary
@@ -22,6 +24,9 @@ from bitfront.search.wording import (
     milliseconds,
     percent,
 )
+
+if TYPE_CHECKING:
+    from bitfront.search.runs.reader import Run
 
 # Columns of a terminal, and how many the front takes with both differences to the float model.
 NARROW, WIDE = 80, 104
@@ -113,3 +118,82 @@ def _subject(run: RunSummary) -> str:
 
 def _bits(bits: MeanBits) -> str:
     return " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in bits)
+
+
+def front_document(run: Run) -> dict[str, Any]:
+    """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
+    from bitfront.search.reports.front_rows import front_rows
+
+    rows = front_rows(run)
+    knee = next((int(row.name) for row in rows if row.knee), None)
+    bits = {str(point["trial"]): point for point in run.front.to_dict("records")}
+    points = [
+        {
+            "trial": int(row.name),
+            **_values(row._asdict()),
+            "bits": {gene.name: int(bits[row.name][gene.name]) for gene in run.genes},
+        }
+        for row in rows
+        if not row.reference
+    ]
+    return {
+        "run": run.name,
+        "model": run.evaluation.get("model"),
+        "data": run.evaluation.get("data"),
+        "scheme": run.evaluation.get("scheme"),
+        "recipe": run.evaluation.get("recipe"),
+        "without": run.evaluation.get("without"),
+        "objectives": run.objectives,
+        "latency_source": run.latency_source,
+        "latency_measured_source": run.latency_measured_source,
+        "stopped_because": run.summary.get("stopped_because"),
+        "message": run.summary.get("message") or None,
+        "hypervolume": run.summary.get("hypervolume"),
+        "failures": run.failures,
+        "test_failures": run.summary.get("test_failures") or {},
+        "knee": knee,
+        "references": [{"name": row.name, **_values(row._asdict())} for row in rows if row.reference],
+        "front": points,
+    }
+
+
+def _values(row: dict[str, Any]) -> dict[str, Any]:
+    hidden = ("name", "reference", "knee", "bits", *(() if row["digest"] else ("digest",)))
+    values = {key: value for key, value in row.items() if key not in hidden}
+    size = row["size_bytes"]
+    for name in ("against_float", "test_against_float"):
+        values[name] = values[name] and values[name].to_json()
+    return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
+
+
+def print_front(run: Run) -> None:
+    """Prints a heading, the table and what its columns mean."""
+    from bitfront.search.reports.front_rows import accuracy_notes, failure_notes, front_rows, latency_notes
+
+    console = stdout_console()
+    console.print(_heading(run), soft_wrap=True)
+    if run.front.empty:
+        message = run.summary.get("message") or "no trial has met the limits so far"
+        for line in (f"the front is empty: {message}", *failure_notes(run)):
+            console.print(line, soft_wrap=True)
+        return
+    rows = front_rows(run)
+    plain = not console.is_terminal
+    console.print()
+    console.print(front_table(run, rows, plain, console.width))
+    batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
+    source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
+    legend = f"{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes"
+    console.print()
+    for line in (legend, *latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)):
+        console.print(line, style="dim", soft_wrap=True)
+
+
+def _heading(run: Run) -> str:
+    from bitfront.search.wording import points, quantization
+
+    model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
+    state = run.summary.get("stopped_because") or "unfinished"
+    limits = "".join(f", {limit.label}" for limit in run.limits)
+    counts = f"{points(len(run.front))} from {len(run.trials)} trials"
+    return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

@@ -41,7 +41,9 @@ def _stream(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
 
 
 def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, Any]:
-    from bitfront.evaluators.quantized.attention import LOG_BITS
+    from bitfront.evaluators.preparation.log_base import (
+        LOG_BITS,
+    )
 
     prepared = context.prepared
     if site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import LISTABLE
+from bitfront.search.samplers.genomes.history import LISTABLE
 from bitfront.spaces import SearchSpace, UserError
 
 

@@ -16,8 +16,8 @@ from pymoo.problems.static import StaticProblem
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import History
-from bitfront.search.samplers.operators import (
+from bitfront.search.samplers.genomes.history import History
+from bitfront.search.samplers.genomes.operators import (
     EncoderCrossover,
     NeverAgain,
     ResampleMutation,

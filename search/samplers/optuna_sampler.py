@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import History
+from bitfront.search.samplers.genomes.history import History
 
 # Optuna removes no duplicates; where it has nothing new to say, an unseen genome is drawn. A Gaussian
 # process is fitted anew for each proposal, so it is asked less often.

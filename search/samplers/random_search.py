@@ -8,7 +8,7 @@ import numpy as np
 
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import History
+from bitfront.search.samplers.genomes.history import History
 from bitfront.spaces import SearchSpace
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.runtimes.runtime import runtime_is_installed, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_is_installed,
+    runtime_named,
+)
 from bitfront.search.cli.commands.bench import RUNTIMES
 from bitfront.search.problem.spec import parse_duration
 from bitfront.search.session.specs import evaluation_spec, recorded_spec

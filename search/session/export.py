@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.search.cli.options import open_chosen_run
+from bitfront.search.cli.options.common import open_chosen_run
 from bitfront.search.export.export import (
     Chosen,
     chosen_point,
@@ -84,7 +84,9 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     from bitfront.evaluators.context.machine import available_cpus
     from bitfront.evaluators.deployment.formats import PACKED, SUFFIXES, runtime_for
     from bitfront.evaluators.deployment.graph.parts import check_scheme
-    from bitfront.evaluators.deployment.runtimes.runtime import runtime_named
+    from bitfront.evaluators.deployment.runtimes.registry import (
+        runtime_named,
+    )
     from bitfront.evaluators.deployment.verification import Tolerance
     from bitfront.search.export.verification import Check
     from bitfront.search.reports.progress import stage

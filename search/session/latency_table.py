@@ -40,7 +40,7 @@ def run_latency_table(args: argparse.Namespace) -> int:
 def _write_template(args: argparse.Namespace, spec: EvaluationSpec) -> int:
     from bitfront.evaluators.latency.stand_in import load_shapes
     from bitfront.evaluators.latency.table_file import template_csv
-    from bitfront.search.cli.options import check_output
+    from bitfront.search.cli.options.common import check_output
     from bitfront.search.reports.console import hint, print_json, stdout_console
 
     idle = [name for name in _OF_MEASURING if name in args.given]
@@ -69,7 +69,7 @@ def _measure(args: argparse.Namespace, spec: EvaluationSpec) -> int:
     from bitfront.evaluators.latency.stand_in import stand_in
     from bitfront.evaluators.latency.table_file import table_csv
     from bitfront.evaluators.latency.timing import TimingProtocol
-    from bitfront.search.cli.options import check_output
+    from bitfront.search.cli.options.common import check_output
     from bitfront.search.reports.console import hint, print_json, stderr_console
     from bitfront.search.reports.progress import stage
 

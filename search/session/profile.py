@@ -65,7 +65,7 @@ def run_profile(args: argparse.Namespace) -> int:
         UserError: The model or the data cannot be used, or an option cannot be read.
     """
     from bitfront.evaluators.context.context import EvaluationContext
-    from bitfront.search.cli.options import check_output
+    from bitfront.search.cli.options.common import check_output
     from bitfront.search.reports.console import hint, print_json, stderr_console
     from bitfront.search.reports.progress import stage
 

@@ -290,8 +290,11 @@ def _has_study(folder: RunFolder, storage: str | None) -> bool:
 
 
 def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -> int:
-    from bitfront.search.cli.commands.front import front_document, print_front
     from bitfront.search.reports.console import hint, print_json
+    from bitfront.search.reports.front_table import (
+        front_document,
+        print_front,
+    )
     from bitfront.search.runs.reader import open_run
 
     run = open_run(folder.path.parent, folder.name)

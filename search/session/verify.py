@@ -18,7 +18,9 @@ from bitfront.evaluators.deployment.formats import (
     file_document,
     runtime_for,
 )
-from bitfront.evaluators.deployment.runtimes.runtime import runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_named,
+)
 from bitfront.evaluators.deployment.verification import Expected, Tolerance
 from bitfront.search.export.verification import Check, print_verification
 from bitfront.search.reports.console import print_json, stderr_console, stdout_console

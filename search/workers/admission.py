@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.workers.connection import Connection
 from bitfront.search.workers.messages import Equipped, Introduced, Roll
 from bitfront.search.workers.worker_environment import Passport, objection

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.workers.task import Phase
 
 ATTEMPTS = 2

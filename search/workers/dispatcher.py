@@ -6,7 +6,12 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from bitfront.search.engine.protocols import Completed, EvaluationFailure
+from bitfront.search.engine.protocols import (
+    Completed,
+)
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.workers.admission import Gate
 from bitfront.search.workers.assignments import Candidate, Charge, Roster, failure_of
 from bitfront.search.workers.connection import Connection

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.workers.bundle_transfer import received_bundle
 from bitfront.spaces import BitConfig
 

@@ -11,7 +11,10 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.runtimes.runtime import runtime_is_installed, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_is_installed,
+    runtime_named,
+)
 from bitfront.evaluators.latency.bench import memory
 from bitfront.evaluators.latency.bench.baselines import (
     baseline_contestants,

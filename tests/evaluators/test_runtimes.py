@@ -14,13 +14,15 @@ from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.deployment.graph.model import float_graph
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_named,
+)
 from bitfront.evaluators.deployment.runtimes.runtime import (
     KernelReport,
     Product,
     Session,
     check_file,
     not_a_model,
-    runtime_named,
 )
 from bitfront.spaces import BitfrontError, UserError
 

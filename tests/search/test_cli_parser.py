@@ -12,7 +12,7 @@ from bitfront import spaces
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS, SAMPLERS, SPACES
 from bitfront.search.cli.main import main
-from bitfront.search.cli.model_options import INGREDIENTS, OBSERVERS, PROFILES, RECIPES, SCHEMES
+from bitfront.search.cli.options.model import INGREDIENTS, OBSERVERS, PROFILES, RECIPES, SCHEMES
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitfront.evaluators.deployment.runtimes.runtime import runtime_is_installed
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_is_installed,
+)
 from bitfront.evaluators.latency.bench.entries import (
     TorchEntrant,
     baseline_module,

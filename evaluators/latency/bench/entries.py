@@ -16,7 +16,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitfront.evaluators.context.machine import cpuinfo
-from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_named,
+)
+from bitfront.evaluators.deployment.runtimes.runtime import (
+    FloatPrecision,
+)
 from bitfront.evaluators.latency.bench.entry import Contestant, Label, Loaded, Products
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import read_packed

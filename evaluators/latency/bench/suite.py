@@ -15,7 +15,12 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.graph.model import configuration_graph, float_graph
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import SCHEME, GraphParts
-from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import (
+    runtime_named,
+)
+from bitfront.evaluators.deployment.runtimes.runtime import (
+    FloatPrecision,
+)
 from bitfront.evaluators.latency.bench.baselines import baseline_contestants
 from bitfront.evaluators.latency.bench.entries import (
     Arithmetic,

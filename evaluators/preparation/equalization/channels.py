@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LayerNormParts, LinearParts
-from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.float_forward import (
+    Batches,
+    forward,
+)
 from bitfront.evaluators.models.sites import role
-from bitfront.evaluators.preparation.calibration import Batches
 from bitfront.evaluators.preparation.equalization.folding import (
     block_diagonal,
     normalising,

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.model_options import add_model_options, add_quantization_options
-from bitfront.search.cli.options import add_runs_dir, command_parser, natural
+from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural
+from bitfront.search.cli.options.model import add_model_options, add_quantization_options
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 # Those of bitfront.evaluators.deployment.runtimes, after torch.

@@ -11,16 +11,16 @@ from bitfront.search.cli.commands.search import (
     add_space_options,
     add_worker_options,
 )
-from bitfront.search.cli.model_options import (
+from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural, positive
+from bitfront.search.cli.options.model import (
     add_machine_options,
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.cli.options import add_runs_dir, command_parser, natural, positive
 from bitfront.search.samplers.registry import SAMPLERS
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 DEFAULT_SAMPLERS = "surrogate-nsga2,nsga2,random,optuna-tpe,optuna-nsga2"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.model_options import (
+from bitfront.search.cli.options.common import command_parser, natural
+from bitfront.search.cli.options.model import (
     add_latency_option,
     add_machine_options,
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.cli.options import command_parser, natural
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 _DETAIL = """\

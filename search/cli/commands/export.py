@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.commands.verify import add_tolerance_options
-from bitfront.search.cli.options import add_run_argument, command_parser
+from bitfront.search.cli.options.common import add_run_argument, command_parser
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 FILES = ("packed", "onnx", "openvino")

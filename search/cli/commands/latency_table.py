@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.model_options import (
+from bitfront.search.cli.options.common import command_parser, positive
+from bitfront.search.cli.options.model import (
     add_device_option,
     add_latency_batch_option,
     add_quantization_options,
     add_weights_options,
 )
-from bitfront.search.cli.options import command_parser, positive
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 _DETAIL = """\

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options import add_run_argument, command_parser, open_chosen_run
+from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
 from bitfront.search.reports.console import hint, print_json, stdout_console
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 _DETAIL = """\

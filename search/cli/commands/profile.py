@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.model_options import (
+from bitfront.search.cli.options.common import command_parser, natural, positive
+from bitfront.search.cli.options.model import (
     add_device_option,
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.cli.options import command_parser, natural, positive
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 SPACES = ("encoder", "encoder-kind", "layer")

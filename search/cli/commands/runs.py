@@ -8,11 +8,11 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options import add_runs_dir, command_parser
+from bitfront.search.cli.options.common import add_runs_dir, command_parser
 from bitfront.search.reports.console import hint, print_json, stdout_console
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
     from bitfront.search.runs.listing import RunSummary
 
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.model_options import (
-    add_latency_option,
-    add_machine_options,
-    add_model_options,
-    add_quantization_options,
-)
-from bitfront.search.cli.options import (
+from bitfront.search.cli.options.common import (
     add_runs_dir,
     command_parser,
     natural,
@@ -19,10 +13,16 @@ from bitfront.search.cli.options import (
     positive,
     positive_or_auto,
 )
+from bitfront.search.cli.options.model import (
+    add_latency_option,
+    add_machine_options,
+    add_model_options,
+    add_quantization_options,
+)
 from bitfront.search.samplers.registry import SAMPLERS
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 DEFAULT_EVALUATIONS = 100

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.search.cli.options import check_output, command_parser, natural, positive
+from bitfront.search.cli.options.common import check_output, command_parser, natural, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 # Those of bitfront.evaluators.models.digits_models, which needs torch.

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options import command_parser, percentage, positive
+from bitfront.search.cli.options.common import command_parser, percentage, positive
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options import Subparsers
+    from bitfront.search.cli.options.common import Subparsers
 
 
 _DETAIL = """\

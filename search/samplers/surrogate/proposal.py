@@ -11,7 +11,7 @@ from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 
 from bitfront.search.engine.protocols import GenomeTuple
-from bitfront.search.samplers.operators import EncoderCrossover, ResampleMutation, encoder_blocks
+from bitfront.search.samplers.genomes.operators import EncoderCrossover, ResampleMutation, encoder_blocks
 from bitfront.spaces import SearchSpace
 
 Array = NDArray[np.float64]

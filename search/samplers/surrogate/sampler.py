@@ -12,8 +12,8 @@ from bitfront.search.problem.archive import Archive, objective_point
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import History
-from bitfront.search.samplers.operators import stratified_population
+from bitfront.search.samplers.genomes.history import History
+from bitfront.search.samplers.genomes.operators import stratified_population
 from bitfront.search.samplers.surrogate.additive import additive_front
 from bitfront.search.samplers.surrogate.costs import CostTables
 from bitfront.search.samplers.surrogate.objective_model import ObjectiveModel, Scores

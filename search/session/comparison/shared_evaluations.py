@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import explained
-from bitfront.search.engine.protocols import AccuracyPool, Completed, EvaluationFailure
+from bitfront.search.engine.protocols import (
+    AccuracyPool,
+    Completed,
+)
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.spaces import BitConfig, BitfrontError
 
 if TYPE_CHECKING:

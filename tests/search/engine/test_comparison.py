@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.search.engine.protocols import EvaluationFailure, InlinePool
+from bitfront.search.engine.protocols import (
+    InlinePool,
+)
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
 from bitfront.search.reports.plots.comparison import draw_comparison
 from bitfront.search.session.comparison.comparison import Comparison

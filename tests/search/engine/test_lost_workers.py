@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.engine.protocols import EvaluationFailure
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+)
 from bitfront.search.workers.local_cluster import WorkerSettings
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, BitfrontError

@@ -7,10 +7,12 @@ import optuna
 import pytest
 
 from bitfront.search.engine.engine import EVALUATIONS_SPENT, EXHAUSTED
-from bitfront.search.engine.protocols import EvaluationFailure
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.trial import (
+    EvaluationFailure,
+    Trial,
+)
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.samplers.exhaustive import ExhaustiveSearch, check_exhaustible
 from bitfront.search.samplers.optuna_sampler import OptunaSampler

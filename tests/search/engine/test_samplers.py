@@ -8,14 +8,14 @@ import pytest
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.history import History
-from bitfront.search.samplers.nsga2 import Nsga2Sampler
-from bitfront.search.samplers.operators import (
+from bitfront.search.samplers.genomes.history import History
+from bitfront.search.samplers.genomes.operators import (
     EncoderCrossover,
     ResampleMutation,
     encoder_blocks,
     stratified_population,
 )
+from bitfront.search.samplers.nsga2 import Nsga2Sampler
 from bitfront.search.samplers.registry import SAMPLERS, make_sampler
 from bitfront.spaces import UserError
 

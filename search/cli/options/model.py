@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bitfront.search.cli.options import positive, positive_or_auto
+from bitfront.search.cli.options.common import positive, positive_or_auto
 
 SCHEMES = ("fq-vit", "deploy")
 OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")

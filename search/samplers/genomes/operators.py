@@ -12,7 +12,7 @@ from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.mutation import Mutation
 
 from bitfront.search.engine.protocols import GenomeTuple
-from bitfront.search.samplers.history import History
+from bitfront.search.samplers.genomes.history import History
 from bitfront.spaces import SearchSpace
 
 TRIES = 20

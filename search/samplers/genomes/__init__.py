@@ -1,0 +1,1 @@
+"""Genomes of choices: which were asked for, the first population, and operators that make others."""
