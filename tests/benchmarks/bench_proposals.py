@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python tests/benchmarks/bench_proposals.py
 python tests/benchmarks/bench_proposals.py --samplers surrogate-nsga2 --genes 36
 
-Evaluations are a formula (tests/search/engine/synthetic.py). A time is processor time, which a busy machine
+Evaluations are a formula (tests/references/synthetic_search.py). A time is processor time, which a busy machine
 does not lengthen, of asking and telling: the median of the last ten batches before the trials are reached. A
 sampler that does not get that far within the budget is reported where it stands. The baseline is nsga2, which
 proposes a whole generation at a time.
@@ -25,8 +25,8 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import SAMPLERS, make_sampler
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "search" / "engine"))
-import synthetic
+sys.path.append(str(Path(__file__).resolve().parents[1] / "references"))
+import synthetic_search as synthetic
 
 # Genes by space and encoders: those of a ViT-B, and of a ViT-H.
 SPACES = {"36": ("encoder-kind", 12), "96": ("encoder-kind", 32), "288": ("layer", 32)}

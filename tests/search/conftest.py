@@ -1,17 +1,25 @@
-"""Run folders as a search leaves them, made without a search: an additive toy model of a small DeiT."""
+"""Commands as a user runs them; run folders as a search leaves them, made without one; a synthetic search."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
+import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bitfront.search.runs.folder import write_space
+from bitfront.search.cli.main import main
+from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, SearchSpace
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -228,3 +236,78 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     make_run(root)
     return root
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The error line, which must be the last and the only one of its kind."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0]
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def bitfront(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def run(*arguments: object) -> Outcome:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def deploy_runs(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
+    """A folder of runs with two that were not searched at all: ``small`` of scheme deploy, ``integers``."""
+    root = tmp_path_factory.mktemp("deploy-runs")
+    images = {"calibration_images": 32, "search_images": 40, "test_images": 60}
+    for name, scheme in (("small", "deploy"), ("integers", "fq-vit")):
+        make_run(root, name=name, count=60, scheme=scheme, threads=1, **images)
+    return root
+
+
+@pytest.fixture(scope="session")
+def exported(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The knee of ``small`` in every format that computes; to be copied, not to be changed."""
+    folder, found = tmp_path_factory.mktemp("exports"), {}
+    for name, ending in (("onnx", ".onnx"), ("openvino", ".xml"), ("packed", ".safetensors")):
+        pytest.importorskip({"onnx": "onnxruntime"}.get(name, "openvino"))
+        path = folder / f"m{ending}"
+        words = ["export", "small", "--runs-dir", str(deploy_runs), "--format", name, "--output", str(path)]
+        with redirect_stdout(io.StringIO()) as out:
+            assert main([*words, "--json"]) == 0
+        assert json.loads(out.getvalue())["verification"]["passed"]
+        found[name] = path
+    return found
+
+
+PROGRAM = Path(__file__).parents[1] / "references" / "synthetic_search.py"
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    """The module, loaded from its file: tests are not a package."""
+    spec = importlib.util.spec_from_file_location("bitfront_synthetic_search", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are written all the same; other processes, which tests kill, do wait."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunStore(tmp_path / "runs").create("test")

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.deployment.expectation import content_digest, sidecar_of
-from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.evaluators.deployment.runtimes import registry as runtimes
 
 KINDS = ("onnx", "openvino", "packed")
 RECORDED = "against what the evaluator predicted when the file was exported"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from quantized_cases import Bits, Case, moved
 from quantized_comparison import Comparison, Deviations
+from shared_data import SHARED
 
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.registry import open_source
@@ -23,7 +23,6 @@ from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import SCHEMES
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 

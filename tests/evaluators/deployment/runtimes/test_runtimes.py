@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.deployment.graph.model import float_graph
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
-from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.evaluators.deployment.runtimes import registry as runtimes
 from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_named,
 )

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
 from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.data.source import CorruptImageError
 from bitfront.spaces import BitfrontError, UserError
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def write_image(path: Path, value: int = 0) -> None:

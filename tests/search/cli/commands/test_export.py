@@ -13,7 +13,7 @@ from exported_cases import SIDECAR, scale_classifier
 from bitfront.evaluators.deployment import formats
 from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
 from bitfront.evaluators.deployment.formats import file_document
-from bitfront.evaluators.deployment.runtimes import runtime as runtimes
+from bitfront.evaluators.deployment.runtimes import registry as runtimes
 from bitfront.search.export.selection import pick
 from bitfront.search.runs.reader import open_run
 from bitfront.spaces import BitConfig

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from shared_data import SHARED
 
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.spaces import SCHEMES, BitConfig
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from shared_data import SHARED
 
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.registry import open_source
@@ -20,7 +21,6 @@ from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 DEIT_TINY = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 needs_shared_data = pytest.mark.skipif(not DEIT_TINY.is_file(), reason="the shared data folder is absent")
