@@ -3,10 +3,10 @@
 OMP_NUM_THREADS=1 python tests/benchmarks/bench_proposals.py
 python tests/benchmarks/bench_proposals.py --samplers surrogate-nsga2 --genes 36
 
-Evaluations are a formula (tests/references/synthetic_search.py). A time is processor time, which a busy machine
-does not lengthen, of asking and telling: the median of the last ten batches before the trials are reached. A
-sampler that does not get that far within the budget is reported where it stands. The baseline is nsga2, which
-proposes a whole generation at a time.
+Evaluations are a formula (tests/references/synthetic_search.py). A time is processor time, which a busy
+machine does not lengthen, of asking and telling: the median of the last ten batches before the trials are
+reached. A sampler that does not get that far within the budget is reported where it stands. The baseline is
+nsga2, which proposes a whole generation at a time.
 """
 
 from __future__ import annotations

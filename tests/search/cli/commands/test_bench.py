@@ -185,7 +185,7 @@ def test_without_bfloat16_it_is_left_out_and_said_so(
 def test_a_runtime_that_is_missing_is_left_out_unless_asked_for(
     bitfront: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("bitfront.search.session.bench_setup", "bitfront.evaluators.deployment.runtimes.runtime"):
+    for module in ("bitfront.search.session.bench_setup", "bitfront.evaluators.deployment.runtimes.registry"):
         monkeypatch.setattr(f"{module}.runtime_is_installed", lambda name: False)
     outcome = bitfront("bench", "--runtimes", "torch,openvino")
     assert outcome.status == 2

@@ -1,0 +1,82 @@
+"""Reporters: who is told what a long piece of work is doing, and how far it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
+
+from bitfront.search.engine.protocols import Progress, SearchObserver
+from bitfront.search.problem.trial import Trial
+
+logger = logging.getLogger(__name__)
+ShareDone = Callable[[float], None]
+# Takes what is being done and the share of it that is done, from 0 to 1.
+ProgressCallback = Callable[[str, float], None]
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Is told of the steps of a long piece of work; the command line draws bars, a notebook what it likes."""
+
+    def stage(self, text: str) -> AbstractContextManager[ShareDone]:
+        """A step, for as long as the block runs; the value takes the share of it that is done."""
+
+    def search(self, evaluations: int) -> AbstractContextManager[SearchObserver]:
+        """A search of at most so many evaluations, for as long as the block runs."""
+
+    def note(self, text: str) -> None:
+        """Something that the user must know."""
+
+
+class CallbackReporter:
+    """Tells a function of what is being done; notes are logged.
+
+    Args:
+        callback: Takes a text and a share from 0 to 1; None to tell nobody.
+    """
+
+    def __init__(self, callback: ProgressCallback | None = None) -> None:
+        self._callback = callback
+
+    def _tell(self, text: str, share: float) -> None:
+        if self._callback is not None:
+            self._callback(text, share)
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[ShareDone]:
+        """Tells of a step from 0 to 1."""
+        logger.info("%s", text)
+        self._tell(text, 0.0)
+        yield lambda share: self._tell(text, share)
+        self._tell(text, 1.0)
+
+    @contextmanager
+    def search(self, evaluations: int) -> Iterator[SearchObserver]:
+        """Tells of every evaluation as the share of the budget that is spent."""
+        yield _Told(lambda share: self._tell(f"searching, {evaluations} evaluations", share))
+
+    def note(self, text: str) -> None:
+        """Logs it as a warning."""
+        logger.warning("%s", text)
+
+
+class _Told:
+    """Hears of a search and tells the share of its evaluations that is done."""
+
+    def __init__(self, tell: ShareDone) -> None:
+        self._tell = tell
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - part of the protocol
+        """Tells the share."""
+        self.on_generation(progress)
+
+    def on_generation(self, progress: Progress) -> None:
+        """Tells the share."""
+        self._tell(min(1.0, progress.evaluations / max(1, progress.evaluations_budget)))
+
+
+def reporter_of(progress: Reporter | ProgressCallback | None) -> Reporter:
+    """The reporter that an argument ``progress`` stands for: itself, a function, or nobody."""
+    return progress if isinstance(progress, Reporter) else CallbackReporter(progress)
