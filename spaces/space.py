@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitfront.spaces.config import BitConfig, EncoderBits, collapse
 from bitfront.spaces.errors import UserError
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
+if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the command line has no use for it
+    import numpy as np
+    from numpy.typing import NDArray
+
 Granularity = Literal["encoder", "encoder-kind", "layer"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
-Genome = NDArray[np.int64]
+Genome: TypeAlias = "NDArray[np.int64]"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """``count`` genomes drawn uniformly, shape ``[count, genes]``."""
+        import numpy as np
+
         return rng.integers(len(self.widths), size=(count, len(self.genes)), dtype=np.int64)
 
     def bits(self, genome: Genome) -> dict[str, int]:
@@ -144,6 +147,8 @@ class SearchSpace:
         Raises:
             UserError: The configuration has other encoders or widths, or is finer than this space.
         """
+        import numpy as np
+
         if [e.name for e in config.encoders] != [e.name for e in self.encoders]:
             raise UserError(
                 f"the bit config has {len(config.encoders)} encoders that do not match the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,29 @@ def _figures(front: Sequence[Point], hypervolume: float, trials: int, failed: in
 
 def _extreme(front: Sequence[Point], column: str, choose: Callable[..., float]) -> float:
     return choose((point[column] for point in front if column in point), default=math.nan)
+
+
+class ConsoleReporter:
+    """Shows the steps of long work on a console: a bar for each, and notes as lines of their own.
+
+    Args:
+        console: Where to write, usually stderr.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def stage(self, text: str) -> AbstractContextManager[Callable[[float], None]]:
+        """Shows a step; see :func:`stage`."""
+        return stage(self._console, text)
+
+    def search(self, evaluations: int) -> SearchProgress:
+        """Shows a search of at most so many evaluations."""
+        return SearchProgress(evaluations, self._console)
+
+    def note(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(text, soft_wrap=True)
 
 
 STAGE_INTERVAL_S = 10.0
