@@ -1,9 +1,10 @@
 """What may be chosen: precisions, quantization sites, bit configurations, search spaces, constraints."""
 
-from bitfront.spaces.config import PINNED_BITS, SCHEMES, BitConfig, EncoderBits, pinned_bits
+from bitfront.spaces.config import BitConfig, EncoderBits
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_hold, parse_uniform
+from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits
 from bitfront.spaces.sites import (
     KINDS,
     EncoderLayers,
@@ -18,7 +19,6 @@ from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, Sear
 __all__ = [
     "GRANULARITIES",
     "KINDS",
-    "PINNED_BITS",
     "SCHEMES",
     "BitConfig",
     "BitfrontError",
@@ -36,6 +36,7 @@ __all__ = [
     "Triple",
     "UserError",
     "check_held",
+    "check_scheme",
     "encoder_layers",
     "mixed_only",
     "parse_bits",

@@ -10,29 +10,12 @@ from typing import Any
 
 from bitfront.spaces.errors import UserError
 from bitfront.spaces.precision import MAX_BITS, MIN_BITS
+from bitfront.spaces.schemes import SCHEMES, pinned_bits
 from bitfront.spaces.sites import EncoderLayers, Kind
 
 FORMAT = "bitfront/bit-config"
 VERSION = 1
-SCHEMES = ("fq-vit", "deploy")
-# By scheme, the widths of the groups that are not searched, in the order of their names.
-PINNED_BITS: dict[str, tuple[tuple[str, int], ...]] = {
-    "fq-vit": (("embedding", 8), ("head", 8), ("residual", 8), ("scores", 8)),
-    "deploy": (("embedding", 8), ("head", 8)),
-}
-
 LayerBits = int | tuple[tuple[str, int], ...]
-
-
-def pinned_bits(scheme: str) -> tuple[tuple[str, int], ...]:
-    """Widths of the tensors that a scheme does not search, as sorted (group, bits) pairs.
-
-    Raises:
-        UserError: There is no such scheme.
-    """
-    if scheme not in PINNED_BITS:
-        raise UserError(f"scheme {scheme!r} is unknown: choose one of {', '.join(SCHEMES)}")
-    return PINNED_BITS[scheme]
 
 
 def collapse(bits: Mapping[str, int]) -> LayerBits:

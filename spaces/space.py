@@ -61,7 +61,7 @@ class SearchSpace:
 
     Args:
         model: The model's name, carried into every config.
-        scheme: The quantization scheme, likewise.
+        scheme: The quantization scheme, carried into every config too.
         encoders: The encoders and their linear layers, in order.
         widths: Allowed bit widths, ascending.
         granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention

@@ -43,14 +43,15 @@ from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, rec
 from bitfront.evaluators.preparation.store.store import PreparationStore
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import check_finite, observer_named
+from bitfront.evaluators.quantizers.observers import check_finite
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import (
-    SCHEMES,
     BitConfig,
     BitfrontError,
     EncoderLayers,
     QuantSite,
     UserError,
+    check_scheme,
     encoder_layers,
 )
 from bitfront.spaces.precision import Precision
@@ -75,8 +76,7 @@ def check_spec(spec: EvaluationSpec) -> None:
         UserError: An unknown scheme, recipe, ingredient or observer, a width that is not supported, a size
             below 1, or a limit of the cache that is not a size.
     """
-    if spec.scheme not in SCHEMES:
-        raise UserError(f"unknown scheme {spec.scheme!r}: choose one of {', '.join(SCHEMES)}")
+    check_scheme(spec.scheme)
     device_named(spec.device)
     _recipe(spec)
     if spec.observer is not None:

@@ -18,6 +18,7 @@ from bitfront.evaluators.deployment.graph_files import (
     openvino_document,
     write_openvino,
 )
+from bitfront.evaluators.deployment.registry import BITFRONT, FORMATS, ONNX, OPENVINO, PACKED, check_suffix
 from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_named,
 )
@@ -30,14 +31,7 @@ from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, UserError
-
-PACKED, ONNX, OPENVINO = "packed", "onnx", "openvino"
-SUFFIXES = {PACKED: ".safetensors", ONNX: ".onnx", OPENVINO: ".xml"}
-# What runs packed files: this package.
-BITFRONT = "bitfront"
-# Which runtimes run files of an ending, the one they are verified in first.
-RUNTIMES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".safetensors": (BITFRONT,)}
+from bitfront.spaces import BitConfig
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ def write_file(subject: Subject, kind: str, path: Path, runtime: str) -> list[Pa
 
     Args:
         subject: What is written.
-        kind: ``packed``, ``onnx`` or ``openvino``.
+        kind: One of :data:`~bitfront.evaluators.deployment.registry.FORMATS`.
         path: The file, in a folder that is there.
         runtime: Whose fast paths an ONNX file is written for.
 
@@ -89,42 +83,9 @@ def file_document(path: Path) -> dict[str, Any]:
         UserError: The file cannot be read, is foreign or damaged.
     """
     check_suffix(path)
-    if path.suffix == SUFFIXES[PACKED]:
+    if path.suffix == FORMATS[PACKED].suffix:
         return dict(read_packed(path).document)
-    return onnx_document(path) if path.suffix == SUFFIXES[ONNX] else openvino_document(path)
-
-
-def check_suffix(path: Path) -> None:
-    """Refuses files of other kinds, and missing ones.
-
-    Raises:
-        UserError: See above.
-    """
-    if path.suffix not in RUNTIMES:
-        raise UserError(
-            f"{path} has the ending {path.suffix or 'none'!r}: expected a file that bitfront export wrote "
-            f"({', '.join(RUNTIMES)})"
-        )
-    try:
-        found = path.is_file()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not found:
-        raise UserError(f"no such file: {path}; expected one that bitfront export wrote")
-
-
-def runtime_for(path: Path, name: str | None) -> str:
-    """The runtime that a file is verified in.
-
-    Raises:
-        UserError: The runtime named does not read such files.
-    """
-    known = RUNTIMES[path.suffix]
-    if name is None:
-        return known[0]
-    if name not in known:
-        raise UserError(f"--runtime {name} does not read {path.suffix} files, which run in {known[0]}")
-    return name
+    return onnx_document(path) if path.suffix == FORMATS[ONNX].suffix else openvino_document(path)
 
 
 class PackedSession:

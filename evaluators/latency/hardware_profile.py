@@ -19,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bitfront.evaluators.latency.registry import PROFILE_SUFFIX, PROFILES, shipped_profiles
 from bitfront.spaces import UserError
 
 Pair = tuple[int, int]
@@ -104,8 +105,6 @@ def _named(pair: Pair) -> str:
     return f"{pair[0]}x{pair[1]}"
 
 
-SHIPPED = Path(__file__).resolve().parent / "profiles"
-SUFFIX = ".toml"
 _PAIR = re.compile(r"(\d{1,2})x(\d{1,2})")
 _WIDEST = 32
 _MOST_FLOAT_BYTES = 8
@@ -115,26 +114,21 @@ _OVERHEAD = ("seconds_per_encoder", "seconds_per_operator")
 _WORDS = {"description": "what machine this is", "source": "where its figures come from"}
 
 
-def shipped_profiles() -> tuple[str, ...]:
-    """Names of the profiles that come with the package."""
-    return tuple(sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}")))
-
-
 def profile_named(name: str) -> HardwareProfile:
     """A shipped profile by its name, or a file's.
 
     Raises:
         UserError: There is no such profile, or the file cannot be read or says something odd.
     """
-    if name.endswith(SUFFIX):
+    if name.endswith(PROFILE_SUFFIX):
         path = Path(name)
         return read_profile(path, path.name)
     if name not in shipped_profiles():
         raise UserError(
             f"unknown latency profile 'model:{name}': choose one of {', '.join(shipped_profiles())}, or give "
-            f"a file of your own, such as model:mine{SUFFIX}"
+            f"a file of your own, such as model:mine{PROFILE_SUFFIX}"
         )
-    return read_profile(SHIPPED / f"{name}{SUFFIX}", name)
+    return read_profile(PROFILES / f"{name}{PROFILE_SUFFIX}", name)
 
 
 def read_profile(path: Path, name: str) -> HardwareProfile:

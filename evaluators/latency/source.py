@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Protocol
 
 from bitfront.evaluators.context.machine import cpu_name
-from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named, shipped_profiles
+from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named
 from bitfront.evaluators.latency.measured import measure_table
+from bitfront.evaluators.latency.registry import (
+    MEASURED,
+    MODEL,
+    TABLE,
+    TIMED_RUNTIMES,
+    TORCH,
+    runtime_of_table,
+    shipped_profiles,
+    timed_runtime_named,
+)
 from bitfront.evaluators.latency.roofline import model_table
-from bitfront.evaluators.latency.runtimes import RUNTIMES, TORCH, runtime_named, runtime_of_table
 from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import is_this_machine
 from bitfront.spaces import UserError
 
-MEASURED, TABLE, MODEL = "measured", "table", "model"
 Progress = Callable[[float], None]
 
 
@@ -129,13 +137,13 @@ def latency_source(name: str, scheme: str) -> LatencySource:
             file cannot be read.
     """
     kind, _, rest = name.partition(":")
-    if kind == MEASURED and (rest or TORCH) in RUNTIMES:
-        return MeasuredSource(runtime_named(rest or TORCH, scheme))
+    if kind == MEASURED and (rest or TORCH) in TIMED_RUNTIMES:
+        return MeasuredSource(timed_runtime_named(rest or TORCH, scheme))
     if kind == TABLE and rest:
         return table_source(_named_by_file(Path(rest)), scheme)
     if kind == MODEL and rest:
-        return ModelSource(profile_named(rest), runtime_named(TORCH, scheme))
-    measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in RUNTIMES)
+        return ModelSource(profile_named(rest), timed_runtime_named(TORCH, scheme))
+    measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in TIMED_RUNTIMES)
     raise UserError(
         f"unknown latency source {name!r}: choose {MEASURED}, {measured}, {TABLE}:FILE, {MODEL}:NAME "
         f"({', '.join(shipped_profiles())}) or {MODEL}:FILE.toml"

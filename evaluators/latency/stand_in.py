@@ -18,7 +18,7 @@ from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import EncoderLayers
 
 # Of uniform noise, in place of calibration images.

@@ -17,7 +17,7 @@ from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import preparation_key, sources_digest
 from bitfront.evaluators.preparation.store.store import PreparationStore
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 
 log = logging.getLogger(__name__)
 

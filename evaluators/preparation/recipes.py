@@ -102,10 +102,10 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        Recipe("best", tuple(INGREDIENTS)),
+        Recipe("gptq", (FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING)),
         # The published method (arXiv 2111.13824): min-max ranges, weights rounded to nearest.
         Recipe("fq-vit", ()),
-        Recipe("gptq", (FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING)),
-        Recipe("best", tuple(INGREDIENTS)),
     )
 }
 

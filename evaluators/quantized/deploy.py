@@ -21,9 +21,7 @@ from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.stages import (
     Scores,
 )
-from bitfront.spaces.config import pinned_bits
-
-NAME = "deploy"
+from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Deploy:
 
     @property
     def _pinned(self) -> dict[str, int]:
-        return dict(pinned_bits(NAME))
+        return dict(pinned_bits(DEPLOY))
 
     def project_patches(self, layer: FittedLayer) -> FloatProjection:
         """See :class:`Scheme`."""

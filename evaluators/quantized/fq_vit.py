@@ -26,9 +26,7 @@ from bitfront.evaluators.quantized.stages import (
     Scores,
 )
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
-from bitfront.spaces.config import pinned_bits
-
-NAME = "fq-vit"
+from bitfront.spaces.schemes import FQ_VIT, pinned_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +39,7 @@ class FqVit:
 
     @property
     def _pinned(self) -> dict[str, int]:
-        return dict(pinned_bits(NAME))
+        return dict(pinned_bits(FQ_VIT))
 
     def _embedded(self) -> Grid:
         """Grid of the embedded patches: their own, or the stream's where nothing is added to them."""

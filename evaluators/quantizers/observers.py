@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitfront.evaluators.quantizers.grids import AffineGrid
-from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces import BitfrontError
 
 BINS = 2048
 LARGEST_COUNT = 1 << 24  # up to which torch.histc, which counts in float32, is exact
@@ -208,19 +208,3 @@ class RangeObserver(Protocol):
 
     def range(self, statistics: TensorStatistics, bits: int) -> tuple[float, float]:
         """Lowest and highest represented value for codes of ``bits`` bits."""
-
-
-OBSERVERS: dict[str, RangeObserver] = {
-    "auto": AutoObserver(),
-    "minmax": MinMaxObserver(),
-    "ema": EmaObserver(),
-    "percentile": PercentileObserver(),
-    "omse": OmseObserver(),
-}
-
-
-def observer_named(name: str) -> RangeObserver:
-    """The observer of that name; raises :class:`UserError` for an unknown one."""
-    if name not in OBSERVERS:
-        raise UserError(f"unknown observer {name!r}: choose one of {', '.join(OBSERVERS)}")
-    return OBSERVERS[name]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.formats import BITFRONT, load_file
+from bitfront.evaluators.deployment.formats import load_file
 from bitfront.evaluators.deployment.graph.arithmetic import PACKED_BITS
 from bitfront.evaluators.deployment.graph_files import CONSTANTS, SUFFIX
+from bitfront.evaluators.deployment.registry import BITFRONT
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, KernelReport
 from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
 from bitfront.evaluators.preparation.log_base import (

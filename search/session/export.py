@@ -82,8 +82,8 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     """Writes a file that computes and verifies it."""
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.context.machine import available_cpus
-    from bitfront.evaluators.deployment.formats import PACKED, SUFFIXES, runtime_for
-    from bitfront.evaluators.deployment.graph.parts import check_scheme
+    from bitfront.evaluators.deployment.graph.parts import check_graph_scheme
+    from bitfront.evaluators.deployment.registry import FORMATS, PACKED, runtime_for
     from bitfront.evaluators.deployment.runtimes.registry import (
         runtime_named,
     )
@@ -91,13 +91,13 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     from bitfront.search.export.verification import Check
     from bitfront.search.reports.progress import stage
 
-    suffix = SUFFIXES[args.format]
+    suffix = FORMATS[args.format].suffix
     path = args.output or _default_path(run, f"{chosen.name}{_middle(args)}{suffix}")
     if path.suffix != suffix:
         raise UserError(f"--output {path} needs the ending {suffix} for --format {args.format}")
     runtime = runtime_for(path, args.runtime)
     if args.format != PACKED:
-        check_scheme(chosen.config.scheme)
+        check_graph_scheme(chosen.config.scheme)
         runtime_named(runtime)
     prepare_folder(path)
     spec = _spec(args, run)

@@ -12,12 +12,8 @@ from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.documents import read_preprocessing
 from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, sidecar_of
-from bitfront.evaluators.deployment.formats import (
-    BITFRONT,
-    check_suffix,
-    file_document,
-    runtime_for,
-)
+from bitfront.evaluators.deployment.formats import file_document
+from bitfront.evaluators.deployment.registry import BITFRONT, check_suffix, runtime_for
 from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_named,
 )

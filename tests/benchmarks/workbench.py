@@ -20,7 +20,7 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, EncoderLayers
 
 BATCH = 32

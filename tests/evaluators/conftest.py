@@ -17,7 +17,7 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.training import train_digits
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderLayers
 

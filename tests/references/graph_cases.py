@@ -26,7 +26,7 @@ from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 
 SCHEME = "deploy"

@@ -15,7 +15,7 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.recipes import Recipe
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, UserError
-from bitfront.spaces.config import PINNED_BITS, SCHEMES, collapse, pinned_bits
+from bitfront.spaces.config import collapse
+from bitfront.spaces.schemes import SCHEMES, pinned_bits
 
 CONFIG = BitConfig(
     "tiny",
@@ -97,8 +98,7 @@ def test_pinned_widths_are_those_of_the_scheme() -> None:
     deploy = BitConfig("tiny", "deploy", CONFIG.encoders)
     assert dict(deploy.pinned) == {"embedding": 8, "head": 8}
     assert dict(CONFIG.pinned) == {"embedding": 8, "head": 8, "residual": 8, "scores": 8}
-    assert set(PINNED_BITS) == set(SCHEMES)
-    assert all(list(pairs) == sorted(pairs) for pairs in PINNED_BITS.values())
+    assert all(list(pairs) == sorted(pairs) for pairs in (scheme.pinned for scheme in SCHEMES.values()))
     again = BitConfig.from_json(json.loads(json.dumps(deploy.to_json())))
     assert (again, hash(again), again.digest) == (deploy, hash(deploy), deploy.digest)
 
@@ -112,7 +112,7 @@ def test_pinned_widths_of_another_scheme_are_refused() -> None:
 
 def test_unknown_schemes_are_refused() -> None:
     for make in (lambda: pinned_bits("int8"), lambda: BitConfig("tiny", "int8", CONFIG.encoders)):
-        with pytest.raises(UserError, match=r"scheme 'int8' is unknown: choose one of fq-vit, deploy$"):
+        with pytest.raises(UserError, match=r"unknown scheme 'int8': choose one of fq-vit, deploy$"):
             make()
 
 

@@ -41,7 +41,7 @@ class GraphParts:
         Raises:
             UserError: The model was prepared for another scheme than ``deploy``.
         """
-        check_scheme(prepared.scheme)
+        check_graph_scheme(prepared.scheme)
         return cls(
             prepared.blueprint,
             prepared.calibration,
@@ -57,7 +57,7 @@ class GraphParts:
         Raises:
             UserError: The model was prepared for another scheme than ``deploy``.
         """
-        check_scheme(prepared.scheme)
+        check_graph_scheme(prepared.scheme)
         blueprint = prepared.blueprint
 
         @functools.cache
@@ -75,7 +75,7 @@ def _rounded(parts: LinearParts, bits: int) -> FittedLayer:
     return FittedLayer(quantize_weight(parts.weight, bits, "minmax"), parts.bias)
 
 
-def check_scheme(scheme: str) -> None:
+def check_graph_scheme(scheme: str) -> None:
     """Refuses a scheme whose arithmetic no runtime computes.
 
     Raises:

@@ -1,18 +1,15 @@
-"""The runtimes by name."""
+"""The runtimes by name; loads one, and the library that it needs, only when it is asked for."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 from bitfront.spaces import UserError
 
-
-def _openvino() -> Runtime:
-    from bitfront.evaluators.deployment.runtimes.openvino import OpenVinoRuntime
-
-    return OpenVinoRuntime()
+if TYPE_CHECKING:
+    from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 
 
 def _onnxruntime() -> Runtime:
@@ -21,11 +18,14 @@ def _onnxruntime() -> Runtime:
     return OnnxRuntime()
 
 
-# By name: what makes the runtime.
-_RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+def _openvino() -> Runtime:
+    from bitfront.evaluators.deployment.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime()
 
 
-RUNTIME_NAMES = tuple(_RUNTIMES)
+# By name, which is that of the library, too: what makes the runtime.
+RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
 def runtime_is_installed(name: str) -> bool:
@@ -39,8 +39,8 @@ def runtime_named(name: str) -> Runtime:
     Raises:
         UserError: The name is unknown, or the library is not installed.
     """
-    if name not in _RUNTIMES:
-        raise UserError(f"unknown runtime {name!r}: choose one of {', '.join(RUNTIME_NAMES)}")
+    if name not in RUNTIMES:
+        raise UserError(f"unknown runtime {name!r}: choose one of {', '.join(RUNTIMES)}")
     if not runtime_is_installed(name):
         raise UserError(f"{name} is not installed: pip install {name}, or pip install 'bitfront[runtimes]'")
-    return _RUNTIMES[name]()
+    return RUNTIMES[name]()

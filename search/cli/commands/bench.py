@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.latency.registry import TIMED_RUNTIMES
 from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural
 from bitfront.search.cli.options.model import add_model_options, add_quantization_options
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-# Those of bitfront.evaluators.deployment.runtimes, after torch.
-RUNTIMES = ("openvino", "onnxruntime", "torch")
+# In the order in which they are shown.
+RUNTIMES = tuple(reversed(TIMED_RUNTIMES))
 UNIFORM = "W8A8T8,W4A8T8,W4A4T4"
 BASELINES = "resnet18,mobilenetv3_large_100,convnext_tiny"
 _DETAIL = """\

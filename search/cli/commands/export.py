@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
+from bitfront.evaluators.deployment.registry import FORMATS
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.search.cli.commands.verify import add_tolerance_options
 from bitfront.search.cli.options.common import add_run_argument, command_parser
 
@@ -13,10 +16,7 @@ if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-FILES = ("packed", "onnx", "openvino")
-# Those of bitfront.evaluators.deployment.mappings, which is not loaded for the help.
-TOOLCHAINS = ("torchao", "nncf", "modelopt")
-FORMATS = ("json", *FILES, *TOOLCHAINS)
+CHOICES = ("json", *FORMATS, *MAPPINGS)
 _DETAIL = """\
 Writes one configuration of a run: a point of its front, or the same bits everywhere.
 
@@ -49,14 +49,14 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     which.add_argument("--uniform", metavar="WxAxTx", help="the same widths in every encoder instead")
     parser.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=CHOICES,
         default="json",
         metavar="FORMAT",
-        help=f"{', '.join(FORMATS)} (default: %(default)s)",
+        help=f"{', '.join(CHOICES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--runtime",
-        choices=("onnxruntime", "openvino"),
+        choices=tuple(RUNTIMES),
         help="whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)",
     )
     parser.add_argument(

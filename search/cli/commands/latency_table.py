@@ -12,6 +12,7 @@ from bitfront.search.cli.options.model import (
     add_latency_batch_option,
     add_quantization_options,
     add_weights_options,
+    measured_sources,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--latency",
         default="measured",
         metavar="SOURCE",
-        help="measured:torch, or measured:openvino or measured:onnxruntime for scheme deploy "
-        "(default: %(default)s, which is measured:torch)",
+        help=f"{measured_sources()} (default: %(default)s, which is measured:torch)",
     )
     add_latency_batch_option(group)
     add_device_option(group, "what measured:torch runs on")

@@ -12,12 +12,12 @@ from bitfront.search.cli.options.model import (
     add_model_options,
     add_quantization_options,
 )
+from bitfront.spaces import GRANULARITIES
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-SPACES = ("encoder", "encoder-kind", "layer")
 _DETAIL = """\
 Prepares a model and shows what it consists of: what its encoders' weights, activations and attention cost at
 each width, the ingredients of the quantization recipe, and the ranges that were chosen. Then shows what each
@@ -59,7 +59,7 @@ def _add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sensitivities")
     group.add_argument(
         "--space",
-        choices=SPACES,
+        choices=GRANULARITIES,
         default="encoder-kind",
         help="whose genes: one for each encoder; for its weights, activations and attention; or for each of "
         "its layers (default: %(default)s)",

@@ -20,13 +20,13 @@ from bitfront.search.cli.options.model import (
     add_quantization_options,
 )
 from bitfront.search.samplers.registry import SAMPLERS
+from bitfront.spaces import GRANULARITIES
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
 DEFAULT_EVALUATIONS = 100
-SPACES = ("encoder", "encoder-kind", "layer")
 _DETAIL = """\
 Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
 searches the built-in digits_deit, which takes a few minutes on two cores.
@@ -56,7 +56,7 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("space and objectives")
     group.add_argument(
         "--space",
-        choices=SPACES,
+        choices=GRANULARITIES,
         default="encoder-kind",
         help="one width for each encoder; for its weights, activations and attention; or for each of its "
         "layers (default: %(default)s)",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.search.cli.options.common import command_parser, percentage, positive
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, metavar="FILE", help="an .onnx, .xml or .safetensors file")
     parser.add_argument(
         "--runtime",
-        choices=("onnxruntime", "openvino"),
+        choices=tuple(RUNTIMES),
         help="what runs the file (default: the format's own, onnxruntime for .onnx)",
     )
     parser.add_argument(

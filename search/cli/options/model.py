@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
+from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
+from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.search.cli.options.common import positive, positive_or_auto
-
-SCHEMES = ("fq-vit", "deploy")
-OBSERVERS = ("auto", "minmax", "ema", "percentile", "omse")
-# Those of bitfront.evaluators.preparation.recipes, which loads numpy.
-RECIPES = ("best", "gptq", "fq-vit")
-INGREDIENTS = (
-    "rotated-stream",
-    "norm-channels",
-    "head-channels",
-    "fitted-ranges",
-    "gelu-levels",
-    "activation-levels",
-    "log-base",
-    "clipped-weights",
-    "grouped-weights",
-    "compensated-rounding",
-    "token-weights",
-    "regressed-weights",
-    "corrected-biases",
-)
-
-
-# Those of bitfront.evaluators.latency.hardware_profile, likewise.
-PROFILES = ("a100", "bitfusion", "bops", "t4")
+from bitfront.spaces import SCHEMES
+from bitfront.spaces.schemes import FQ_VIT
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -82,14 +63,14 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("quantization")
     group.add_argument(
         "--scheme",
-        choices=SCHEMES,
-        default="fq-vit",
-        help="fq-vit: everything in integers, for integer accelerators; deploy: matrix products in integers, "
-        "the rest in float, as CPU runtimes compute (default: %(default)s)",
+        choices=tuple(SCHEMES),
+        default=FQ_VIT,
+        help="; ".join(f"{name}: {kind.summary}" for name, kind in SCHEMES.items())
+        + " (default: %(default)s)",
     )
     group.add_argument(
         "--recipe",
-        choices=RECIPES,
+        choices=tuple(RECIPES),
         default="best",
         help="how weights and ranges are chosen: with everything that helps, with compensated weights and "
         "fitted ranges alone, or as FQ-ViT was published (default: %(default)s)",
@@ -104,7 +85,7 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--observer",
-        choices=OBSERVERS,
+        choices=tuple(OBSERVERS),
         help="how activation ranges are found (default: as the recipe has it)",
     )
 
@@ -120,15 +101,22 @@ def ingredients(text: str) -> tuple[str, ...]:
     return tuple(name for name in INGREDIENTS if name in names)
 
 
+def measured_sources() -> str:
+    """The sources that measure, in words: which runs every scheme, and which one alone."""
+    others = [name for name, kind in TIMED_RUNTIMES.items() if len(kind.schemes) < len(SCHEMES)]
+    named = " or ".join(f"{MEASURED}:{name}" for name in others)
+    return f"{MEASURED}:{TORCH}, or {named} for scheme {TIMED_RUNTIMES[others[0]].schemes[0]}"
+
+
 def add_latency_option(group: argparse._ArgumentGroup) -> None:
     """``--latency``."""
     group.add_argument(
         "--latency",
         default="measured",
         metavar="SOURCE",
-        help="measured:torch, or measured:openvino or measured:onnxruntime for scheme deploy (on this "
-        "machine, now), table:FILE (made by `bitfront latency-table`, or filled in elsewhere), or "
-        f"model:NAME or model:FILE.toml (modelled: {', '.join(PROFILES)}, or a profile of your own) "
+        help=f"{measured_sources()} (on this machine, now), table:FILE (made by `bitfront latency-table`, or "
+        "filled in elsewhere), or model:NAME or model:FILE.toml (modelled: "
+        f"{', '.join(shipped_profiles())}, or a profile of your own) "
         "(default: %(default)s, which is measured:torch)",
     )
     add_latency_batch_option(group)

@@ -19,7 +19,7 @@ from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.kernels.backend import kernels_for
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, UserError
 
 

@@ -16,7 +16,7 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import SCHEMES, BitConfig, BitfrontError
 

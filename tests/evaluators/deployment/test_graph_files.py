@@ -13,20 +13,15 @@ from onnx import TensorProto
 from quantized_cases import config_of
 
 from bitfront.evaluators.deployment.documents import LONGEST, preprocessing, read_document
-from bitfront.evaluators.deployment.formats import (
-    Subject,
-    file_document,
-    load_file,
-    runtime_for,
-    write_file,
-)
+from bitfront.evaluators.deployment.formats import Subject, file_document, load_file, write_file
+from bitfront.evaluators.deployment.registry import runtime_for
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
 from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, INGREDIENTS, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig, UserError
 
 KINDS = {"packed": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}

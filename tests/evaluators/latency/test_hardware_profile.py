@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named, shipped_profiles
+from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named
+from bitfront.evaluators.latency.registry import shipped_profiles
 from bitfront.spaces import UserError
 
 WORDS = 'description = "a board"\nsource = "its data sheet"\n'

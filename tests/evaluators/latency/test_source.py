@@ -10,8 +10,8 @@ import torch
 
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency.hardware_profile import profile_named
+from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.roofline import model_table
-from bitfront.evaluators.latency.runtimes import RUNTIMES, RuntimeEntry
 from bitfront.evaluators.latency.source import latency_source, resumed_source
 from bitfront.evaluators.latency.table import Entry, LatencyTable
 from bitfront.evaluators.latency.table_file import table_csv
@@ -33,7 +33,7 @@ def table() -> LatencyTable:
 
 @pytest.fixture
 def abacus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RUNTIMES, "abacus", RuntimeEntry(("deploy",), Abacus))
+    monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), Abacus))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> TorchRuntime:
         raise UserError("abacus is not installed: make one")
 
-    monkeypatch.setitem(RUNTIMES, "abacus", RuntimeEntry(("deploy",), load))
+    monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), load))
 
 
 def written(folder: Path, table: LatencyTable) -> str:
@@ -81,7 +81,7 @@ def test_a_runtime_that_is_not_installed_is_told(missing: None) -> None:
 @pytest.mark.parametrize("name", ["", "measure", "measured:gpu", "table:", "table", "model:", "model"])
 def test_unknown_sources_are_refused(name: str) -> None:
     expected = (
-        r"choose measured, measured:torch, measured:openvino, measured:onnxruntime, table:FILE, model:NAME "
+        r"choose measured, measured:torch, measured:onnxruntime, measured:openvino, table:FILE, model:NAME "
         r"\(a100, bitfusion, bops, t4\) or model:FILE.toml"
     )
     with pytest.raises(UserError, match=expected) as caught:

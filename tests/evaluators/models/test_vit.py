@@ -13,7 +13,7 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibration import calibrate
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitfrontError, UserError
 
 SmallVit = Callable[..., Any]

@@ -21,7 +21,7 @@ from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import UserError
 
 Tensors = dict[str, torch.Tensor]

@@ -24,7 +24,7 @@ from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_gro
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, recipe_named
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import SCHEMES, BitConfig, BitfrontError, UserError
 
 NARROW = (2, 3, 5, 8)

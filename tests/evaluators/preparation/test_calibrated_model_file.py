@@ -27,7 +27,7 @@ from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.preparation.store.store import PreparationStore
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 
 CPU = torch.device("cpu")

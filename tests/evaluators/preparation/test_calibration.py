@@ -13,7 +13,7 @@ from torch import nn
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import is_residual, keeps_full_range
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitfrontError
 
 # Modules whose output is a quantization site, by site name.

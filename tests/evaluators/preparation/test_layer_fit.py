@@ -31,7 +31,7 @@ from bitfront.evaluators.preparation.recipes import (
     recipe_named,
 )
 from bitfront.evaluators.quantizers.grids import AffineGrid
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import BitfrontError
 

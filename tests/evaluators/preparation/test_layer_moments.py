@@ -14,7 +14,7 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.layer_fit import LayerMoments, layer_moments
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 
 LEVELLED = ("norm1", "gelu")
 Weights = Callable[[int, str, int], torch.Tensor]

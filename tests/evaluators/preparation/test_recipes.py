@@ -15,7 +15,7 @@ from bitfront.evaluators.preparation.recipes import (
     Recipe,
     recipe_named,
 )
-from bitfront.evaluators.quantizers.observers import OBSERVERS
+from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.spaces import UserError
 
 
@@ -57,7 +57,7 @@ def test_what_a_recipe_does_not_have_can_be_left_out_of_it() -> None:
 
 
 def test_unknown_names_are_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of fq-vit, gptq, best$"):
+    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of best, gptq, fq-vit$"):
         recipe_named("bets")
     with pytest.raises(
         UserError, match=r"^unknown ingredient 'gelu': choose from rotated-stream, "

@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantizers.observers import OBSERVERS, TensorStatistics, observer_named
+from bitfront.evaluators.quantizers.observers import TensorStatistics
+from bitfront.evaluators.quantizers.registry import OBSERVERS, observer_named
 from bitfront.spaces import BitfrontError, UserError
 
 

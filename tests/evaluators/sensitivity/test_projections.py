@@ -15,7 +15,7 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.sensitivity.projections import SEED, Projections, pass_images, project
 from bitfront.evaluators.sensitivity.state_errors import State, StateErrors
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 
-from bitfront import spaces
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS, SAMPLERS, SPACES
+from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
+from bitfront.evaluators.deployment.registry import FORMATS
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
+from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, shipped_profiles
+from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
+from bitfront.evaluators.quantizers.registry import OBSERVERS
+from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS
 from bitfront.search.cli.main import main
-from bitfront.search.cli.options.model import INGREDIENTS, OBSERVERS, PROFILES, RECIPES, SCHEMES
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
-from bitfront.spaces import GRANULARITIES, UserError
+from bitfront.spaces import GRANULARITIES, SCHEMES, UserError
 
 HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
 COMMAND = [sys.executable, "-m", "bitfront.search.cli"]
@@ -144,18 +150,35 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str,
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
 
-def test_choices_are_those_of_the_registries() -> None:
-    from bitfront.evaluators import observers
-    from bitfront.evaluators.latency.hardware_profile import shipped_profiles
-    from bitfront.evaluators.preparation import recipes
+@pytest.mark.parametrize(
+    ("command", "option", "names"),
+    [
+        ("search", "observer", OBSERVERS),
+        ("search", "recipe", RECIPES),
+        ("search", "scheme", SCHEMES),
+        ("search", "sampler", registry.SAMPLERS),
+        ("search", "space", GRANULARITIES),
+        ("profile", "space", GRANULARITIES),
+        ("export", "format", ["json", *FORMATS, *MAPPINGS]),
+        ("export", "runtime", RUNTIMES),
+    ],
+)
+def test_choices_are_those_of_the_registries(command: str, option: str, names: Iterable[str]) -> None:
+    for name in names:
+        assert getattr(parse([command, f"--{option}", name]), option) == name
+    with pytest.raises(UserError) as caught:
+        parse([command, f"--{option}", "none of them"])
+    offered = re.findall(r"'([\w-]+)'", str(caught.value).partition("choose from")[2])
+    assert offered == list(names)
 
-    assert set(OBSERVERS) == set(observers.OBSERVERS)
-    assert set(RECIPES) == set(recipes.RECIPES)
-    assert tuple(recipes.INGREDIENTS) == INGREDIENTS
-    assert SCHEMES == spaces.SCHEMES
-    assert shipped_profiles() == PROFILES
-    assert set(SAMPLERS) == set(registry.SAMPLERS)
-    assert set(SPACES) == set(GRANULARITIES)
+
+def test_help_names_what_the_registries_have(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for name in (*INGREDIENTS, *shipped_profiles(), *registry.SAMPLERS):
+        assert name in told.replace("- ", "-")
+    for name in TIMED_RUNTIMES:
+        assert f"measured:{name}" in told
 
 
 def test_ingredients_are_in_the_order_of_preparation_whatever_was_written() -> None:

@@ -16,7 +16,7 @@ from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 
 for runtime in RUNTIMES:
     pytest.importorskip(runtime)

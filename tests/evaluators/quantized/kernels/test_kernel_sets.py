@@ -21,7 +21,7 @@ from bitfront.evaluators.quantized.kernels.linear import (
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.grids import AffineGrid
-from bitfront.evaluators.quantizers.observers import observer_named
+from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import SCHEMES, BitConfig
 

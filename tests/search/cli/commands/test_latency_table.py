@@ -12,7 +12,7 @@ import pytest
 from additive_runtime import AdditiveRuntime, clock
 
 from bitfront.evaluators.latency import measured
-from bitfront.evaluators.latency.runtimes import RUNTIMES, RuntimeEntry
+from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.search.reports.latency_table import print_table
 from bitfront.search.session.latency_choice import chosen_latency
@@ -24,7 +24,7 @@ ABACUS = ("--latency", "measured:abacus", "--scheme", "deploy")
 @pytest.fixture(autouse=True)
 def abacus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AdditiveRuntime:
     runtime = AdditiveRuntime()
-    monkeypatch.setitem(RUNTIMES, "abacus", RuntimeEntry(("deploy",), lambda: runtime))
+    monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), lambda: runtime))
     monkeypatch.setattr(measured, "time_interleaved", clock)
     monkeypatch.chdir(tmp_path)
     return runtime

@@ -1,0 +1,92 @@
+"""The names of latency sources and of the runtimes that latency can be measured in; loads none of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
+from bitfront.spaces import SCHEMES, UserError
+from bitfront.spaces.schemes import DEPLOY
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.latency.timed_runtime import TimedRuntime
+
+# The kinds of sources: measured:RUNTIME, table:FILE and model:PROFILE.
+MEASURED, TABLE, MODEL = "measured", "table", "model"
+TORCH = "torch"
+PROFILES = Path(__file__).resolve().parent / "profiles"
+PROFILE_SUFFIX = ".toml"
+
+
+@dataclass(frozen=True)
+class TimedRuntimeKind:
+    """A runtime that may be asked for.
+
+    Attributes:
+        schemes: The schemes that it can run.
+        load: Loads it; raises :class:`UserError` where it is not installed.
+    """
+
+    schemes: tuple[str, ...]
+    load: Callable[[], TimedRuntime]
+
+
+def _torch() -> TimedRuntime:
+    from bitfront.evaluators.latency.torch_runtime import TorchRuntime
+
+    return TorchRuntime()
+
+
+def _graph(name: str) -> TimedRuntimeKind:
+    def load() -> TimedRuntime:
+        from bitfront.evaluators.latency.graph_runtime import graph_runtime
+
+        return graph_runtime(name)
+
+    return TimedRuntimeKind((DEPLOY,), load)
+
+
+TIMED_RUNTIMES: dict[str, TimedRuntimeKind] = {
+    TORCH: TimedRuntimeKind(tuple(SCHEMES), _torch),
+    **{name: _graph(name) for name in RUNTIMES},
+}
+
+
+def timed_runtime_named(name: str, scheme: str) -> TimedRuntime:
+    """The runtime of that name.
+
+    Raises:
+        UserError: It cannot run the scheme, or is not installed.
+    """
+    kind = TIMED_RUNTIMES[name]
+    if scheme not in kind.schemes:
+        raise UserError(
+            f"measured:{name} runs scheme {', '.join(kind.schemes)} only, not {scheme}: give --scheme "
+            f"{kind.schemes[0]}, or --latency measured:{TORCH}"
+        )
+    return kind.load()
+
+
+def runtime_of_table(source: str, scheme: str) -> TimedRuntime:
+    """The runtime that a table was measured in where it runs here, else torch.
+
+    Args:
+        source: The table's source, which may name a runtime, such as ``table:a.csv (measured:openvino)``.
+        scheme: The quantization scheme.
+    """
+    match = re.search(r"measured:(\w+)", source)
+    if match and match.group(1) in TIMED_RUNTIMES:
+        try:
+            return timed_runtime_named(match.group(1), scheme)
+        except UserError:  # it is not installed: any runtime is better than none
+            pass
+    return timed_runtime_named(TORCH, scheme)
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Names of the hardware profiles that come with the package."""
+    return tuple(sorted(path.stem for path in PROFILES.glob(f"*{PROFILE_SUFFIX}")))
