@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         UserError: The folder is not writable.
         BitfrontError: The disk is full, or writing failed otherwise.
     """
-    part = path.with_name(f".{path.name}.part")
+    # A name of its own: another process may be writing the same file.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with explained(path):
         try:
             with part.open("wb") as file:

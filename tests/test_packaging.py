@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("spaces", "evaluators", "search")
+# Packages that are imported under another name than they are installed under.
+INSTALLED_AS = {
+    "PIL": "pillow",
+    "google": "protobuf",
+    "ml_dtypes": "ml-dtypes",
+    "sklearn": "scikit-learn",
+}
 
 
 def settings() -> dict:
@@ -48,3 +57,37 @@ def test_constraints_pin_every_dependency() -> None:
     assert not missing
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
     assert "torchvision==0.28.0" in (ROOT / "constraints.txt").read_text()
+
+
+def imported() -> dict[str, Path]:
+    """Top-level packages of others that the product imports anywhere, each with a file that does."""
+    found: dict[str, Path] = {}
+    for path in (file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {name.partition(".")[0]: path for name in names}
+    return {name: found[name] for name in found.keys() - sys.stdlib_module_names - {"bitfront"}}
+
+
+def test_every_imported_package_is_declared() -> None:
+    project = settings()["project"]
+    declared = {
+        requirement.partition(">=")[0].lower()
+        for requirement in project["dependencies"] + project["optional-dependencies"]["runtimes"]
+    }
+    missing = {
+        name: path for name, path in imported().items() if INSTALLED_AS.get(name, name) not in declared
+    }
+    assert not missing
+
+
+def test_nothing_that_is_imported_ties_the_program_to_posix() -> None:
+    posix_only = {"fcntl", "grp", "pwd", "pty", "termios", "tty"}
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    assert not posix_only & {alias.name for alias in node.names}, path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ from bitfront.search.runs.storage import database_url, opening
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from sqlalchemy.engine import Connection, Engine
 
 
@@ -30,10 +30,10 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "run.lock"
-        self._descriptor = -1
+        self._held = ExitStack()
 
     def __enter__(self) -> RunLock:
-        self._descriptor = lock_file(self._path, self._taken)
+        self._held.callback(lock_file(self._path, self._taken).release)
         return self
 
     def _taken(self, holder: str) -> UserError:
@@ -45,10 +45,10 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._held.close()
 
 
-def lock_file(path: Path, taken: Callable[[str], Exception]) -> int:
+def lock_file(path: Path, taken: Callable[[str], Exception]) -> BaseFileLock:
     """Locks a file exclusively, making it if need be, and notes this process in it.
 
     Args:
@@ -56,24 +56,37 @@ def lock_file(path: Path, taken: Callable[[str], Exception]) -> int:
         taken: Makes the error of who holds it, such as ``process 123``.
 
     Returns:
-        A descriptor; closing it, or the end of the process, frees the lock.
+        The lock; releasing it, or the end of the process, frees the file. Processes that this one starts
+        do not inherit it: a worker that outlives its search does not keep the run locked.
 
     Raises:
         UserError: The folder is not writable, or what ``taken`` makes.
     """
+    from filelock import FileLock, Timeout
+
+    # Held by the process, whichever of its threads ends the block.
+    lock = FileLock(path, blocking=False, thread_local=False, on_acquired=_note_process)
     with explained(path):
-        # Not inherited by children: a worker that outlives this process must not keep the run locked.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise taken(_holder_of_file(path)) from error
+    return lock
+
+
+def _note_process(descriptor: int) -> None:
+    """Writes this process into the file that it has locked."""
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+
+
+def _holder_of_file(path: Path) -> str:
+    """Who noted itself in a locked file; Windows does not let others read it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise taken(f"process {holder or 'unknown'}") from error
-    with explained(path):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+        holder = path.read_text(encoding="utf-8", errors="replace").strip()[:32]
+    except OSError:
+        holder = ""
+    return f"process {holder or 'unknown'}"
 
 
 logger = logging.getLogger(__name__)
@@ -124,7 +137,7 @@ class StudyLock:
     def _lock_beside(self, database: str | None) -> None:
         if database and database != ":memory:":
             digest = hashlib.sha256(self._name.encode()).hexdigest()[:12]
-            self._held.callback(os.close, lock_file(Path(f"{database}.{digest}.lock"), self._taken))
+            self._held.callback(lock_file(Path(f"{database}.{digest}.lock"), self._taken).release)
 
     def _lock_in(self, engine: Engine, kind: str) -> None:
         from sqlalchemy import text
@@ -138,7 +151,7 @@ class StudyLock:
             owner = f"bitfront on {platform.node()}, process {os.getpid()}"[:63]
             connection.execute(text("SELECT set_config('application_name', :owner, false)"), {"owner": owner})
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": number}).scalar():
-                raise self._taken(_holder(connection, number))
+                raise self._taken(_holder_in_database(connection, number))
         elif not connection.execute(text("SELECT GET_LOCK(:key, 0)"), {"key": digest.hex()[:60]}).scalar():
             raise self._taken("")
 
@@ -149,7 +162,7 @@ class StudyLock:
         )
 
 
-def _holder(connection: Connection, key: int) -> str:
+def _holder_in_database(connection: Connection, key: int) -> str:
     """Who holds an advisory lock of PostgreSQL; empty where that is not to be seen."""
     from sqlalchemy import text
 

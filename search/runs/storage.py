@@ -149,13 +149,20 @@ def opening(url: str) -> Iterator[None]:
             f"--storage {without_password(url)} cannot be opened: {driver} is not installed: {command}"
         ) from error
     except Exception as error:  # drivers and SQLAlchemy each raise their own
-        reason = " ".join(str(error).split("\n")[0].split())
+        reason = " ".join(str(error).split("\n")[0].split()).replace(url, without_password(url))
         raise UserError(
             f"--storage {without_password(url)} cannot be opened: {reason}; expected a database URL that "
             "SQLAlchemy reads, such as postgresql://user@host/name"
         ) from error
 
 
+# Up to the last "@" before the path; a password may hold a slash, and then it is the first "@" that counts.
+_USER = re.compile(r"(://[^:/@]*):(?:[^/?#]*|[^@]*)@")
+_SECRET = re.compile(
+    r"([?&][^=&]*(?:passw|passphrase|pwd|secret|token|api_?key|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE
+)
+
+
 def without_password(url: str) -> str:
-    """A database URL with its password replaced, for messages."""
-    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+    """A database URL for messages and files: passwords and other secrets, be they in its query, replaced."""
+    return _SECRET.sub(r"\1***", _USER.sub(r"\1:***@", url))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.environment import describe_environment, describe_evaluator
@@ -17,6 +18,7 @@ from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.limits import check_limit_texts
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.spec import EXTENDABLE, RunSpec, parse_duration
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import StudyLock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.runs.tables import RunTables
 
+
+logger = logging.getLogger(__name__)
 
 # Options that may be written beside --resume.
 _WITH_RESUME = frozenset(
@@ -60,7 +64,9 @@ def run_search(args: argparse.Namespace) -> int:
     worker_settings(args)
     store = RunStore(args.runs_dir)
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
-    with _told_how_to_go_on(folder), folder.lock(), folder.removed_unless_begun(), folder.log_file():
+    # What --resume finds is there to be kept, however little of it was written.
+    kept = nullcontext() if args.resume else folder.removed_unless_begun()
+    with _told_how_to_go_on(folder), folder.lock(), kept, folder.log_file():
         folder.write_spec(spec)
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
         session = _Session(args, spec, folder, console, lambda text: stage(console, text))
@@ -268,11 +274,21 @@ class _Session:
         self._folder.write_json("summary.json", document)
 
     def _draw(self) -> None:
-        from bitfront.search.reports.plots.album import write_plots
+        """Draws the run; a plot that fails is told and costs nothing else."""
+        from bitfront.search.reports.plots.run_plots import write_plots
         from bitfront.search.runs.reader import open_run
 
-        with self._stage("drawing plots"):
-            write_plots(open_run(self._folder.path.parent, self._folder.name))
+        try:
+            with self._stage("drawing plots"):
+                write_plots(open_run(self._folder.path.parent, self._folder.name))
+        except Exception as error:
+            logger.warning("the plots could not be drawn", exc_info=True)
+            reason = EvaluationFailure.of(error).message
+            self._console.print(
+                f"warning: the plots could not be drawn ({reason}): draw them with `bitfront plot "
+                f"{self._folder.name}`",
+                soft_wrap=True,
+            )
 
 
 def one_thread_each(spec: RunSpec) -> RunSpec:

@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Draws the pictures and prints their paths."""
-    from bitfront.search.reports.plots.album import write_plots
+    from bitfront.search.reports.plots.run_plots import write_plots
     from bitfront.spaces.errors import UserError
 
     chosen = open_chosen_run(args)

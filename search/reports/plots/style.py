@@ -6,6 +6,7 @@ its own marker shape and lightness, so that a greyscale print reads the same.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from bitfront.evaluators.files import explained
+from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.wording import is_modelled
 
 DPI = 150
@@ -127,12 +128,9 @@ def heading(axes: Axes, title: str, subtitle: str, lift: float = 0.0) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all, trimmed to its content."""
-    part = path.with_name(f".{path.name}.part")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            figure.savefig(part, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    write_atomically(path, picture.getvalue())
     return path

@@ -269,6 +269,16 @@ def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:
     assert folder.read_json("splits.json")["test"] == [3]
 
 
+def test_a_resumed_run_that_fails_before_its_space_is_written_is_kept(bitfront, tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create("early")
+    folder.write_spec(RunSpec(latency=f"table:{tmp_path / 'gone.csv'}"))
+    folder.write_text("study.log", "")
+    outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "early")
+    assert outcome.status == 2
+    assert "gone.csv" in outcome.error
+    assert {path.name for path in folder.path.iterdir()} >= {"spec.json", "study.log"}
+
+
 def test_unknown_device(search) -> None:
     refused(search("--device", "gpu"), "--device 'gpu' is unknown", "cpu, cuda or cuda:N")
 

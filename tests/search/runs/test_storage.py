@@ -11,7 +11,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs import storage as storages
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.locks import StudyLock
-from bitfront.search.runs.storage import database_url, has_study
+from bitfront.search.runs.storage import database_url, has_study, opening, without_password
 from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import UserError
 
@@ -19,7 +19,7 @@ SPEC = RunSpec(evaluations=20, population=8)
 VARIABLE = "BITFRONT_TEST_POSTGRESQL"
 HOLDER = """
 import sys, time
-from bitfront.search.study_lock import StudyLock
+from bitfront.search.runs.locks import StudyLock
 with StudyLock(sys.argv[1], sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)
@@ -119,3 +119,32 @@ def test_a_missing_driver_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setattr(storages, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"psycopg is not installed: pip install 'bitfront\[postgresql\]'"):
         has_study("postgresql://me:secret@host/x", "test")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:sec@ret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:sec/ret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://:secret@host/x", "postgresql://:***@host/x"),
+        (
+            "postgresql://host/x?user=me&password=secret&sslmode=require",
+            "postgresql://host/x?user=me&password=***&sslmode=require",
+        ),
+        ("postgresql://host/x?sslPassword=se;cret", "postgresql://host/x?sslPassword=***"),
+        ("mysql://me:secret@host/x?ssl_token=secret", "mysql://me:***@host/x?ssl_token=***"),
+        ("mssql://?odbc_connect=UID%3Dme%3BPWD%3Dsecret", "mssql://?odbc_connect=***"),
+        ("sqlite:////home/me/a@b:c.db", "sqlite:////home/me/a@b:c.db"),
+        ("postgresql://host:5432/x", "postgresql://host:5432/x"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert without_password(url) == shown
+
+
+def test_a_message_of_the_driver_does_not_show_the_password():
+    url = "postgresql://me:secret@host/x?password=secret"
+    with pytest.raises(UserError) as error, opening(url):
+        raise ValueError(f"cannot parse {url}")
+    assert "secret" not in str(error.value)

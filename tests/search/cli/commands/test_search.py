@@ -17,6 +17,7 @@ import pytest
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import BATCHES
+from bitfront.search.reports.plots import run_plots
 from bitfront.search.runs.folder import read_space
 
 # A modelled latency is the same table every time, whatever the machine.
@@ -55,6 +56,24 @@ def test_run_folder_is_complete(runs: Path) -> None:
     splits = json.loads((folder / "splits.json").read_text())
     parts = [set(splits[name]) for name in ("calibration", "search", "test")]
     assert sum(map(len, parts)) == len(set.union(*parts))
+
+
+def test_plots_that_cannot_be_drawn_cost_nothing_else(bitfront, tmp_path: Path, monkeypatch) -> None:
+    def failing(*_: object) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr(run_plots, "write_plots", failing)
+    outcome = bitfront(
+        "search", "--runs-dir", tmp_path, "--run", "bare", "--workers", "1",
+        "--latency", "model:bops", "--evaluations", "4", "--population", "2",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    message = (
+        "warning: the plots could not be drawn (ValueError: no such font): draw them with `bitfront plot"
+    )
+    assert outcome.err.count(f"{message} bare`") == 2
+    front = pd.read_csv(tmp_path / "bare" / "front.csv")
+    assert front[["test_top1", "latency_measured_ms"]].notna().all(axis=None)
 
 
 def test_what_was_measured_of_the_machine_is_recorded(runs: Path) -> None:

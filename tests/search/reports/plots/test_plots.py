@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +13,12 @@ import pytest
 from PIL import Image
 
 from bitfront.search.export.selection import pick
-from bitfront.search.reports.plots.album import write_plots
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
 from bitfront.search.reports.plots.front_points import collect_front, window_of
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume
 from bitfront.search.reports.plots.labels import Label, place_labels
-from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, size_axis
+from bitfront.search.reports.plots.run_plots import write_plots
+from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
 from bitfront.search.runs.reader import RecordedLimit, Run, open_run
 from bitfront.spaces import BitfrontError, Granularity
 
@@ -241,3 +243,23 @@ def test_labels_do_not_overlap() -> None:
     assert len(areas) == 6
     for i, one in enumerate(areas):
         assert not any(one.overlaps(other) for other in areas[i + 1 :])
+
+
+def test_a_picture_is_written_whole_and_leaves_no_parts(tmp_path: Path) -> None:
+    figure = new_figure(2.0, 2.0)
+    path = save(figure, tmp_path / "plots" / "a.png")
+    assert drawn(path).size
+    save(figure, path)
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+def test_two_processes_draw_the_same_run(run: Run, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from bitfront.search.reports.plots.style import *\n"
+        "for number in range(8): save(new_figure(2.0, 2.0), Path(sys.argv[1]) / 'a.png')"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[1] for process in processes] == ["", "", ""]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
