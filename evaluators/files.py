@@ -1,19 +1,26 @@
-"""Writing files so that a reader never sees half of one, with failures told in one line."""
+"""Files that a reader never sees half of, failures to write told in one line, and the user's cache folder."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bitfront.spaces import BitfrontError, UserError
 
+logger = logging.getLogger(__name__)
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)
+
+UNFINISHED = ".part"  # ending of the files that `replacing` has not finished
+_SHOWN_NAME = 40  # characters of the final name in an unfinished file's, which ends at 255 bytes
 
 
 @contextmanager
@@ -38,6 +45,33 @@ def explained(path: Path) -> Iterator[None]:
         raise BitfrontError(f"cannot write {path}: {reason}; {remedy} and try again") from error
 
 
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A file to write in place of ``path``: it takes the place when the block ends, unless that raises.
+
+    The file does not exist yet, lies beside ``path`` and has a name of its own, so that several processes and
+    threads may replace the same file at once: the last one wins, and each file is whole.
+
+    Args:
+        path: What is replaced, or made.
+        durable: Whether the content is on the disk before the block ends, so that a power cut cannot leave
+            an empty file.
+
+    Raises:
+        OSError: The file could not be written or renamed; nothing is left of it.
+    """
+    part = path.with_name(f".{path.name[:_SHOWN_NAME]}.{secrets.token_hex(6)}{UNFINISHED}")
+    try:
+        yield part
+        if durable:
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes ``content``, text as UTF-8, to ``path`` as a whole or not at all, to the disk before it returns.
 
@@ -45,15 +79,52 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         UserError: The folder is not writable.
         BitfrontError: The disk is full, or writing failed otherwise.
     """
-    # A name of its own: another process may be writing the same file.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    with explained(path), replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(path: Path, *, make_folder: bool = False) -> None:
+    """Finds out before long work whether a file can be written; whether it exists does not matter.
+
+    Args:
+        path: The file.
+        make_folder: Whether a missing folder is made; otherwise it is refused.
+
+    Raises:
+        UserError: There is no such folder, it is not writable, or the path is itself a folder.
+        BitfrontError: The disk is full.
+    """
     with explained(path):
-        try:
-            with part.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        if path.is_dir():
+            raise UserError(f"cannot write {path}: it is a folder; expected the name of a file")
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.parent.is_dir():
+            raise UserError(
+                f"cannot write {path}: there is no folder {path.parent}; make it, or choose another"
+            )
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
+CACHE_VARIABLE = "BITFRONT_CACHE"
+CACHE_OFF = "off"
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder of kept files, which need not exist; None where nothing is to be kept.
+
+    ``BITFRONT_CACHE`` names it, or keeps nothing where it is empty or ``off``. Without it, it is ``bitfront``
+    in ``XDG_CACHE_HOME``, in Windows' ``LOCALAPPDATA`` or in ``~/.cache``, whichever is there first.
+    """
+    named = environment.get(CACHE_VARIABLE)
+    try:
+        if named is not None:
+            return None if named.strip().lower() in ("", CACHE_OFF) else Path(named).expanduser().absolute()
+        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            base = Path(environment.get(variable, ""))
+            if base.is_absolute():  # the XDG specification has relative paths ignored
+                return base / "bitfront"
+        return Path.home() / ".cache" / "bitfront"
+    except RuntimeError:  # a user without a home, as in some containers
+        logger.warning("nothing is cached: there is no home folder; set %s to a folder", CACHE_VARIABLE)
+        return None

@@ -13,6 +13,7 @@ from PIL import Image
 from bitfront.evaluators.data.image_folder import ImageFiles, read_image_folder
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 from bitfront.evaluators.data.tar_images import TarImages, read_tar
+from bitfront.evaluators.files import CACHE_VARIABLE, cache_folder
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 
@@ -47,12 +48,18 @@ class Cifar10Arrays:
 
 
 def download_cifar10() -> Cifar10Arrays:
-    """CIFAR-10 from torchvision's address, kept in the user's cache folder.
+    """CIFAR-10 from torchvision's address, kept in the cache folder (``BITFRONT_CACHE``).
 
     Raises:
+        UserError: There is no cache folder to keep it in.
         BitfrontError: It cannot be downloaded.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitfront"
+    cache = cache_folder(os.environ)
+    if cache is None:
+        raise UserError(
+            f"CIFAR-10 is downloaded into the cache folder, and there is none: name one with "
+            f"{CACHE_VARIABLE}, or pass a copy with --data cifar10:DIR or cifar10:FILE.tar"
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return _torchvision_files(cache, download=True)

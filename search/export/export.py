@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import check_writable, explained, write_atomically
 from bitfront.search.export.selection import pick
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.folder import read_space
@@ -100,22 +99,8 @@ def write_config(document: Mapping[str, Any], path: Path, force: bool = False) -
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     if not force and _differs(path, text.encode()):
         raise _taken(path)
-    prepare_folder(path)
+    check_writable(path, make_folder=True)
     write_atomically(path, text)
-
-
-def prepare_folder(path: Path) -> None:
-    """Makes sure that a file can be written where it shall be, before work is done for it.
-
-    Raises:
-        UserError: It cannot.
-    """
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: give the name of a file with --output")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
 
 
 def place_files(written: Sequence[Path], path: Path, force: bool = False) -> list[Path]:

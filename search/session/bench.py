@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, print_bench
 from bitfront.search.reports.bench_findings import findings
@@ -111,9 +111,5 @@ def _output_folder(args: argparse.Namespace, model: str) -> Path:
         raise UserError(
             f"--output {folder} has a {there[0]}: choose another folder, or overwrite it with --force"
         )
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{CSV}.probe"
-    write_atomically(probe, "")
-    probe.unlink()
+    check_writable(folder / CSV, make_folder=True)
     return folder

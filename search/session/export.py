@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.files import check_writable
 from bitfront.search.cli.options.common import open_chosen_run
 from bitfront.search.export.export import (
     Chosen,
     chosen_point,
     chosen_uniform,
     place_files,
-    prepare_folder,
     write_config,
 )
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
@@ -99,7 +99,7 @@ def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path,
     if args.format != PACKED:
         check_graph_scheme(chosen.config.scheme)
         runtime_named(runtime)
-    prepare_folder(path)
+    check_writable(path, make_folder=True)
     spec = _spec(args, run)
     console = stderr_console()
     with stage(console, preparing(spec)) as share_done:

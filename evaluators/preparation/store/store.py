@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from bitfront.evaluators.files import CACHE_OFF, CACHE_VARIABLE, UNFINISHED, cache_folder, replacing
 from bitfront.evaluators.preparation.store.entry_file import (
     DamagedEntryError,
     entry_bytes,
@@ -24,9 +24,7 @@ from bitfront.spaces import UserError
 
 logger = logging.getLogger(__name__)
 
-FOLDER_VARIABLE = "BITFRONT_CACHE"
 LIMIT_VARIABLE = "BITFRONT_CACHE_LIMIT"
-OFF = "off"
 DEFAULT_LIMIT = 4 * 2**30
 _UNITS = {
     "": 1,
@@ -42,26 +40,6 @@ _UNITS = {
 }
 
 
-def cache_folder(environment: Mapping[str, str]) -> Path | None:
-    """The folder of kept files, which need not exist; None where nothing is to be kept.
-
-    ``BITFRONT_CACHE`` names it, or keeps nothing where it is empty or ``off``. Without it, it is ``bitfront``
-    in ``XDG_CACHE_HOME``, in Windows' ``LOCALAPPDATA`` or in ``~/.cache``, whichever is there first.
-    """
-    named = environment.get(FOLDER_VARIABLE)
-    try:
-        if named is not None:
-            return None if named.strip().lower() in ("", OFF) else Path(named).expanduser().absolute()
-        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-            base = Path(environment.get(variable, ""))
-            if base.is_absolute():  # the XDG specification has relative paths ignored
-                return base / "bitfront"
-        return Path.home() / ".cache" / "bitfront"
-    except RuntimeError:  # a user without a home, as in some containers
-        logger.warning("prepared models are not kept: no home folder; set %s to a folder", FOLDER_VARIABLE)
-        return None
-
-
 def cache_limit(environment: Mapping[str, str]) -> int:
     """The most bytes to keep: ``BITFRONT_CACHE_LIMIT``, such as ``2GB`` or ``500MiB``, else 4 GiB.
 
@@ -74,15 +52,15 @@ def cache_limit(environment: Mapping[str, str]) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)", text)
     if match is None or match.group(2).lower() not in _UNITS:
         raise UserError(
-            f"{LIMIT_VARIABLE} {text!r} is not a size: write 2GB or 500MiB, or set {FOLDER_VARIABLE}={OFF} "
-            "to keep nothing"
+            f"{LIMIT_VARIABLE} {text!r} is not a size: write 2GB or 500MiB, or set "
+            f"{CACHE_VARIABLE}={CACHE_OFF} to keep nothing"
         )
     return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
 
 
 _KEY = r"[0-9a-f]{64}"
 _ENTRY = re.compile(rf"{_KEY}\.safetensors")
-_UNFINISHED = re.compile(rf"\.{_KEY}\.[0-9a-f]+\.unfinished")
+_PART = re.compile(rf"\.[0-9a-f]+\.[0-9a-f]+{re.escape(UNFINISHED)}")
 _ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
 
 
@@ -168,7 +146,10 @@ class PreparationStore:
             )
             return
         try:
-            _write(self.folder, name, content)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Not forced to the disk, which takes long: after a power cut, the digest tells.
+            with replacing(self.folder / name, durable=False) as part:
+                part.write_bytes(content)
             _keep_within(self.folder, self.limit_bytes, name)
         except OSError as error:
             logger.warning("the prepared model is not kept: cannot write to %s: %s", self.folder, error)
@@ -180,16 +161,6 @@ def _file_name(key: str) -> str:
     return f"{key}.safetensors"
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{name.partition('.')[0]}.{secrets.token_hex(6)}.unfinished"
-    try:
-        unfinished.write_bytes(content)  # not forced to the disk: after a power cut, the digest tells
-        unfinished.replace(folder / name)
-    finally:
-        _remove(unfinished)
-
-
 def _keep_within(folder: Path, limit: int, newest: str) -> None:
     """Removes files, the least recently used first, until all together are within the limit."""
     entries: list[tuple[int, str, int]] = []
@@ -198,7 +169,7 @@ def _keep_within(folder: Path, limit: int, newest: str) -> None:
             status = path.stat()
             if _ENTRY.fullmatch(path.name):
                 entries.append((status.st_mtime_ns, path.name, status.st_size))
-            elif _UNFINISHED.fullmatch(path.name) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+            elif _PART.fullmatch(path.name) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
                 _remove(path)
     total = sum(size for _, _, size in entries)
     for _, name, size in sorted(entries):

@@ -111,12 +111,9 @@ def check_output(path: Path, force: bool, option: str = "--output") -> None:
     Raises:
         UserError: There is no such folder, it is not writable, or the file exists and may not be overwritten.
     """
+    from bitfront.evaluators.files import check_writable
     from bitfront.spaces.errors import UserError
 
-    folder = path.parent
-    if not folder.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {folder}; make it, or choose another file")
-    if not os.access(folder, os.W_OK) or path.is_dir():
-        raise UserError(f"{option} {path} cannot be written: choose another file")
+    check_writable(path)
     if path.exists() and not force:
         raise UserError(f"{option} {path} exists: choose another file, or overwrite it with --force")

@@ -240,12 +240,31 @@ class TestCifar10:
         def unreachable(self: object) -> None:
             raise OSError("no route to host")
 
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path / "kept"))
         monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", unreachable)
         with pytest.raises(BitfrontError, match=r"no route to host; .*--data cifar10:DIR") as caught:
             open_source("cifar10")
         assert caught.value.exit_status == 1
-        assert (tmp_path / "bitfront").is_dir()
+        assert (tmp_path / "kept").is_dir()
+
+    def test_without_a_cache_folder_nothing_is_downloaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BITFRONT_CACHE", "off")
+        assert_user_error("cifar10", "name one with BITFRONT_CACHE, or pass a copy with --data cifar10:DIR")
+
+    def test_the_cache_folder_is_where_torchvision_keeps_its_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[Path, bool]] = []
+
+        def files(root: Path, *, download: bool) -> cifar10.Cifar10Arrays:
+            asked.append((root, download))
+            images = np.zeros((1, 32, 32, 3), dtype=np.uint8)
+            return cifar10.Cifar10Arrays((images, [0]), (images, [1]))
+
+        monkeypatch.setenv("BITFRONT_CACHE", str(tmp_path / "kept"))
+        monkeypatch.setattr(cifar10, "_torchvision_files", files)
+        assert len(open_source("cifar10")) == 2
+        assert asked == [(tmp_path / "kept", True)]
 
 
 @pytest.mark.data

@@ -36,7 +36,7 @@ SECOND_PROCESS = """
 import json, sys
 from bitfront.evaluators.context import EvaluationContext
 from bitfront.evaluators.quantized import groundwork
-from bitfront.evaluators.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import EvaluationSpec
 
 def refuse(*arguments):
     raise AssertionError("fitted again")

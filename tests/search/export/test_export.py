@@ -13,7 +13,6 @@ from bitfront.search.export.export import (
     chosen_point,
     chosen_uniform,
     place_files,
-    prepare_folder,
     write_config,
 )
 from bitfront.search.export.selection import pick
@@ -170,15 +169,3 @@ class TestPlaces:
             with pytest.raises(UserError, match=r"m\.bin"):
                 place_files(written, tmp_path / "m.xml", force)
         assert not (tmp_path / "m.xml").exists()
-
-    def test_folders_are_made_before_any_work(self, tmp_path: Path) -> None:
-        prepare_folder(tmp_path / "a" / "b" / "m.onnx")
-        assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b"]
-
-    @pytest.mark.parametrize("place", ["file/m.onnx", "folder", "n" * 300])
-    def test_places_that_are_none(self, tmp_path: Path, place: str) -> None:
-        (tmp_path / "file").write_text("")
-        (tmp_path / "folder").mkdir()
-        with pytest.raises(UserError):
-            prepare_folder(tmp_path / place)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

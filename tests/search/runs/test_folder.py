@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators import files as atomic
 from bitfront.evaluators.context.environment import describe_environment
-from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.references import ReferencePoint, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder, RunStore
@@ -108,7 +106,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_parts(folder, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BitfrontError, match="no space left on device; free some space"):
         folder.write_text("front.csv", "new\n")
     assert path.read_text() == "old\n"
@@ -130,12 +128,6 @@ def test_a_file_in_place_of_the_runs_folder_is_one_line(tmp_path):
     with pytest.raises(BitfrontError, match="cannot write") as error:
         RunStore(tmp_path / "runs").create("one")
     assert "\n" not in str(error.value)
-
-
-def test_writes_replace_whole_files(tmp_path):
-    write_atomically(tmp_path / "a.json", "1")
-    write_atomically(tmp_path / "a.json", "22")
-    assert (tmp_path / "a.json").read_text() == "22"
 
 
 def test_the_log_is_kept_within_the_block(folder):

@@ -19,7 +19,6 @@ from bitfront.evaluators.preparation.store import entry_file as entry_files
 from bitfront.evaluators.preparation.store.store import (
     DEFAULT_LIMIT,
     PreparationStore,
-    cache_folder,
     cache_limit,
 )
 from bitfront.spaces import UserError
@@ -300,7 +299,7 @@ def test_files_of_others_are_not_counted_and_not_removed(store: PreparationStore
 
 
 def test_what_a_killed_process_left_is_removed_later(store: PreparationStore, saved: Path) -> None:
-    abandoned, current = (saved.with_name(f".{KEY}.{token}.unfinished") for token in ("0a1b", "2c3d"))
+    abandoned, current = (saved.with_name(f".{KEY[:40]}.{token}.part") for token in ("0a1b", "2c3d"))
     abandoned.write_bytes(b"part")
     current.write_bytes(b"part")
     os.utime(abandoned, (100.0, 100.0))
@@ -367,7 +366,7 @@ def test_an_interrupted_save_leaves_nothing(
 WRITER = """
 import itertools, sys, torch
 from pathlib import Path
-from bitfront.evaluators.cache import PreparationStore
+from bitfront.evaluators.preparation.store.store import PreparationStore
 store, key, stop = PreparationStore(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3])
 for turn in itertools.takewhile(lambda turn: not stop.exists(), itertools.count()):
     store.save(key, {"codes": torch.full((50_000,), float(turn))}, {"turn": turn})
@@ -417,29 +416,6 @@ def test_the_default_store_is_where_the_environment_says(
     assert store == PreparationStore(tmp_path / "mine", 1_500_000)
     store.save(KEY, content(), DOCUMENT)
     assert os.listdir(tmp_path / "mine") == [f"{KEY}.safetensors"]
-
-
-def test_folders_by_environment(tmp_path: Path) -> None:
-    base = str(tmp_path)
-    home = Path.home()
-    assert cache_folder({}) == home / ".cache" / "bitfront"
-    assert cache_folder({"XDG_CACHE_HOME": base}) == tmp_path / "bitfront"
-    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == home / ".cache" / "bitfront"
-    assert cache_folder({"LOCALAPPDATA": base}) == tmp_path / "bitfront"
-    assert cache_folder({"XDG_CACHE_HOME": base, "BITFRONT_CACHE": "~/kept"}) == home / "kept"
-    assert cache_folder({"BITFRONT_CACHE": "kept"}) == Path.cwd() / "kept"
-    assert [cache_folder({"BITFRONT_CACHE": text}) for text in ("", " ", "off", "OFF")] == [None] * 4
-
-
-def test_a_user_without_a_home_keeps_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    assert cache_folder({}) is None
-    assert len(warnings_of(caplog)) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from bitfront.evaluators.quantized.kernels import compiled as compiled_module
 
 PART = """
-from bitfront.evaluators.kernels.compiled import compiled
+from bitfront.evaluators.quantized.kernels.compiled import compiled
 
 @compiled
 def value():
     return {value}
 """
 WHOLE = """
-from bitfront.evaluators.kernels.compiled import compiled
+from bitfront.evaluators.quantized.kernels.compiled import compiled
 from part_of_a_kernel import value
 
 @compiled

@@ -207,7 +207,7 @@ class TestNothingIsPrepared:
     def test_a_folder_in_the_place_of_the_file(self, refused: Callable, tmp_path: Path) -> None:
         (tmp_path / "m.safetensors").mkdir()
         error = refused("--format", "packed", "--output", tmp_path / "m.safetensors")
-        assert "m.safetensors is a folder" in error
+        assert "m.safetensors: it is a folder" in error
         assert left(tmp_path) == ["m.safetensors"]
 
     def test_a_name_that_is_too_long(self, refused: Callable, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def read_rows(path: Path) -> int:
         (("--template", "t.csv", "--seconds", "5"), "--seconds cannot be given with --template"),
         (("--template", "t.csv", "--latency", "measured"), "--latency cannot be given with --template"),
         (("--output", "nowhere/t.csv"), "there is no folder nowhere"),
-        (("--output", "."), "cannot be written"),
+        (("--output", "."), "it is a folder"),
         (("--model", "resnet18"), "resnet18 cannot be quantized"),
         (("--bits", "4,16"), "--bits"),
         (("--checkpoint", "gone.pth"), "no such checkpoint: gone.pth"),

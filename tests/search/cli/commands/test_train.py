@@ -91,7 +91,7 @@ def test_existing_file_is_kept_without_force(
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("absent/w.safetensors", "there is no folder"), (".", "cannot be written")]
+    ("name", "expected"), [("absent/w.safetensors", "there is no folder"), (".", "it is a folder")]
 )
 def test_bad_output_is_told_before_the_training(
     tmp_path: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], name: str, expected: str
