@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -12,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.search.problem.objectives import ANALYTIC
-from bitfront.search.problem.references import References
-from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.references import ReferencePoint, References
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
 
 Side = Literal["at most", "at least"]
-_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 UNMEASURABLE = 1e6
 Measured = TypeVar("Measured", float, NDArray[np.float64])
 
@@ -66,77 +63,97 @@ class Limit:
         return f"{value:.2f} %"
 
 
-def parse_quantity(option: str, text: str, units: Mapping[str, float], reference: float) -> float:
-    """Reads ``12ms`` or ``0.9x``: a number with a unit, or a multiple of the float model's value.
+@dataclass(frozen=True)
+class AskedLimit:
+    """A limit as the user asks for it, before anything is known of the float model.
+
+    Its threshold is ``offset`` plus ``share`` of the float model's value.
+
+    Attributes:
+        name: Name of the constraint, such as ``max_latency``.
+        column: The value that is bounded.
+        side: Whether the value may be at most or at least the threshold.
+        origin: What asked for it, for messages.
+        offset: In the column's unit.
+        share: Of the float model's value; 0 where the limit is absolute.
+    """
+
+    name: str
+    column: str
+    side: Side
+    origin: str
+    offset: float = 0.0
+    share: float = 0.0
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the float model does not matter."""
+        return self.share == 0.0
+
+    def against(self, float_model: ReferencePoint) -> Limit:
+        """The limit for a float model; ValueError where its value was not measured."""
+        threshold = self.offset
+        if not self.absolute:
+            value = getattr(float_model, self.column)
+            if value is None:
+                raise ValueError(f"{self.origin} needs the float model's {self.column} on the search split")
+            threshold += self.share * value
+        return Limit(self.name, self.column, self.side, threshold, self.origin)
+
+
+def read_limits(
+    max_latency: str | None, max_size: str | None, min_top1: float | None, max_drop: float | None
+) -> tuple[AskedLimit, ...]:
+    """The limits of the options ``--max-latency``, ``--max-size``, ``--min-top1`` and ``--max-drop``.
+
+    Args:
+        max_latency: Such as ``12ms``, or ``0.9x`` of the float model's.
+        max_size: Such as ``4MB``, or ``0.6x`` of the float model's.
+        min_top1: Percent.
+        max_drop: Percentage points below the float model.
 
     Raises:
-        UserError: The text has another form or unit, or is not above zero.
+        UserError: A text cannot be read, or no model could meet the limit.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)", text.strip())
-    unit = match.group(2).lower() if match else ""
-    if match is None or unit not in (*units, "x") or float(match.group(1)) <= 0:
-        example = "12ms" if "ms" in units else "4MB"
+    limits: list[AskedLimit] = []
+    if max_latency is not None:
+        limits.append(_at_most("--max-latency", max_latency, "latency_ms", MILLISECONDS, "12ms"))
+    if max_size is not None:
+        limits.append(_at_most("--max-size", max_size, "size_bytes", BYTES, "4MB"))
+    if min_top1 is not None:
+        origin = _top1_option("--min-top1", min_top1, "percent")
+        limits.append(AskedLimit("min_top1", "top1", "at least", origin, offset=min_top1))
+    if max_drop is not None:
+        origin = _top1_option("--max-drop", max_drop, "percentage points below the float model")
+        limits.append(AskedLimit("max_drop", "top1", "at least", origin, offset=-max_drop, share=1.0))
+    return tuple(limits)
+
+
+def _at_most(option: str, text: str, column: str, units: Mapping[str, float], example: str) -> AskedLimit:
+    name, origin = option.removeprefix("--").replace("-", "_"), f"{option} {text}"
+    share, amount = read_quantity(text, {"x": 1.0}), read_quantity(text, units)
+    if not (share or amount):
         raise UserError(
             f"{option} {text!r} is not a limit: write {example}, or 0.9x for a share of the float model "
             f"(units: {', '.join(units)}, x)"
         )
-    return float(match.group(1)) * (reference if unit == "x" else units[unit])
+    return AskedLimit(name, column, "at most", origin, amount or 0.0, share or 0.0)
 
 
-def user_limits(spec: RunSpec, references: References) -> tuple[Limit, ...]:
-    """The limits that a spec asks for, relative ones resolved against the float model.
-
-    Raises:
-        UserError: A limit cannot be read or cannot be met by any model.
-    """
-    base, limits = references.float_model, []
-    if spec.max_latency is not None:
-        bound = parse_quantity("--max-latency", spec.max_latency, _MILLISECONDS, base.latency_ms)
-        limits.append(_at_most("max_latency", "latency_ms", bound, f"--max-latency {spec.max_latency}"))
-    if spec.max_size is not None:
-        bound = parse_quantity("--max-size", spec.max_size, _BYTES, base.size_bytes)
-        limits.append(_at_most("max_size", "size_bytes", bound, f"--max-size {spec.max_size}"))
-    if spec.min_top1 is not None:
-        check_top1_limits(spec)
-        origin = f"--min-top1 {spec.min_top1:g}"
-        limits.append(Limit("min_top1", "top1", "at least", spec.min_top1, origin))
-    if spec.max_drop is not None:
-        check_top1_limits(spec)
-        if base.top1 is None:
-            raise ValueError("--max-drop needs the float model's top-1 on the search split")
-        origin = f"--max-drop {spec.max_drop:g}"
-        limits.append(Limit("max_drop", "top1", "at least", base.top1 - spec.max_drop, origin))
-    return tuple(limits)
-
-
-def check_limit_texts(spec: RunSpec) -> None:
-    """Raises :class:`UserError` for a limit that cannot be read, before any model is loaded."""
-    check_top1_limits(spec)
-    if spec.max_latency is not None:
-        parse_quantity("--max-latency", spec.max_latency, _MILLISECONDS, 1.0)
-    if spec.max_size is not None:
-        parse_quantity("--max-size", spec.max_size, _BYTES, 1.0)
-
-
-def check_top1_limits(spec: RunSpec) -> None:
-    """Raises :class:`UserError` for an accuracy limit outside of 0 to 100."""
-    for option, value in (("--min-top1", spec.min_top1), ("--max-drop", spec.max_drop)):
-        if value is not None and not 0 <= value <= 100:
-            what = "percent" if option == "--min-top1" else "percentage points below the float model"
-            raise UserError(f"{option} {value:g} cannot be met: give {what}, from 0 to 100")
+def _top1_option(option: str, value: float, what: str) -> str:
+    if not 0 <= value <= 100:
+        raise UserError(f"{option} {value:g} cannot be met: give {what}, from 0 to 100")
+    return f"{option} {value:g}"
 
 
 def paper_limits(references: References) -> tuple[Limit, ...]:
     """Constraints 3 and 4 of PoMQ-ViT (Appl. Sci. 2025, 15, 9856): faster than float, at most 8-bit size."""
     latency, size = references.float_model.latency_ms, float(references.eight_bit.size_bytes)
+    faster, smaller = "constraint 3 (faster than the float model)", "constraint 4 (at most the 8-bit size)"
     return (
-        _at_most("faster_than_float", "latency_ms", latency, "constraint 3 (faster than the float model)"),
-        _at_most("at_most_8bit_size", "size_bytes", size, "constraint 4 (at most the 8-bit size)"),
+        Limit("faster_than_float", "latency_ms", "at most", latency, faster),
+        Limit("at_most_8bit_size", "size_bytes", "at most", size, smaller),
     )
-
-
-def _at_most(name: str, column: str, threshold: float, origin: str) -> Limit:
-    return Limit(name, column, "at most", threshold, origin)
 
 
 def check_achievable(limits: tuple[Limit, ...], minima: Mapping[str, float]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bitfront.search.problem.hypervolume import HypervolumeBox
-from bitfront.search.problem.limits import Limit, check_achievable, paper_limits, user_limits
+from bitfront.search.problem.limits import Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
@@ -115,7 +115,8 @@ class SearchProblem:
             "latency_ms": cost.minimum_latency_ms(space),
             "size_bytes": float(cost.minimum_size_bytes(space)),
         }
-        limits = (*paper_limits(references), *user_limits(spec, references))
+        base = references.float_model
+        limits = (*paper_limits(references), *(asked.against(base) for asked in spec.limits))
         check_achievable(limits, minima)
         objectives = parse_objectives(spec.objectives)
         structural = () if spec.allow_uniform else mixed_only(space.widths)
@@ -127,7 +128,7 @@ class SearchProblem:
             limits,
             cost,
             box,
-            references.float_model.top1,
+            base.top1,
             references.images,
         )
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.spaces import Granularity, UserError
+from bitfront.search.problem.limits import AskedLimit, read_limits
+from bitfront.spaces import Granularity, Kind, UserError, check_held, parse_hold
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
 # kinds held, a plateau.
 SPEC_VERSION = 3
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def bitfront_version() -> str:
@@ -67,6 +67,33 @@ class RunSpec:
     seed: int = 0
     allow_uniform: bool = False
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[Kind, int], ...]:
+        """Kinds that are not searched, with their widths; :class:`UserError` where they cannot be read."""
+        return () if self.hold is None else parse_hold(self.hold)
+
+    @cached_property
+    def limits(self) -> tuple[AskedLimit, ...]:
+        """The limits that are asked for; :class:`UserError` where one cannot be read or met by any model."""
+        return read_limits(self.max_latency, self.max_size, self.min_top1, self.max_drop)
+
+    def check(self) -> None:
+        """Refuses what can be seen to be impossible before anything is loaded.
+
+        Raises:
+            UserError: A population or a list of widths is too short, kinds cannot be fixed at their width, or
+                a limit cannot be read.
+        """
+        widths = self.evaluation.widths
+        if self.population < 2:
+            raise UserError(f"--population {self.population} is too small: give at least 2")
+        if len(widths) < 2:
+            raise UserError(
+                f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
+            )
+        check_held(dict(self.fixed), widths, self.space)
+        self.limits  # noqa: B018 - reading them raises
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field and the version of this form."""
@@ -138,17 +165,3 @@ def _flat(spec: RunSpec) -> dict[str, Any]:
 
 def _shown(value: object) -> str:
     return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def parse_duration(text: str) -> float:
-    """Reads a duration such as ``10m``, ``90s`` or ``1h30m`` in seconds.
-
-    Raises:
-        UserError: The text has another form, or is zero.
-    """
-    cleaned = text.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", cleaned)
-    seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
-    if "".join(amount + unit for amount, unit in parts) != cleaned or seconds <= 0:
-        raise UserError(f"{text!r} is not a duration: write 90s, 10m or 1h30m")
-    return seconds

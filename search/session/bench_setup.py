@@ -15,9 +15,9 @@ from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_named,
 )
 from bitfront.search.cli.commands.bench import RUNTIMES
-from bitfront.search.problem.spec import parse_duration
 from bitfront.search.session.specs import evaluation_spec, recorded_spec
 from bitfront.spaces import SCHEMES, BitConfig, Triple, UserError, parse_uniform
+from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.suite import BenchedModel, Entry, LineUp

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import explained, write_atomically
-from bitfront.search.problem.limits import check_limit_texts
 from bitfront.search.reports.comparison import csv_text, markdown, print_comparison, title
 from bitfront.search.runs.folder import RunFolder, RunStore, checked_name
 from bitfront.search.samplers.registry import begins_with_scores
@@ -90,9 +89,7 @@ def _started(args: argparse.Namespace) -> tuple[ComparisonSettings, RunFolder]:
     samplers = parse_samplers(args.samplers)
     spec = run_spec(args)
     check_spec(spec.evaluation)
-    check_limit_texts(spec)
-    if len(spec.evaluation.widths) < 2:
-        raise UserError(f"--bits {args.bits}: a search needs at least two widths, such as 4,8")
+    spec.check()
     _, batch = chosen_latency(args, spec.evaluation.scheme)
     spec = dataclasses.replace(spec, latency_batch=batch)
     store = RunStore(args.runs_dir)

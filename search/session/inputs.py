@@ -15,7 +15,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.search.wording import quantization
-from bitfront.spaces import BitConfig, SearchSpace, UserError, parse_hold, triples
+from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -86,9 +86,8 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)
     folder.write_spec(spec)
-    held = () if spec.hold is None else parse_hold(spec.hold)
     space = SearchSpace(
-        evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, held
+        evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, spec.fixed
     )
     costs, notes = _costs(spec, source, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
@@ -186,8 +185,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
         f"constraint 3 (faster than float) is not met by measurement here, or within its noise: the quickest "
         f"configuration takes {least:.4g} ms, the float model {whole:.4g} ms"
     )
-    absolute = spec.max_latency is not None and not spec.max_latency.strip().lower().endswith("x")
-    if absolute:
+    if any(limit.column == "latency_ms" and limit.absolute for limit in spec.limits):
         raise UserError(
             f"{fact}; --max-latency {spec.max_latency} cannot be judged on modelled times: give a share such "
             "as 0.9x, or --latency table:FILE"

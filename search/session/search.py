@@ -15,9 +15,8 @@ from bitfront.search import wording
 from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
-from bitfront.search.problem.limits import check_limit_texts
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.search.problem.spec import EXTENDABLE, RunSpec, parse_duration
+from bitfront.search.problem.spec import EXTENDABLE, RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import StudyLock
@@ -28,7 +27,8 @@ from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.search.session.specs import evaluation_spec
 from bitfront.search.session.worker_pool import MACHINE_OPTIONS, start_workers, worker_settings
 from bitfront.search.workers.local_cluster import available_workers
-from bitfront.spaces import BitfrontError, UserError, check_held, parse_bits, parse_hold
+from bitfront.spaces import BitfrontError, UserError, parse_bits
+from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,11 +97,7 @@ def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFol
 
     spec = run_spec(args)
     check_spec(spec.evaluation)
-    check_limit_texts(spec)
-    if spec.population < 2:
-        raise UserError(f"--population {spec.population} is too small: give at least 2")
-    if len(spec.evaluation.widths) < 2:
-        raise UserError(f"--bits {args.bits}: a search needs at least two widths, such as 4,8")
+    spec.check()
     _, batch = chosen_latency(args, spec.evaluation.scheme)
     spec = dataclasses.replace(spec, latency_batch=batch)
     return spec, store.create(args.run or store.default_name(spec.evaluation.model))
@@ -115,8 +111,6 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     """
     evaluation = evaluation_spec(args, parse_bits(args.bits))
     check_sampler(args.sampler)
-    held = () if args.hold is None else parse_hold(args.hold)
-    check_held(dict(held), evaluation.widths, args.space)
     return RunSpec(
         evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
         space=args.space,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bitfront.search.problem.spec import RunSpec, parse_duration
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.workers.local_cluster import WorkerSettings, parse_memory
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.search.workers.connection import silence_dask
 from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces.quantities import BYTES, read_quantity
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
 
 
-_UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 # Less does not hold torch and a model.
 LEAST_MEMORY = 100_000_000
 
@@ -47,13 +46,12 @@ def parse_memory(text: str) -> int:
     Raises:
         UserError: The text has another form, or is too little for any worker.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?b)", text.strip().lower())
-    if match is None:
+    size = read_quantity(text, BYTES)
+    if size is None:
         raise UserError(f"--worker-memory {text!r} is not a size: write 4GB or 500MiB")
-    size = int(float(match.group(1)) * _UNITS[match.group(2)])
     if size < LEAST_MEMORY:
         raise UserError(f"--worker-memory {text} is too little for a worker: give at least 100MB")
-    return size
+    return int(size)
 
 
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"

@@ -21,23 +21,12 @@ from bitfront.evaluators.preparation.store.entry_file import (
     read_entry,
 )
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import BYTES, read_quantity
 
 logger = logging.getLogger(__name__)
 
 LIMIT_VARIABLE = "BITFRONT_CACHE_LIMIT"
 DEFAULT_LIMIT = 4 * 2**30
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
 
 
 def cache_limit(environment: Mapping[str, str]) -> int:
@@ -49,13 +38,13 @@ def cache_limit(environment: Mapping[str, str]) -> int:
     text = environment.get(LIMIT_VARIABLE, "").strip()
     if not text:
         return DEFAULT_LIMIT
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)", text)
-    if match is None or match.group(2).lower() not in _UNITS:
+    limit = read_quantity(text, {"": 1.0, **BYTES})
+    if limit is None:
         raise UserError(
             f"{LIMIT_VARIABLE} {text!r} is not a size: write 2GB or 500MiB, or set "
             f"{CACHE_VARIABLE}={CACHE_OFF} to keep nothing"
         )
-    return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
+    return int(limit)
 
 
 _KEY = r"[0-9a-f]{64}"

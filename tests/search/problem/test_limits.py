@@ -7,10 +7,7 @@ import pytest
 from bitfront.search.problem.limits import (
     Limit,
     check_achievable,
-    check_limit_texts,
     paper_limits,
-    parse_quantity,
-    user_limits,
 )
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.references import ReferencePoint, References
@@ -23,7 +20,7 @@ REFERENCES = References(
 
 
 def limits(**given):
-    return {limit.name: limit for limit in user_limits(RunSpec(**given), REFERENCES)}
+    return {asked.name: asked.against(REFERENCES.float_model) for asked in RunSpec(**given).limits}
 
 
 @pytest.mark.parametrize(
@@ -46,13 +43,13 @@ def test_size_limits(text, threshold):
 )
 def test_unreadable_latencies_are_refused(given):
     with pytest.raises(UserError, match=r"--max-latency .* is not a limit: write 12ms"):
-        check_limit_texts(RunSpec(**given))
+        RunSpec(**given).check()
 
 
 @pytest.mark.parametrize("given", [{"max_size": "4"}, {"max_size": "4ms"}, {"max_size": "MB"}])
 def test_unreadable_sizes_are_refused(given):
     with pytest.raises(UserError, match=r"--max-size .* is not a limit: write 4MB"):
-        check_limit_texts(RunSpec(**given))
+        RunSpec(**given).check()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +57,7 @@ def test_unreadable_sizes_are_refused(given):
 )
 def test_impossible_accuracies_are_refused(given):
     with pytest.raises(UserError, match="from 0 to 100"):
-        check_limit_texts(RunSpec(**given))
+        RunSpec(**given).check()
 
 
 def test_violations_are_relative_and_signed():
@@ -107,7 +104,15 @@ def test_an_accuracy_limit_of_zero_has_a_finite_violation():
 
 
 def test_a_relative_quantity_takes_the_reference():
-    assert parse_quantity("--max-size", "0.25X", {"b": 1.0}, 400.0) == 100.0
+    [asked] = RunSpec(max_size="0.25X").limits
+    assert not asked.absolute
+    assert asked.against(ReferencePoint(1.0, 400)).threshold == 100.0
+
+
+def test_an_unmeasured_reference_is_told():
+    [asked] = RunSpec(max_drop=1.0).limits
+    with pytest.raises(ValueError, match="--max-drop 1 needs the float model's top1 on the search split"):
+        asked.against(ReferencePoint(1.0, 400))
 
 
 def test_objectives_by_name():

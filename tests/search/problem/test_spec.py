@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.problem.spec import RunSpec, parse_duration
+from bitfront.search.problem.spec import RunSpec
 from bitfront.spaces import UserError
 
 
@@ -85,19 +85,28 @@ def test_extending_changes_budgets_alone():
     )
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5m", 90)])
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "10", "m", "-5m", "10 minutes", "0s", "5m5", "nan"])
-def test_wrong_durations_are_refused(text):
-    with pytest.raises(UserError, match="is not a duration: write"):
-        parse_duration(text)
+def test_impossible_specs_are_refused_before_anything_is_loaded():
+    for given, told in (
+        ({"population": 1}, "--population 1 is too small: give at least 2"),
+        ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
+        ({"hold": "A8"} | {"space": "encoder"}, "one gene for each encoder sets all its kinds"),
+        ({"hold": "A6"}, "cannot be held at 6 bits"),
+        ({"max_size": "small"}, "--max-size 'small' is not a limit"),
+    ):
+        with pytest.raises(UserError, match=told):
+            RunSpec(**given).check()
+    assert RunSpec(hold="A8T4").fixed == (("activations", 8), ("attention", 4))
 
 
 def test_light_modules_load_nothing_heavy():
-    modules = ("spec", "objectives", "limits", "run_store", "references", "samplers.registry")
+    modules = (
+        "problem.spec",
+        "problem.objectives",
+        "problem.limits",
+        "problem.references",
+        "runs.folder",
+        "samplers.registry",
+    )
     program = (
         f"import sys, importlib\n"
         f"for name in {modules!r}: importlib.import_module('bitfront.search.' + name)\n"
