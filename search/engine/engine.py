@@ -11,12 +11,12 @@ from bitfront.search.engine.protocols import AccuracyPool, Progress, Sampler, Se
 from bitfront.search.engine.result import INTERRUPTED, SearchResult
 from bitfront.search.engine.stopping import Budget, InterruptGuard
 from bitfront.search.problem.archive import Archive
-from bitfront.search.problem.problem import Prepared, SearchProblem
+from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.spaces import BitfrontError
 
 
-def required_difference(problem: SearchProblem, prepared: Prepared, known: Archive) -> float | None:
+def required_difference(problem: SearchProblem, candidate: Candidate, known: Archive) -> float | None:
     """The least top-1 with which a candidate may stand on the front, less that of the float model.
 
     A candidate whose latency and size are no better than those of a front point has to be more accurate than
@@ -24,7 +24,7 @@ def required_difference(problem: SearchProblem, prepared: Prepared, known: Archi
 
     Args:
         problem: What is searched.
-        prepared: The candidate.
+        candidate: The candidate, with its known costs.
         known: The trials that the decision may rest on.
 
     Returns:
@@ -39,7 +39,7 @@ def required_difference(problem: SearchProblem, prepared: Prepared, known: Archi
         bounds += [
             trial.values["top1"]
             for trial in known.front
-            if all(o.minimised(trial.values) <= o.minimised(prepared.values) for o in priced)
+            if all(o.minimised(trial.values) <= o.minimised(candidate.values) for o in priced)
         ]
     return max(bounds) - problem.float_top1 if bounds else None
 
@@ -59,7 +59,7 @@ BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} 
 class _Batch:
     """Candidates asked for together; not ``whole`` where the evaluations did not suffice for all."""
 
-    candidates: tuple[Prepared, ...]
+    candidates: tuple[Candidate, ...]
     whole: bool
 
 
@@ -100,8 +100,8 @@ class SearchEngine:
         # What the sampler has been told: decisions that a resumed run must repeat rest on this alone.
         self._told = Archive(problem.objectives)
         self._batches: deque[_Batch] = deque()
-        self._waiting: deque[tuple[Prepared, float | None]] = deque()
-        self._in_flight: dict[int, Prepared] = {}
+        self._waiting: deque[tuple[Candidate, float | None]] = deque()
+        self._in_flight: dict[int, Candidate] = {}
         self._counted: set[str] = set()
         self._done_now = 0
         self._generation = 0
@@ -135,27 +135,27 @@ class SearchEngine:
             self._enough = EXHAUSTED
             return
         asked = [self._problem.prepare(genome) for genome in genomes]
-        self._barren = 0 if any(prepared.admissible for prepared in asked) else self._barren + 1
+        self._barren = 0 if any(candidate.admissible for candidate in asked) else self._barren + 1
         taken = self._affordable(asked)
         self._batches.append(_Batch(tuple(taken), whole=len(taken) == len(asked)))
         self._waiting.extend(
-            (prepared, required_difference(self._problem, prepared, self._told)) for prepared in taken
+            (candidate, required_difference(self._problem, candidate, self._told)) for candidate in taken
         )
         if not self._budget.evaluations_left:
             self._enough = EVALUATIONS_SPENT
         elif self._barren >= BARREN_BATCHES:
             self._enough = BARREN
 
-    def _affordable(self, asked: Sequence[Prepared]) -> list[Prepared]:
+    def _affordable(self, asked: Sequence[Candidate]) -> list[Candidate]:
         """Pays for candidates in the order of asking, and leaves those from the first too many on out."""
-        taken: list[Prepared] = []
-        for prepared in asked:
-            if prepared.admissible and prepared.digest not in self._counted:
+        taken: list[Candidate] = []
+        for candidate in asked:
+            if candidate.admissible and candidate.digest not in self._counted:
                 if not self._budget.evaluations_left:
                     break
                 self._budget.spend()
-                self._counted.add(prepared.digest)
-            taken.append(prepared)
+                self._counted.add(candidate.digest)
+            taken.append(candidate)
         return taken
 
     def _finish_oldest(self) -> str | None:
@@ -168,8 +168,8 @@ class SearchEngine:
                 self._tell(oldest.candidates)
         return reason
 
-    def _tell(self, batch: Sequence[Prepared]) -> None:
-        trials = [self._known(prepared) for prepared in batch]
+    def _tell(self, batch: Sequence[Candidate]) -> None:
+        trials = [self._known(candidate) for candidate in batch]
         for trial in trials:
             self._told.add(trial)
         self._sampler.tell(trials)
@@ -179,12 +179,12 @@ class SearchEngine:
         self._generation += 1
         self._notify_generation()
 
-    def _known(self, prepared: Prepared) -> Trial:
-        trial = self._archive.get(prepared.digest)
+    def _known(self, candidate: Candidate) -> Trial:
+        trial = self._archive.get(candidate.digest)
         assert trial is not None, "every candidate of a finished batch has a trial"
         return trial
 
-    def _evaluate(self, batch: Sequence[Prepared]) -> str | None:
+    def _evaluate(self, batch: Sequence[Candidate]) -> str | None:
         """Works until every candidate of a batch has its trial; returns why that was cut short, if it was."""
         while True:
             if self._interrupt.requested:
@@ -194,7 +194,7 @@ class SearchEngine:
             reason = self._begin_waiting()
             if reason is not None:
                 return self._drained(reason)
-            if all(self._archive.get(prepared.digest) is not None for prepared in batch):
+            if all(self._archive.get(candidate.digest) is not None for candidate in batch):
                 return None
             self._receive(POLL_S)
 
@@ -215,19 +215,19 @@ class SearchEngine:
             self._receive(POLL_S)
         return reason
 
-    def _begin(self, prepared: Prepared, required: float | None) -> str | None:
+    def _begin(self, candidate: Candidate, required: float | None) -> str | None:
         """Looks a candidate up, rejects it or hands it to the pool; returns why it may not be begun."""
-        known = self._archive.get(prepared.digest)
+        known = self._archive.get(candidate.digest)
         if known is not None:
             return None
-        if not prepared.admissible:
-            self._archive.add(self._record.reject(prepared, self._budget.elapsed_s))
+        if not candidate.admissible:
+            self._archive.add(self._record.reject(candidate, self._budget.elapsed_s))
             return None
         if not self._budget.time_left:
             return TIME_SPENT
-        number = self._record.begin(prepared)
-        self._in_flight[number] = prepared
-        self._pool.submit(number, prepared.config, required)
+        number = self._record.begin(candidate)
+        self._in_flight[number] = candidate
+        self._pool.submit(number, candidate.config, required)
         return None
 
     def _receive(self, timeout: float) -> bool:
@@ -236,8 +236,8 @@ class SearchEngine:
         if completed is None:
             return False
         number, outcome = completed
-        prepared = self._in_flight.pop(number)
-        trial = self._problem.trial(number, prepared, outcome, self._budget.elapsed_s)
+        candidate = self._in_flight.pop(number)
+        trial = self._problem.trial(number, candidate, outcome, self._budget.elapsed_s)
         if trial.error is not None:
             logger.warning("trial %d (%s) failed: %s", number, trial.digest, trial.error)
         self._record.finish(trial)

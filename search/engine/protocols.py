@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bitfront.search.problem.problem import Prepared
+from bitfront.search.problem.problem import Candidate
 from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.spaces import BitConfig
 
@@ -109,10 +109,10 @@ class TrialRecord(Protocol):
     def trials(self) -> tuple[Trial, ...]:
         """The finished trials by number."""
 
-    def begin(self, prepared: Prepared) -> int:
+    def begin(self, candidate: Candidate) -> int:
         """Notes that a candidate is about to be evaluated; returns its trial's number."""
 
-    def reject(self, prepared: Prepared, elapsed_s: float) -> Trial:
+    def reject(self, candidate: Candidate, elapsed_s: float) -> Trial:
         """Records a candidate that is not evaluated, because it violates a constraint as it is."""
 
     def finish(self, trial: Trial) -> None:

@@ -15,11 +15,7 @@ from bitfront.search.problem.limits import Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-    Trial,
-    TrialState,
-)
+from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_only
 
 if TYPE_CHECKING:
@@ -50,7 +46,7 @@ class CostModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Candidate:
     """A candidate with all that is known before its evaluation.
 
     Attributes:
@@ -137,34 +133,34 @@ class SearchProblem:
         """Names of all constraints: structural ones first."""
         return (*(rule.name for rule in self.structural), *(limit.name for limit in self.limits))
 
-    def prepare(self, genome: Sequence[int]) -> Prepared:
+    def prepare(self, genome: Sequence[int]) -> Candidate:
         """Decodes a genome, prices it and checks the constraints that need no evaluation."""
         config = self.space.decode(np.asarray(genome, dtype=np.int64))
         values = {"latency_ms": self.cost.latency_ms(config), "size_bytes": self.cost.size_bytes(config)}
         violations = {rule.name: rule.violation(config) for rule in self.structural}
         violations |= {limit.name: limit.violation(values) for limit in self.limits if limit.analytic}
-        return Prepared(tuple(int(i) for i in genome), config, config.digest, values, violations)
+        return Candidate(tuple(int(i) for i in genome), config, config.digest, values, violations)
 
-    def judge(self, prepared: Prepared, accuracy: Accuracy) -> tuple[dict[str, float], dict[str, float]]:
+    def judge(self, candidate: Candidate, accuracy: Accuracy) -> tuple[dict[str, float], dict[str, float]]:
         """All values and all violations of an evaluated candidate, in the constraints' order."""
-        values = {**prepared.values, **{name: float(getattr(accuracy, name)) for name in MEASURED}}
+        values = {**candidate.values, **{name: float(getattr(accuracy, name)) for name in MEASURED}}
         found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
-        merged = {**prepared.violations, **found}
+        merged = {**candidate.violations, **found}
         return values, {name: merged[name] for name in self.constraint_names}
 
     def trial(
-        self, number: int, prepared: Prepared, outcome: Accuracy | EvaluationFailure, elapsed_s: float
+        self, number: int, candidate: Candidate, outcome: Accuracy | EvaluationFailure, elapsed_s: float
     ) -> Trial:
         """The finished trial of an evaluated candidate; an objective that is not a number is a failure."""
-        digest, genome = prepared.digest, prepared.genome
+        digest, genome = candidate.digest, candidate.genome
         if not isinstance(outcome, EvaluationFailure):
-            values, violations = self.judge(prepared, outcome)
+            values, violations = self.judge(candidate, outcome)
             missing = [o.name for o in self.objectives if math.isnan(o.minimised(values))]
             if not missing:
                 state: TrialState = "screened" if self._partial(outcome) else "complete"
                 return Trial(number, digest, genome, state, values, violations, None, elapsed_s)
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
-        known = (prepared.values, prepared.violations, outcome.message, elapsed_s)
+        known = (candidate.values, candidate.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)
 
     def _partial(self, accuracy: Accuracy) -> bool:

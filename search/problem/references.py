@@ -50,7 +50,7 @@ class References:
         classes: Number of classes, for the loss of a guess.
         latency_source: Where ``latency_ms`` comes from.
         images: Images of the search split that were classified; None where it is not known.
-        test_images: Those of the test split, likewise.
+        test_images: Those of the test split; None where it is not known.
     """
 
     float_model: ReferencePoint

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from bitfront.evaluators.files import explained
-from bitfront.search.problem.problem import Prepared, SearchProblem
+from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.trial import TrialState as State
@@ -143,20 +143,20 @@ class StudyRecord:
         """Search time that the recorded part took, in seconds."""
         return max((trial.elapsed_s for trial in self._finished.values()), default=0.0)
 
-    def begin(self, prepared: Prepared) -> int:
+    def begin(self, candidate: Candidate) -> int:
         """Creates the trial of a candidate that is about to be evaluated; returns its number.
 
         A trial that an earlier process left running is taken up again.
         """
-        if prepared.digest not in self._running:
-            self._running[prepared.digest] = self._add(prepared, TrialState.RUNNING, {})
-        return self._running[prepared.digest]
+        if candidate.digest not in self._running:
+            self._running[candidate.digest] = self._add(candidate, TrialState.RUNNING, {})
+        return self._running[candidate.digest]
 
-    def reject(self, prepared: Prepared, elapsed_s: float) -> Trial:
+    def reject(self, candidate: Candidate, elapsed_s: float) -> Trial:
         """Records a candidate that is not evaluated, because it violates a constraint as it is."""
-        number = self._add(prepared, TrialState.PRUNED, {_ELAPSED: elapsed_s})
-        known = (prepared.values, prepared.violations, None, elapsed_s)
-        trial = Trial(number, prepared.digest, prepared.genome, "rejected", *known)
+        number = self._add(candidate, TrialState.PRUNED, {_ELAPSED: elapsed_s})
+        known = (candidate.values, candidate.violations, None, elapsed_s)
+        trial = Trial(number, candidate.digest, candidate.genome, "rejected", *known)
         self._finished[number] = trial
         return trial
 
@@ -167,16 +167,16 @@ class StudyRecord:
         self._finished[trial.number] = trial
         self._running.pop(trial.digest, None)
 
-    def _add(self, prepared: Prepared, state: TrialState, attributes: Mapping[str, Any]) -> int:
+    def _add(self, candidate: Candidate, state: TrialState, attributes: Mapping[str, Any]) -> int:
         number = len(self._finished) + len(self._running)
         widths = self._problem.space.widths
-        genes = zip(self._problem.space.gene_names, prepared.genome, strict=True)
+        genes = zip(self._problem.space.gene_names, candidate.genome, strict=True)
         trial = create_trial(
             state=state,
             params={name: widths[index] for name, index in genes},
             distributions=self._distributions,
-            user_attrs={_DIGEST: prepared.digest, **prepared.values, **attributes},
-            constraints=dict(prepared.violations),
+            user_attrs={_DIGEST: candidate.digest, **candidate.values, **attributes},
+            constraints=dict(candidate.violations),
         )
         with _recording(self._path):
             self._study.add_trial(trial)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bitfront.search.problem.trial import Trial
     from bitfront.search.session.comparison.comparison import Comparison
     from bitfront.search.session.comparison.searches import Searched
-    from bitfront.search.session.inputs import Preparation
+    from bitfront.search.session.inputs import RunInputs
 
 
 MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.csv")
@@ -194,7 +194,7 @@ class _Session:
     def _summarised(
         self,
         problem: SearchProblem,
-        ready: Preparation,
+        ready: RunInputs,
         comparison: Comparison,
         searches: Sequence[Searched],
         everything: Sequence[Trial] | None,

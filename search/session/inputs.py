@@ -1,4 +1,4 @@
-"""Preparation of a run: model, latency table, reference models and the search problem."""
+"""Inputs of a run: model, latency table, reference models and the search problem."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Stage = Callable[[str], AbstractContextManager[ShareDone]]
 
 
 @dataclass(frozen=True)
-class Preparation:
+class RunInputs:
     """Everything a search needs before its first evaluation.
 
     Attributes:
@@ -63,7 +63,7 @@ class Preparation:
     notes: tuple[str, ...]
 
 
-def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
+def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> RunInputs:
     """Loads and prepares the model, finds its latencies and scores the reference models.
 
     A latency table that the run folder has already, from an earlier part of the run, is taken as it is.
@@ -93,7 +93,7 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> Preparation:
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references = _references(context, costs)
     scores = _scores(spec, folder, context, space, stage)
-    return Preparation(spec, context, space, costs, references, source.timer, scores, notes)
+    return RunInputs(spec, context, space, costs, references, source.timer, scores, notes)
 
 
 def _scores(

@@ -22,7 +22,7 @@ from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import StudyLock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
 from bitfront.search.samplers.registry import check_sampler, default_evaluations, default_population
-from bitfront.search.session.inputs import Preparation, prepare_run
+from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.search.session.specs import evaluation_spec
 from bitfront.search.session.worker_pool import MACHINE_OPTIONS, start_workers, worker_settings
@@ -195,7 +195,7 @@ class _Session:
             self._draw()
         return result
 
-    def _with_evaluations(self, ready: Preparation) -> RunSpec:
+    def _with_evaluations(self, ready: RunInputs) -> RunSpec:
         """The spec, with the number of evaluations that an unwritten one means for its sampler."""
         if self._args.resume or self._args.evaluations is not None:
             return ready.spec
@@ -204,7 +204,7 @@ class _Session:
         self._folder.write_spec(spec)
         return spec
 
-    def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: Preparation) -> SearchResult:
+    def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: RunInputs) -> SearchResult:
         from bitfront.search.engine.engine import SearchEngine
         from bitfront.search.reports.progress import SearchProgress
         from bitfront.search.runs.study import StudyRecord
@@ -228,7 +228,7 @@ class _Session:
         finally:
             pool.close()
 
-    def _measure_front(self, result: SearchResult, ready: Preparation, tables: RunTables) -> None:
+    def _measure_front(self, result: SearchResult, ready: RunInputs, tables: RunTables) -> None:
         from bitfront.search.session.final_measurements import (
             completed_references,
             final_measurements,
@@ -254,7 +254,7 @@ class _Session:
         self._folder.write_text("references.json", json.dumps(document, indent=2) + "\n")
 
     def _write_summary(
-        self, result: SearchResult, ready: Preparation, test_failures: Mapping[int, str] | None = None
+        self, result: SearchResult, ready: RunInputs, test_failures: Mapping[int, str] | None = None
     ) -> None:
         document = {
             **result.to_json(),

@@ -1,16 +1,14 @@
-"""The gate: workers take part once they are known to evaluate what the coordinator evaluates."""
+"""Admission: workers take part once they are known to evaluate what the coordinator does."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.connection import Connection
-from bitfront.search.workers.messages import Equipped, Introduced, Roll
-from bitfront.search.workers.worker_environment import Passport, objection
+from bitfront.search.workers.messages import BundleSent, Described, WorkerList
+from bitfront.search.workers.worker_environment import WorkerEnvironment, objection
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.bundle import ContextFingerprint
@@ -19,11 +17,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Gate:
-    """Checks the workers of a cluster and sends them what they need; those of this machine pass unasked.
+class Admission:
+    """Checks the workers of a cluster and sends them what they need; admits those of this machine unasked.
 
     Args:
-        passport: The coordinator's own, which others must equal; None to let every worker pass.
+        environment: The coordinator's own, which others must equal; None to admit every worker.
         spec_json: What is evaluated.
         paths: Files and folders that workers must have.
         bundle: What they are sent, if they are sent something.
@@ -32,13 +30,13 @@ class Gate:
 
     def __init__(
         self,
-        passport: Passport | None,
+        environment: WorkerEnvironment | None,
         spec_json: str,
         paths: tuple[str, ...] = (),
         bundle: bytes | None = None,
         reference: ContextFingerprint | None = None,
     ) -> None:
-        self._passport = passport
+        self._environment = environment
         self._spec_json = spec_json
         self._paths = paths
         self._bundle = bundle
@@ -47,71 +45,73 @@ class Gate:
         self._asked: set[str] = set()
         self._left: dict[str, float] = {}
         self._compared: set[str] = set()
-        self.barred: dict[str, str] = {}
+        self.rejected: dict[str, str] = {}
 
     @property
     def decided(self) -> bool:
-        """Whether some workers are known, and all of them have shown their passports."""
+        """Whether some workers are known, and all of them have described their environments."""
         return bool(self.known) and not self._asked
 
     @property
     def refusal(self) -> str | None:
         """Why no worker can take part; None while one can, or may come to."""
-        return None if len(self.known) > len(self.barred) else next(iter(self.barred.values()), None)
+        return None if len(self.known) > len(self.rejected) else next(iter(self.rejected.values()), None)
 
-    def admit(self, roll: Roll, connection: Connection) -> list[str]:
-        """The workers of a roll that may take part at once; others that are new are asked first."""
+    def admit(self, listed: WorkerList, connection: Connection) -> list[str]:
+        """The listed workers that may take part at once; others that are new are asked first."""
         new = [
             address
-            for address in roll.running
-            if address not in self.known and self._left.get(address, 0.0) < roll.asked
+            for address in listed.running
+            if address not in self.known and self._left.get(address, 0.0) < listed.asked
         ]
         self.known.update(new)
-        if self._passport is None:
+        if self._environment is None:
             return new
         self._asked.update(new)
         for address in new:
-            connection.introduce(address, self._paths)
+            connection.ask_environment(address, self._paths)
         return []
 
-    def introduced(self, message: Introduced, connection: Connection) -> bool:
-        """Whether a worker that showed its passport may take part at once."""
-        address, shown = message.address, message.passport
+    def described(self, message: Described, connection: Connection) -> bool:
+        """Whether a worker that described its environment may take part at once."""
+        address, found = message.address, message.environment
         self._asked.discard(address)
         if address not in self.known:
             return False
-        assert self._passport is not None, "none was asked for"
-        if isinstance(shown, Exception):
-            reason = EvaluationFailure.of(shown).message
+        assert self._environment is not None, "none was asked for"
+        if isinstance(found, Exception):
+            reason = EvaluationFailure.of(found).message
             refusal: str | None = (
                 f"worker {address} cannot say what it runs ({reason}): install the same bitfront on every "
                 "machine"
             )
         else:
-            refusal = objection(address, shown, self._passport)
+            refusal = objection(address, found, self._environment)
         if refusal is not None:
-            self.bar(address, refusal)
+            self.reject(address, refusal)
             return False
         if self._bundle is not None:
-            connection.equip(address, self._spec_json, self._bundle)
+            connection.send_bundle(address, self._spec_json, self._bundle)
             return False
         return True
 
-    def equipped(self, message: Equipped) -> bool:
-        """Whether a worker that was sent its parcel may take part."""
+    def bundle_sent(self, message: BundleSent) -> bool:
+        """Whether a worker that was sent its bundle may take part."""
         if message.error is not None and message.address in self.known:
             reason = EvaluationFailure.of(message.error).message
-            self.bar(message.address, f"worker {message.address} could not be sent its data: {reason}")
+            self.reject(message.address, f"worker {message.address} could not be sent its data: {reason}")
         return message.error is None and message.address in self.known
 
     def differs(self, address: str, found: ContextFingerprint | None) -> bool:
-        """Whether a worker turns out to evaluate something else, and is barred for it."""
+        """Whether a worker turns out to evaluate something else, and is rejected for it."""
         if self._reference is None or found is None or address in self._compared:
             return False
         self._compared.add(address)
         difference = self._reference.difference(found)
         if difference is not None:
-            self.bar(address, f"worker {address} has {difference}: bring them in line, or pass --send-data")
+            self.reject(
+                address, f"worker {address} has {difference}: bring them in line, or pass --send-data"
+            )
             return True
         if self._reference.groundwork != found.groundwork:
             logger.warning(
@@ -121,9 +121,9 @@ class Gate:
             )
         return False
 
-    def bar(self, address: str, reason: str) -> None:
+    def reject(self, address: str, reason: str) -> None:
         """Keeps a worker out for as long as it lives."""
-        self.barred[address] = reason
+        self.rejected[address] = reason
         logger.warning("%s", reason)
 
     def forget(self, address: str, now: float) -> None:
@@ -131,5 +131,5 @@ class Gate:
         self.known.discard(address)
         self._asked.discard(address)
         self._compared.discard(address)
-        self.barred.pop(address, None)
+        self.rejected.pop(address, None)
         self._left[address] = now

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.task import Phase
 
 ATTEMPTS = 2
@@ -17,7 +15,7 @@ _MORE_MEMORY = "give workers more with --worker-memory, or use fewer --workers o
 
 
 @dataclass(frozen=True)
-class Charge:
+class FailedAttempt:
     """A failed attempt.
 
     Attributes:
@@ -29,39 +27,39 @@ class Charge:
     remedy: str
 
     @classmethod
-    def died(cls) -> Charge:
+    def died(cls) -> FailedAttempt:
         """The worker's process ended, and nobody said why."""
         return cls("its worker died", "the machine may be short of memory: use fewer --workers")
 
     @classmethod
-    def too_large(cls, limit_bytes: int | None) -> Charge:
+    def too_large(cls, limit_bytes: int | None) -> FailedAttempt:
         """The worker was ended for taking more memory than it may."""
         amount = "more memory than it may" if limit_bytes is None else f"more than {_shown(limit_bytes)}"
         return cls(f"its worker took {amount}", _MORE_MEMORY)
 
     @classmethod
-    def out_of_memory(cls, message: str) -> Charge:
+    def out_of_memory(cls, message: str) -> FailedAttempt:
         """An allocation failed within the evaluation."""
         return cls(f"memory ran out ({message})", _MORE_MEMORY)
 
     @classmethod
-    def unanswered(cls, message: str) -> Charge:
+    def unanswered(cls, message: str) -> FailedAttempt:
         """Dask lost the answer, or never had one."""
         return cls(
             f"Dask did not bring its result ({message})", "see the logs of the scheduler and the worker"
         )
 
     @classmethod
-    def hung(cls, reason: str) -> Charge:
+    def hung(cls, reason: str) -> FailedAttempt:
         """The evaluation took too long."""
         return cls(reason, "allow more with --evaluation-timeout")
 
 
-def failure_of(charges: Sequence[Charge]) -> EvaluationFailure:
+def failure_of(failures: Sequence[FailedAttempt]) -> EvaluationFailure:
     """The failure of a candidate whose attempts are used up, in one sentence."""
-    reasons = [charge.reason for charge in charges]
+    reasons = [failure.reason for failure in failures]
     what = f"{reasons[0]}, twice" if len(set(reasons)) == 1 else "; tried again, ".join(reasons)
-    return EvaluationFailure(f"{what}; {charges[-1].remedy}")
+    return EvaluationFailure(f"{what}; {failures[-1].remedy}")
 
 
 def _shown(size_bytes: int) -> str:
@@ -70,20 +68,20 @@ def _shown(size_bytes: int) -> str:
 
 
 @dataclass(eq=False)
-class Candidate:
-    """A candidate on its way.
+class Submission:
+    """A candidate that was submitted and has no answer yet.
 
     Attributes:
         key: Of the coordinator.
         config_json: JSON of the bit configuration.
         required: See :meth:`bitfront.search.engine.protocols.AccuracyPool.submit`.
-        charges: Its failed attempts.
+        failures: Its failed attempts.
     """
 
     key: int
     config_json: str
     required: float | None
-    charges: list[Charge] = field(default_factory=list)
+    failures: list[FailedAttempt] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -92,19 +90,19 @@ class Attempt:
 
     Attributes:
         number: Of this attempt alone.
-        candidate: Whose.
+        submission: The candidate.
         phase: What the worker last announced, or that it has announced nothing.
         since: Monotonic time of that, in seconds.
     """
 
     number: int
-    candidate: Candidate
+    submission: Submission
     phase: Phase | Literal["sent"]
     since: float
 
 
 @dataclass
-class Seat:
+class WorkerSlot:
     """A worker that may hold candidates.
 
     Attributes:
@@ -130,97 +128,97 @@ class Seat:
         return max(announced, key=lambda attempt: attempt.since, default=next(iter(self.held), None))
 
 
-class Roster:
+class Assignments:
     """Hands candidates to workers and takes them back from those that are lost.
 
-    A candidate is charged for a worker that is lost while being at it; what merely waited there is not. One
-    that has been charged is tried again on a worker that holds nothing else, so that a second loss is its own
-    doing beyond doubt.
+    The loss of a worker counts as a failed attempt of the candidate that it was evaluating, not of those that
+    waited there. A candidate with a failed attempt is tried again on a worker that holds nothing else, so
+    that a second loss is its own doing beyond doubt.
     """
 
     def __init__(self) -> None:
-        self._seats: dict[str, Seat] = {}
-        self._waiting: deque[Candidate] = deque()
+        self._slots: dict[str, WorkerSlot] = {}
+        self._waiting: deque[Submission] = deque()
         self._attempts = 0
 
     @property
-    def seats(self) -> dict[str, Seat]:
+    def slots(self) -> dict[str, WorkerSlot]:
         """The workers by address."""
-        return self._seats
+        return self._slots
 
-    def add(self, candidate: Candidate) -> None:
+    def add(self, submission: Submission) -> None:
         """Queues a candidate."""
-        self._waiting.append(candidate)
+        self._waiting.append(submission)
 
-    def seat(self, address: str, nanny: bool, prepared: bool = False) -> None:
+    def add_worker(self, address: str, nanny: bool, prepared: bool = False) -> None:
         """Lets a worker take part."""
-        self._seats[address] = Seat(address, nanny, prepared=prepared)
+        self._slots[address] = WorkerSlot(address, nanny, prepared=prepared)
 
     def assign(self, depth: int, now: float) -> Iterator[tuple[str, Attempt]]:
         """Hands waiting candidates out, up to ``depth`` to a worker; yields what is to be sent where."""
         while self._waiting:
-            candidate = self._waiting[0]
-            alone = bool(candidate.charges)
-            free = [seat for seat in self._seats.values() if _takes(seat, 1 if alone else depth)]
+            submission = self._waiting[0]
+            alone = bool(submission.failures)
+            free = [slot for slot in self._slots.values() if _takes(slot, 1 if alone else depth)]
             if not free:
                 return
             self._waiting.popleft()
-            seat = min(free, key=lambda seat: len(seat.held))
+            slot = min(free, key=lambda slot: len(slot.held))
             self._attempts += 1
-            attempt = Attempt(self._attempts, candidate, "sent", now)
-            seat.held.append(attempt)
-            yield seat.address, attempt
+            attempt = Attempt(self._attempts, submission, "sent", now)
+            slot.held.append(attempt)
+            yield slot.address, attempt
 
-    def find(self, number: int) -> tuple[Seat, Attempt] | None:
+    def find(self, number: int) -> tuple[WorkerSlot, Attempt] | None:
         """The worker that holds an attempt, and the attempt."""
-        for seat in self._seats.values():
-            for attempt in seat.held:
+        for slot in self._slots.values():
+            for attempt in slot.held:
                 if attempt.number == number:
-                    return seat, attempt
+                    return slot, attempt
         return None
 
-    def settle(self, seat: Seat, attempt: Attempt, now: float) -> None:
+    def settle(self, slot: WorkerSlot, attempt: Attempt, now: float) -> None:
         """Takes an answered attempt off its worker, which is at the next one from now on."""
-        seat.held.remove(attempt)
-        seat.prepared = True
-        if seat.running is not None and seat.running.phase == "sent":
-            seat.running.since = now
+        slot.held.remove(attempt)
+        slot.prepared = True
+        if slot.running is not None and slot.running.phase == "sent":
+            slot.running.since = now
 
-    def dismiss(self, address: str, charge: Charge | None) -> Seat:
-        """Takes a worker off the roster; what it held waits again, first in the queue.
+    def remove_worker(self, address: str, failure: FailedAttempt | None) -> WorkerSlot:
+        """Removes a worker; what it held waits again, first in the queue.
 
         Args:
             address: Of the worker.
-            charge: What the candidate that it was at is charged with; None where nobody is to blame.
+            failure: What the candidate that it was evaluating failed of; None where it is not to blame.
 
         Returns:
             What the worker held.
         """
-        seat = self._seats.pop(address)
-        running = seat.running
-        if running is not None and charge is not None:
-            running.candidate.charges.append(charge)
-        self._waiting.extendleft(attempt.candidate for attempt in reversed(seat.held))
-        return seat
+        slot = self._slots.pop(address)
+        running = slot.running
+        if running is not None and failure is not None:
+            running.submission.failures.append(failure)
+        self._waiting.extendleft(attempt.submission for attempt in reversed(slot.held))
+        return slot
 
-    def retry(self, candidate: Candidate) -> None:
+    def retry(self, submission: Submission) -> None:
         """Puts a candidate first in the queue."""
-        self._waiting.appendleft(candidate)
+        self._waiting.appendleft(submission)
 
-    def given_up(self) -> list[Candidate]:
+    def given_up(self) -> list[Submission]:
         """Takes the candidates out of the queue whose attempts are used up."""
-        found = [candidate for candidate in self._waiting if len(candidate.charges) >= ATTEMPTS]
-        for candidate in found:
-            self._waiting.remove(candidate)
+        found = [submission for submission in self._waiting if len(submission.failures) >= ATTEMPTS]
+        for submission in found:
+            self._waiting.remove(submission)
         return found
 
-    def withdraw(self, candidate: Candidate) -> None:
+    def withdraw(self, submission: Submission) -> None:
         """Takes a candidate out of the queue, if it is there: it was answered after all."""
-        if candidate in self._waiting:
-            self._waiting.remove(candidate)
+        if submission in self._waiting:
+            self._waiting.remove(submission)
 
 
-def _takes(seat: Seat, depth: int) -> bool:
-    if seat.closed or seat.paused or len(seat.held) >= depth:
+def _takes(slot: WorkerSlot, depth: int) -> bool:
+    if slot.closed or slot.paused or len(slot.held) >= depth:
         return False
-    return not any(attempt.candidate.charges for attempt in seat.held)
+    return not any(attempt.submission.failures for attempt in slot.held)

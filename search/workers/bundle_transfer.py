@@ -1,4 +1,4 @@
-"""Parcels: a bundle that is sent to a worker in pieces, and kept there while the worker lives."""
+"""Bundle transfer: a bundle is sent to a worker in pieces and kept there while the worker lives."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 # Pieces pass through the scheduler, which must not choke on them.
 PIECE_BYTES = 16 * 2**20
-FOLDER = "bitfront-parcels"
+FOLDER = "bitfront-bundles"
 
 _received: dict[str, Path] = {}
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a parcel.
+    """A part of a bundle.
 
     Attributes:
-        digest: SHA-256 of the whole parcel in hexadecimal digits; names the file on the worker.
-        offset: Position of the content in the parcel, in bytes.
-        size: Of the whole parcel, in bytes.
+        digest: SHA-256 of the whole bundle in hexadecimal digits; names the file on the worker.
+        offset: Position of the content in the bundle, in bytes.
+        size: Of the whole bundle, in bytes.
         content: The bytes.
     """
 
@@ -44,7 +44,7 @@ def received_bundle(spec_json: str) -> Path | None:
     return _received.get(spec_json)
 
 
-async def send_parcel(run: Callable[..., Awaitable[object]], spec_json: str, content: bytes) -> None:
+async def send_bundle(run: Callable[..., Awaitable[object]], spec_json: str, content: bytes) -> None:
     """Sends a bundle to a worker.
 
     Args:
@@ -56,7 +56,7 @@ async def send_parcel(run: Callable[..., Awaitable[object]], spec_json: str, con
     for offset in _offsets(len(content)):
         piece = Piece(digest, offset, len(content), content[offset : offset + PIECE_BYTES])
         await run(receive_piece, piece)
-    await run(accept_parcel, spec_json, digest)
+    await run(accept_bundle, spec_json, digest)
 
 
 def receive_piece(piece: Piece, dask_worker: Worker) -> None:
@@ -69,8 +69,8 @@ def receive_piece(piece: Piece, dask_worker: Worker) -> None:
         file.write(piece.content)
 
 
-def accept_parcel(spec_json: str, digest: str, dask_worker: Worker) -> None:
-    """Makes a parcel known to evaluations, if it arrived whole.
+def accept_bundle(spec_json: str, digest: str, dask_worker: Worker) -> None:
+    """Makes a bundle known to evaluations, if it arrived whole.
 
     Raises:
         BitfrontError: It did not.

@@ -12,22 +12,22 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from bitfront.search.workers.bundle_transfer import send_parcel
+from bitfront.search.workers.bundle_transfer import send_bundle
 from bitfront.search.workers.messages import (
     Announced,
     Answered,
-    Equipped,
-    Introduced,
+    BundleSent,
+    Described,
     Leaving,
     Left,
     Lost,
     Message,
     Restarted,
-    Roll,
     Short,
+    WorkerList,
 )
 from bitfront.search.workers.task import Answer, Evaluate, Prepare, Task, run_task
-from bitfront.search.workers.worker_environment import Passport, issue_passport
+from bitfront.search.workers.worker_environment import WorkerEnvironment, describe_environment
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ROLL_S = 0.5
+LIST_EVERY_S = 0.5
 RESTART_S = 30.0
 
 
@@ -59,7 +59,7 @@ class Connection:
         self._topic = f"bitfront-{uuid.uuid4().hex}"
         self._futures: dict[int, Future] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of differing versions: passports tell them better
+            warnings.simplefilter("ignore")  # of differing versions: admission tells them better
             self._client: Client = Client(target, timeout=timeout_s, set_as_default=False)
         self._client.subscribe_topic(self._topic, self._on_phase)
         self._client.subscribe_topic("worker-restart-memory", self._on_memory)
@@ -82,13 +82,13 @@ class Connection:
         if future is not None:
             future.release()
 
-    def introduce(self, address: str, paths: tuple[str, ...]) -> None:
-        """Asks a worker for its passport."""
-        self._start(self._introduce, address, paths)
+    def ask_environment(self, address: str, paths: tuple[str, ...]) -> None:
+        """Asks a worker to describe its environment."""
+        self._start(self._ask_environment, address, paths)
 
-    def equip(self, address: str, spec_json: str, bundle: bytes) -> None:
+    def send_bundle(self, address: str, spec_json: str, bundle: bytes) -> None:
         """Sends a worker what it needs to evaluate a spec."""
-        self._start(self._equip, address, spec_json, bundle)
+        self._start(self._send_bundle, address, spec_json, bundle)
 
     def listen_to(self, address: str) -> None:
         """Has a worker's own account of its end reported."""
@@ -130,8 +130,8 @@ class Connection:
             found = identity["workers"].items()
             nannies = {address: facts["nanny"] is not None for address, facts in found}
             running = frozenset(address for address, facts in found if facts["status"] == "running")
-            self.inbox.put(Roll(nannies, running, asked))
-            await asyncio.sleep(ROLL_S)
+            self.inbox.put(WorkerList(nannies, running, asked))
+            await asyncio.sleep(LIST_EVERY_S)
         self.inbox.put(Lost())
 
     async def _run(self, address: str, task: Task, how: tuple[Evaluate, Prepare | None]) -> None:
@@ -155,25 +155,25 @@ class Connection:
         found = await self._client.run(function, *arguments, workers=[address])
         return found[address]
 
-    async def _introduce(self, address: str, paths: tuple[str, ...]) -> None:
-        passport: Passport | Exception
+    async def _ask_environment(self, address: str, paths: tuple[str, ...]) -> None:
+        environment: WorkerEnvironment | Exception
         try:
-            passport = await self._on_worker_run(address, issue_passport, paths)
+            environment = await self._on_worker_run(address, describe_environment, paths)
         except Exception as error:
-            passport = error
-        self.inbox.put(Introduced(address, passport))
+            environment = error
+        self.inbox.put(Described(address, environment))
 
-    async def _equip(self, address: str, spec_json: str, bundle: bytes) -> None:
+    async def _send_bundle(self, address: str, spec_json: str, bundle: bytes) -> None:
         failure: Exception | None = None
         try:
-            await send_parcel(
+            await send_bundle(
                 lambda function, *arguments: self._on_worker_run(address, function, *arguments),
                 spec_json,
                 bundle,
             )
         except Exception as error:
             failure = error
-        self.inbox.put(Equipped(address, failure))
+        self.inbox.put(BundleSent(address, failure))
 
     async def _restart(self, address: str) -> None:
         try:

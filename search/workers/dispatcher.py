@@ -6,26 +6,22 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from bitfront.search.engine.protocols import (
-    Completed,
-)
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
-from bitfront.search.workers.admission import Gate
-from bitfront.search.workers.assignments import Candidate, Charge, Roster, failure_of
+from bitfront.search.engine.protocols import Completed
+from bitfront.search.problem.trial import EvaluationFailure
+from bitfront.search.workers.admission import Admission
+from bitfront.search.workers.assignments import Assignments, FailedAttempt, Submission, failure_of
 from bitfront.search.workers.connection import Connection
 from bitfront.search.workers.messages import (
     Announced,
     Answered,
-    Equipped,
-    Introduced,
+    BundleSent,
+    Described,
     Leaving,
     Left,
     Message,
     Restarted,
-    Roll,
     Short,
+    WorkerList,
 )
 from bitfront.search.workers.task import Answer, Evaluate, OutOfMemory, Prepare, Unprepared
 from bitfront.search.workers.timeouts import EvaluationClock
@@ -59,20 +55,22 @@ class Dispatcher:
 
     Args:
         connection: To the scheduler.
-        gate: Decides which workers take part.
+        admission: Decides which workers take part.
         clock: Decides which have hung.
         job: What they do.
     """
 
-    def __init__(self, connection: Connection, gate: Gate, clock: EvaluationClock, job: Job) -> None:
+    def __init__(
+        self, connection: Connection, admission: Admission, clock: EvaluationClock, job: Job
+    ) -> None:
         self._connection = connection
-        self._gate = gate
+        self._admission = admission
         self._clock = clock
         self._job = job
-        self._roster = Roster()
+        self._assignments = Assignments()
         self._nannies: dict[str, bool] = {}
-        self._open: dict[int, Candidate] = {}
-        self._late: dict[int, tuple[Candidate, str]] = {}
+        self._open: dict[int, Submission] = {}
+        self._late: dict[int, tuple[Submission, str]] = {}
         self._short: set[str] = set()
         self._leaving: set[str] = set()
         self._lost: deque[tuple[float, str]] = deque()
@@ -81,30 +79,30 @@ class Dispatcher:
     @property
     def workers(self) -> int:
         """How many workers take part."""
-        return len(self._roster.seats)
+        return len(self._assignments.slots)
 
     @property
     def waiting(self) -> bool:
         """Whether a candidate has no answer yet."""
         return bool(self._open)
 
-    def add(self, candidate: Candidate, now: float) -> None:
+    def add(self, submission: Submission, now: float) -> None:
         """Takes a candidate over."""
-        self._open[candidate.key] = candidate
-        self._roster.add(candidate)
+        self._open[submission.key] = submission
+        self._assignments.add(submission)
         self._hand_out(now)
 
     def hear(self, message: Message, now: float) -> None:
         """Acts on what the scheduler or a worker reports."""
         match message:
-            case Roll():
-                self._call(message, now)
-            case Introduced(address=address):
-                self._seat(address, self._gate.introduced(message, self._connection))
-            case Equipped(address=address):
-                self._seat(address, self._gate.equipped(message))
+            case WorkerList():
+                self._update(message, now)
+            case Described(address=address):
+                self._add_worker(address, self._admission.described(message, self._connection))
+            case BundleSent(address=address):
+                self._add_worker(address, self._admission.bundle_sent(message))
             case Announced(attempt=number, phase=phase, at=at):
-                if (found := self._roster.find(number)) is not None:
+                if (found := self._assignments.find(number)) is not None:
                     found[1].phase, found[1].since = phase, at
             case Answered():
                 self._answered(message)
@@ -115,8 +113,8 @@ class Dispatcher:
             case Left(address=address, at=at):
                 self._lose(address, at)
             case Restarted(address=address):
-                if address not in self._roster.seats:
-                    self._gate.forget(address, now)
+                if address not in self._assignments.slots:
+                    self._admission.forget(address, now)
 
     def tend(self, now: float, hung: bool = True) -> None:
         """Does what is due: takes candidates off lost workers, ends hung ones, hands out what waits.
@@ -126,86 +124,86 @@ class Dispatcher:
             hung: Whether evaluations may count as hung; not while the scheduler passes nothing on.
         """
         while self._lost and self._lost[0][0] <= now:
-            self._dismiss(self._lost.popleft()[1], now)
+            self._remove(self._lost.popleft()[1], now)
         if hung:
             self._end_hung(now)
-        for candidate in self._roster.given_up():
-            self._deliver(candidate, failure_of(candidate.charges))
+        for submission in self._assignments.given_up():
+            self._deliver(submission, failure_of(submission.failures))
         self._hand_out(now)
 
     def excuse(self, now: float) -> None:
-        """Starts the clocks of all attempts anew: nothing could be heard of them for a while."""
-        for seat in self._roster.seats.values():
-            for attempt in seat.held:
+        """Restarts the clocks of all attempts: nothing could be heard of them for a while."""
+        for slot in self._assignments.slots.values():
+            for attempt in slot.held:
                 attempt.since = now
 
     def disconnect(self) -> None:
         """Takes everything back: the scheduler is lost, and nobody is to blame."""
-        for address in list(self._roster.seats):
-            self._roster.dismiss(address, None)
-        for candidate, _ in self._late.values():
-            logger.debug("candidate %d is not waited for any more", candidate.key)
+        for address in list(self._assignments.slots):
+            self._assignments.remove_worker(address, None)
+        for submission, _ in self._late.values():
+            logger.debug("candidate %d is not waited for any more", submission.key)
         for state in (self._late, self._short, self._leaving, self._lost):
             state.clear()
 
-    def reconnect(self, connection: Connection, gate: Gate) -> None:
+    def reconnect(self, connection: Connection, admission: Admission) -> None:
         """Goes on through another connection."""
-        self._connection, self._gate = connection, gate
+        self._connection, self._admission = connection, admission
 
-    def _call(self, roll: Roll, now: float) -> None:
-        self._nannies |= roll.nannies
-        for address in self._gate.admit(roll, self._connection):
-            self._seat(address, True)
-        for address, seat in self._roster.seats.items():
-            seat.paused = address not in roll.running
-            if address not in roll.nannies:
+    def _update(self, listed: WorkerList, now: float) -> None:
+        self._nannies |= listed.nannies
+        for address in self._admission.admit(listed, self._connection):
+            self._add_worker(address, True)
+        for address, slot in self._assignments.slots.items():
+            slot.paused = address not in listed.running
+            if address not in listed.nannies:
                 self._lose(address, now)
 
-    def _seat(self, address: str, admitted: bool) -> None:
+    def _add_worker(self, address: str, admitted: bool) -> None:
         if admitted:
-            self._roster.seat(address, self._nannies[address], prepared=self._job.prepare is None)
+            self._assignments.add_worker(address, self._nannies[address], prepared=self._job.prepare is None)
             self._connection.listen_to(address)
 
     def _lose(self, address: str, at: float) -> None:
-        seat = self._roster.seats.get(address)
-        if seat is None:
-            self._gate.forget(address, at)
-        elif not seat.closed:
-            seat.closed = True
+        slot = self._assignments.slots.get(address)
+        if slot is None:
+            self._admission.forget(address, at)
+        elif not slot.closed:
+            slot.closed = True
             self._lost.append((at + GRACE_S, address))
 
-    def _dismiss(self, address: str, now: float) -> None:
-        """Takes a lost worker off the roster."""
-        charge: Charge | None = Charge.died()
+    def _remove(self, address: str, now: float) -> None:
+        """Removes a worker that is lost."""
+        failure: FailedAttempt | None = FailedAttempt.died()
         if address in self._short:
-            charge = Charge.too_large(self._job.memory_bytes)
+            failure = FailedAttempt.too_large(self._job.memory_bytes)
         elif address in self._leaving:
-            charge = None
+            failure = None
         self._short.discard(address)
         self._leaving.discard(address)
-        if address in self._roster.seats:
-            self._take_back(address, charge)
-        self._gate.forget(address, now)
+        if address in self._assignments.slots:
+            self._take_back(address, failure)
+        self._admission.forget(address, now)
 
-    def _take_back(self, address: str, charge: Charge | None, keep: bool = False) -> None:
-        """Takes what a worker holds off it; what it is at may be kept, in case that it ends after all."""
-        running = self._roster.seats[address].running
-        seat = self._roster.dismiss(address, charge)
-        for attempt in seat.held:
+    def _take_back(self, address: str, failure: FailedAttempt | None, keep: bool = False) -> None:
+        """Takes what a worker holds off it; the running attempt may be kept, in case it ends after all."""
+        running = self._assignments.slots[address].running
+        slot = self._assignments.remove_worker(address, failure)
+        for attempt in slot.held:
             if keep and attempt is running:
-                self._late[attempt.number] = (attempt.candidate, address)
+                self._late[attempt.number] = (attempt.submission, address)
             else:
                 self._connection.forget(attempt.number)
-        if running is not None and charge is not None:
-            _warn_of(running.candidate, charge, address)
+        if running is not None and failure is not None:
+            _warn_of(running.submission, failure, address)
 
     def _end_hung(self, now: float) -> None:
-        for address, seat in list(self._roster.seats.items()):
-            reason = self._clock.overdue(seat, now)
-            if reason is None or seat.closed:
+        for address, slot in list(self._assignments.slots.items()):
+            reason = self._clock.overdue(slot, now)
+            if reason is None or slot.closed:
                 continue
-            self._take_back(address, Charge.hung(reason), keep=not seat.nanny)
-            if seat.nanny:
+            self._take_back(address, FailedAttempt.hung(reason), keep=not slot.nanny)
+            if slot.nanny:
                 self._connection.restart(address)
             else:
                 logger.warning(
@@ -214,24 +212,24 @@ class Dispatcher:
                 )
 
     def _answered(self, message: Answered) -> None:
-        found = self._roster.find(message.attempt)
+        found = self._assignments.find(message.attempt)
         if found is not None:
-            seat, attempt = found
+            slot, attempt = found
             self._clock.note(attempt, message.at)
-            self._roster.settle(seat, attempt, message.at)
-            candidate, address = attempt.candidate, seat.address
+            self._assignments.settle(slot, attempt, message.at)
+            submission, address = attempt.submission, slot.address
         elif message.attempt in self._late:
-            candidate, address = self._late.pop(message.attempt)
-            self._gate.forget(address, message.at)  # it works after all
+            submission, address = self._late.pop(message.attempt)
+            self._admission.forget(address, message.at)  # it works after all
         else:
             return
-        if self._open.get(candidate.key) is candidate:
-            self._judge(candidate, address, message.answer)
+        if self._open.get(submission.key) is submission:
+            self._judge(submission, address, message.answer)
 
-    def _judge(self, candidate: Candidate, address: str, answer: Answer | Exception) -> None:
+    def _judge(self, submission: Submission, address: str, answer: Answer | Exception) -> None:
         """Decides what an answer means for its candidate."""
         if isinstance(answer, Answer) and answer.details:
-            logger.info("trial %d on worker %s: %s", candidate.key, address, answer.details)
+            logger.info("trial %d on worker %s: %s", submission.key, address, answer.details)
         if isinstance(answer, Exception):
             reason = EvaluationFailure.of(answer).message
             if "deserialization" in reason:
@@ -239,41 +237,43 @@ class Dispatcher:
                     "Dask cannot read the evaluations that it is sent: install the same bitfront where the "
                     f"scheduler runs, too ({reason})"
                 )
-            self._charge(candidate, Charge.unanswered(reason), address)
+            self._note_failure(submission, FailedAttempt.unanswered(reason), address)
         elif isinstance(answer.outcome, Unprepared):
-            self._gate.bar(address, f"worker {address} cannot prepare the model: {answer.outcome.message}")
-            self._exclude(address, candidate)
-        elif self._gate.differs(address, answer.fingerprint):
-            self._exclude(address, candidate)
+            self._admission.reject(
+                address, f"worker {address} cannot prepare the model: {answer.outcome.message}"
+            )
+            self._exclude(address, submission)
+        elif self._admission.differs(address, answer.fingerprint):
+            self._exclude(address, submission)
         elif isinstance(answer.outcome, OutOfMemory):
-            self._charge(candidate, Charge.out_of_memory(answer.outcome.message), address)
+            self._note_failure(submission, FailedAttempt.out_of_memory(answer.outcome.message), address)
         else:
-            self._deliver(candidate, answer.outcome)
+            self._deliver(submission, answer.outcome)
 
-    def _charge(self, candidate: Candidate, charge: Charge, address: str) -> None:
-        candidate.charges.append(charge)
-        _warn_of(candidate, charge, address)
-        self._roster.retry(candidate)
+    def _note_failure(self, submission: Submission, failure: FailedAttempt, address: str) -> None:
+        submission.failures.append(failure)
+        _warn_of(submission, failure, address)
+        self._assignments.retry(submission)
 
-    def _exclude(self, address: str, candidate: Candidate) -> None:
-        self._roster.retry(candidate)
-        if address in self._roster.seats:
+    def _exclude(self, address: str, submission: Submission) -> None:
+        self._assignments.retry(submission)
+        if address in self._assignments.slots:
             self._take_back(address, None)
 
-    def _deliver(self, candidate: Candidate, outcome: object) -> None:
-        del self._open[candidate.key]
-        self._roster.withdraw(candidate)
-        self.done.append((candidate.key, outcome))  # type: ignore[arg-type]
+    def _deliver(self, submission: Submission, outcome: object) -> None:
+        del self._open[submission.key]
+        self._assignments.withdraw(submission)
+        self.done.append((submission.key, outcome))  # type: ignore[arg-type]
 
     def _hand_out(self, now: float) -> None:
         depth = 2 if self._clock.quick else 1
         job = self._job
-        for address, attempt in self._roster.assign(depth, now):
-            candidate = attempt.candidate
-            task = (job.spec_json, candidate.config_json, candidate.required)
+        for address, attempt in self._assignments.assign(depth, now):
+            submission = attempt.submission
+            task = (job.spec_json, submission.config_json, submission.required)
             self._connection.send(address, attempt.number, task, (job.evaluate, job.prepare))
 
 
-def _warn_of(candidate: Candidate, charge: Charge, address: str) -> None:
-    again = "it is tried once more" if len(candidate.charges) == 1 else "it is given up"
-    logger.warning("trial %d on worker %s: %s; %s", candidate.key, address, charge.reason, again)
+def _warn_of(submission: Submission, failure: FailedAttempt, address: str) -> None:
+    again = "it is tried once more" if len(submission.failures) == 1 else "it is given up"
+    logger.warning("trial %d on worker %s: %s; %s", submission.key, address, failure.reason, again)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bitfront.search.workers.task import Answer, Phase
-from bitfront.search.workers.worker_environment import Passport
+from bitfront.search.workers.worker_environment import WorkerEnvironment
 
 
 @dataclass(frozen=True)
-class Roll:
+class WorkerList:
     """The workers that the scheduler has.
 
     Attributes:
@@ -25,16 +25,16 @@ class Roll:
 
 
 @dataclass(frozen=True)
-class Introduced:
-    """A worker showed its passport, or an error instead."""
+class Described:
+    """A worker described its environment, or failed to."""
 
     address: str
-    passport: Passport | Exception
+    environment: WorkerEnvironment | Exception
 
 
 @dataclass(frozen=True)
-class Equipped:
-    """A worker was sent its parcel, or could not be."""
+class BundleSent:
+    """A worker was sent its bundle, or could not be."""
 
     address: str
     error: Exception | None
@@ -92,4 +92,6 @@ class Lost:
     """The scheduler is gone."""
 
 
-Message = Roll | Introduced | Equipped | Announced | Answered | Short | Leaving | Left | Restarted | Lost
+Message = (
+    WorkerList | Described | BundleSent | Announced | Answered | Short | Leaving | Left | Restarted | Lost
+)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.engine.protocols import Completed
-from bitfront.search.workers.admission import Gate
-from bitfront.search.workers.assignments import Candidate
+from bitfront.search.workers.admission import Admission
+from bitfront.search.workers.assignments import Submission
 from bitfront.search.workers.connection import Connection
 from bitfront.search.workers.dispatcher import Dispatcher, Job
 from bitfront.search.workers.local_cluster import WorkerSettings, equal_share, start_cluster
-from bitfront.search.workers.messages import Lost, Roll
+from bitfront.search.workers.messages import Lost, WorkerList
 from bitfront.search.workers.task import Evaluate, evaluate_on_worker, prepare_on_worker
 from bitfront.search.workers.timeouts import EvaluationClock, Outage
-from bitfront.search.workers.worker_environment import issue_passport, paths_of, with_absolute_paths
+from bitfront.search.workers.worker_environment import describe_environment, paths_of, with_absolute_paths
 from bitfront.spaces import BitConfig, BitfrontError, UserError
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class DaskPool:
         )
         self._clock = EvaluationClock(self._settings)
         self._connection: Connection | None = self._connected()
-        self._gate = self._new_gate()
-        self._dispatcher = Dispatcher(self._connection, self._gate, self._clock, job)
+        self._admission = self._new_admission()
+        self._dispatcher = Dispatcher(self._connection, self._admission, self._clock, job)
         self._heard = self._called = time.monotonic()
         patience_s = self._settings.patience_s
         self._silence = Outage(
@@ -117,8 +117,8 @@ class DaskPool:
 
     def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
         """Sends a candidate to a worker, or keeps it until there is one for it."""
-        candidate = Candidate(key, json.dumps(config.to_json(), sort_keys=True), required)
-        self._dispatcher.add(candidate, time.monotonic())
+        submission = Submission(key, json.dumps(config.to_json(), sort_keys=True), required)
+        self._dispatcher.add(submission, time.monotonic())
 
     def next_completed(self, timeout: float) -> Completed | None:
         """The next result, or None when none arrives within ``timeout`` seconds.
@@ -160,12 +160,12 @@ class DaskPool:
                 "scheduler, such as tcp://10.0.0.5:8786"
             ) from error
 
-    def _new_gate(self) -> Gate:
+    def _new_admission(self) -> Admission:
         spec_json = self._spec.canonical()
         if self._cluster is not None:
-            return Gate(None, spec_json)
+            return Admission(None, spec_json)
         paths = () if self._bundle is not None else paths_of(self._spec)
-        return Gate(issue_passport(paths), spec_json, paths, self._bundle, self._reference)
+        return Admission(describe_environment(paths), spec_json, paths, self._bundle, self._reference)
 
     def _await_workers(self, workers: int) -> None:
         """Waits until every worker that is there at the start has been let in or refused.
@@ -175,13 +175,13 @@ class DaskPool:
             BitfrontError: Those of this machine do not appear.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        while self._dispatcher.workers < max(workers, 1) if self._cluster else not self._gate.decided:
+        while self._dispatcher.workers < max(workers, 1) if self._cluster else not self._admission.decided:
             self._hear(TEND_S)
             if time.monotonic() > deadline:
                 break
-        if self._gate.barred:
-            raise UserError(next(iter(self._gate.barred.values())))
-        if not self._dispatcher.workers and not self._gate.known:
+        if self._admission.rejected:
+            raise UserError(next(iter(self._admission.rejected.values())))
+        if not self._dispatcher.workers and not self._admission.known:
             if self._cluster:
                 raise BitfrontError(f"the {workers} evaluation workers did not start")
             raise UserError(
@@ -193,7 +193,7 @@ class DaskPool:
         connection = self._connection
         if connection is None:
             time.sleep(timeout_s)
-            self._call_again()
+            self._reconnect()
             return
         try:
             message = (
@@ -204,7 +204,7 @@ class DaskPool:
                 if isinstance(message, Lost):
                     self._lose()
                     return
-                if isinstance(message, Roll):
+                if isinstance(message, WorkerList):
                     if now - self._heard > SILENCE_S:
                         self._dispatcher.excuse(now)
                     self._heard = now
@@ -220,10 +220,10 @@ class DaskPool:
         self._silence.note(self._connection is not None and now - self._heard < SILENCE_S, now)
         if self._connection is None or not self._dispatcher.waiting or self._dispatcher.workers:
             self._absence.note(True, now)
-        elif (refusal := self._gate.refusal) is not None:
+        elif (refusal := self._admission.refusal) is not None:
             raise BitfrontError(refusal)
         else:
-            self._absence.note(bool(self._gate.known), now)
+            self._absence.note(bool(self._admission.known), now)
 
     def _lose(self) -> None:
         """Takes note that the scheduler is lost."""
@@ -234,7 +234,7 @@ class DaskPool:
         self._connection = None
         self._dispatcher.disconnect()
 
-    def _call_again(self) -> None:
+    def _reconnect(self) -> None:
         """Connects to the scheduler that was lost, if it is back."""
         now = time.monotonic()
         if now - self._called < RECONNECT_S:
@@ -245,8 +245,8 @@ class DaskPool:
         except UserError as error:
             logger.debug("not back yet: %s", error)
             return
-        self._gate = self._new_gate()
-        self._dispatcher.reconnect(self._connection, self._gate)
+        self._admission = self._new_admission()
+        self._dispatcher.reconnect(self._connection, self._admission)
         self._heard = time.monotonic()
 
 

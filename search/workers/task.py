@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.bundle_transfer import received_bundle
 from bitfront.spaces import BitConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from bitfront.search.workers.assignments import Attempt, Seat
+from bitfront.search.workers.assignments import Attempt, WorkerSlot
 from bitfront.search.workers.local_cluster import WorkerSettings
 from bitfront.spaces import BitfrontError
 
@@ -41,14 +41,14 @@ class EvaluationClock:
         """Whether candidates are best sent before the worker asks for them."""
         return self._longest_s is not None and self._longest_s < QUICK_S
 
-    def overdue(self, seat: Seat, now: float) -> str | None:
+    def overdue(self, slot: WorkerSlot, now: float) -> str | None:
         """Why a worker counts as hung; None while it does not."""
-        attempt = seat.running
+        attempt = slot.running
         if attempt is None:
             return None
         taken = now - attempt.since
         # What a worker announces last may be lost where it hangs at once.
-        if attempt.phase == "evaluating" or seat.prepared:
+        if attempt.phase == "evaluating" or slot.prepared:
             limit, what = self.evaluation_limit_s, "evaluating it"
         else:
             limit, what = self._settings.preparation_timeout_s, "preparing the model for it"

@@ -16,7 +16,7 @@ PACKAGES = ("bitfront", "torch", "numpy", "timm", "pillow", "distributed")
 
 
 @dataclass(frozen=True)
-class Passport:
+class WorkerEnvironment:
     """What a process runs, and what it lacks.
 
     Attributes:
@@ -32,8 +32,8 @@ class Passport:
     missing: tuple[str, ...]
 
 
-def issue_passport(paths: Sequence[str]) -> Passport:
-    """The passport of the process that calls this.
+def describe_environment(paths: Sequence[str]) -> WorkerEnvironment:
+    """The environment of the process that calls this.
 
     Args:
         paths: Files and folders that must be there.
@@ -43,10 +43,10 @@ def issue_passport(paths: Sequence[str]) -> Passport:
     versions: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
     versions |= {name: _version(name) for name in PACKAGES}
     missing = tuple(path for path in paths if not os.path.exists(path))
-    return Passport(platform.node(), versions, sources_digest(), missing)
+    return WorkerEnvironment(platform.node(), versions, sources_digest(), missing)
 
 
-def objection(address: str, theirs: Passport, mine: Passport) -> str | None:
+def objection(address: str, theirs: WorkerEnvironment, mine: WorkerEnvironment) -> str | None:
     """Why a worker cannot take part, in one line; None where it can."""
     where = f"worker {address} on {theirs.host}"
     for name, expected in mine.versions.items():

@@ -19,7 +19,7 @@ def silenced_stdout() -> Iterator[None]:
     """Drops what compiled code prints on stdout within the block, which may be a JSON document's.
 
     The HiGHS of some versions of SciPy leaves lines of its developers there whatever it is told. The other
-    threads of the process are silenced likewise.
+    threads of the process are silenced, too.
     """
     sys.stdout.flush()
     try:
@@ -127,7 +127,7 @@ def additive_front(
 
     Args:
         scores: As in :func:`additive_optimum`.
-        costs: Likewise; the first one is limited in steps.
+        costs: As there; the first one is limited in steps.
         count: How many bounds.
         bounds: Of the other resources.
     """

@@ -176,11 +176,11 @@ def read_search(
 
 def _again(number: int, genome: GenomeTuple, problem: SearchProblem, evaluations: SharedEvaluations) -> Trial:
     """The trial of a genome, from what its evaluation came to."""
-    prepared = problem.prepare(genome)
-    if not prepared.admissible:
-        values, violations = prepared.values, prepared.violations
-        return Trial(number, prepared.digest, prepared.genome, "rejected", values, violations)
-    outcome = evaluations.get(prepared.digest)
+    candidate = problem.prepare(genome)
+    if not candidate.admissible:
+        values, violations = candidate.values, candidate.violations
+        return Trial(number, candidate.digest, candidate.genome, "rejected", values, violations)
+    outcome = evaluations.get(candidate.digest)
     if outcome is None:
-        raise KeyError(f"{prepared.digest} was not evaluated")
-    return problem.trial(number, prepared, outcome, 0.0)
+        raise KeyError(f"{candidate.digest} was not evaluated")
+    return problem.trial(number, candidate, outcome, 0.0)

@@ -16,8 +16,8 @@ SPEC = RunSpec(sampler="nsga2", evaluations=60, population=16)
 
 def told(synthetic, problem, genomes):
     trials = [
-        problem.trial(number, prepared, synthetic.score(prepared.config), 0.0)
-        for number, prepared in enumerate(map(problem.prepare, genomes))
+        problem.trial(number, candidate, synthetic.score(candidate.config), 0.0)
+        for number, candidate in enumerate(map(problem.prepare, genomes))
     ]
     return Archive(problem.objectives, trials), trials
 

@@ -27,14 +27,14 @@ def candidates(problem, count, seed=0):
     return [problem.prepare(genome) for genome in problem.space.sample(np.random.default_rng(seed), count)]
 
 
-def evaluated(synthetic, problem, prepared, number, elapsed=1.5):
-    values, violations = problem.judge(prepared, synthetic.score(prepared.config))
-    return Trial(number, prepared.digest, prepared.genome, "complete", values, violations, None, elapsed)
+def evaluated(synthetic, problem, candidate, number, elapsed=1.5):
+    values, violations = problem.judge(candidate, synthetic.score(candidate.config))
+    return Trial(number, candidate.digest, candidate.genome, "complete", values, violations, None, elapsed)
 
 
-def failed(prepared, number):
-    known = prepared.values, prepared.violations
-    return Trial(number, prepared.digest, prepared.genome, "failed", *known, "RuntimeError: saturated", 2.0)
+def failed(candidate, number):
+    known = candidate.values, candidate.violations
+    return Trial(number, candidate.digest, candidate.genome, "failed", *known, "RuntimeError: saturated", 2.0)
 
 
 def fill(synthetic, problem, record):

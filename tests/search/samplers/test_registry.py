@@ -75,12 +75,12 @@ class StopAfter:
 
 
 def judged(synthetic, problem, number, genome):
-    prepared = problem.prepare(genome)
-    if not prepared.admissible:
+    candidate = problem.prepare(genome)
+    if not candidate.admissible:
         return Trial(
-            number, prepared.digest, prepared.genome, "rejected", prepared.values, prepared.violations
+            number, candidate.digest, candidate.genome, "rejected", candidate.values, candidate.violations
         )
-    return problem.trial(number, prepared, synthetic.score(prepared.config), 0.0)
+    return problem.trial(number, candidate, synthetic.score(candidate.config), 0.0)
 
 
 @pytest.mark.parametrize("name", ["random", "exhaustive", *OPTUNA])

@@ -29,13 +29,13 @@ def run(synthetic, problem, name, evaluations, seed, population=16):
     while sum(t.paid for t in trials) < evaluations:
         batch = []
         for genome in sampler.ask():
-            prepared = problem.prepare(genome)
-            values, violations, state = prepared.values, prepared.violations, "rejected"
-            if prepared.admissible:
-                values, violations = problem.judge(prepared, synthetic.score(prepared.config))
+            candidate = problem.prepare(genome)
+            values, violations, state = candidate.values, candidate.violations, "rejected"
+            if candidate.admissible:
+                values, violations = problem.judge(candidate, synthetic.score(candidate.config))
                 state = "complete"
             number = len(trials) + len(batch)
-            batch.append(Trial(number, prepared.digest, prepared.genome, state, values, violations))
+            batch.append(Trial(number, candidate.digest, candidate.genome, state, values, violations))
         if not batch:
             break
         trials += batch

@@ -1,87 +1,94 @@
-"""The roster and its clock: who gets what, who is charged for a lost worker, and when one has hung."""
+"""Assignments and their clock: who gets what, what a lost worker costs whom, and when one has hung."""
 
 import pytest
 
-from bitfront.search.workers.assignments import Attempt, Candidate, Charge, Roster, Seat, failure_of
+from bitfront.search.workers.assignments import (
+    Assignments,
+    Attempt,
+    FailedAttempt,
+    Submission,
+    WorkerSlot,
+    failure_of,
+)
 from bitfront.search.workers.local_cluster import WorkerSettings, parse_memory
 from bitfront.search.workers.timeouts import EvaluationClock, Outage
 from bitfront.spaces import BitfrontError, UserError
 
 
-def roster(workers, candidates):
-    made = Roster()
+def assignments(workers, candidates):
+    made = Assignments()
     for address in workers:
-        made.seat(address, True)
+        made.add_worker(address, True)
     for key in range(candidates):
-        made.add(Candidate(key, "{}", None))
+        made.add(Submission(key, "{}", None))
     return made
 
 
 def handed(made, depth):
-    return [(address, attempt.candidate.key) for address, attempt in made.assign(depth, 0.0)]
+    return [(address, attempt.submission.key) for address, attempt in made.assign(depth, 0.0)]
 
 
 def answer(made, address, key, now=0.0):
-    seat = made.seats[address]
-    (attempt,) = [attempt for attempt in seat.held if attempt.candidate.key == key]
-    made.settle(seat, attempt, now)
+    slot = made.slots[address]
+    (attempt,) = [attempt for attempt in slot.held if attempt.submission.key == key]
+    made.settle(slot, attempt, now)
 
 
 def test_workers_are_filled_evenly_in_the_order_of_asking():
-    made = roster("ab", 5)
+    made = assignments("ab", 5)
     assert handed(made, 1) == [("a", 0), ("b", 1)]
     assert handed(made, 2) == [("a", 2), ("b", 3)]
     answer(made, "a", 0)
     assert handed(made, 2) == [("a", 4)]
 
 
-def test_only_what_a_lost_worker_was_at_is_charged_and_all_of_it_waits_first():
-    made = roster("ab", 5)
+def test_only_what_a_lost_worker_was_at_has_failed_and_all_of_it_waits_first():
+    made = assignments("ab", 5)
     handed(made, 2)
-    made.seats["a"].held[1].phase, made.seats["a"].held[1].since = "evaluating", 2.0
-    seat = made.dismiss("a", Charge.died())
-    assert [attempt.candidate.key for attempt in seat.held] == [0, 2]
-    assert [len(attempt.candidate.charges) for attempt in seat.held] == [0, 1]
-    made.seat("c", True)
+    made.slots["a"].held[1].phase, made.slots["a"].held[1].since = "evaluating", 2.0
+    slot = made.remove_worker("a", FailedAttempt.died())
+    assert [attempt.submission.key for attempt in slot.held] == [0, 2]
+    assert [len(attempt.submission.failures) for attempt in slot.held] == [0, 1]
+    made.add_worker("c", True)
     assert handed(made, 1) == [("c", 0)]
 
 
 def test_a_worker_that_announced_nothing_was_at_what_it_was_sent_first():
-    made = roster("a", 2)
+    made = assignments("a", 2)
     handed(made, 2)
-    seat = made.dismiss("a", Charge.died())
-    assert [len(attempt.candidate.charges) for attempt in seat.held] == [1, 0]
+    slot = made.remove_worker("a", FailedAttempt.died())
+    assert [len(attempt.submission.failures) for attempt in slot.held] == [1, 0]
 
 
-def test_a_charged_candidate_is_tried_again_alone():
-    made = roster("ab", 4)
+def test_a_candidate_that_failed_is_tried_again_alone():
+    made = assignments("ab", 4)
     handed(made, 2)
-    made.dismiss("a", Charge.died())
+    made.remove_worker("a", FailedAttempt.died())
     assert handed(made, 2) == [], "the other worker holds two: it may not be the one that is lost with it"
     answer(made, "b", 1)
     answer(made, "b", 3)
     assert handed(made, 2) == [("b", 0)]
-    made.seat("c", True)
+    made.add_worker("c", True)
     assert handed(made, 2) == [("c", 2)]
-    made.dismiss("b", Charge.died())
-    assert [candidate.key for candidate in made.given_up()] == [0]
+    made.remove_worker("b", FailedAttempt.died())
+    assert [submission.key for submission in made.given_up()] == [0]
     assert made.given_up() == []
 
 
-def test_nobody_is_charged_for_a_worker_that_leaves_in_good_order():
-    made = roster("a", 2)
+def test_nothing_has_failed_at_a_worker_that_leaves_in_good_order():
+    made = assignments("a", 2)
     handed(made, 2)
-    assert [attempt.candidate.charges for attempt in made.dismiss("a", None).held] == [[], []]
+    assert [attempt.submission.failures for attempt in made.remove_worker("a", None).held] == [[], []]
 
 
 def test_paused_and_closed_workers_get_nothing():
-    made = roster("ab", 2)
-    made.seats["a"].paused = made.seats["b"].closed = True
+    made = assignments("ab", 2)
+    made.slots["a"].paused = made.slots["b"].closed = True
     assert handed(made, 2) == []
 
 
 def test_failures_tell_both_attempts():
-    died, hung = Charge.died(), Charge.hung("it took too long")
+    died, hung = FailedAttempt.died(), FailedAttempt.hung("it took too long")
     assert failure_of([died, died]).message == (
         "its worker died, twice; the machine may be short of memory: use fewer --workers"
     )
@@ -90,12 +97,12 @@ def test_failures_tell_both_attempts():
     )
     assert (
         "took more than 1.5 GB of memory, twice; give"
-        in failure_of([Charge.too_large(1_500_000_000)] * 2).message
+        in failure_of([FailedAttempt.too_large(1_500_000_000)] * 2).message
     )
 
 
 def attempt(phase, since=0.0):
-    return Attempt(1, Candidate(1, "{}", None), phase, since)
+    return Attempt(1, Submission(1, "{}", None), phase, since)
 
 
 def test_the_limit_follows_the_longest_evaluation():
@@ -124,16 +131,16 @@ def test_the_limit_follows_the_longest_evaluation():
 )
 def test_a_worker_has_hung_by_the_phase_that_it_is_in(phase, prepared, after, told):
     clock = EvaluationClock(WorkerSettings(evaluation_timeout_s=10.0))
-    assert clock.overdue(Seat("a", True, [attempt(phase)], prepared), after) == told
-    assert clock.overdue(Seat("a", True), after) is None
+    assert clock.overdue(WorkerSlot("a", True, [attempt(phase)], prepared), after) == told
+    assert clock.overdue(WorkerSlot("a", True), after) is None
 
 
 def test_a_worker_is_at_the_next_one_from_the_answer_on():
-    made = roster("a", 2)
+    made = assignments("a", 2)
     handed(made, 2)
     answer(made, "a", 0, now=40.0)
-    assert made.seats["a"].running.since == 40.0
-    assert made.seats["a"].prepared
+    assert made.slots["a"].running.since == 40.0
+    assert made.slots["a"].prepared
 
 
 def test_an_outage_is_told_once_and_ends_waiting_at_last(caplog):

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.workers import bundle_transfer as parcel
+from bitfront.search.workers import bundle_transfer
 from bitfront.search.workers.bundle_transfer import (
     Piece,
-    accept_parcel,
+    accept_bundle,
     receive_piece,
     received_bundle,
-    send_parcel,
+    send_bundle,
 )
 from bitfront.search.workers.worker_environment import paths_of, with_absolute_paths
 from bitfront.spaces import BitfrontError
@@ -24,19 +24,19 @@ def worker(tmp_path):
     return SimpleNamespace(local_directory=str(tmp_path), address="tcp://127.0.0.1:1")
 
 
-def test_a_parcel_arrives_whole_in_the_workers_folder(worker, tmp_path, monkeypatch):
-    monkeypatch.setattr(parcel, "PIECE_BYTES", 100)
+def test_a_bundle_arrives_whole_in_the_workers_folder(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_transfer, "PIECE_BYTES", 100)
     content, pieces = bytes(range(256)) * 3, []
 
     async def run(function, *arguments):
         pieces.append(arguments)
         function(*arguments, dask_worker=worker)
 
-    asyncio.run(send_parcel(run, "a spec", content))
+    asyncio.run(send_bundle(run, "a spec", content))
     assert len(pieces) == 9
     found = received_bundle("a spec")
     assert found.read_bytes() == content
-    assert found.parent == tmp_path / "bitfront-parcels"
+    assert found.parent == tmp_path / "bitfront-bundles"
     assert received_bundle("another spec") is None
 
 
@@ -44,7 +44,7 @@ def test_what_arrives_damaged_is_refused(worker):
     digest = hashlib.sha256(b"expected").hexdigest()
     receive_piece(Piece(digest, 0, 5, b"other"), dask_worker=worker)
     with pytest.raises(BitfrontError, match="arrived damaged"):
-        accept_parcel("damaged", digest, dask_worker=worker)
+        accept_bundle("damaged", digest, dask_worker=worker)
     assert received_bundle("damaged") is None
 
 

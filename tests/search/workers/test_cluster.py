@@ -181,15 +181,15 @@ def test_a_scheduler_that_stays_away_ends_the_search_in_good_order(synthetic, fo
 
 
 def test_workers_that_differ_or_lack_files_are_refused_in_one_line(cluster, tmp_path, monkeypatch):
-    theirs = dask_pool.issue_passport(())
+    theirs = dask_pool.describe_environment(())
     other = dataclasses.replace(theirs, versions={**theirs.versions, "torch": "1.0"})
     missing = tmp_path / "labels.csv"
-    for passport, spec, told in [
+    for environment, spec, told in [
         (other, EvaluationSpec(), "has torch .*, this machine 1.0: results would not be comparable"),
         (dataclasses.replace(theirs, sources="0"), EvaluationSpec(), "has other sources of bitfront"),
         (theirs, EvaluationSpec(data=str(missing)), f"has no {missing}: .* or pass --send-data"),
     ]:
-        monkeypatch.setattr(dask_pool, "issue_passport", lambda paths, passport=passport: passport)
+        monkeypatch.setattr(dask_pool, "describe_environment", lambda paths, found=environment: found)
         with pytest.raises(UserError, match=told) as error, pool_on(cluster, spec):
             pass
         assert "\n" not in str(error.value)

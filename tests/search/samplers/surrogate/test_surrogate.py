@@ -23,14 +23,16 @@ def search(synthetic, problem, name, evaluations, seed, states=lambda number: "c
     while sum(trial.paid for trial in trials) < evaluations:
         batch = []
         for genome in sampler.ask():
-            prepared = problem.prepare(genome)
-            state, values, violations = "rejected", prepared.values, prepared.violations
+            candidate = problem.prepare(genome)
+            state, values, violations = "rejected", candidate.values, candidate.violations
             number = len(trials) + len(batch)
-            if prepared.admissible:
+            if candidate.admissible:
                 state = states(number)
                 if state != "failed":
-                    values, violations = problem.judge(prepared, (score or synthetic.score)(prepared.config))
-            batch.append(Trial(number, prepared.digest, prepared.genome, state, values, violations))
+                    values, violations = problem.judge(
+                        candidate, (score or synthetic.score)(candidate.config)
+                    )
+            batch.append(Trial(number, candidate.digest, candidate.genome, state, values, violations))
         trials += batch
         untold.append(batch)
         while len(untold) > sampler.lag:
