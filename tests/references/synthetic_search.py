@@ -1,6 +1,6 @@
 """A search whose evaluations are a formula: 12 encoders, additive error with interactions; also a program.
 
-python synthetic.py FOLDER NAME [--seed N] [--evaluations N] [--workers N] [--pause S] [--resume] ...
+python synthetic_search.py FOLDER NAME [--seed N] [--evaluations N] [--workers N] [--pause S] [--resume] ...
 """
 
 from __future__ import annotations

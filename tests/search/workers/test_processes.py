@@ -15,7 +15,7 @@ from bitfront.search.runs.folder import RunStore
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import UserError
 
-PROGRAM = Path(__file__).with_name("synthetic.py")
+PROGRAM = Path(__file__).parents[2] / "references/synthetic_search.py"
 EVALUATIONS = 40
 
 
