@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -128,3 +130,12 @@ def cache_folder(environment: Mapping[str, str]) -> Path | None:
     except RuntimeError:  # a user without a home, as in some containers
         logger.warning("nothing is cached: there is no home folder; set %s to a folder", CACHE_VARIABLE)
         return None
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV table as text: a line of headings, then one for each row; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(list(header))
+    writer.writerows(rows)
+    return text.getvalue()

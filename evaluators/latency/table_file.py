@@ -34,13 +34,13 @@ plus the sum of its encoders' rows.
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.spaces import SCHEMES, Triple, UserError, triples
@@ -161,14 +161,11 @@ def template_csv(blueprint: Blueprint, widths: Iterable[int], batch: int, scheme
 def _csv(
     encoders: Iterable[tuple[tuple[str, Triple], list[str]]], rest: list[str], float_model: list[str]
 ) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for (shape, bits), cells in encoders:
-        writer.writerow([ENCODER, shape, *bits, *cells])
-    for part, cells in ((REST, rest), (FLOAT_MODEL, float_model)):
-        writer.writerow([part, "", "", "", "", *cells])
-    return buffer.getvalue()
+    rows: list[Iterable[object]] = [
+        *([ENCODER, shape, *bits, *cells] for (shape, bits), cells in encoders),
+        *([part, "", "", "", "", *cells] for part, cells in ((REST, rest), (FLOAT_MODEL, float_model))),
+    ]
+    return csv_text(COLUMNS, rows)
 
 
 def read_table(path: Path) -> LatencyTable:

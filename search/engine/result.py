@@ -11,7 +11,7 @@ from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.hypervolume import hypervolume_history
 from bitfront.search.problem.limits import Limit
 from bitfront.search.problem.problem import SearchProblem
-from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.trial import Trial, failures_by_reason
 
 INTERRUPTED = "interrupted"
 
@@ -53,7 +53,9 @@ class SearchResult:
             "evaluations": progress.evaluations,
             "trials": len(states),
             "failed": states.count("failed"),
-            "failures": failures(self.trials),
+            "failures": failures_by_reason(
+                (trial.number, trial.error or "") for trial in self.trials if trial.state == "failed"
+            ),
             "rejected": states.count("rejected"),
             "feasible": sum(trial.feasible for trial in self.trials),
             "front_points": len(self.front),
@@ -63,7 +65,7 @@ class SearchResult:
             "ideal_point": self._corner(box.ideal),
             "hypervolume_history": history,
             "constraints": list(self.problem.constraint_names),
-            "limits": [_recorded(limit) for limit in self.problem.limits],
+            "limits": [limit.to_json() for limit in self.problem.limits],
             "latency_source": self.problem.cost.latency_source,
         }
 
@@ -71,25 +73,6 @@ class SearchResult:
         """A corner of the hypervolume's box by column, in the columns' own units and directions."""
         pairs = zip(self.problem.objectives, corner, strict=True)
         return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
-
-
-def failures(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Every error that ended an evaluation, as it was worded, with the numbers of its trials."""
-    numbers: dict[str, list[int]] = {}
-    for trial in trials:
-        if trial.state == "failed":
-            numbers.setdefault(trial.error or "", []).append(trial.number)
-    return [{"error": error, "trials": found} for error, found in numbers.items()]
-
-
-def _recorded(limit: Limit) -> dict[str, Any]:
-    return {
-        "name": limit.name,
-        "column": limit.column,
-        "side": limit.side,
-        "bound": limit.threshold,
-        "text": limit.origin,
-    }
 
 
 def nothing_feasible(trials: Sequence[Trial], limits: Sequence[Limit]) -> str:

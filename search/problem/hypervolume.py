@@ -43,7 +43,7 @@ class HypervolumeBox:
             references: The float and the uniform 8-bit model.
             minima: Least ``latency_ms`` and ``size_bytes`` of the space.
         """
-        guess = math.log(max(2, references.classes))
+        guess = math.log(max(2, references.float_model.classes or 0))
         base, eight = references.float_model, references.eight_bit
         corners = {
             "top1": (-100.0, 0.0),

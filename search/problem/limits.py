@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.search.problem.objectives import ANALYTIC
-from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.references import Reference, References
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
 
@@ -42,6 +42,34 @@ class Limit:
     def analytic(self) -> bool:
         """Whether the value is known without evaluating the candidate."""
         return self.column in ANALYTIC
+
+    @property
+    def label(self) -> str:
+        """The limit as its option, or in words where it has none."""
+        if self.origin.startswith("--"):
+            return self.origin
+        if self.name.startswith(("max_", "min_")):
+            return f"--{self.name.replace('_', '-')} {self.origin}".strip()
+        return self.name.replace("_", " ")
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``summary.json``."""
+        return {
+            "name": self.name,
+            "column": self.column,
+            "side": self.side,
+            "bound": self.threshold,
+            "text": self.origin,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Limit:
+        """The inverse of :meth:`to_json`; side and text may be absent, as in runs of earlier versions."""
+        column = str(document["column"])
+        usual: Side = "at least" if column == "top1" else "at most"
+        side: Side = document.get("side") or usual
+        origin = str(document.get("text") or "")
+        return cls(str(document["name"]), column, side, float(document["bound"]), origin)
 
     def violation(self, values: Mapping[str, float]) -> float:
         """Relative excess over the threshold: at most 0 where the limit holds, large for NaN."""
@@ -90,7 +118,7 @@ class AskedLimit:
         """Whether the float model does not matter."""
         return self.share == 0.0
 
-    def against(self, float_model: ReferencePoint) -> Limit:
+    def against(self, float_model: Reference) -> Limit:
         """The limit for a float model; ValueError where its value was not measured."""
         threshold = self.offset
         if not self.absolute:

@@ -125,7 +125,7 @@ class SearchProblem:
             cost,
             box,
             base.top1,
-            references.images,
+            base.images,
         )
 
     @cached_property

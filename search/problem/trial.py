@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from bitfront.spaces import BitfrontError
 
@@ -68,3 +68,15 @@ class EvaluationFailure:
         if text and isinstance(error, BitfrontError):
             return cls(text)
         return cls(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def failures_by_reason(failed: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Every error that ended an evaluation, as it was worded, with the numbers of its trials, in their order.
+
+    Args:
+        failed: Number and error of each failed trial.
+    """
+    numbers: dict[str, list[int]] = {}
+    for number, error in failed:
+        numbers.setdefault(error, []).append(number)
+    return [{"error": error, "trials": found} for error, found in numbers.items()]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators import files
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.search.reports.bench_findings import EAGER, reference_of
 
@@ -103,11 +102,7 @@ def _row(row: Measured, reference: Measured) -> Document:
 
 def csv_text(document: Mapping[str, Any]) -> str:
     """A benchmark's rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(document["rows"][0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(document["rows"])
-    return text.getvalue()
+    return files.csv_text(document["rows"][0], (row.values() for row in document["rows"]))
 
 
 def title(document: Mapping[str, Any]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators import files
 from bitfront.search.problem.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -108,16 +107,17 @@ def _proposing(sampler: Document) -> str:
 
 def csv_text(document: Document) -> str:
     """All curves: a row for each sampler, seed and number of evaluations."""
-    text = io.StringIO()
     boxes = list(document["goal"]["boxes"])
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sampler", "seed", "evaluations", *(f"hypervolume_{box}" for box in boxes)])
-    for sampler in document["samplers"]:
-        for place, seed in enumerate(sampler["seeds"]):
-            rows = [sampler["curves"][box][place] for box in boxes]
-            for number, values in enumerate(zip(*rows, strict=True), start=1):
-                writer.writerow([sampler["sampler"], seed, number, *values])
-    return text.getvalue()
+    header = ["sampler", "seed", "evaluations", *(f"hypervolume_{box}" for box in boxes)]
+    rows = (
+        [sampler["sampler"], seed, number, *values]
+        for sampler in document["samplers"]
+        for place, seed in enumerate(sampler["seeds"])
+        for number, values in enumerate(
+            zip(*(sampler["curves"][box][place] for box in boxes), strict=True), start=1
+        )
+    )
+    return files.csv_text(header, rows)
 
 
 def markdown(document: Document) -> str:

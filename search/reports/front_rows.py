@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.search.export.selection import KNEE, pick
-from bitfront.search.problem.references import FLOAT_NAME
-from bitfront.search.runs.files import MeanBits, mean_bits
-from bitfront.search.runs.reader import Reference, Run
+from bitfront.search.problem.references import FLOAT_NAME, Reference
+from bitfront.search.runs.columns import MeanBits, mean_bits
+from bitfront.search.runs.reader import Run
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
 _FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
@@ -76,11 +76,11 @@ def _reference_row(reference: Reference, whole: float) -> FrontRow:
         reference=True,
         knee=False,
         digest="",
-        top1=reference.top1,
-        test_top1=reference.test_top1,
-        loss=reference.loss,
+        top1=_number(reference.top1),
+        test_top1=_number(reference.test_top1),
+        loss=_number(reference.loss),
         latency_ms=reference.latency_ms,
-        latency_measured_ms=reference.latency_measured_ms,
+        latency_measured_ms=_number(reference.latency_measured_ms),
         size_bytes=reference.size_bytes,
         size_share=reference.size_bytes / whole,
         bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
@@ -91,7 +91,7 @@ def _reference_row(reference: Reference, whole: float) -> FrontRow:
 
 def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
     base = run.float_reference
-    images, test_images = (base.images, base.test_images) if base else (math.nan, math.nan)
+    images, test_images = (base.images, base.test_images) if base else (None, None)
     return FrontRow(
         name=str(point["trial"]),
         reference=False,
@@ -110,11 +110,14 @@ def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | Non
     )
 
 
-def _comparison(images: float, lost: float | None, won: float | None) -> PairedComparison | None:
+def _comparison(images: float | None, lost: float | None, won: float | None) -> PairedComparison | None:
     """None where a count is not known, as in runs of earlier versions."""
-    if lost is None or won is None or any(map(math.isnan, (images, lost, won))):
-        return None
-    return PairedComparison(int(images), int(lost), int(won))
+    counts = [count for count in (images, lost, won) if count is not None and not math.isnan(count)]
+    return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 SHOWN_FAILURES = 3
@@ -140,17 +143,17 @@ def accuracy_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
     if not errors:
         return []
     notes = [f"standard error of a top-1: {', '.join(errors)}; vs float: paired, on the same images"]
-    if not math.isnan(base.test_images):
+    if base.test_images is not None:
         notes.append("points were chosen by their top-1 on the search split, which flatters them there")
     return notes
 
 
-def _largest_error(accuracies: Sequence[float], images: float, split: str) -> list[str]:
+def _largest_error(accuracies: Sequence[float], images: int | None, split: str) -> list[str]:
     known = [top1 for top1 in accuracies if not math.isnan(top1)]
-    if math.isnan(images) or not known:
+    if images is None or not known:
         return []
-    largest = max(standard_error(top1, int(images)) for top1 in known)
-    return [f"up to {largest:.2f} points on {int(images)} {split} images"]
+    largest = max(standard_error(top1, images) for top1 in known)
+    return [f"up to {largest:.2f} points on {images} {split} images"]
 
 
 def failure_notes(run: Run) -> list[str]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bitfront.search.reports.console import stdout_console
 from bitfront.search.reports.front_rows import FrontRow
-from bitfront.search.runs.files import MeanBits
+from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
 from bitfront.search.runs.reader import Run
 from bitfront.search.wording import (

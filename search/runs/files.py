@@ -1,70 +1,16 @@
-"""Files of a run folder as tables and JSON documents, with one-line errors that name the file."""
+"""Reading files of a run folder as tables and JSON documents, with one-line errors that name the file."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import pandas as pd
 
-from bitfront.spaces import KINDS, Kind, UserError
-
-_GENE = re.compile(r"encoder(\d+)(?:\.(?:(.+)\.)?(weights|activations|attention))?")
-
-
-class GeneColumn(NamedTuple):
-    """One gene column, such as ``encoder03.attn.qkv.weights``.
-
-    Attributes:
-        name: The column's name.
-        encoder: Index of the encoder.
-        layer: The linear layer, or None where the gene covers the whole encoder.
-        kind: The kind of tensor, or None where the gene sets all three.
-    """
-
-    name: str
-    encoder: int
-    layer: str | None
-    kind: Kind | None
-
-
-class MeanBits(NamedTuple):
-    """Mean width of each kind over its genes, in bits."""
-
-    weights: float
-    activations: float
-    attention: float
-
-
-def gene_columns(columns: Iterable[str]) -> tuple[GeneColumn, ...]:
-    """The gene columns among a table's columns, in order."""
-    matches = ((name, _GENE.fullmatch(name)) for name in columns)
-    return tuple(
-        GeneColumn(name, int(match.group(1)), match.group(2), cast(Kind | None, match.group(3)))
-        for name, match in matches
-        if match is not None
-    )
-
-
-def mean_bits(row: Mapping[str, Any], genes: Sequence[GeneColumn]) -> MeanBits:
-    """Mean bits of one assignment, every gene counting once; NaN for a kind without genes."""
-
-    def mean(kind: Kind) -> float:
-        bits = [float(row[gene.name]) for gene in genes if gene.kind in (kind, None)]
-        return sum(bits) / len(bits) if bits else float("nan")
-
-    return MeanBits(*(mean(kind) for kind in KINDS))
-
-
-RESULT_COLUMNS = ("top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes", "test_top1")
-FRONT_COLUMNS = ("trial", "digest", "latency_source", *RESULT_COLUMNS)
-TRIAL_COLUMNS = (*FRONT_COLUMNS, "state", "feasible")
-# Columns that runs of earlier versions lack.
-COUNT_COLUMNS = ("lost", "won", "test_lost", "test_won")
-_TEXT = {"digest": str, "latency_source": str, "state": str, "feasible": str, "error": str}
+from bitfront.search.runs.columns import SCHEMA
+from bitfront.spaces import UserError
 
 
 def read_json(path: Path, kind: type, absent: Any = None) -> Any:
@@ -86,40 +32,44 @@ def read_json(path: Path, kind: type, absent: Any = None) -> Any:
     return document
 
 
-def read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """A CSV table of a run: results and genes as float64 (NaN where empty), ``feasible`` as booleans.
+def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV table of a run: numbers and genes as float64 (NaN where empty), ``feasible`` as booleans.
+
+    Args:
+        path: The file.
+        required: Columns that it must have, besides those of the genes.
+        genes: Names of the gene columns.
 
     Raises:
         UserError: The file is absent, is not a CSV table, lacks a column or has text where a number belongs.
     """
+    texts = {column.name: str for column in SCHEMA.values() if column.kind != "number"}
     try:
-        table = pd.read_csv(path, dtype=_TEXT)
+        table = pd.read_csv(path, dtype=texts)
     except FileNotFoundError:
         raise absent_file(path) from None
     except ValueError as error:
         raise damaged_file(path, error) from error
-    missing = [column for column in required if column not in table.columns]
+    missing = [column for column in (*required, *genes) if column not in table.columns]
     if missing:
         raise damaged_file(path, f"there is no column {missing[0]!r}")
     try:
-        return _typed(table)
+        return _typed(table, genes)
     except (ValueError, TypeError) as error:
         raise damaged_file(path, error) from error
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    counts = [name for name in COUNT_COLUMNS if name in table.columns]
-    numbers = [*RESULT_COLUMNS, *counts, *(gene.name for gene in gene_columns(table.columns))]
-    table = table.assign(**{name: pd.to_numeric(table[name]).astype(float) for name in numbers})
+def _typed(table: pd.DataFrame, genes: Iterable[str]) -> pd.DataFrame:
+    known = [column for name, column in SCHEMA.items() if name in table.columns]
+    numbers = [column.name for column in known if column.kind == "number"]
+    texts = [column.name for column in known if column.kind == "text"]
+    flags = [column.name for column in known if column.kind == "flag"]
     table = table.assign(
-        trial=pd.to_numeric(table["trial"]).astype("int64"),
-        latency_source=table["latency_source"].fillna(""),
+        **{name: pd.to_numeric(table[name]).astype(float) for name in (*numbers, *genes)},
+        **{name: table[name].fillna("") for name in texts},
+        **{name: table[name].str.lower().isin(["true", "1"]) for name in flags},
     )
-    if "error" in table.columns:
-        table = table.assign(error=table["error"].fillna(""))
-    if "feasible" in table.columns:
-        table = table.assign(feasible=table["feasible"].str.lower().isin(["true", "1"]))
-    return table
+    return table.assign(trial=table["trial"].astype("int64"))
 
 
 def absent_file(path: Path) -> UserError:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitfront.search.runs.files import FRONT_COLUMNS, read_json, read_table
+from bitfront.search.runs.columns import FRONT_COLUMNS
+from bitfront.search.runs.files import read_json, read_table
 from bitfront.search.runs.folder import SPEC
 from bitfront.search.wording import quantization
 from bitfront.spaces import UserError

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from bitfront.evaluators.files import csv_text
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.runs.columns import (
+    ERROR,
+    FINAL,
+    FRONT_COLUMNS,
+    FURTHER,
+    LEADING,
+    STATE,
+    Column,
+    violation_column,
+)
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
 FRONT, TRIALS = "front.csv", "trials.csv"
-LEADING = (
-    "trial",
-    "digest",
-    "top1",
-    "loss",
-    "latency_ms",
-    "latency_source",
-    "latency_measured_ms",
-    "size_bytes",
-    "test_top1",
-)
-FURTHER = ("images", "top5", "kl", "agreement", "lost", "won")
-FINAL = ("test_lost", "test_won")
-_COUNTS = ("images", "size_bytes", "lost", "won", "test_lost", "test_won")
-_DECIMALS = {
-    "top1": 4,
-    "top5": 4,
-    "agreement": 4,
-    "test_top1": 4,
-    "loss": 6,
-    "kl": 6,
-    **dict.fromkeys(_COUNTS, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,6 @@ class RunTables:
     def __init__(self, folder: RunFolder, problem: SearchProblem) -> None:
         self._folder = folder
         self._problem = problem
-        self._genes = problem.space.gene_names
 
     def write(
         self,
@@ -94,57 +80,40 @@ class RunTables:
 
     def front_csv(self, front: Iterable[Trial], finals: Mapping[int, FinalMeasurement]) -> str:
         """One row for each front point: figures, then the bits of every gene."""
-        return _csv([*LEADING, *self._genes], (self._row(trial, finals) for trial in front))
+        return self._csv(front, finals, ())
 
     def trials_csv(self, trials: Iterable[Trial], finals: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
-        names = self._problem.constraint_names
-        header = [
-            *(*LEADING, *self._genes, "state", "feasible"),
-            *(f"violation.{name}" for name in names),
-            *(*FURTHER, *FINAL, "error"),
-        ]
-        rows = (
-            [
-                *self._row(trial, finals),
-                *(trial.state, str(trial.feasible).lower()),
-                *(_number(trial.violations.get(name), "violation") for name in names),
-                *(_number(trial.values.get(name), name) for name in FURTHER),
-                *(_number(getattr(finals.get(trial.number), name, None), name) for name in FINAL),
-                trial.error or "",
-            ]
-            for trial in trials
-        )
-        return _csv(header, rows)
+        violations = [violation_column(name) for name in self._problem.constraint_names]
+        return self._csv(trials, finals, (*STATE, *violations, *FURTHER, *FINAL, ERROR))
 
-    def _row(self, trial: Trial, finals: Mapping[int, FinalMeasurement]) -> list[str]:
-        final = finals.get(trial.number, FinalMeasurement())
-        shown: dict[str, float | None] = {
+    def _csv(
+        self, trials: Iterable[Trial], finals: Mapping[int, FinalMeasurement], further: Sequence[Column]
+    ) -> str:
+        space = self._problem.space
+
+        def row(trial: Trial) -> list[str]:
+            known = self._values(trial, finals.get(trial.number, FinalMeasurement()))
+            bits = space.bits(np.array(trial.genome, dtype=np.int64))
+            figures, rest = ([c.cell(known.get(c.name)) for c in columns] for columns in (LEADING, further))
+            return [*figures, *map(str, bits.values()), *rest]
+
+        header = [*FRONT_COLUMNS, *space.gene_names, *(column.name for column in further)]
+        return csv_text(header, map(row, trials))
+
+    def _values(self, trial: Trial, final: FinalMeasurement) -> dict[str, Any]:
+        """What is known of a trial, by the names of the columns."""
+        return {
             **trial.values,
-            "latency_measured_ms": final.latency_measured_ms,
-            "test_top1": final.test_top1,
+            **vars(final),
+            **{violation_column(name).name: value for name, value in trial.violations.items()},
+            "trial": trial.number,
+            "digest": trial.digest,
+            "latency_source": self._problem.cost.latency_source,
+            "state": trial.state,
+            "feasible": trial.feasible,
+            "error": trial.error,
         }
-        figures = {name: _number(shown.get(name), name) for name in LEADING}
-        figures["trial"], figures["digest"] = str(trial.number), trial.digest
-        figures["latency_source"] = self._problem.cost.latency_source
-        bits = self._problem.space.bits(np.array(trial.genome, dtype=np.int64))
-        return [*figures.values(), *(str(bits[name]) for name in self._genes)]
-
-
-def _number(value: float | None, column: str) -> str:
-    """A value with the column's decimals (six significant digits by default); empty for None."""
-    if value is None:
-        return ""
-    decimals = _DECIMALS.get(column)
-    return f"{value:.6g}" if decimals is None else f"{value:.{decimals}f}"
-
-
-def _csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 INTERVAL_S = 10.0

@@ -83,18 +83,20 @@ def completed_references(
 ) -> References:
     """The references with their test accuracy and whole-model latency."""
     eight, whole = context.accuracy(eight_bit_config(context), "test"), context.float_accuracy("test")
-    return dataclasses.replace(
-        references,
-        test_images=whole.images,
-        float_model=dataclasses.replace(
-            references.float_model, latency_measured_ms=float_ms, test_top1=whole.top1
+    return References(
+        dataclasses.replace(
+            references.float_model,
+            latency_measured_ms=float_ms,
+            test_top1=whole.top1,
+            test_images=whole.images,
         ),
-        eight_bit=dataclasses.replace(
+        dataclasses.replace(
             references.eight_bit,
             latency_measured_ms=eight_bit_ms,
             test_top1=eight.top1,
             test_lost=eight.lost,
             test_won=eight.won,
+            test_images=whole.images,
         ),
     )
 

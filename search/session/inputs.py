@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.costs import ModelCosts
-from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import begins_with_scores
@@ -213,17 +213,24 @@ def eight_bit_config(context: EvaluationContext) -> BitConfig:
 def _references(context: EvaluationContext, costs: ModelCosts) -> References:
     whole, config = context.float_accuracy(), eight_bit_config(context)
     eight = context.accuracy(config)
-    return References(
-        ReferencePoint(costs.float_latency_ms, costs.float_size_bytes, whole.top1, whole.loss),
-        ReferencePoint(
-            costs.latency_ms(config),
-            costs.size_bytes(config),
-            eight.top1,
-            eight.loss,
-            lost=eight.lost,
-            won=eight.won,
-        ),
-        context.model.classes,
-        costs.latency_source,
+    float_model = Reference(
+        FLOAT_NAME,
+        costs.float_latency_ms,
+        costs.float_size_bytes,
+        whole.top1,
+        whole.loss,
+        latency_source=costs.latency_source,
+        classes=context.model.classes,
         images=whole.images,
     )
+    eight_bit = dataclasses.replace(
+        float_model,
+        name=EIGHT_BIT_NAME,
+        latency_ms=costs.latency_ms(config),
+        size_bytes=costs.size_bytes(config),
+        top1=eight.top1,
+        loss=eight.loss,
+        lost=eight.lost,
+        won=eight.won,
+    )
+    return References(float_model, eight_bit)

@@ -21,7 +21,7 @@ from bitfront.search.engine.protocols import AccuracyPool, InlinePool
 from bitfront.search.engine.result import SearchResult
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.problem import SearchProblem
-from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.search.runs.study import StudyRecord
@@ -102,10 +102,8 @@ def score(config: BitConfig, required: float | None = None) -> Accuracy:
 def references(space: SearchSpace) -> References:
     cost, eight = Cost(), uniform(space, 8)
     return References(
-        ReferencePoint(latency_ms=25.0, size_bytes=700_000, top1=98.5, loss=0.02),
-        ReferencePoint(cost.latency_ms(eight), cost.size_bytes(eight)),
-        classes=10,
-        images=500,
+        Reference(FLOAT_NAME, 25.0, 700_000, top1=98.5, loss=0.02, classes=10, images=500),
+        Reference(EIGHT_BIT_NAME, cost.latency_ms(eight), cost.size_bytes(eight)),
     )
 
 

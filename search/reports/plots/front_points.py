@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.problem.references import Reference
 from bitfront.search.reports.plots.style import Axis
-from bitfront.search.runs.reader import Reference, Run
+from bitfront.search.runs.reader import Run
 from bitfront.search.wording import same_source
 
 Floats = NDArray[np.float64]
@@ -125,7 +126,7 @@ def _marks(references: Sequence[Reference], axis: Axis, source: str) -> list[Mar
     for reference in references:
         same_source = axis.column != "latency_ms" or reference.latency_source in ("", source)
         cost = float(getattr(reference, axis.column)) * axis.scale
-        if same_source and np.isfinite([cost, reference.top1]).all():
+        if same_source and reference.top1 is not None and np.isfinite([cost, reference.top1]).all():
             marks.append(Mark(reference.name, cost, reference.top1))
     return marks
 
@@ -134,9 +135,9 @@ def _limits(run: Run, axis: Axis) -> list[LimitLine]:
     lines = []
     for limit in run.limits:
         if limit.column == axis.column:
-            lines.append(LimitLine(limit.label, limit.bound * axis.scale, vertical=True))
+            lines.append(LimitLine(limit.label, limit.threshold * axis.scale, vertical=True))
         elif limit.column == "top1":
-            lines.append(LimitLine(limit.label, limit.bound, vertical=False))
+            lines.append(LimitLine(limit.label, limit.threshold, vertical=False))
     return lines
 
 

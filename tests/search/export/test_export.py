@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
 
 def test_missing_measurements_are_null(run: Run) -> None:
     front = run.front.assign(test_top1=float("nan"), latency_measured_ms=float("nan"))
-    bare = Run(run.name, run.path, run.spec, run.trials, front, run.references, run.limits, run.summary)
+    bare = dataclasses.replace(run, front=front)
     document = chosen_point(bare, "knee").document()
     assert document["measured"]["test_top1"] is None
     assert json.dumps(document, allow_nan=False)

@@ -9,7 +9,7 @@ import pytest
 from bitfront.search.problem.archive import Archive, dominates
 from bitfront.search.problem.hypervolume import HypervolumeBox, hypervolume_history
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.references import Reference, References
 from bitfront.search.problem.trial import Trial
 
 OBJECTIVES = parse_objectives("top1,latency,size")
@@ -107,7 +107,7 @@ def test_hypervolume_of_corners():
 
 
 def test_the_box_is_fixed_by_references_alone():
-    references = References(ReferencePoint(20.0, 400), ReferencePoint(12.0, 100), classes=10)
+    references = References(Reference("float32", 20.0, 400, classes=10), Reference("W8A8T8", 12.0, 100))
     minima = {"latency_ms": 5.0, "size_bytes": 60.0}
     box = HypervolumeBox.fixed(parse_objectives("top1,latency,size,kl"), references, minima)
     assert box.ideal == (-100.0, 5.0, 60.0, 0.0)

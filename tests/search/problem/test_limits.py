@@ -10,12 +10,12 @@ from bitfront.search.problem.limits import (
     paper_limits,
 )
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.search.problem.references import ReferencePoint, References
+from bitfront.search.problem.references import Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.spaces import UserError
 
 REFERENCES = References(
-    ReferencePoint(20.0, 4_000_000, top1=90.0), ReferencePoint(15.0, 1_000_000), classes=10
+    Reference("float32", 20.0, 4_000_000, top1=90.0, classes=10), Reference("W8A8T8", 15.0, 1_000_000)
 )
 
 
@@ -106,13 +106,13 @@ def test_an_accuracy_limit_of_zero_has_a_finite_violation():
 def test_a_relative_quantity_takes_the_reference():
     [asked] = RunSpec(max_size="0.25X").limits
     assert not asked.absolute
-    assert asked.against(ReferencePoint(1.0, 400)).threshold == 100.0
+    assert asked.against(Reference("float32", 1.0, 400)).threshold == 100.0
 
 
 def test_an_unmeasured_reference_is_told():
     [asked] = RunSpec(max_drop=1.0).limits
     with pytest.raises(ValueError, match="--max-drop 1 needs the float model's top1 on the search split"):
-        asked.against(ReferencePoint(1.0, 400))
+        asked.against(Reference("float32", 1.0, 400))
 
 
 def test_objectives_by_name():
@@ -126,3 +126,11 @@ def test_objectives_by_name():
 def test_wrong_objectives_are_refused(names):
     with pytest.raises(UserError, match="among top1, latency, size, loss, kl"):
         parse_objectives(names)
+
+
+def test_limits_round_trip_and_those_of_earlier_versions_are_read() -> None:
+    limit = Limit("max_size", "size_bytes", "at most", 4e6, "--max-size 4MB")
+    assert list(limit.to_json()) == ["name", "column", "side", "bound", "text"]
+    assert Limit.from_json(limit.to_json()) == limit
+    earlier = {"name": "max_drop", "column": "top1", "bound": 97.5}
+    assert Limit.from_json(earlier) == Limit("max_drop", "top1", "at least", 97.5, "")

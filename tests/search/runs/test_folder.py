@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bitfront.evaluators.context.environment import describe_environment
-from bitfront.search.problem.references import ReferencePoint, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.spaces import BitfrontError, UserError
@@ -146,28 +145,3 @@ def test_the_environment_is_json_with_versions():
     assert described["packages"]["optuna"].startswith("5")
     assert described["python"] == ".".join(map(str, sys.version_info[:3]))
     assert described["memory_bytes"] > 0
-
-
-def test_references_round_trip_among_further_models():
-    references = References(
-        ReferencePoint(20.0, 400, top1=98.0, loss=0.1, test_top1=97.0),
-        ReferencePoint(12.0, 100, lost=3, won=1, test_lost=2, test_won=0),
-        10,
-        "table:x.csv",
-        images=500,
-        test_images=450,
-    )
-    document = json.loads(json.dumps([*references.to_json(), {"name": "W4A4T4", "top1": 3.0}]))
-    assert [entry["name"] for entry in document] == ["float32", "W8A8T8", "W4A4T4"]
-    assert References.from_json(document) == references
-
-
-def test_references_of_earlier_versions_have_no_counts():
-    references = References(
-        ReferencePoint(20.0, 400, lost=0), ReferencePoint(12.0, 100, won=3), 10, images=50
-    )
-    later = {"images", "test_images", "lost", "won", "test_lost", "test_won"}
-    document = [{k: v for k, v in entry.items() if k not in later} for entry in references.to_json()]
-    assert References.from_json(document) == References(
-        ReferencePoint(20.0, 400), ReferencePoint(12.0, 100), 10
-    )

@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bitfront.search.runs.files import gene_columns, mean_bits
+from bitfront.search.runs.columns import gene_columns, gene_columns_named, mean_bits
 from bitfront.search.runs.folder import read_space, write_space
 from bitfront.search.runs.listing import latest_run, list_runs, run_names
 from bitfront.search.runs.reader import open_run
-from bitfront.spaces import EncoderLayers, SearchSpace, UserError
+from bitfront.spaces import EncoderLayers, Granularity, SearchSpace, UserError
 
 MakeRun = Callable[..., Path]
 
@@ -31,7 +30,7 @@ def test_run_has_everything_that_was_written(runs_dir: Path) -> None:
     assert run.trials["feasible"].dtype == bool
     assert run.trials.loc[run.trials["state"] == "failed", "top1"].isna().all()
     assert [r.name for r in run.references] == ["float32", "W8A8T8", "W4A4T4"]
-    assert np.isnan(run.references[1].test_top1)
+    assert run.references[1].test_top1 is None
     assert run.limits[0].label == "--max-size 0.95x"
     assert run.latency_source == "measured:torch"
     assert len(run.genes) == 36
@@ -154,7 +153,7 @@ def test_absent_space_is_named(tmp_path: Path) -> None:
         read_space(tmp_path)
 
 
-def test_gene_columns_of_every_granularity() -> None:
+def test_gene_columns_of_every_granularity_without_a_recorded_space() -> None:
     names = [
         "top1",
         "encoder03",
@@ -162,7 +161,7 @@ def test_gene_columns_of_every_granularity() -> None:
         "encoder11.attn.qkv.activations",
         "violation.encoder00",
     ]
-    genes = gene_columns(names)
+    genes = gene_columns_named(names)
     assert [(g.encoder, g.layer, g.kind) for g in genes] == [
         (3, None, None),
         (0, None, "weights"),
@@ -170,7 +169,35 @@ def test_gene_columns_of_every_granularity() -> None:
     ]
 
 
+@pytest.mark.parametrize("granularity", ["encoder", "encoder-kind", "layer"])
+@pytest.mark.parametrize("held", [(), (("attention", 8),)])
+def test_the_space_tells_what_its_columns_do(granularity: Granularity, held: tuple) -> None:
+    if held and granularity == "encoder":
+        return
+    layers = [EncoderLayers(i, f"blocks.{i}", ("attn.qkv", "mlp.fc1")) for i in range(2)]
+    space = SearchSpace("m", "fq-vit", layers, (4, 8), granularity, held)
+    assert gene_columns(space) == gene_columns_named(space.gene_names)
+    assert [gene.name for gene in gene_columns(space)] == list(space.gene_names)
+
+
+def test_columns_come_from_the_space_and_a_run_without_one_is_read_all_the_same(folder: Path) -> None:
+    genes = open_run(folder.parent, "r").genes
+    for name in ("front.csv", "trials.csv"):
+        header, _, rows = (folder / name).read_text().partition("\n")
+        (folder / name).write_text(f"{header},encoder99\n" + rows.replace("\n", ",1\n"))
+    assert open_run(folder.parent, "r").genes == genes, "a column of another kind is no gene"
+    (folder / "space.json").unlink()
+    assert open_run(folder.parent, "r").genes[:-1] == genes
+
+
+def test_a_column_that_the_space_has_and_the_table_lacks_is_named(folder: Path) -> None:
+    front = folder / "front.csv"
+    front.write_text(front.read_text().replace("encoder01.weights", "encoder01.w"))
+    with pytest.raises(UserError, match=r"front\.csv is damaged .*no column 'encoder01\.weights'"):
+        open_run(folder.parent, "r")
+
+
 def test_mean_bits_count_a_shared_gene_for_every_kind() -> None:
-    genes = gene_columns(["encoder00", "encoder01.weights"])
+    genes = gene_columns_named(["encoder00", "encoder01.weights"])
     bits = mean_bits({"encoder00": 4, "encoder01.weights": 8}, genes)
     assert bits == (6.0, 4.0, 4.0)

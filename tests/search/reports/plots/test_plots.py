@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from bitfront.search.export.selection import pick
+from bitfront.search.problem.limits import Limit
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
 from bitfront.search.reports.plots.front_points import collect_front, window_of
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume
 from bitfront.search.reports.plots.labels import Label, place_labels
 from bitfront.search.reports.plots.run_plots import write_plots
 from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
-from bitfront.search.runs.reader import RecordedLimit, Run, open_run
+from bitfront.search.runs.reader import Run, open_run
 from bitfront.spaces import BitfrontError, Granularity
 
 MakeRun = Callable[..., Path]
@@ -75,8 +76,8 @@ def test_marks_limits_and_knee(run: Run) -> None:
 
 def test_accuracy_limits_are_horizontal(run: Run) -> None:
     limits = (
-        RecordedLimit("max_drop", "top1", 97.4, "1.5"),
-        RecordedLimit("at_most_8bit_size", "size_bytes", 1e6, ""),
+        Limit("max_drop", "top1", "at least", 97.4, "1.5"),
+        Limit("at_most_8bit_size", "size_bytes", "at most", 1e6, ""),
     )
     info = collect_front(dataclasses.replace(run, limits=limits), size_axis())
     assert [(line.text, line.vertical) for line in info.limits] == [
@@ -202,7 +203,7 @@ def test_pictures_go_into_the_run_folder(tmp_path: Path, run_folder: MakeRun) ->
 @pytest.mark.parametrize("change", ["disasters", "one point", "no front", "no references", "all limits"])
 def test_awkward_runs_are_drawn(run: Run, tmp_path: Path, change: str) -> None:
     limits = tuple(
-        RecordedLimit(name, column, bound, "x")
+        Limit(name, column, "at most", bound, "x")
         for name, column, bound in (
             ("max_size", "size_bytes", 8e5),
             ("max_latency", "latency_ms", 3.0),
