@@ -54,7 +54,6 @@ class Connection:
     def __init__(self, target: LocalCluster | str, timeout_s: float) -> None:
         from distributed import Client
 
-        silence_dask()
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._topic = f"bitfront-{uuid.uuid4().hex}"
         self._futures: dict[int, Future] = {}
@@ -196,9 +195,3 @@ class Connection:
     def _on_worker(self, address: str, event: tuple[float, dict[str, Any]]) -> None:
         if event[1].get("action") == "closing-worker":
             self.inbox.put(Leaving(address))
-
-
-def silence_dask() -> None:
-    """Keeps Dask's own messages from the terminal: what matters of them is told in other words."""
-    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.machine import available_cpus
-from bitfront.search.workers.connection import silence_dask
 from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.quantities import BYTES, read_quantity
 
@@ -71,38 +71,87 @@ def equal_share(workers: int) -> int:
     return int(MEMORY_LIMIT) // workers
 
 
-def start_cluster(workers: int, threads: int, memory_bytes: int) -> LocalCluster:
+_lock = threading.Lock()
+_users = 0
+_before = ExitStack()
+
+
+@contextmanager
+def dask_settings(threads: int | None) -> Iterator[None]:
+    """Dask's settings for as long as a pool lives: nannies read them again when they replace a worker.
+
+    What was set before is set again when the last of several pools of this process has ended.
+
+    Args:
+        threads: Batches that each worker of this machine classifies at a time; None where none is started.
+    """
+    global _users
+    import dask.config
+    import distributed  # noqa: F401 - has the loggers
+
+    with _lock:
+        _users += 1
+        if threads is not None:
+            _before.push(dask.config.set(_for_workers(threads)))
+        _before.callback(_silence_dask())
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _before.close()
+
+
+def _for_workers(threads: int) -> dict[str, object]:
+    return {
+        "distributed.worker.preload": [_IGNORE_INTERRUPT],
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, threads),
+        # A worker holds nothing of Dask's that it could spill, and pausing would only stall it.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 1.0,
+        # After that, Dask would give up on a worker that is being replaced, if only for the second time.
+        "distributed.deploy.lost-worker-timeout": NEVER_S,
+    }
+
+
+def _silence_dask() -> Callable[[], None]:
+    """Keeps Dask's own messages from the terminal: what matters of them is told in other words.
+
+    Returns:
+        Lets it speak again.
+    """
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
+
+    def restore() -> None:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+    return restore
+
+
+def start_cluster(workers: int, memory_bytes: int) -> LocalCluster:
     """Starts worker processes; one that takes more memory than it may is ended and replaced.
+
+    :func:`dask_settings` must be in force until the cluster has ended.
 
     Args:
         workers: How many.
-        threads: Batches that each classifies at a time.
         memory_bytes: Most memory of each, in bytes.
 
     Raises:
         UserError: No worker is asked for.
         BitfrontError: They did not start.
     """
-    import dask.config
     from distributed import LocalCluster
 
     if workers < 1:
         raise UserError(f"--workers {workers}: give at least 1")
-    silence_dask()
-    # For good, not for now alone: nannies read them again whenever they replace a worker.
-    dask.config.set(
-        {
-            "distributed.worker.preload": [_IGNORE_INTERRUPT],
-            "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREAD_VARIABLES, threads),
-            # A worker holds nothing of Dask's that it could spill, and pausing would only stall it.
-            "distributed.worker.memory.target": False,
-            "distributed.worker.memory.spill": False,
-            "distributed.worker.memory.pause": False,
-            "distributed.worker.memory.terminate": 1.0,
-            # After that, Dask would give up on a worker that is being replaced, if only for the second time.
-            "distributed.deploy.lost-worker-timeout": NEVER_S,
-        }
-    )
     try:
         with _interrupts_ignored():
             return LocalCluster(
@@ -119,7 +168,13 @@ def start_cluster(workers: int, threads: int, memory_bytes: int) -> LocalCluster
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Lets processes that start meanwhile inherit that SIGINT is ignored (preloading would come too late)."""
+    """Lets processes that start meanwhile inherit that SIGINT is ignored (preloading comes late).
+
+    Only the main thread can set that; workers that another thread starts rely on the preloading alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -6,8 +6,7 @@ import json
 import logging
 import queue
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -16,7 +15,7 @@ from bitfront.search.workers.admission import Admission
 from bitfront.search.workers.assignments import Submission
 from bitfront.search.workers.connection import Connection
 from bitfront.search.workers.dispatcher import Dispatcher, Job
-from bitfront.search.workers.local_cluster import WorkerSettings, equal_share, start_cluster
+from bitfront.search.workers.local_cluster import WorkerSettings, dask_settings, equal_share, start_cluster
 from bitfront.search.workers.messages import Lost, WorkerList
 from bitfront.search.workers.task import Evaluate, evaluate_on_worker, prepare_on_worker
 from bitfront.search.workers.timeouts import EvaluationClock, Outage
@@ -80,10 +79,20 @@ class DaskPool:
         self._bundle = bundle
         self._address = cluster
         self._cluster: LocalCluster | None = None
-        memory = None
-        if cluster is None:
+        self._connection: Connection | None = None
+        self._dask_settings = ExitStack()
+        try:
+            self._start(workers, evaluate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, workers: int, evaluate: Evaluate | None) -> None:
+        memory, local = None, self._address is None
+        self._dask_settings.enter_context(dask_settings((self._spec.threads or 1) if local else None))
+        if local:
             memory = self._settings.memory_bytes or equal_share(max(workers, 1))
-            self._cluster = start_cluster(workers, spec.threads or 1, memory)
+            self._cluster = start_cluster(workers, memory)
         job = Job(
             self._spec.canonical(),
             evaluate or evaluate_on_worker,
@@ -91,7 +100,7 @@ class DaskPool:
             memory,
         )
         self._clock = EvaluationClock(self._settings)
-        self._connection: Connection | None = self._connected()
+        self._connection = self._connected()
         self._admission = self._new_admission()
         self._dispatcher = Dispatcher(self._connection, self._admission, self._clock, job)
         self._heard = self._called = time.monotonic()
@@ -142,12 +151,21 @@ class DaskPool:
         """Ends the workers that this pool started, busy or not, and leaves an existing scheduler as it is."""
         # A machine that is too busy to end them in time must not cost the search its result: workers end with
         # this process in any case.
+        late = []
         if self._connection is not None:
-            with _patiently("the client of the workers"):
+            try:
                 self._connection.close(2)
+            except TimeoutError:
+                late.append("the client of the workers")
         if self._cluster is not None:
-            with _patiently("the workers"):
+            try:
                 self._cluster.close(timeout=5)
+            except TimeoutError:
+                late.append("the workers")
+        for what in late:
+            logger.warning("%s took too long to end", what)
+        if not late:  # else they end under the settings that they were started with
+            self._dask_settings.close()
 
     def _connected(self, timeout_s: float | None = None) -> Connection:
         target = self._cluster or self._address
@@ -248,12 +266,3 @@ class DaskPool:
         self._admission = self._new_admission()
         self._dispatcher.reconnect(self._connection, self._admission)
         self._heard = time.monotonic()
-
-
-@contextmanager
-def _patiently(what: str) -> Iterator[None]:
-    """Logs that something took too long to end, and goes on."""
-    try:
-        yield
-    except TimeoutError:
-        logger.warning("%s took too long to end", what)
