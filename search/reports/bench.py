@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators import files
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.search.reports.bench_findings import EAGER, reference_of
+from bitfront.search.reports.tables import Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.bench.measuring import Measured
 
@@ -30,7 +29,7 @@ HEADINGS = (
     "file MB",
     "integer products",
 )
-TEXTS = 2
+TEXTS = (0, 1)
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 
@@ -174,14 +173,10 @@ def print_bench(document: Mapping[str, Any], folder: Path) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if place < TEXTS else "right")
+    table = Table(HEADINGS, TEXTS)
     for row in rows:
         eager = row["runtime"] == "torch" and row["kind"] == "float32" and not row["baseline"]
-        table.add_row(*cells(row), style="bold" if eager else "dim" if row["baseline"] else "")
+        table.add(*cells(row), style="bold" if eager else "dim" if row["baseline"] else "")
     return table
 
 
@@ -189,17 +184,6 @@ def markdown(document: Mapping[str, Any]) -> str:
     """A table for each batch, what it says, and what its columns mean."""
     parts = [title(document)]
     for heading, rows in by_batch(document):
-        parts += [f"**{heading}**", "\n".join(_markdown_table(rows))]
+        parts += [f"**{heading}**", _table(rows).markdown()]
     parts += ["\n".join(f"- {line}" for line in lines) for lines in (document["findings"], remarks(document))]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield _line(HEADINGS)
-    yield _line(["---" if place < TEXTS else "---:" for place in range(len(HEADINGS))])
-    for row in rows:
-        yield _line(cells(row))
-
-
-def _line(values: Sequence[str]) -> str:
-    return f"| {' | '.join(value.replace('|', chr(92) + '|') for value in values)} |"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitfront.evaluators import files
 from bitfront.search.problem.objectives import OBJECTIVES
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
+from bitfront.search.reports.tables import Table
 
 Document = Mapping[str, Any]
 _BOXES = {
@@ -124,14 +121,9 @@ def markdown(document: Document) -> str:
     """The tables and what they mean, ready for a README."""
     parts = [title(document)]
     for heading, columns, rows in sections(document):
-        rule = ["---", *["---:"] * (len(columns) - 1)]
-        parts += [f"**{heading}**", "\n".join(_line(cells) for cells in (columns, rule, *rows))]
+        parts += [f"**{heading}**", Table(columns).extend(rows).markdown()]
     parts.append("\n".join(f"- {line}" for line in remarks(document)))
     return "\n\n".join(parts) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def print_comparison(document: Document, folder: Path) -> None:
@@ -142,7 +134,11 @@ def print_comparison(document: Document, folder: Path) -> None:
     console.print(title(document), soft_wrap=True)
     for heading, columns, rows in sections(document):
         console.print(f"\n{heading}", soft_wrap=True)
-        console.print(_table(*fitting(columns, rows, console.width), plain=not console.is_terminal))
+        shown, cells = fitting(columns, rows, console.width)
+        table = Table(shown, lines=console.is_terminal, unbroken=range(len(shown)))
+        # Quartiles stand below the medians, where columns are many.
+        table.extend([cell.replace(" (", "\n(") for cell in row] for row in cells)
+        console.print(table)
     for line in remarks(document):
         console.print(line, style="dim", soft_wrap=True)
     console.print(str(folder), soft_wrap=True)
@@ -156,16 +152,3 @@ def fitting(
     while len(kept) > _FEWEST and _FIRST_WIDTH + (len(kept) - 1) * _WIDTH > width:
         kept = [0, *kept[-2:0:-2][::-1], kept[-1]]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], plain: bool) -> Table:
-    """Quartiles stand below the medians, where columns are many."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=None if plain else SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell.replace(" (", "\n(") for cell in row))
-    return table

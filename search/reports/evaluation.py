@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.reports.tables import Table
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
@@ -50,17 +51,11 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
         report: Accuracy, latency and evaluator as JSON has them.
         measured: Whether batch size or threads were chosen by measuring.
     """
-    from rich.table import Table
-
     from bitfront.search.reports.console import stdout_console
     from bitfront.search.wording import quantization
 
     console = stdout_console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "quantized", "float32", "difference"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for row in _rows(report):
-        table.add_row(*row)
+    table = Table(("", "quantized", "float32", "difference")).extend(_rows(report))
     console.print(
         f"{report['model']} ({quantization(report)}) on {report['data']}: {report['images']} test images, "
         f"{report['encoders']} encoders, config {report['digest']}\n",

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from bitfront.search.reports.console import stdout_console
 from bitfront.search.reports.front_rows import FrontRow
+from bitfront.search.reports.tables import Table
 from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
 from bitfront.search.runs.reader import Run
@@ -50,13 +47,12 @@ def front_table(run: Run, rows: Sequence[FrontRow], plain: bool = False, width: 
     searched = any(row.against_float for row in rows)
     compared = searched and not (tested and width < WIDE)
     shared = width >= WIDE or not (searched or tested)
-    table = _table(plain)
     against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
     columns = ["trial", "top-1\n%", *[against] * compared, "test\n%", *[against] * tested]
     columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
     columns += ["measured\nms"] if measured else []
-    for heading in [*columns, "size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    columns += ["size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]
+    table = Table(columns, texts=(), lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
     for position, row in enumerate(rows):
@@ -74,18 +70,21 @@ def front_table(run: Run, rows: Sequence[FrontRow], plain: bool = False, width: 
         ]
         last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
         style = _QUIET if row.reference else _KNEE if row.knee else ""
-        table.add_row(*map(Text, cells), style="" if plain else style, end_section=last_reference)
+        table.add(*cells, style="" if plain else style, ends_section=last_reference)
     return table
 
 
 def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
     """The list of runs, one to a line."""
-    table = _table(plain)
-    table.add_column("run", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for heading in ("evaluated", "front", "best\ntop-1 %", "smallest\nMB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("model, data (scheme, recipe)")
+    columns = ("run", "state", "evaluated", "front", "best\ntop-1 %", "smallest\nMB")
+    last = len(columns)
+    table = Table(
+        (*columns, "model, data (scheme, recipe)"),
+        texts=(0, 1, last),
+        lines=not plain,
+        collapse_padding=True,
+        unbroken=range(last),
+    )
     for run in runs:
         cells = [
             run.name,
@@ -96,19 +95,8 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
             megabytes(run.smallest_bytes),
             _subject(run),
         ]
-        table.add_row(*map(Text, cells))
+        table.add(*cells)
     return table
-
-
-def _table(plain: bool) -> Table:
-    return Table(
-        box=None if plain else SIMPLE_HEAD,
-        pad_edge=False,
-        header_style="" if plain else "bold",
-        show_edge=False,
-        padding=(0, 1),
-        collapse_padding=True,
-    )
 
 
 def _subject(run: RunSummary) -> str:

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.reports.tables import Table
 from bitfront.spaces import BitConfig, Triple
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.table import Entry, LatencyTable
     from bitfront.evaluators.models.blueprint import Blueprint
@@ -114,7 +113,7 @@ def print_table(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _parts(document: Mapping[str, Any]) -> Table:
-    table = _table("part", "shape", "bits", "encoders", "ms", "spread", left=3)
+    table = Table(("part", "shape", "bits", "encoders", "ms", "spread"), texts=range(3))
     keys = ("shape", "milliseconds", "spread_percent", "count")
     shapes = [entry["shape"] for entry in document["encoders"]]
     entries = sorted(
@@ -123,9 +122,9 @@ def _parts(document: Mapping[str, Any]) -> Table:
     groups = itertools.groupby(entries, key=lambda entry: tuple(entry[key] for key in keys))
     for (shape, milliseconds, spread, count), group in groups:
         cells = [f"{milliseconds:.4g}", f"{spread:.1f} %"]
-        table.add_row("encoder", shape, _bits(group), str(count), *cells)
+        table.add("encoder", shape, _bits(group), str(count), *cells)
     for part, entry in (("rest", document["rest"]), ("float model", document["float_model"])):
-        table.add_row(part, "", "", "", f"{entry['milliseconds']:.4g}", f"{entry['spread_percent']:.1f} %")
+        table.add(part, "", "", "", f"{entry['milliseconds']:.4g}", f"{entry['spread_percent']:.1f} %")
     return table
 
 
@@ -141,11 +140,11 @@ def _bits(entries: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _checks(document: Mapping[str, Any]) -> Table:
-    table = _table("whole model", "sum of parts", "measured", "error of sum", "spread", left=1)
+    table = Table(("whole model", "sum of parts", "measured", "error of sum", "spread"))
     for check in document["checks"]:
         times = [f"{check[name]:.4g}" for name in ("sum_ms", "measured_ms")]
         shares = [f"{check['error_percent']:+.1f} %", f"{check['spread_percent']:.1f} %"]
-        table.add_row(check["name"], *times, *shares)
+        table.add(check["name"], *times, *shares)
     return table
 
 
@@ -165,13 +164,3 @@ def _remarks(document: Mapping[str, Any]) -> Iterable[str]:
             f"note: repeats differ by up to {spread:.0f} %: the machine was busy; measure again with nothing "
             "else running"
         )
-
-
-def _table(*headings: str, left: int) -> Table:
-    """An empty table whose first columns are texts."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place < left else "right")
-    return table

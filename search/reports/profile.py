@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.models.sites import role
+from bitfront.search.reports.tables import Table
 from bitfront.search.wording import MISSING, megabytes, quantization
 from bitfront.spaces import KINDS
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
@@ -21,15 +21,9 @@ Gene = Mapping[str, Any]
 
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     """Prints what :func:`bitfront.search.reports.sensitivity_document.sensitivity_document` gives."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"{document['narrow']} instead of {document['wide']} bits")
-    for heading in _sensitivity_headings(document):
-        table.add_column(heading, justify="right")
-    for gene in document["genes"]:
-        table.add_row(gene["gene"], *_cells(gene))
-    console.print(table)
+    first = f"{document['narrow']} instead of {document['wide']} bits"
+    table = Table([first, *_sensitivity_headings(document)])
+    console.print(table.extend([gene["gene"], *_cells(gene)] for gene in document["genes"]))
     for line in ("", *_notes(document)):
         console.print(line, soft_wrap=True, style="dim")
 
@@ -128,19 +122,15 @@ def _headings(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _recipe_table(document: Mapping[str, Any]) -> Table:
-    table = _table(("left", f"recipe {document['recipe']}"), ("left", ""), ("left", ""))
-    for ingredient in document["ingredients"]:
-        table.add_row(ingredient["name"], ingredient["state"], ingredient["description"])
-    return table
+    rows = ([each["name"], each["state"], each["description"]] for each in document["ingredients"])
+    return Table([f"recipe {document['recipe']}", "", ""], texts=range(3)).extend(rows)
 
 
 def _cost_table(document: Mapping[str, Any]) -> Table:
     widths = [str(bits) for bits in document["widths"]]
     columns = ["elements", *(f"KB\nat {bits}" for bits in widths), "of\nfile", "MMACs", "of\nMACs"]
-    table = _table(("left", "sites"), ("left", ""), *(("right", column) for column in columns))
-    for name, kind, sites in _groups(document):
-        table.add_row(name, kind, *_costs(document, widths, sites))
-    return table
+    rows = ([name, kind, *_costs(document, widths, sites)] for name, kind, sites in _groups(document))
+    return Table(["sites", "", *columns], texts=(0, 1)).extend(rows)
 
 
 def _groups(document: Mapping[str, Any]) -> Iterable[tuple[str, str, list[Site]]]:
@@ -199,12 +189,12 @@ def _range_table(document: Mapping[str, Any]) -> Table:
     headings = [role(site["name"]) for site in columns]
     logarithmic = _is_logarithmic(document)
     headings += ["base"] * logarithmic
-    table = _table(("left", f"{bits}-bit ranges"), *(("right", heading) for heading in headings))
+    table = Table([f"{bits}-bit ranges", *headings])
     for index, name in enumerate(document["encoders"]):
         sites = [site for site in document["sites"] if site["encoder"] == index]
         ranges = [_range(site["grids"][bits]) for site in sites if _is_ranged(site)]
         bases = [_base(site["grids"][bits]) for site in sites if site["kind"] == "attention"]
-        table.add_row(name, *ranges, *bases[: int(logarithmic)])
+        table.add(name, *ranges, *bases[: int(logarithmic)])
     return table
 
 
@@ -233,12 +223,3 @@ def _range_notes(document: Mapping[str, Any]) -> Iterable[str]:
     yield "ranges: least and greatest value with a code, in the equalized model; --json has every width"
     if _is_logarithmic(document):
         yield "base: attention codes stand for the probabilities 1, 1/base, 1/base^2 and so on"
-
-
-def _table(*columns: tuple[Literal["left", "right"], str]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for justify, heading in columns:
-        table.add_column(heading, justify=justify)
-    return table

@@ -1,0 +1,85 @@
+"""Tables: headings, alignment and rows, shown on a terminal by rich or written as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        cells: A text for each column.
+        style: Of rich, such as ``bold``; terminals alone show it.
+        ends_section: Whether a line is drawn below it where the table has lines.
+    """
+
+    cells: Sequence[str]
+    style: str = ""
+    ends_section: bool = False
+
+
+@dataclass
+class Table:
+    """A table; ``console.print`` shows it.
+
+    Attributes:
+        headings: Headings of the columns, of one or two lines.
+        texts: Places of the columns of texts: these are aligned to the left, those of numbers to the right.
+        lines: Whether a terminal draws lines below the headings and between sections.
+        collapse_padding: Whether columns stand one space apart, not two.
+        unbroken: Places of the columns whose cells are cut where a terminal is narrow; others are broken into
+            lines.
+        rows: The rows.
+    """
+
+    headings: Sequence[str]
+    texts: Sequence[int] = (0,)
+    lines: bool = False
+    collapse_padding: bool = False
+    unbroken: Sequence[int] = ()
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, *cells: str, style: str = "", ends_section: bool = False) -> None:
+        """Adds a row."""
+        self.rows.append(Row(cells, style, ends_section))
+
+    def extend(self, rows: Iterable[Sequence[str]]) -> Table:
+        """Adds rows and returns the table."""
+        self.rows.extend(map(Row, rows))
+        return self
+
+    def __rich__(self) -> RichTable:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            box=SIMPLE_HEAD if self.lines else None,
+            pad_edge=False,
+            show_edge=False,
+            header_style="bold",
+            collapse_padding=self.collapse_padding,
+        )
+        for place, heading in enumerate(self.headings):
+            side: Literal["left", "right"] = "left" if place in self.texts else "right"
+            table.add_column(heading, justify=side, no_wrap=place in self.unbroken)
+        for row in self.rows:
+            table.add_row(*map(Text, row.cells), style=row.style, end_section=row.ends_section)
+        return table
+
+    def markdown(self) -> str:
+        """The table in Markdown, without a newline at the end."""
+        return "\n".join(self._markdown_lines())
+
+    def _markdown_lines(self) -> Iterator[str]:
+        rule = ["---" if place in self.texts else "---:" for place in range(len(self.headings))]
+        for cells in (self.headings, rule, *(row.cells for row in self.rows)):
+            escaped = (cell.replace("|", "\\|") for cell in cells)
+            yield f"| {' | '.join(escaped)} |"
