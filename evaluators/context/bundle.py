@@ -17,9 +17,9 @@ from safetensors.torch import save, save_file
 
 from bitfront.evaluators.context.context import (
     EvaluationContext,
+    calibrated_for,
     check_spec,
     compute_in_float32,
-    groundwork_for,
     prepared_with,
     preparing_threads,
 )
@@ -33,8 +33,8 @@ from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
 from bitfront.evaluators.preparation.calibrated_model_file import (
+    calibrated_digest,
     from_entry,
-    groundwork_digest,
     to_entry,
 )
 from bitfront.evaluators.preparation.recipes import recipe_named
@@ -49,12 +49,12 @@ class ContextFingerprint:
     Attributes:
         weights: Of the float model.
         images: Of the pixels and labels of the search split.
-        groundwork: Of what calibration decided; sums in another order may move it by a rounding.
+        calibration: Of what calibration decided; sums in another order may move it by a rounding.
     """
 
     weights: str
     images: str
-    groundwork: str
+    calibration: str
 
     def difference(self, other: ContextFingerprint) -> str | None:
         """What makes the results of two contexts incomparable, such as ``other images``; None if nothing."""
@@ -69,13 +69,13 @@ def fingerprint_of(context: EvaluationContext) -> ContextFingerprint:
     return ContextFingerprint(
         weights=fingerprint(context.model.module.state_dict()),
         images=fingerprint({"pixels": images.pixels, "labels": images.labels}),
-        groundwork=context.groundwork,
+        calibration=context.calibration,
     )
 
 
 FORMAT = "bitfront/evaluation-bundle"
 VERSION = "1"
-_MODEL, _GROUNDWORK, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
+_MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
 Tensors = dict[str, torch.Tensor]
 
 
@@ -117,8 +117,8 @@ def bundle_of(context: EvaluationContext) -> bytes:
     """
     images = context.images("search")
     tensors = _prefixed(_MODEL, context.model.module.state_dict())
-    found, document = _groundwork_entry(context)
-    tensors |= _prefixed(_GROUNDWORK, found)
+    found, document = _calibrated_entry(context)
+    tensors |= _prefixed(_CALIBRATED, found)
     tensors |= {
         f"{_IMAGES}pixels": images.pixels,
         f"{_IMAGES}labels": images.labels,
@@ -157,30 +157,30 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     save_file(_part(tensors, _MODEL), weights)
     model = load_model(spec.model, checkpoint=weights)
     blueprint = blueprint_of(spec.model, model.module.to(device))
-    groundwork = from_entry(_part(tensors, _GROUNDWORK), facts["groundwork"], blueprint, device)
+    calibrated = from_entry(_part(tensors, _CALIBRATED), facts["groundwork"], blueprint, device)
     sites = trace_sites(blueprint, spec.scheme)
     context = EvaluationContext(
         spec,
         model,
         SentImages(facts["source"], tensors[f"{_IMAGES}labels"].numpy()),
         Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
-        prepared_with(spec, groundwork),
+        prepared_with(spec, calibrated),
         sites,
         SizeModel(blueprint, sites, spec.scheme, recipe_named(spec.recipe, spec.without)),
-        groundwork_digest(groundwork, blueprint),
+        calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )
     context.take_images("search", _images(tensors, facts))
     return context
 
 
-def _groundwork_entry(context: EvaluationContext) -> tuple[Tensors, dict[str, Any]]:
+def _calibrated_entry(context: EvaluationContext) -> tuple[Tensors, dict[str, Any]]:
     """What calibration decided, anew from the cache: the prepared model has it in the kernels' forms."""
     blueprint = blueprint_of(context.spec.model, context.model.module)
     images = load_images(context.source, context.splits.calibration, context.model.data_config)
     with torch_threads(preparing_threads(blueprint)):
-        groundwork = groundwork_for(context.spec, blueprint, images)
-    return to_entry(groundwork, blueprint)
+        calibrated = calibrated_for(context.spec, blueprint, images)
+    return to_entry(calibrated, blueprint)
 
 
 def _images(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> PreprocessedImages:

@@ -36,9 +36,9 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, Progress
-from bitfront.evaluators.preparation.calibrated_model_cache import kept_groundwork
-from bitfront.evaluators.preparation.calibrated_model_file import groundwork_digest
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, Progress
+from bitfront.evaluators.preparation.calibrated_model_cache import cached_calibrated_model
+from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
 from bitfront.evaluators.preparation.store.store import PreparationStore
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
@@ -114,7 +114,7 @@ class EvaluationContext:
         prepared: The quantized model at every precision.
         sites: Its quantization sites.
         size: Sizes of its packed files.
-        groundwork: Digest of what calibration decided.
+        calibration: Digest of what calibration decided.
         skipped_calibration: Why unreadable calibration images were left out.
     """
 
@@ -125,7 +125,7 @@ class EvaluationContext:
     prepared: PreparedModel
     sites: tuple[QuantSite, ...]
     size: SizeModel
-    groundwork: str
+    calibration: str
     skipped_calibration: tuple[str, ...] = ()
 
     @classmethod
@@ -157,11 +157,11 @@ class EvaluationContext:
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
         # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.
         with torch_threads(preparing_threads(blueprint)):
-            groundwork = groundwork_for(spec, blueprint, images, progress)
-            prepared = prepared_with(spec, groundwork, keep_codes)
+            calibrated = calibrated_for(spec, blueprint, images, progress)
+            prepared = prepared_with(spec, calibrated, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
         size = SizeModel(blueprint, sites, spec.scheme, _recipe(spec))
-        digest = groundwork_digest(groundwork, blueprint)
+        digest = calibrated_digest(calibrated, blueprint)
         context = cls(spec, model, source, splits, prepared, sites, size, digest, images.skipped)
         return context if spec.resolved else context.resolved()
 
@@ -359,28 +359,30 @@ def _recipe(spec: EvaluationSpec) -> Recipe:
     return recipe_named(spec.recipe, spec.without)
 
 
-def groundwork_for(
+def calibrated_for(
     spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: Progress = unreported
-) -> Groundwork:
+) -> CalibratedModel:
     """What the calibration images decide for a spec, from the cache where it can be had there."""
     recipe = _recipe(spec)
     observer = spec.observer or recipe.observer
     widths = prepared_widths(spec)
-    return kept_groundwork(
+    return cached_calibrated_model(
         blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
     )
 
 
-def prepared_with(spec: EvaluationSpec, groundwork: Groundwork, keep_codes: bool = False) -> PreparedModel:
-    """The model that a groundwork makes, at the searched widths and the reference width."""
+def prepared_with(
+    spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False
+) -> PreparedModel:
+    """The calibrated model at the searched widths and the reference width."""
     return PreparedModel(
-        groundwork.blueprint,
-        groundwork.calibration,
+        calibrated.blueprint,
+        calibrated.calibration,
         spec.scheme,
         prepared_widths(spec),
         "mse" if CLIPPED_WEIGHTS in _recipe(spec) else "minmax",
-        groundwork.layers,
-        groundwork.log_steps,
+        calibrated.layers,
+        calibrated.log_steps,
         keep_codes=keep_codes,
     )
 

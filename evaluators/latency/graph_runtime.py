@@ -25,7 +25,7 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
     Session,
 )
 from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.evaluators.preparation.log_base import (
     LOG_BITS,
 )
@@ -69,30 +69,30 @@ class GraphRuntime:
         _, activations, attention = bits
         return activations < 8, attention < 8, attention <= LOG_BITS
 
-    def float_model(self, subject: Subject, batch: int) -> Contestant:
+    def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The whole float model as a graph, in float32."""
-        return self._contestant(float_graph(subject.prepared.blueprint), batch)
+        return self._run(float_graph(subject.prepared.blueprint), batch)
 
-    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> TimedRun:
         """The whole model of a configuration."""
-        return self._contestant(configuration_graph(self._parts(subject), config, self._dialect), batch)
+        return self._run(configuration_graph(self._parts(subject), config, self._dialect), batch)
 
-    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> TimedRun:
         """A row of :data:`ROW` equal encoders."""
         parts, config = self._parts(subject), subject.uniform(bits)
-        return self._contestant(encoder_graph(parts, config, self._dialect, [index] * ROW), batch)
+        return self._run(encoder_graph(parts, config, self._dialect, [index] * ROW), batch)
 
-    def rest(self, subject: Subject, batch: int) -> Contestant:
+    def rest(self, subject: Subject, batch: int) -> TimedRun:
         """Embedding, patch mergings and readout."""
         graph = rest_graph(self._parts(subject), subject.widest, self._dialect)
-        return self._contestant(graph, batch)
+        return self._run(graph, batch)
 
     def _parts(self, subject: Subject) -> GraphParts:
         if self._parts_of is None or self._parts_of[0] is not subject:
             self._parts_of = subject, GraphParts.for_timing(subject.prepared)
         return self._parts_of[1]
 
-    def _contestant(self, graph: onnx.ModelProto, batch: int) -> Contestant:
+    def _run(self, graph: onnx.ModelProto, batch: int) -> TimedRun:
         session = self._session(graph, batch)
         shape = [dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[1:]]
         x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
-from bitfront.evaluators.latency.table import Entry, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
-from bitfront.evaluators.latency.timing import Contestant, TimingProtocol, time_interleaved
+from bitfront.evaluators.latency.timing import TimedRun, TimingProtocol, time_interleaved
 from bitfront.spaces import BitConfig, Triple, triples
 
 _FLOAT = "float model"
@@ -44,7 +44,7 @@ def measure_with_models(
     batch: int,
     protocol: TimingProtocol | None = None,
     progress: Progress | None = None,
-) -> tuple[LatencyTable, list[Entry]]:
+) -> tuple[LatencyTable, list[Latency]]:
     """Times the parts of a table and whole models in one go, so that both meet the same noise.
 
     A part that runs over and over finds its data in the caches; within a model it does not. So the whole
@@ -54,7 +54,7 @@ def measure_with_models(
         The table, and the configurations' times in order.
     """
     prepared = subject.prepared
-    contestants: dict[Hashable, Contestant] = {
+    runs: dict[Hashable, TimedRun] = {
         _FLOAT: runtime.float_model(subject, batch),
         _REST: runtime.rest(subject, batch),
     }
@@ -64,11 +64,11 @@ def measure_with_models(
         for triple in triples(prepared.widths):
             program = shape, runtime.program(triple)
             keys.setdefault((shape, triple), program)
-            if program not in contestants:
-                contestants[program] = runtime.encoder(subject, index, triple, batch)
+            if program not in runs:
+                runs[program] = runtime.encoder(subject, index, triple, batch)
     for config in dict.fromkeys([subject.widest, *configs]):
-        contestants[config] = runtime.model(subject, config, batch)
-    times = _timed(contestants, protocol, progress)
+        runs[config] = runtime.model(subject, config, batch)
+    times = _timed(runs, protocol, progress)
     table = LatencyTable(
         {key: _each(times[program], runtime.row) for key, program in keys.items()},
         times[_REST],
@@ -81,12 +81,12 @@ def measure_with_models(
     return _filled_up(table, subject, times[subject.widest]), [times[config] for config in configs]
 
 
-def _each(entry: Entry, row: int) -> Entry:
+def _each(entry: Latency, row: int) -> Latency:
     """The time of one of a row of encoders."""
-    return Entry(entry.milliseconds / row, entry.spread_percent)
+    return Latency(entry.milliseconds / row, entry.spread_percent)
 
 
-def _filled_up(table: LatencyTable, subject: Subject, whole: Entry) -> LatencyTable:
+def _filled_up(table: LatencyTable, subject: Subject, whole: Latency) -> LatencyTable:
     """The table whose sum for the greatest width is no less than the whole model's time."""
     bits = max(subject.prepared.widths)
     latency = TableLatency(table, subject.prepared.blueprint, [(bits, bits, bits)])
@@ -102,7 +102,7 @@ def measure_models(
     batch: int,
     protocol: TimingProtocol | None = None,
     progress: Progress | None = None,
-) -> tuple[Entry, list[Entry]]:
+) -> tuple[Latency, list[Latency]]:
     """Times whole models, interleaved: the float model and each configuration.
 
     Where a runtime cannot hold all of them at once they take turns in groups, each with the float model.
@@ -114,30 +114,30 @@ def measure_models(
     groups = [configs[start : start + size] for start in range(0, len(configs), size)] or [()]
     protocol = protocol or TimingProtocol()
     protocol = dataclasses.replace(protocol, budget_seconds=protocol.budget_seconds / len(groups))
-    floats: list[Entry] = []
-    entries: list[Entry] = []
+    floats: list[Latency] = []
+    entries: list[Latency] = []
     for done, group in enumerate(groups):
-        contestants: dict[Hashable, Contestant] = {_FLOAT: runtime.float_model(subject, batch)}
+        runs: dict[Hashable, TimedRun] = {_FLOAT: runtime.float_model(subject, batch)}
         for place, config in enumerate(group):
-            contestants[place] = runtime.model(subject, config, batch)
-        times = _timed(contestants, protocol, _part(progress, done, len(groups)))
-        del contestants  # the next group needs their memory
+            runs[place] = runtime.model(subject, config, batch)
+        times = _timed(runs, protocol, _part(progress, done, len(groups)))
+        del runs  # the next group needs their memory
         floats.append(times.pop(_FLOAT))
         entries += times.values()
     return _median(floats), entries
 
 
 def _timed(
-    contestants: dict[Hashable, Contestant], protocol: TimingProtocol | None, progress: Progress | None
-) -> dict[Hashable, Entry]:
+    runs: dict[Hashable, TimedRun], protocol: TimingProtocol | None, progress: Progress | None
+) -> dict[Hashable, Latency]:
     with torch.inference_mode():
-        return time_interleaved(contestants, protocol, progress)
+        return time_interleaved(runs, protocol, progress)
 
 
 def _part(progress: Progress | None, done: int, parts: int) -> Progress | None:
     return None if progress is None else lambda share: progress((done + share) / parts)
 
 
-def _median(entries: Sequence[Entry]) -> Entry:
+def _median(entries: Sequence[Latency]) -> Latency:
     milliseconds = statistics.median(entry.milliseconds for entry in entries)
-    return Entry(milliseconds, max(entry.spread_percent for entry in entries))
+    return Latency(milliseconds, max(entry.spread_percent for entry in entries))

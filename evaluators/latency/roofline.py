@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile
-from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
+from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
 from bitfront.evaluators.models.sites import attention_macs
 from bitfront.spaces import Triple, pinned_bits, triples
@@ -159,8 +159,8 @@ def model_table(
     def encoder_seconds(encoder: EncoderParts, held: Widths) -> Fraction:
         return seconds(profile, encoder_operators(encoder, held, batch)) + profile.encoder_seconds
 
-    def entry(duration: Fraction) -> Entry:
-        return Entry(float(1000 * duration))
+    def entry(duration: Fraction) -> Latency:
+        return Latency(float(1000 * duration))
 
     def at(triple: Triple) -> Widths:
         return Widths(*triple, stream)

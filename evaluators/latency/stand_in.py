@@ -14,7 +14,7 @@ from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import LoadedModel, load_model
-from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import calibrate_model
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -69,7 +69,7 @@ def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: Progress) -> Subj
     drawn = torch.randn(IMAGES, *blueprint.image_shape, generator=torch.Generator().manual_seed(0))
     images = drawn.to(blueprint.patch.weight.device)
     widths = sorted({*spec.widths, REFERENCE_BITS})
-    found = lay_groundwork(blueprint, lambda: [images], widths, recipe, observer, spec.scheme, progress)
+    found = calibrate_model(blueprint, lambda: [images], widths, recipe, observer, spec.scheme, progress)
     prepared = PreparedModel(
         found.blueprint,
         found.calibration,

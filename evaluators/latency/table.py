@@ -23,7 +23,7 @@ def encoder_shape(encoder: EncoderParts) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Latency:
     """One time: milliseconds for a batch, and the relative range of its repeats in percent."""
 
     milliseconds: float
@@ -45,9 +45,9 @@ class LatencyTable:
         machine: What ran it, such as the name of a processor; empty where nothing did or it is not known.
     """
 
-    encoders: Mapping[tuple[str, Triple], Entry]
-    rest: Entry
-    float_model: Entry
+    encoders: Mapping[tuple[str, Triple], Latency]
+    rest: Latency
+    float_model: Latency
     batch: int
     source: str
     scheme: str = ""

@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitfront.evaluators.files import csv_text
-from bitfront.evaluators.latency.table import Entry, LatencyTable, encoder_shape
+from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.spaces import SCHEMES, Triple, UserError, triples
 
@@ -55,14 +55,14 @@ Row = Mapping[str, str | None]
 class TableRows:
     """What the rows of a file say, taken together."""
 
-    encoders: dict[tuple[str, Triple], Entry] = field(default_factory=dict)
-    single: dict[str, Entry] = field(default_factory=dict)
+    encoders: dict[tuple[str, Triple], Latency] = field(default_factory=dict)
+    single: dict[str, Latency] = field(default_factory=dict)
     values: dict[str, list[str]] = field(default_factory=dict)
     lines: dict[object, int] = field(default_factory=dict)
 
     def add(self, number: int, row: Row) -> None:
         """Takes a row; raises ValueError or TypeError for one that is not understood."""
-        entry = Entry(_positive(row["milliseconds"]), float(row.get("spread_percent") or 0.0))
+        entry = Latency(_positive(row["milliseconds"]), float(row.get("spread_percent") or 0.0))
         self._note("batch", str(_batch(row["batch"])))
         for name in ("source", *_UNIFORM):
             self._note(name, (row.get(name) or "").strip())
@@ -135,7 +135,7 @@ COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machi
 def table_csv(table: LatencyTable) -> str:
     """A table as CSV text with the columns of :data:`COLUMNS`."""
 
-    def cells(entry: Entry) -> list[str]:
+    def cells(entry: Latency) -> list[str]:
         spread = f"{entry.spread_percent:.3g}"
         return [repr(entry.milliseconds), spread, str(table.batch), table.source, table.scheme, table.machine]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import nn
 
-from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 
@@ -42,7 +42,7 @@ class Subject:
 
 
 class TimedRuntime(Protocol):
-    """Runs models and their parts so that they can be timed: each contestant is one run of one batch."""
+    """Runs models and their parts so that they can be timed: each timed run is one batch."""
 
     @property
     def source(self) -> str:
@@ -58,7 +58,7 @@ class TimedRuntime(Protocol):
 
     @property
     def row(self) -> int:
-        """How many equal encoders a contestant of :meth:`encoder` runs one after another."""
+        """How many equal encoders a run of :meth:`encoder` goes through."""
 
     def machine(self, subject: Subject) -> str:
         """What it runs on, such as the processor's name."""
@@ -66,14 +66,14 @@ class TimedRuntime(Protocol):
     def program(self, bits: Triple) -> Hashable:
         """What distinguishes the instructions that an encoder runs: equal ones share a measurement."""
 
-    def float_model(self, subject: Subject, batch: int) -> Contestant:
+    def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The whole float model."""
 
-    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> TimedRun:
         """The whole model of a configuration."""
 
-    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> TimedRun:
         """A row of equal encoders."""
 
-    def rest(self, subject: Subject, batch: int) -> Contestant:
+    def rest(self, subject: Subject, batch: int) -> TimedRun:
         """Everything outside the encoders, quantized."""

@@ -1,4 +1,4 @@
-"""Interleaved timing of several contestants, so that a noisy moment falls on all of them alike."""
+"""Interleaved timing of several programs, so that a noisy moment falls on all of them alike."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from bitfront.evaluators.latency.table import Entry
+from bitfront.evaluators.latency.table import Latency
 
-Contestant = Callable[[], object]
+TimedRun = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
 # Iterations in a row, after one that is not timed: a served model finds its own data in the caches.
 BURST = 10
@@ -21,16 +21,16 @@ BURST = 10
 
 @dataclass(frozen=True)
 class TimingProtocol:
-    """How often contestants run.
+    """How often each of several runs is repeated.
 
     The defaults are those of the CPU-centric ViT study (50 warm-up and 100 timed iterations, 5 repeats);
     where they would take longer than ``budget_seconds``, warm-up and iterations shrink in proportion.
 
     Attributes:
-        warmup: Untimed iterations of each contestant.
+        warmup: Untimed iterations of each run.
         iterations: Timed iterations in a repeat.
         repeats: Repeats.
-        budget_seconds: Time that all contestants may take together.
+        budget_seconds: Time that all runs may take together.
         fewest: Iterations in a repeat below which it does not shrink.
     """
 
@@ -41,7 +41,7 @@ class TimingProtocol:
     fewest: int = 3
 
     def fitted(self, seconds_per_round: float) -> TimingProtocol:
-        """The protocol that fits the budget when one run of all contestants takes that long."""
+        """The protocol that fits the budget when all of them take that long once."""
         runs = self.iterations + math.ceil(self.iterations / BURST)  # of a repeat, with the untimed ones
         full = (self.warmup + runs * self.repeats) * seconds_per_round
         share = min(1.0, self.budget_seconds / full)
@@ -57,7 +57,7 @@ class TimingProtocol:
 
 @dataclass(frozen=True)
 class Samples:
-    """Every time of a contestant.
+    """Every time that one run took.
 
     Attributes:
         warmup: Iterations that were not timed, before the first that was.
@@ -75,62 +75,62 @@ def never() -> bool:
 
 
 def time_interleaved(
-    contestants: Mapping[Name, Contestant],
+    runs: Mapping[Name, TimedRun],
     protocol: TimingProtocol | None = None,
     progress: Callable[[float], None] | None = None,
-) -> dict[Name, Entry]:
-    """Times contestants as :func:`sample_interleaved` does.
+) -> dict[Name, Latency]:
+    """Times programs as :func:`sample_interleaved` does.
 
     Returns:
-        For each contestant the median in milliseconds (p50) and the range of the repeats' medians in percent.
+        For each the median in milliseconds (p50) and the range of the repeats' medians in percent.
     """
-    samples = sample_interleaved(contestants, protocol, progress)
+    samples = sample_interleaved(runs, protocol, progress)
     return {name: _entry(found.repeats) for name, found in samples.items()}
 
 
 def sample_interleaved(
-    contestants: Mapping[Name, Contestant],
+    runs: Mapping[Name, TimedRun],
     protocol: TimingProtocol | None = None,
     progress: Callable[[float], None] | None = None,
     stopped: Callable[[], bool] = never,
 ) -> dict[Name, Samples]:
-    """Times contestants in turn, in short bursts and an order that changes all the time.
+    """Times programs in turn, in short bursts and an order that changes all the time.
 
     Args:
-        contestants: What is timed, by name.
+        runs: What is timed, by name.
         protocol: How often; the default protocol where None.
         progress: Called with the share of the runs that is done, 0 to 1.
-        stopped: Asked after every round of bursts whether that is enough; all contestants have run equally
-            often by then.
+        stopped: Asked after every round of bursts whether that is enough; all have run equally often
+            by then.
 
     Returns:
-        The times of each contestant.
+        The times of each.
     """
-    for run in contestants.values():
+    for run in runs.values():
         run()
     # The first round compiles and allocates; the second tells the pace.
     started = time.perf_counter()
-    for run in contestants.values():
+    for run in runs.values():
         run()
     fitted = (protocol or TimingProtocol()).fitted(time.perf_counter() - started)
     timed = fitted.iterations + math.ceil(fitted.iterations / BURST)
     done, planned = 0, fitted.warmup + fitted.repeats * timed
 
-    def advance(runs: int) -> None:
+    def advance(count: int) -> None:
         nonlocal done
-        done += runs
+        done += count
         if progress is not None:
             progress(done / planned)
 
     for _ in range(fitted.warmup):
         if stopped():
             return {}
-        for run in contestants.values():
+        for run in runs.values():
             run()
         advance(1)
-    names = list(contestants)
+    names = list(runs)
     shuffled = np.random.default_rng(0).permutation
-    times: dict[Name, list[list[float]]] = {name: [] for name in contestants}
+    times: dict[Name, list[list[float]]] = {name: [] for name in runs}
     for repeat in range(fitted.repeats):
         for found in times.values():
             found.append([])
@@ -140,7 +140,7 @@ def sample_interleaved(
             burst = min(BURST, fitted.iterations - start)
             for place in shuffled(len(names)):
                 name = names[place]
-                times[name][repeat] += _burst(contestants[name], burst)
+                times[name][repeat] += _burst(runs[name], burst)
             advance(1 + burst)
     return {
         name: Samples(fitted.warmup, tuple(tuple(repeat) for repeat in found if repeat))
@@ -149,7 +149,7 @@ def sample_interleaved(
     }
 
 
-def _burst(run: Contestant, iterations: int) -> list[float]:
+def _burst(run: TimedRun, iterations: int) -> list[float]:
     """Milliseconds of iterations in a row, after one that is not timed."""
     run()
     found = []
@@ -160,9 +160,9 @@ def _burst(run: Contestant, iterations: int) -> list[float]:
     return found
 
 
-def _entry(repeats: Sequence[Sequence[float]]) -> Entry:
+def _entry(repeats: Sequence[Sequence[float]]) -> Latency:
     median = statistics.median(value for repeat in repeats for value in repeat)
-    return Entry(median, spread_percent(repeats))
+    return Latency(median, spread_percent(repeats))
 
 
 def spread_percent(repeats: Sequence[Sequence[float]]) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.evaluators.models.sites import is_residual
 from bitfront.evaluators.preparation.log_base import (
     LOG_BITS,
@@ -60,17 +60,17 @@ class TorchRuntime:
         """See :func:`encoder_program`."""
         return encoder_program(bits)
 
-    def float_model(self, subject: Subject, batch: int) -> Contestant:
+    def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The float module, run eagerly."""
         images = sample_images(subject.prepared, batch)
         return _awaited(subject, lambda: subject.module(images))
 
-    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> TimedRun:
         """The assembled model."""
         model, images = subject.prepared.assemble(config), sample_images(subject.prepared, batch)
         return _awaited(subject, lambda: model(images))
 
-    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> TimedRun:
         """One encoder with the LayerNorm that follows it, on the stream that reaches it."""
         prepared, streams = subject.prepared, self._streams(subject, batch)
         encoder = prepared.encoder(EncoderBits(index, prepared.blueprint.encoders[index].name, *bits))
@@ -78,7 +78,7 @@ class TorchRuntime:
         normed = encoder.norm1(x)
         return _awaited(subject, lambda: encoder(x, normed, batch, encoder.norm1))
 
-    def rest(self, subject: Subject, batch: int) -> Contestant:
+    def rest(self, subject: Subject, batch: int) -> TimedRun:
         """Embedding, patch mergings and readout."""
         prepared, streams = subject.prepared, self._streams(subject, batch)
         encoders, images = prepared.blueprint.encoders, sample_images(prepared, batch)
@@ -120,7 +120,7 @@ def sample_images(prepared: PreparedModel, batch: int) -> torch.Tensor:
     return images.to(prepared.kernels.device)
 
 
-def _awaited(subject: Subject, run: Callable[[], object]) -> Contestant:
+def _awaited(subject: Subject, run: Callable[[], object]) -> TimedRun:
     device = subject.prepared.kernels.device
     if device.type != "cuda":
         return run

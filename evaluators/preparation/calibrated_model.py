@@ -55,8 +55,8 @@ _EQUALIZED, _CALIBRATED = 0.05, 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Groundwork:
-    """Everything that calibration images decide.
+class CalibratedModel:
+    """Everything that calibration images decide of a model.
 
     Attributes:
         blueprint: The float model, equalized.
@@ -71,7 +71,7 @@ class Groundwork:
     log_steps: dict[int, float] = field(default_factory=dict)
 
 
-def lay_groundwork(
+def calibrate_model(
     blueprint: Blueprint,
     batches: Batches,
     widths: Sequence[int],
@@ -79,7 +79,7 @@ def lay_groundwork(
     observer: RangeObserver,
     scheme: str,
     progress: Progress,
-) -> Groundwork:
+) -> CalibratedModel:
     """Equalizes, calibrates and fits a model.
 
     Args:
@@ -104,4 +104,4 @@ def lay_groundwork(
         layers.update(found)
         progress(_CALIBRATED + (1.0 - _CALIBRATED) * (index + 1) / len(equalized.encoders))
     progress(1.0)
-    return Groundwork(equalized, calibration, layers, log_steps)
+    return CalibratedModel(equalized, calibration, layers, log_steps)

@@ -1,4 +1,4 @@
-"""A groundwork from the cache, or laid and kept there."""
+"""A calibrated model from the cache, or made and kept there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, Progress, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, Progress, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import FORMAT, from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
@@ -22,7 +22,7 @@ from bitfront.evaluators.quantizers.registry import observer_named
 log = logging.getLogger(__name__)
 
 
-def kept_groundwork(
+def cached_calibrated_model(
     blueprint: Blueprint,
     images: PreprocessedImages,
     batch_size: int,
@@ -31,8 +31,8 @@ def kept_groundwork(
     observer: str,
     scheme: str,
     progress: Progress,
-) -> Groundwork:
-    """The groundwork of a model, from this user's cache where it has been laid before.
+) -> CalibratedModel:
+    """A model calibrated, taken from this user's cache where that was done before.
 
     Args:
         blueprint: The float model.
@@ -60,11 +60,11 @@ def kept_groundwork(
         return (batch.to(device) for batch, _ in images.batches(batch_size))
 
     started = time.perf_counter()
-    laid = lay_groundwork(blueprint, batches, widths, recipe, observer_named(observer), scheme, progress)
+    made = calibrate_model(blueprint, batches, widths, recipe, observer_named(observer), scheme, progress)
     log.info("prepared %s in %.1f s", blueprint.name, time.perf_counter() - started)
-    tensors, document = to_entry(laid, blueprint)
+    tensors, document = to_entry(made, blueprint)
     store.save(key, tensors, document)
-    # Not `laid` itself: how its tensors lie in memory may differ, and with it the order of later sums.
+    # Not `made` itself: how its tensors lie in memory may differ, and with it the order of later sums.
     return from_entry(tensors, document, blueprint, device)
 
 
@@ -99,14 +99,14 @@ def _key(
 
 def _found(
     store: PreparationStore, key: str, blueprint: Blueprint, device: torch.device
-) -> Groundwork | None:
+) -> CalibratedModel | None:
     entry = store.load(key)
     if entry is None:
         return None
     try:
-        groundwork = from_entry(*entry, blueprint, device)
+        calibrated = from_entry(*entry, blueprint, device)
     except DamagedEntryError as error:
         log.info("the kept preparation %s of %s cannot be used: %s", key[:12], blueprint.name, error)
         return None
     log.info("took the preparation %s of %s from %s", key[:12], blueprint.name, store.folder)
-    return groundwork
+    return calibrated

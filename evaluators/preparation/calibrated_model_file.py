@@ -1,4 +1,4 @@
-"""A groundwork as tensors and a JSON document, as it is kept between runs."""
+"""A calibrated model as tensors and a JSON document, as it is kept between runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
-from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
@@ -23,25 +23,25 @@ LayerKey = tuple[int, str, int, int]
 
 
 def to_entry(
-    groundwork: Groundwork, float_blueprint: Blueprint
+    calibrated: CalibratedModel, float_blueprint: Blueprint
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Everything that :func:`from_entry` makes an equal groundwork of.
+    """Everything that :func:`from_entry` makes an equal calibrated model of.
 
     Args:
-        groundwork: What is kept; of its blueprint, the tensors that equalization changed.
-        float_blueprint: The float model that it was laid for.
+        calibrated: What is kept; of its blueprint, the tensors that equalization changed.
+        float_blueprint: The float model that was calibrated.
 
     Returns:
         Contiguous tensors by name, and JSON values by name.
     """
-    calibration = groundwork.calibration
-    tensors = _changed(groundwork.blueprint, float_blueprint)
+    calibration = calibrated.calibration
+    tensors = _changed(calibrated.blueprint, float_blueprint)
     equalized = list(tensors)
     for site, grid in calibration.power_of_two.items():
         tensors[f"exponents.{site}"] = torch.from_numpy(grid.exponents)
     for (site, bits), levels in calibration.levels.items():
         tensors[f"levels.{site}.{bits}"] = levels
-    for key, layer in groundwork.layers.items():
+    for key, layer in calibrated.layers.items():
         parts = {"codes": layer.weight.codes, "scales": layer.weight.scales, "bias": layer.bias}
         if layer.weight.factors is not None:
             parts["factors"] = layer.weight.factors
@@ -53,8 +53,8 @@ def to_entry(
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
         "levels": [list(key) for key in calibration.levels],
-        "layers": [[*key, layer.weight.factors is not None] for key, layer in groundwork.layers.items()],
-        "log_steps": [[index, float(step)] for index, step in groundwork.log_steps.items()],
+        "layers": [[*key, layer.weight.factors is not None] for key, layer in calibrated.layers.items()],
+        "log_steps": [[index, float(step)] for index, step in calibrated.log_steps.items()],
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, document
 
@@ -64,24 +64,23 @@ def from_entry(
     document: Mapping[str, Any],
     float_blueprint: Blueprint,
     device: torch.device,
-) -> Groundwork:
+) -> CalibratedModel:
     """The inverse of :func:`to_entry`.
 
     Args:
         tensors: Tensors by name, on any device.
         document: JSON values by name.
-        float_blueprint: The float model that the groundwork was laid for; what equalization did not change
-            is taken from it.
+        float_blueprint: The float model that was calibrated, which has what equalization did not change.
         device: Where the tensors shall be.
 
     Raises:
-        DamagedEntryError: They do not make a groundwork of this model.
+        DamagedEntryError: They are no calibration of this model.
     """
     if document.get("format") != FORMAT:
-        raise DamagedEntryError(f"its groundwork has format {document.get('format')!r}, expected {FORMAT}")
+        raise DamagedEntryError(f"its format is {document.get('format')!r}, expected {FORMAT}")
     try:
         blueprint = _equalized(float_blueprint, tensors, document["blueprint"], device)
-        return Groundwork(
+        return CalibratedModel(
             blueprint,
             _calibration(tensors, document),
             {
@@ -93,12 +92,12 @@ def from_entry(
             {int(index): float(step) for index, step in document["log_steps"]},
         )
     except (LookupError, TypeError, ValueError) as error:
-        raise DamagedEntryError(f"it holds no groundwork of {float_blueprint.name}: {error!r}") from error
+        raise DamagedEntryError(f"it is no calibration of {float_blueprint.name}: {error!r}") from error
 
 
-def groundwork_digest(groundwork: Groundwork, float_blueprint: Blueprint) -> str:
-    """SHA-256 of everything in a groundwork, the same wherever an equal one was laid."""
-    tensors, document = to_entry(groundwork, float_blueprint)
+def calibrated_digest(calibrated: CalibratedModel, float_blueprint: Blueprint) -> str:
+    """SHA-256 of everything in a calibrated model, the same wherever an equal one was made."""
+    tensors, document = to_entry(calibrated, float_blueprint)
     return fingerprint({"tensors": tensors, "document": json.dumps(document, sort_keys=True)})
 
 

@@ -9,13 +9,13 @@ from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.stages import (
-    Scores,
+    ScoreTerms,
 )
 
 
 def attention_terms(
     encoder: EncoderParts,
-    scores: Scores,
+    scores: ScoreTerms,
     calibration: Calibration,
     bits: tuple[int, int, int],
     device: torch.device,

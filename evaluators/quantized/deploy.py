@@ -19,7 +19,7 @@ from bitfront.evaluators.quantized.float_stages import (
 )
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.stages import (
-    Scores,
+    ScoreTerms,
 )
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
@@ -65,12 +65,12 @@ class Deploy:
         """See :class:`Scheme`."""
         return FloatSum(self.kernels), FloatSum(self.kernels)
 
-    def scores(self, index: int, activations: int) -> Scores:
+    def scores(self, index: int, activations: int) -> ScoreTerms:
         """See :class:`Scheme`."""
         encoder = self.blueprint.encoders[index]
         step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale
         bias = None if encoder.window is None else encoder.window.bias
-        return Scores(step * step * encoder.score_scales, bias, None)
+        return ScoreTerms(step * step * encoder.score_scales, bias, None)
 
     def merge_norm(self, index: int) -> FloatNorm:
         """See :class:`Scheme`."""

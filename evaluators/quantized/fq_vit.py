@@ -23,7 +23,7 @@ from bitfront.evaluators.quantized.integer_stages import (
 from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores, integer_exponentials
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.stages import (
-    Scores,
+    ScoreTerms,
 )
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces.schemes import FQ_VIT, pinned_bits
@@ -96,7 +96,7 @@ class FqVit:
             IntegerSum(middle, grid(f"{name}.mlp.fc2", bits), last, self.kernels),
         )
 
-    def scores(self, index: int, activations: int) -> Scores:
+    def scores(self, index: int, activations: int) -> ScoreTerms:
         """See :class:`Scheme`."""
         encoder, bits = self.blueprint.encoders[index], self._pinned["scores"]
         grid = self.calibration.grid(f"{encoder.name}.attn.scores", bits)
@@ -107,7 +107,7 @@ class FqVit:
             codes = table.quantize(encoder.window.bias).double()
             bias = (codes - table.zero_point) * (table.scale / grid.scale)
         exponentials = torch.from_numpy(integer_exponentials(grid.scale, grid.qmax + 1))
-        return Scores(
+        return ScoreTerms(
             step * step * encoder.score_scales / grid.scale,
             bias,
             IntegerScores(grid.zero_point, grid.qmax, exponentials.to(self.kernels.device)),

@@ -30,7 +30,7 @@ from bitfront.evaluators.quantized.registry import (
 )
 from bitfront.evaluators.quantized.stages import (
     Norm,
-    Scores,
+    ScoreTerms,
     Update,
 )
 from bitfront.spaces import EncoderBits, pinned_bits
@@ -111,11 +111,11 @@ class PartsBuilder:
         """The two residual updates of encoder ``index``."""
         return self._stages.updates(index)
 
-    def scores(self, index: int, operands: int) -> Scores:
+    def scores(self, index: int, operands: int) -> ScoreTerms:
         """The scores of encoder ``index`` whose queries and keys have ``operands`` bits."""
         return self._stages.scores(index, operands)
 
-    def attention(self, index: int, scores: Scores, bits: tuple[int, int, int]) -> AttentionTerms:
+    def attention(self, index: int, scores: ScoreTerms, bits: tuple[int, int, int]) -> AttentionTerms:
         """The attention of encoder ``index``, by the bits of operands, attention matrix and output."""
         step = self._log_steps.get(index, 1.0) if bits[1] == LOG_BITS else 1.0
         encoder = self._blueprint.encoders[index]

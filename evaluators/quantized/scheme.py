@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, Scores, StreamStage, Update
+from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, ScoreTerms, StreamStage, Update
 
 
 class Scheme(Protocol):
@@ -34,7 +34,7 @@ class Scheme(Protocol):
     def updates(self, index: int) -> tuple[Update, Update]:
         """The two residual updates of encoder ``index``."""
 
-    def scores(self, index: int, activations: int) -> Scores:
+    def scores(self, index: int, activations: int) -> ScoreTerms:
         """The scores of encoder ``index`` whose queries and keys have ``activations`` bits."""
 
     def merge_norm(self, index: int) -> Norm:

@@ -67,7 +67,7 @@ def unseen(site: str, value: torch.Tensor) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ScoreTerms:
     """How the integer products ``q k^T`` become what the softmax takes; see :class:`AttentionTerms`."""
 
     factors: torch.Tensor

@@ -14,7 +14,7 @@ from bitfront.spaces import BitConfig, Triple
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
-    from bitfront.evaluators.latency.table import Entry, LatencyTable
+    from bitfront.evaluators.latency.table import Latency, LatencyTable
     from bitfront.evaluators.models.blueprint import Blueprint
 
 
@@ -44,7 +44,7 @@ class CheckedModel:
 
     @classmethod
     def of(
-        cls, name: str, config: BitConfig, entry: Entry, table: LatencyTable, blueprint: Blueprint
+        cls, name: str, config: BitConfig, entry: Latency, table: LatencyTable, blueprint: Blueprint
     ) -> CheckedModel:
         """Compares a measurement with the table's sum."""
         from bitfront.evaluators.latency.table import TableLatency

@@ -1,4 +1,4 @@
-"""``bitfront bench``: lines up contestants, measures them side by side and writes what was found."""
+"""``bitfront bench``: writes candidates to files, measures them side by side and writes what was found."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, print_bench
 from bitfront.search.reports.bench_findings import findings
-from bitfront.search.session.bench_setup import BenchOptions, bench_entries, bench_line_up, bench_spec
+from bitfront.search.session.bench_setup import BenchOptions, bench_entries, bench_spec, bench_suite
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.specs import read_config_document
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.latency.bench.entry import Contestant
+    from bitfront.evaluators.latency.bench.entry import Candidate
     from bitfront.evaluators.latency.bench.measuring import Measured
 
 
@@ -51,9 +51,9 @@ def run_bench(args: argparse.Namespace) -> int:
         model = load_benched(spec, share_done)
     entries = bench_entries(model, options, documents)
     with tempfile.TemporaryDirectory() as place, InterruptGuard() as guard:
-        with stage(console, "writing the contestants' files") as share_done:
-            found = bench_line_up(args, options, model, entries, Path(place), share_done)
-        rows = _measure(options, found.contestants, guard)
+        with stage(console, "writing the candidates' files") as share_done:
+            found = bench_suite(args, options, model, entries, Path(place), share_done)
+        rows = _measure(options, found.candidates, guard)
     if not rows:
         raise KeyboardInterrupt
     notes = [*options.notes, *found.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
@@ -66,16 +66,14 @@ def run_bench(args: argparse.Namespace) -> int:
     return INTERRUPTED if guard.requested else 0
 
 
-def _measure(
-    options: BenchOptions, contestants: Sequence[Contestant], guard: InterruptGuard
-) -> list[Measured]:
+def _measure(options: BenchOptions, candidates: Sequence[Candidate], guard: InterruptGuard) -> list[Measured]:
     """Every batch by itself; the budget is shared so that about as many iterations fall to each."""
     from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
     from bitfront.evaluators.latency.timing import TimingProtocol
     from bitfront.search.reports.console import stderr_console
     from bitfront.search.reports.progress import stage
 
-    console, count = stderr_console(), len(contestants)
+    console, count = stderr_console(), len(candidates)
 
     def stopped() -> bool:
         return guard.requested
@@ -83,12 +81,12 @@ def _measure(
     rows: list[Measured] = []
     left = options.budget_s
     for place, batch in enumerate(options.batches):
-        with stage(console, f"peak memory of {count} contestants, batch {batch}") as share_done:
-            memory = measure_memory(contestants, batch, share_done, stopped)
+        with stage(console, f"peak memory of {count} candidates, batch {batch}") as share_done:
+            memory = measure_memory(candidates, batch, share_done, stopped)
         started = time.monotonic()
         protocol = TimingProtocol(budget_seconds=left * batch / sum(options.batches[place:]))
-        with stage(console, f"timing {count} contestants in turn, batch {batch}") as share_done:
-            rows += measure_times(contestants, batch, memory, protocol, share_done, stopped)
+        with stage(console, f"timing {count} candidates in turn, batch {batch}") as share_done:
+            rows += measure_times(candidates, batch, memory, protocol, share_done, stopped)
         left = max(1.0, left - (time.monotonic() - started))
     return rows
 

@@ -20,7 +20,7 @@ from bitfront.spaces import SCHEMES, BitConfig, Triple, UserError, parse_uniform
 from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.latency.bench.suite import BenchedModel, Entry, LineUp
+    from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, Suite
 
 
 NONE = "none"
@@ -165,38 +165,38 @@ def _recorded(document: Document) -> Document | None:
 
 def bench_entries(
     model: BenchedModel, options: BenchOptions, documents: Mapping[Path, Document]
-) -> list[Entry]:
+) -> list[NamedConfig]:
     """The uniform configurations and those of files, which go by their names.
 
     Raises:
         UserError: A configuration does not fit the model, or two have the same name.
     """
-    from bitfront.evaluators.latency.bench.suite import Entry
+    from bitfront.evaluators.latency.bench.suite import NamedConfig
     from bitfront.evaluators.latency.timed_runtime import Subject
     from bitfront.evaluators.quantized.prepared import check_config
 
     subject = Subject(model.prepared, model.module)
-    entries = {name: Entry(name, subject.uniform(bits), bits) for name, bits in options.uniform.items()}
+    entries = {name: NamedConfig(name, subject.uniform(bits), bits) for name, bits in options.uniform.items()}
     for path, document in documents.items():
         config = BitConfig.from_json(document)
         check_config(config, model.prepared.blueprint, model.prepared.scheme)
         if path.stem in entries:
             raise UserError(f"two configurations are called {path.stem}: rename one of the files")
-        entries[path.stem] = Entry(path.stem, config)
+        entries[path.stem] = NamedConfig(path.stem, config)
     return list(entries.values())
 
 
-def bench_line_up(
+def bench_suite(
     args: argparse.Namespace,
     options: BenchOptions,
     model: BenchedModel,
-    entries: Sequence[Entry],
+    entries: Sequence[NamedConfig],
     place: Path,
     share_done: Callable[[float], None],
-) -> LineUp:
-    """Writes the contestants' files into a folder."""
+) -> Suite:
+    """Writes the candidates' files into a folder."""
     from bitfront.evaluators.latency.bench.entries import computes_bfloat16
-    from bitfront.evaluators.latency.bench.suite import line_up
+    from bitfront.evaluators.latency.bench.suite import make_suite
 
     notes, side, baselines = [], min(model.shape[1:]), options.baselines
     if side < LEAST_SIDE and "baselines" not in args.given:
@@ -205,5 +205,5 @@ def bench_line_up(
     bfloat16 = computes_bfloat16()
     if not bfloat16:
         notes.append(NO_BFLOAT16)
-    found = line_up(model, entries, options.runtimes, baselines, bfloat16, place, share_done)
+    found = make_suite(model, entries, options.runtimes, baselines, bfloat16, place, share_done)
     return dataclasses.replace(found, notes=(*notes, *found.notes))

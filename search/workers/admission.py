@@ -113,7 +113,7 @@ class Admission:
                 address, f"worker {address} has {difference}: bring them in line, or pass --send-data"
             )
             return True
-        if self._reference.groundwork != found.groundwork:
+        if self._reference.calibration != found.calibration:
             logger.warning(
                 "worker %s prepared a model that differs in rounding (another processor): its accuracies may "
                 "differ from those of others by some images; --send-data spares that",

@@ -3,7 +3,7 @@
 python tests/benchmarks/bench_evaluator.py [--model deit_tiny_patch16_224 --checkpoint FILE --data labels.csv]
 python tests/benchmarks/bench_evaluator.py --model vit_base_patch16_224 --checkpoint random --data labels.csv
 
-All contestants see the same batch with the same threads and run in turn; the figures are ratios of images
+All runs see the same batch with the same threads and run in turn; the figures are ratios of images
 per second (higher is better) from the medians. The batch is the size that the evaluator chooses by its own
 measurement, unless one is given. The last column shows that the simulation simulates the same model: at 8
 bits the classes agree, while 4-bit activations amplify every rounding that differs.
@@ -23,7 +23,7 @@ from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import SCHEMES, BitConfig, parse_uniform
 
 FLOAT = "timm eager float32"
-Contestants = dict[str, Callable[[], torch.Tensor]]
+Runs = dict[str, Callable[[], torch.Tensor]]
 
 
 def main() -> None:
@@ -35,9 +35,9 @@ def main() -> None:
     parser.add_argument(
         "--recipe", choices=RECIPES, default="best", help="its weights are rounded to nearest in any case"
     )
-    parser.add_argument("--seconds", type=float, default=120.0, help="time for all contestants together")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time for all runs together")
     options = parser.parse_args()
-    contestants: Contestants = {}
+    runs: Runs = {}
     batch_size = options.batch_size
     for scheme in options.schemes.split(","):
         images_needed = max(64, batch_size or 0)
@@ -53,24 +53,24 @@ def main() -> None:
         batch_size = context.spec.batch_size
         images, _ = next(context.images("search").batches(batch_size))
         module = context.model.module
-        contestants.setdefault(FLOAT, lambda module=module, images=images: module(images))  # type: ignore[misc]
+        runs.setdefault(FLOAT, lambda module=module, images=images: module(images))  # type: ignore[misc]
         for uniform in options.uniform.split(","):
             config = BitConfig.uniform(options.model, scheme, context.encoders, parse_uniform(uniform))
             for kind, model in (
                 (scheme, context.prepared.assemble(config)),
                 (f"fake {scheme}", FakeQuantizedVit(context, config)),
             ):
-                contestants[f"{kind} {uniform}"] = lambda model=model, images=images: model(images)  # type: ignore[misc]
+                runs[f"{kind} {uniform}"] = lambda model=model, images=images: model(images)  # type: ignore[misc]
         print(f"{scheme}: {context.prepared.kernels.description}")
     torch.set_num_threads(options.threads)
-    compare(options.model, contestants, batch_size, options.threads, options.seconds)
+    compare(options.model, runs, batch_size, options.threads, options.seconds)
 
 
-def compare(model: str, contestants: Contestants, batch_size: int, threads: int, seconds: float) -> None:
-    """Times the contestants in turn and prints their ratios."""
+def compare(model: str, runs: Runs, batch_size: int, threads: int, seconds: float) -> None:
+    """Times the runs in turn and prints their ratios."""
     with torch.inference_mode():
-        answers = {name: run().argmax(-1) for name, run in contestants.items()}
-        times = time_interleaved(contestants, TimingProtocol(budget_seconds=seconds))
+        answers = {name: run().argmax(-1) for name, run in runs.items()}
+        times = time_interleaved(runs, TimingProtocol(budget_seconds=seconds))
     per_second = {name: 1e3 * batch_size / entry.milliseconds for name, entry in times.items()}
     print(f"{model}, batches of {batch_size}, {threads} thread(s), images per second")
     print(f"{'':22}{'images/s':>10}{'/ float':>9}{'/ fake':>9}{'spread':>9}{'agrees with fake':>18}")

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from workbench import Workbench, open_workbench, recipe_parser
 
-from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import RECIPES, Recipe, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -43,8 +43,8 @@ def main() -> None:
     if not FITTING & set(recipe.ingredients):
         raise UserError(f"recipe {recipe.name} fits no layers: give one that does, such as best")
     bench = open_workbench(options)
-    groundwork = bench.groundwork(recipe)
-    prepared = bench.prepared(groundwork, recipe)
+    calibrated = bench.calibrated(recipe)
+    prepared = bench.prepared(calibrated, recipe)
     configs = sampled(bench, options.configs, options.seed)
     print(
         f"{options.model}, {options.scheme}, recipe {recipe.name}, "
@@ -54,7 +54,7 @@ def main() -> None:
     measured = divergences(bench, prepared, configs)
     additive = report_additivity(np.array(predicted(bench, prepared, configs)), measured)
     del prepared
-    conditioned = report_conditioning(bench, groundwork, recipe, configs, measured)
+    conditioned = report_conditioning(bench, calibrated, recipe, configs, measured)
     print(f"\n{additive} {conditioned}")
 
 
@@ -113,14 +113,18 @@ def span(values: np.ndarray) -> str:
 
 
 def report_conditioning(
-    bench: Workbench, groundwork: Groundwork, recipe: Recipe, configs: Sequence[BitConfig], own: np.ndarray
+    bench: Workbench,
+    calibrated: CalibratedModel,
+    recipe: Recipe,
+    configs: Sequence[BitConfig],
+    own: np.ndarray,
 ) -> str:
     """Prints the KL of layers fitted for their own and for other activation bits; returns the finding."""
     print("\nactivation bits that layers are fitted for   mean KL   less own KL, ± paired s.e.")
     print(f"  those that they run at (as prepared)  {own.mean():10.4f}")
     findings = []
     for bits in bench.spec.widths:
-        other = divergences(bench, bench.prepared(fitted_for(groundwork, bits), recipe), configs)
+        other = divergences(bench, bench.prepared(fitted_for(calibrated, bits), recipe), configs)
         more = other - own
         mean, error = float(more.mean()), float(more.std(ddof=1)) / math.sqrt(len(more))
         print(
@@ -131,10 +135,10 @@ def report_conditioning(
     return f"Against layers fitted for the activation bits that they run at, {' and '.join(findings)}."
 
 
-def fitted_for(groundwork: Groundwork, activations: int) -> Groundwork:
-    """The groundwork with every layer as it was fitted for these activation bits."""
-    layers = {key: groundwork.layers[(*key[:3], activations)] for key in groundwork.layers}
-    return dataclasses.replace(groundwork, layers=layers)
+def fitted_for(calibrated: CalibratedModel, activations: int) -> CalibratedModel:
+    """The calibrated model with every layer as it was fitted for these activation bits."""
+    layers = {key: calibrated.layers[(*key[:3], activations)] for key in calibrated.layers}
+    return dataclasses.replace(calibrated, layers=layers)
 
 
 def finding(bits: int, mean: float, error: float, own: float) -> str:

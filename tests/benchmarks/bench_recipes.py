@@ -108,9 +108,9 @@ def measured(bench: Workbench, name: str, recipe: Recipe, configs: list[Bits]) -
     """Prepares a row and classifies the evaluation images at every configuration."""
     gc.collect()
     started = time.perf_counter()
-    groundwork = bench.groundwork(recipe)
+    calibrated = bench.calibrated(recipe)
     seconds = time.perf_counter() - started
-    prepared = bench.prepared(groundwork, recipe)
+    prepared = bench.prepared(calibrated, recipe)
     scores = {bits: scored(bench, bench.logits(prepared, bench.uniform(bits))) for bits in configs}
     return Row(name, seconds, peak_bytes(), scores)
 

@@ -17,7 +17,7 @@ from bitfront.evaluators.context.throughput import classify_batches, torch_threa
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -55,7 +55,7 @@ class Workbench:
     images: PreprocessedImages
     float_logits: torch.Tensor
 
-    def groundwork(self, recipe: Recipe) -> Groundwork:
+    def calibrated(self, recipe: Recipe) -> CalibratedModel:
         """Equalizes, calibrates and fits, never from the cache: the time it takes is a result."""
         device = self.blueprint.patch.weight.device
 
@@ -64,7 +64,7 @@ class Workbench:
 
         observer = observer_named(recipe.observer)
         with torch_threads(self.spec.threads or 1):
-            return lay_groundwork(
+            return calibrate_model(
                 self.blueprint,
                 batches,
                 self.spec.widths,
@@ -74,16 +74,16 @@ class Workbench:
                 lambda share: None,
             )
 
-    def prepared(self, groundwork: Groundwork, recipe: Recipe) -> PreparedModel:
-        """The kernels' view of a groundwork."""
+    def prepared(self, calibrated: CalibratedModel, recipe: Recipe) -> PreparedModel:
+        """The kernels' view of a calibrated model."""
         return PreparedModel(
-            groundwork.blueprint,
-            groundwork.calibration,
+            calibrated.blueprint,
+            calibrated.calibration,
             self.spec.scheme,
             self.spec.widths,
             "mse" if CLIPPED_WEIGHTS in recipe else "minmax",
-            groundwork.layers,
-            groundwork.log_steps,
+            calibrated.layers,
+            calibrated.log_steps,
         )
 
     def uniform(self, bits: tuple[int, int, int]) -> BitConfig:

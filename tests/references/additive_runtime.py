@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-from bitfront.evaluators.latency.table import Entry
+from bitfront.evaluators.latency.table import Latency
 from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import Contestant
+from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 
 REST_MS, FLOAT_MS = 3.0, 90.0
@@ -19,7 +19,7 @@ def encoder_ms(bits: EncoderBits) -> float:
 
 
 class AdditiveRuntime:
-    """Contestants return their milliseconds, for :func:`clock` to read; whole models are sums of their parts.
+    """Runs return their milliseconds, for :func:`clock` to read; whole models are sums of their parts.
 
     Attributes:
         between_ms: What a whole model takes longer than its parts.
@@ -37,20 +37,20 @@ class AdditiveRuntime:
     def program(self, bits: Triple) -> Triple:
         return bits
 
-    def float_model(self, subject: Subject, batch: int) -> Contestant:
+    def float_model(self, subject: Subject, batch: int) -> TimedRun:
         return lambda: FLOAT_MS * batch
 
-    def model(self, subject: Subject, config: BitConfig, batch: int) -> Contestant:
+    def model(self, subject: Subject, config: BitConfig, batch: int) -> TimedRun:
         parts = REST_MS + sum(map(encoder_ms, config.encoders))
         return lambda: batch * (parts + self.between_ms)
 
-    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> Contestant:
+    def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> TimedRun:
         return lambda: self.row * batch * encoder_ms(EncoderBits(index, "", *bits))
 
-    def rest(self, subject: Subject, batch: int) -> Contestant:
+    def rest(self, subject: Subject, batch: int) -> TimedRun:
         return lambda: REST_MS * batch
 
 
-def clock(contestants: Mapping[Hashable, Contestant], *_: object) -> dict[Hashable, Entry]:
-    """Stands in for ``time_interleaved``: the times that contestants return, with a spread of 1 %."""
-    return {name: Entry(float(run()), 1.0) for name, run in contestants.items()}  # type: ignore[arg-type]
+def clock(runs: Mapping[Hashable, TimedRun], *_: object) -> dict[Hashable, Latency]:
+    """Stands in for ``time_interleaved``: the times that runs return, with a spread of 1 %."""
+    return {name: Latency(float(run()), 1.0) for name, run in runs.items()}  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from bitfront.evaluators.deployment.runtimes.registry import (
 from bitfront.evaluators.deployment.runtimes.runtime import (
     Session,
 )
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
@@ -43,11 +43,11 @@ def case(name: str) -> Case:
 
 
 @functools.cache
-def ground(name: str, recipe: str, widths: tuple[int, ...] = WIDTHS) -> Groundwork:
+def calibrated(name: str, recipe: str, widths: tuple[int, ...] = WIDTHS) -> CalibratedModel:
     """What a recipe makes of it."""
     found, model = recipe_named(recipe), case(name)
     observer = observer_named(found.observer)
-    return lay_groundwork(
+    return calibrate_model(
         model.blueprint, lambda: model.images.split(32), widths, found, observer, SCHEME, lambda share: None
     )
 
@@ -57,7 +57,7 @@ def prepared(
     name: str, recipe: str = "best", widths: tuple[int, ...] = WIDTHS, kernels: Kernels | None = None
 ) -> PreparedModel:
     """A prepared model that kept its codes."""
-    found = ground(name, recipe, widths)
+    found = calibrated(name, recipe, widths)
     return PreparedModel(
         found.blueprint,
         found.calibration,

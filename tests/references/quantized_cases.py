@@ -12,7 +12,7 @@ import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -49,11 +49,11 @@ class Case:
         batches = self.images[: self.calibration_images].split(32)
         return calibrate(self.blueprint, lambda: batches, WIDTHS, observer_named("minmax"), scheme)
 
-    def groundwork(self, scheme: str, recipe: Recipe) -> Groundwork:
+    def calibrated(self, scheme: str, recipe: Recipe) -> CalibratedModel:
         """What a recipe makes of the model on the calibration images."""
         batches = self.images[: self.calibration_images].split(32)
         observer = observer_named(recipe.observer)
-        return lay_groundwork(
+        return calibrate_model(
             self.blueprint, lambda: batches, WIDTHS, recipe, observer, scheme, lambda share: None
         )
 

@@ -89,34 +89,34 @@ class Comparison:
         self, case: Case, scheme: str, kernels: str = "cpu", ranges: str = "mse", recipe: str = "fq-vit"
     ) -> None:
         self.case, self.scheme, self.ranges = case, scheme, ranges
-        self.ground = case.groundwork(scheme, recipe_named(recipe))
+        self.calibrated = case.calibrated(scheme, recipe_named(recipe))
         self.prepared = PreparedModel(
-            self.ground.blueprint,
-            self.ground.calibration,
+            self.calibrated.blueprint,
+            self.calibrated.calibration,
             scheme,
             WIDTHS,
             ranges,
-            self.ground.layers,
-            self.ground.log_steps,
+            self.calibrated.layers,
+            self.calibrated.log_steps,
             KERNELS[kernels](),
         )
 
     def models(self, bits: Bits) -> tuple[QuantizedModel, QuantizedReference, QuantizedReference]:
         """The evaluator's model, the float64 reference and the same in float32."""
-        ground = self.ground
-        config = config_of(ground.blueprint, self.scheme, bits)
-        fitted = fitted_layers(ground.blueprint, config, ground.layers)
-        weights = quantized_weights(ground.blueprint, config, self.ranges)
+        calibrated = self.calibrated
+        config = config_of(calibrated.blueprint, self.scheme, bits)
+        fitted = fitted_layers(calibrated.blueprint, config, calibrated.layers)
+        weights = quantized_weights(calibrated.blueprint, config, self.ranges)
         weights |= {key: layer.weight for key, layer in fitted.items()}
         biases = {key: layer.bias for key, layer in fitted.items()}
         exact, single = (
             QuantizedReference(
-                ground.blueprint,
-                ground.calibration,
+                calibrated.blueprint,
+                calibrated.calibration,
                 config,
                 weights,
                 dtype,
-                log_steps=ground.log_steps,
+                log_steps=calibrated.log_steps,
                 biases=biases,
             )
             for dtype in (torch.float64, torch.float32)

@@ -17,12 +17,12 @@ from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_is_installed,
 )
 from bitfront.evaluators.latency.bench.entries import (
-    TorchEntrant,
+    TorchEntry,
     baseline_module,
-    graph_contestant,
+    graph_candidate,
     save_weights,
 )
-from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Contestant, Label
+from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label
 from bitfront.spaces import BitfrontError
 
 OPSET = 17
@@ -128,9 +128,9 @@ def _first_line(error: Exception) -> str:
 Shape = tuple[int, ...]
 
 
-def baseline_contestants(
+def baseline_candidates(
     name: str, shape: Shape, runtimes: Sequence[str], folder: Path, notes: list[str]
-) -> list[Contestant]:
+) -> list[Candidate]:
     """A baseline with random weights, in INT8 where a runtime takes graphs.
 
     Args:
@@ -148,9 +148,9 @@ def baseline_contestants(
     if TORCH in runtimes:
         weights = folder / f"{name}.safetensors"
         save_weights(module, weights)
-        entrant = TorchEntrant(weights, name, "float32", shape, baseline=True)
+        entry = TorchEntry(weights, name, "float32", shape, baseline=True)
         label = Label(name, FLOAT32, TORCH, "float32", baseline=True)
-        found.append(Contestant(label, entrant, weights.stat().st_size))
+        found.append(Candidate(label, entry, weights.stat().st_size))
     graphs = [runtime for runtime in runtimes if runtime != TORCH]
     if not graphs:
         return found
@@ -158,7 +158,7 @@ def baseline_contestants(
     export_float(module, shape, whole)
     for runtime in graphs:
         label = Label(name, FLOAT32, runtime, "float32", baseline=True)
-        found.append(graph_contestant(label, whole, shape))
+        found.append(graph_candidate(label, whole, shape))
     try:
         quantize(whole, shape, quantized)
     except BitfrontError as error:
@@ -166,7 +166,7 @@ def baseline_contestants(
         return found
     for runtime in graphs:
         label = Label(name, INT8, runtime, "quantized", baseline=True)
-        found.append(graph_contestant(label, quantized, shape))
+        found.append(graph_candidate(label, quantized, shape))
     return found
 
 

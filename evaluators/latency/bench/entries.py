@@ -22,7 +22,7 @@ from bitfront.evaluators.deployment.runtimes.registry import (
 from bitfront.evaluators.deployment.runtimes.runtime import (
     FloatPrecision,
 )
-from bitfront.evaluators.latency.bench.entry import Contestant, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import read_packed
 from bitfront.evaluators.quantized.kernels.linear import int8_kernels_are_exact
@@ -31,8 +31,8 @@ from bitfront.evaluators.torchvision_shim import ensure_torchvision
 
 
 @dataclass(frozen=True)
-class GraphEntrant:
-    """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`.
+class GraphEntry:
+    """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`.
 
     Attributes:
         path: The ONNX file.
@@ -47,12 +47,12 @@ class GraphEntrant:
     shape: tuple[int, ...]
 
     def import_libraries(self) -> None:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         runtime_named(self.runtime)
         importlib.import_module(self.runtime)
 
     def load(self, batch: int) -> Loaded:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         runtime = runtime_named(self.runtime)
         session = runtime.load(self.path, threads=1, batch=batch, precision=self.precision)
         images = np.random.default_rng(0).standard_normal((batch, *self.shape), dtype=np.float32)
@@ -64,9 +64,9 @@ class GraphEntrant:
         return Loaded(lambda: session(images), products)
 
 
-def graph_contestant(label: Label, path: Path, shape: tuple[int, ...]) -> Contestant:
-    """The contestant of a graph's file, in the runtime and precision of its label."""
-    return Contestant(label, GraphEntrant(path, label.runtime, label.rest, shape), path.stat().st_size)
+def graph_candidate(label: Label, path: Path, shape: tuple[int, ...]) -> Candidate:
+    """The candidate of a graph's file, in the runtime and precision of its label."""
+    return Candidate(label, GraphEntry(path, label.runtime, label.rest, shape), path.stat().st_size)
 
 
 Arithmetic = Literal["float32", "bfloat16", "dynamic"]
@@ -87,8 +87,8 @@ _INTEGER = {"quantized::linear_dynamic": 1}
 
 
 @dataclass(frozen=True)
-class TorchEntrant:
-    """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`.
+class TorchEntry:
+    """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`.
 
     Attributes:
         path: The weights, safetensors.
@@ -105,11 +105,11 @@ class TorchEntrant:
     baseline: bool = False
 
     def import_libraries(self) -> None:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         import_timm()
 
     def load(self, batch: int) -> Loaded:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         torch.set_num_threads(1)
         module = converted(self._module(), self.arithmetic)
         images = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(0))
@@ -190,8 +190,8 @@ PRODUCTS_OF_ATTENTION = 2
 
 
 @dataclass(frozen=True)
-class PackedEntrant:
-    """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`.
+class PackedEntry:
+    """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`.
 
     Attributes:
         path: The packed file.
@@ -200,11 +200,11 @@ class PackedEntrant:
     path: Path
 
     def import_libraries(self) -> None:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         import_timm()
 
     def load(self, batch: int) -> Loaded:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.Entrant`."""
+        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         torch.set_num_threads(1)
         packed = read_packed(self.path)
         model = packed.assemble()

@@ -1,4 +1,4 @@
-"""A contestant of a benchmark: a file and how it is run, the same in this process and in a fresh one."""
+"""A candidate of a benchmark: a file and how it is run, in this process or in a fresh one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = Literal["float32", "bfloat16", "dynamic", "quantized"]
 
 @dataclass(frozen=True)
 class Label:
-    """What a contestant is called.
+    """What a candidate is called.
 
     Attributes:
         model: The model's name.
@@ -60,7 +60,7 @@ class Products:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A contestant that is ready to run.
+    """A candidate that is ready to run.
 
     Attributes:
         run: Classifies one batch of random images.
@@ -71,7 +71,7 @@ class Loaded:
     products: Callable[[], Products]
 
 
-class Entrant(Protocol):
+class BenchEntry(Protocol):
     """A file and how it is run; made of nothing but texts and numbers, so that another process can load it.
 
     Attributes:
@@ -90,15 +90,15 @@ class Entrant(Protocol):
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """An entrant with its name and the size of what is kept of it.
+class Candidate:
+    """An entry with its name and the size of what is kept of it.
 
     Attributes:
         label: Its name.
-        entrant: What runs.
+        entry: What runs.
         file_bytes: Bytes of the saved model.
     """
 
     label: Label
-    entrant: Entrant
+    entry: BenchEntry
     file_bytes: int

@@ -1,4 +1,4 @@
-"""Measures contestants: times interleaved in this process, peak memory each in a process of its own."""
+"""Measures candidates: times interleaved in this process, peak memory each in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitfront.evaluators.context.machine import available_cpus
-from bitfront.evaluators.latency.bench.entry import Contestant, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
 from bitfront.evaluators.latency.timing import (
     Samples,
@@ -29,7 +29,7 @@ Stopped = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contestant took.
+    """What a candidate took.
 
     Attributes:
         label: Its name.
@@ -40,7 +40,7 @@ class Measured:
         spread_percent: How far the repeats' medians lie apart, of the median of all.
         warmup: Iterations before the timed ones.
         iterations: Timed iterations of a repeat.
-        medians_ms: Medians of the repeats, in milliseconds; contestants' repeats ran at the same time.
+        medians_ms: Medians of the repeats, in milliseconds; candidates' repeats ran at the same time.
         file_bytes: Bytes of the saved model.
         memory: Peak memory in a fresh process; None where it is not known.
         products: Matrix products as executed.
@@ -61,12 +61,12 @@ class Measured:
 
     @classmethod
     def of(
-        cls, contestant: Contestant, batch: int, samples: Samples, memory: Memory | None, products: Products
+        cls, candidate: Candidate, batch: int, samples: Samples, memory: Memory | None, products: Products
     ) -> Measured:
         """The figures of some samples."""
         values = [value for repeat in samples.repeats for value in repeat]
         return cls(
-            label=contestant.label,
+            label=candidate.label,
             batch=batch,
             p50_ms=statistics.median(values),
             p90_ms=float(np.percentile(values, P90)),
@@ -75,44 +75,44 @@ class Measured:
             warmup=samples.warmup,
             iterations=max(map(len, samples.repeats)),
             medians_ms=tuple(map(statistics.median, samples.repeats)),
-            file_bytes=contestant.file_bytes,
+            file_bytes=candidate.file_bytes,
             memory=memory,
             products=products,
         )
 
 
 def measure_memory(
-    contestants: Sequence[Contestant], batch: int, progress: Progress, stopped: Stopped
+    candidates: Sequence[Candidate], batch: int, progress: Progress, stopped: Stopped
 ) -> dict[Label, Memory]:
-    """Peak memory of contestants, as many at a time as there are processors; failures are logged."""
+    """Peak memory of candidates, as many at a time as there are processors; failures are logged."""
     found: dict[Label, Memory] = {}
 
-    def measure(contestant: Contestant) -> None:
+    def measure(candidate: Candidate) -> None:
         if stopped():
             return
         try:
-            found[contestant.label] = memory_in_fresh_process(contestant.entrant, batch)
+            found[candidate.label] = memory_in_fresh_process(candidate.entry, batch)
         except BitfrontError as error:
-            logger.warning("%s: %s", _named(contestant), error)
+            logger.warning("%s: %s", _named(candidate), error)
 
     with ThreadPoolExecutor(available_cpus()) as pool:
-        for done, _ in enumerate(pool.map(measure, contestants), start=1):
-            progress(done / len(contestants))
+        for done, _ in enumerate(pool.map(measure, candidates), start=1):
+            progress(done / len(candidates))
     return found
 
 
 def measure_times(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     batch: int,
     memory: Mapping[Label, Memory],
     protocol: TimingProtocol,
     progress: Progress,
     stopped: Stopped,
 ) -> list[Measured]:
-    """Times contestants side by side.
+    """Times candidates side by side.
 
     Args:
-        contestants: All of them are in memory at once.
+        candidates: All of them are in memory at once.
         batch: Images of a batch.
         memory: What is known of their memory.
         protocol: How often they run.
@@ -124,27 +124,27 @@ def measure_times(
         loaded are logged and left out.
     """
     loaded: dict[Label, Loaded] = {}
-    for contestant in contestants:
+    for candidate in candidates:
         if stopped():
             return []
         try:
-            loaded[contestant.label] = contestant.entrant.load(batch)
+            loaded[candidate.label] = candidate.entry.load(batch)
         except BitfrontError as error:
-            logger.warning("%s is left out: %s", _named(contestant), error)
+            logger.warning("%s is left out: %s", _named(candidate), error)
     runs = {label: each.run for label, each in loaded.items()}
     samples = sample_interleaved(runs, protocol, progress, stopped)
     return [
         Measured.of(
-            contestant,
+            candidate,
             batch,
-            samples[contestant.label],
-            memory.get(contestant.label),
-            loaded[contestant.label].products(),
+            samples[candidate.label],
+            memory.get(candidate.label),
+            loaded[candidate.label].products(),
         )
-        for contestant in contestants
-        if contestant.label in samples
+        for candidate in candidates
+        if candidate.label in samples
     ]
 
 
-def _named(contestant: Contestant) -> str:
-    return f"{contestant.label.short} in {contestant.label.runtime}"
+def _named(candidate: Candidate) -> str:
+    return f"{candidate.label.short} in {candidate.label.runtime}"

@@ -1,4 +1,4 @@
-"""Peak memory of a contestant in a process of its own, which runs this module."""
+"""Peak memory of a candidate in a process of its own, which runs this module."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 import psutil
 
-from bitfront.evaluators.latency.bench.entry import Entrant
+from bitfront.evaluators.latency.bench.entry import BenchEntry
 from bitfront.spaces import BitfrontError
 
 BATCHES = 5
 LONGEST_S = 600
 # By name: the module that has the class, imported by what needs it alone.
 _KINDS = {
-    "GraphEntrant": "bitfront.evaluators.latency.bench.entries",
-    "TorchEntrant": "bitfront.evaluators.latency.bench.entries",
-    "PackedEntrant": "bitfront.evaluators.latency.bench.entries",
+    "GraphEntry": "bitfront.evaluators.latency.bench.entries",
+    "TorchEntry": "bitfront.evaluators.latency.bench.entries",
+    "PackedEntry": "bitfront.evaluators.latency.bench.entries",
 }
 
 
@@ -40,13 +40,13 @@ class Memory:
     peak_bytes: int
 
 
-def memory_in_fresh_process(entrant: Entrant, batch: int) -> Memory:
-    """Loads an entrant and runs some batches in a new process, on one thread.
+def memory_in_fresh_process(entry: BenchEntry, batch: int) -> Memory:
+    """Loads an entry and runs some batches in a new process, on one thread.
 
     Raises:
         BitfrontError: The process failed.
     """
-    command = [sys.executable, "-m", __name__, _request(entrant, batch)]
+    command = [sys.executable, "-m", __name__, _request(entry, batch)]
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     try:
         # Ctrl-C is for the process that asks, which stops in good order.
@@ -65,18 +65,18 @@ def memory_in_fresh_process(entrant: Entrant, batch: int) -> Memory:
         raise BitfrontError(f"its memory could not be measured ({words[-1] if words else error})") from error
 
 
-def _request(entrant: Entrant, batch: int) -> str:
-    fields = {**vars(entrant), "path": str(entrant.path)}
-    return json.dumps({"kind": type(entrant).__name__, "batch": batch, "fields": fields})
+def _request(entry: BenchEntry, batch: int) -> str:
+    fields = {**vars(entry), "path": str(entry.path)}
+    return json.dumps({"kind": type(entry).__name__, "batch": batch, "fields": fields})
 
 
-def _entrant(request: dict[str, Any]) -> Entrant:
+def _entry(request: dict[str, Any]) -> BenchEntry:
     module = importlib.import_module(_KINDS[request["kind"]])
     fields = dict(request["fields"])
     fields["path"] = Path(fields["path"])
     if "shape" in fields:
         fields["shape"] = tuple(fields["shape"])
-    found: Entrant = getattr(module, request["kind"])(**fields)
+    found: BenchEntry = getattr(module, request["kind"])(**fields)
     return found
 
 
@@ -102,10 +102,10 @@ def peak_resident_bytes() -> int:
 def main(text: str) -> None:
     """Does what is asked for, and writes what it took as JSON."""
     request = json.loads(text)
-    entrant = _entrant(request)
-    entrant.import_libraries()
+    entry = _entry(request)
+    entry.import_libraries()
     imports = peak_resident_bytes()
-    loaded = entrant.load(request["batch"])
+    loaded = entry.load(request["batch"])
     for _ in range(BATCHES):
         loaded.run()
     sys.stdout.write(json.dumps(dataclasses.asdict(Memory(imports, peak_resident_bytes()))) + "\n")

@@ -21,13 +21,13 @@ from bitfront.evaluators.deployment.runtimes.registry import (
 from bitfront.evaluators.deployment.runtimes.runtime import (
     FloatPrecision,
 )
-from bitfront.evaluators.latency.bench.baselines import baseline_contestants
+from bitfront.evaluators.latency.bench.baselines import baseline_candidates
 from bitfront.evaluators.latency.bench.entries import (
     Arithmetic,
-    PackedEntrant,
-    TorchEntrant,
+    PackedEntry,
+    TorchEntry,
     converted,
-    graph_contestant,
+    graph_candidate,
     save_weights,
 )
 from bitfront.evaluators.latency.bench.entry import (
@@ -35,7 +35,7 @@ from bitfront.evaluators.latency.bench.entry import (
     DYNAMIC_INT8,
     FLOAT32,
     TORCH,
-    Contestant,
+    Candidate,
     Label,
 )
 from bitfront.evaluators.latency.stand_in import stand_in
@@ -53,7 +53,7 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Entry:
+class NamedConfig:
     """A configuration that takes part.
 
     Attributes:
@@ -119,28 +119,28 @@ _VARIANTS: dict[Arithmetic, str] = {"float32": FLOAT32, "bfloat16": BFLOAT16, "d
 
 
 @dataclass(frozen=True)
-class LineUp:
-    """Contestants, and why others are missing.
+class Suite:
+    """Candidates, and why others are missing.
 
     Attributes:
-        contestants: Those that take part.
+        candidates: Those that take part.
         notes: A sentence for each reason.
     """
 
-    contestants: tuple[Contestant, ...]
+    candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
 
 
-def line_up(
+def make_suite(
     model: BenchedModel,
-    entries: Sequence[Entry],
+    entries: Sequence[NamedConfig],
     runtimes: Sequence[str],
     baselines: Sequence[str],
     bfloat16: bool,
     folder: Path,
     progress: Progress,
-) -> LineUp:
-    """Writes everyone's file into a folder.
+) -> Suite:
+    """Writes the file of every candidate into a folder.
 
     Args:
         model: The model.
@@ -152,46 +152,46 @@ def line_up(
         folder: Where the files go.
         progress: Is told the share that is done.
     """
-    contestants: list[Contestant] = []
+    candidates: list[Candidate] = []
     notes: list[str] = []
     steps = len(runtimes) + len(baselines)
-    contestants.append(_torch_float(model, "float32", folder))
+    candidates.append(_torch_float(model, "float32", folder))
     for done, runtime in enumerate(runtimes):
         progress(done / steps)
         if runtime == TORCH:
-            contestants += _in_torch(model, entries, bfloat16, folder)
+            candidates += _in_torch(model, entries, bfloat16, folder)
             continue
-        contestants += _floats(model, runtime, bfloat16, folder)
+        candidates += _floats(model, runtime, bfloat16, folder)
         if model.prepared.scheme == SCHEME:
-            contestants += _in_runtime(model, entries, runtime, bfloat16, folder)
+            candidates += _in_runtime(model, entries, runtime, bfloat16, folder)
         elif entries:
             notes.append(_refused(runtime, model.prepared.scheme))
     for done, name in enumerate(baselines, start=len(runtimes)):
         progress(done / steps)
         try:
-            contestants += baseline_contestants(name, model.shape, runtimes, folder, notes)
+            candidates += baseline_candidates(name, model.shape, runtimes, folder, notes)
         except BitfrontError as error:
             notes.append(f"baseline {name} is left out: {error}")
     progress(1.0)
-    return LineUp(tuple(contestants), tuple(notes))
+    return Suite(tuple(candidates), tuple(notes))
 
 
 def _refused(runtime: str, scheme: str) -> str:
     return f"{runtime} runs scheme {SCHEME} only: configurations of {scheme} are left out there"
 
 
-def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> Contestant:
+def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> Candidate:
     path = folder / "float.safetensors"
     if not path.exists():
         save_weights(model.module, path)
-    entrant = TorchEntrant(path, model.name, arithmetic, model.shape)
+    entry = TorchEntry(path, model.name, arithmetic, model.shape)
     label = Label(model.name, _VARIANTS[arithmetic], TORCH, arithmetic)
-    return Contestant(label, entrant, _saved_bytes(entrant, folder))
+    return Candidate(label, entry, _saved_bytes(entry, folder))
 
 
 def _in_torch(
-    model: BenchedModel, entries: Sequence[Entry], bfloat16: bool, folder: Path
-) -> Iterator[Contestant]:
+    model: BenchedModel, entries: Sequence[NamedConfig], bfloat16: bool, folder: Path
+) -> Iterator[Candidate]:
     yield _torch_float(model, "dynamic", folder)
     if bfloat16:
         yield _torch_float(model, "bfloat16", folder)
@@ -200,42 +200,42 @@ def _in_torch(
         document = entry.config.to_json()
         size = write_packed(path, model.prepared, entry.config, model.recipe, document)
         label = Label(model.name, entry.name, TORCH, "quantized", bits=entry.bits)
-        yield Contestant(label, PackedEntrant(path), size)
+        yield Candidate(label, PackedEntry(path), size)
 
 
-def _floats(model: BenchedModel, runtime: str, bfloat16: bool, folder: Path) -> Iterator[Contestant]:
+def _floats(model: BenchedModel, runtime: str, bfloat16: bool, folder: Path) -> Iterator[Candidate]:
     path = folder / "float.onnx"
     if not path.exists():
         onnx.save(float_graph(model.blueprint), path)
     for precision in _precisions(runtime, bfloat16):
         kind: Arithmetic = "float32" if precision == "f32" else "bfloat16"
         label = Label(model.name, _VARIANTS[kind], runtime, kind, precision)
-        yield graph_contestant(label, path, model.shape)
+        yield graph_candidate(label, path, model.shape)
 
 
 def _in_runtime(
-    model: BenchedModel, entries: Sequence[Entry], runtime: str, bfloat16: bool, folder: Path
-) -> Iterator[Contestant]:
+    model: BenchedModel, entries: Sequence[NamedConfig], runtime: str, bfloat16: bool, folder: Path
+) -> Iterator[Candidate]:
     parts = GraphParts.of(model.prepared)
     for entry in entries:
         path = folder / f"{entry.config.digest}-{runtime}.onnx"
         onnx.save(configuration_graph(parts, entry.config, DIALECTS[runtime]), path)
         for precision in _precisions(runtime, bfloat16):
             label = Label(model.name, entry.name, runtime, "quantized", precision, bits=entry.bits)
-            yield graph_contestant(label, path, model.shape)
+            yield graph_candidate(label, path, model.shape)
 
 
 def _precisions(runtime: str, bfloat16: bool) -> list[FloatPrecision]:
     return [found for found in runtime_named(runtime).precisions if found == "f32" or bfloat16]
 
 
-def _saved_bytes(entrant: TorchEntrant, folder: Path) -> int:
+def _saved_bytes(entry: TorchEntry, folder: Path) -> int:
     """What a torch model takes when its state is saved in its own arithmetic."""
-    if entrant.arithmetic == "float32":
-        return entrant.path.stat().st_size
-    module = converted(load_model(entrant.model, checkpoint=entrant.path).module, entrant.arithmetic)
-    path = folder / entrant.arithmetic
-    if entrant.arithmetic == "bfloat16":
+    if entry.arithmetic == "float32":
+        return entry.path.stat().st_size
+    module = converted(load_model(entry.model, checkpoint=entry.path).module, entry.arithmetic)
+    path = folder / entry.arithmetic
+    if entry.arithmetic == "bfloat16":
         save_weights(module, path)
     else:  # codes in torch's own packing, which no other format holds
         torch.save(module.state_dict(), path)

@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = command_parser(subparsers, "bench", "time a model in all precisions and runtimes", _DETAIL)
     add_model_options(parser)
     add_quantization_options(parser)
-    group = parser.add_argument_group("contestants")
+    group = parser.add_argument_group("candidates")
     group.add_argument(
         "--uniform",
         default=UNIFORM,

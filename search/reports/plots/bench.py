@@ -1,4 +1,4 @@
-"""Drawing a benchmark: the median time of every contestant by batch, with a whisker to p90."""
+"""Drawing a benchmark: the median time of every candidate by batch, with a whisker to p90."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from bitfront.search.engine.protocols import AccuracyPool
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.session.comparison.searches import (
-    Entry,
+    PlannedSearch,
     Searched,
     read_search,
     run_search,
@@ -61,10 +61,10 @@ class Comparison:
             UserError: The space has too many.
         """
         count = self._problem.space.cardinality
-        found = self._search(Entry(TRUTH, seed, count), lambda done: share_done(done / count))
+        found = self._search(PlannedSearch(TRUTH, seed, count), lambda done: share_done(done / count))
         return None if found is None else found.trials
 
-    def run(self, entries: Sequence[Entry], share_done: ShareDone) -> list[Searched]:
+    def run(self, entries: Sequence[PlannedSearch], share_done: ShareDone) -> list[Searched]:
         """Runs searches in their order; fewer come back where Ctrl-C stopped it.
 
         Args:
@@ -88,7 +88,7 @@ class Comparison:
             share_done(before / total)
         return finished
 
-    def _search(self, entry: Entry, evaluated: Callable[[int], None]) -> Searched | None:
+    def _search(self, entry: PlannedSearch, evaluated: Callable[[int], None]) -> Searched | None:
         path = self._folder / SEARCHES / entry.file_name
         found = read_search(path, entry, self._problem, self.evaluations)
         if found is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlannedSearch:
     """A search to run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Searched:
         proposing_s: Time that the sampler took to propose and to learn, in seconds.
     """
 
-    entry: Entry
+    entry: PlannedSearch
     trials: tuple[Trial, ...]
     reason: str
     proposing_s: float
@@ -109,7 +109,7 @@ class _Counter:
 
 
 def run_search(
-    entry: Entry,
+    entry: PlannedSearch,
     problem: SearchProblem,
     pool: AccuracyPool,
     scores: Scores | None = None,
@@ -156,7 +156,7 @@ def write_search(path: Path, searched: Searched) -> None:
 
 
 def read_search(
-    path: Path, entry: Entry, problem: SearchProblem, evaluations: SharedEvaluations
+    path: Path, entry: PlannedSearch, problem: SearchProblem, evaluations: SharedEvaluations
 ) -> Searched | None:
     """A search that was finished before; None where there is none.
 

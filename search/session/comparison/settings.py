@@ -11,7 +11,7 @@ from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore, checked_name
 from bitfront.search.samplers.registry import check_sampler
-from bitfront.search.session.comparison.searches import Entry
+from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.spaces import BitfrontError, UserError
 
 SETTINGS = "comparison.json"
@@ -34,11 +34,11 @@ class ComparisonSettings:
     seeds: int
     truth: bool
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[PlannedSearch]:
         """All searches, seed by seed, so that a comparison cut short has each sampler about as often."""
         for place in range(self.seeds):
             for sampler in self.samplers:
-                yield Entry(sampler, self.spec.seed + place, self.spec.evaluations)
+                yield PlannedSearch(sampler, self.spec.seed + place, self.spec.evaluations)
 
     def write(self, folder: Path) -> None:
         """Writes ``comparison.json``."""

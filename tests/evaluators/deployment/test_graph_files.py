@@ -18,7 +18,7 @@ from bitfront.evaluators.deployment.registry import runtime_for
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import calibrate_model
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, INGREDIENTS, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -112,7 +112,7 @@ def deit(request: pytest.FixtureRequest, deit_tiny: Blueprint) -> tuple[Prepared
     without = " ".join(name for name in INGREDIENTS if name != request.param)
     images = torch.randn(2, *deit_tiny.image_shape, generator=torch.Generator().manual_seed(0))
     recipe = recipe_named("best", without.split())
-    found = lay_groundwork(
+    found = calibrate_model(
         deit_tiny, lambda: [images], (4, 8), recipe, observer_named("minmax"), SCHEME, lambda share: None
     )
     model = PreparedModel(

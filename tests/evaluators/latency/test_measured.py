@@ -13,9 +13,9 @@ from additive_runtime import AdditiveRuntime, clock
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.measured import measure_models, measure_table, measure_with_models
-from bitfront.evaluators.latency.table import Entry, TableLatency
+from bitfront.evaluators.latency.table import Latency, TableLatency
 from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import Contestant, TimingProtocol
+from bitfront.evaluators.latency.timing import TimedRun, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, is_this_machine
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -27,18 +27,18 @@ TRIPLES = set(itertools.product((4, 8), repeat=3))
 
 
 class Stopwatch:
-    """Stands in for the timing: runs every contestant once and gives each a time of its own."""
+    """Stands in for the timing: runs every run once and gives each a time of its own."""
 
     def __init__(self) -> None:
         self.results: dict[Hashable, object] = {}
         self.budgets: list[float] = []
 
     def __call__(
-        self, contestants: Mapping[Hashable, Contestant], protocol: TimingProtocol | None, *_: object
-    ) -> dict[Hashable, Entry]:
-        self.results = {name: run() for name, run in contestants.items()}
+        self, runs: Mapping[Hashable, TimedRun], protocol: TimingProtocol | None, *_: object
+    ) -> dict[Hashable, Latency]:
+        self.results = {name: run() for name, run in runs.items()}
         self.budgets.append((protocol or TimingProtocol()).budget_seconds)
-        return {name: Entry(float(place)) for place, name in enumerate(contestants, start=1)}
+        return {name: Latency(float(place)) for place, name in enumerate(runs, start=1)}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_equal_programs_share_a_measurement(subject: Subject, stopwatch: Stopwat
     assert len(stopwatch.results) == 7
 
 
-def test_contestants_do_the_models_work(subject: Subject, stopwatch: Stopwatch) -> None:
+def test_runs_do_the_models_work(subject: Subject, stopwatch: Stopwatch) -> None:
     measure_table(TorchRuntime(), subject, 2)
     results = stopwatch.results.values()
     logits = [result for result in results if isinstance(result, torch.Tensor)]
@@ -130,8 +130,8 @@ def test_whole_models_are_timed_in_order(
 ) -> None:
     configs = [uniform(blueprint, bits) for bits in ((8, 8, 8), (4, 4, 4))]
     float_model, entries = measure_models(TorchRuntime(), subject, configs, 5)
-    assert float_model == Entry(1.0)
-    assert entries == [Entry(2.0), Entry(3.0)]
+    assert float_model == Latency(1.0)
+    assert entries == [Latency(2.0), Latency(3.0)]
     exact, wide, narrow = stopwatch.results.values()
     # All saw the same images: eight bits follow the float model closely, four bits do not.
     assert exact.shape == wide.shape == narrow.shape == (5, 7)  # type: ignore[attr-defined]

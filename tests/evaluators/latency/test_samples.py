@@ -56,7 +56,7 @@ def test_all_have_run_equally_often_when_it_is_stopped(clock: Clock, rounds: int
     calls: Counter[str] = Counter()
     asked = itertools.count()
 
-    def contestant(name: str):
+    def run(name: str):
         def run() -> None:
             calls[name] += 1
             clock.now += 1e-3
@@ -65,7 +65,7 @@ def test_all_have_run_equally_often_when_it_is_stopped(clock: Clock, rounds: int
 
     # It is asked before each of the three rounds of warm-up, and before each round of bursts.
     found = sample_interleaved(
-        {name: contestant(name) for name in "abc"}, PROTOCOL, stopped=lambda: next(asked) >= 3 + rounds
+        {name: run(name) for name in "abc"}, PROTOCOL, stopped=lambda: next(asked) >= 3 + rounds
     )
     assert len(set(calls.values())) == 1
     for samples in found.values():

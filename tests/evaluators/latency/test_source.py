@@ -13,7 +13,7 @@ from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.roofline import model_table
 from bitfront.evaluators.latency.source import latency_source, resumed_source
-from bitfront.evaluators.latency.table import Entry, LatencyTable
+from bitfront.evaluators.latency.table import Latency, LatencyTable
 from bitfront.evaluators.latency.table_file import table_csv
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime
@@ -28,7 +28,7 @@ class Abacus(TorchRuntime):
 
 @pytest.fixture
 def table() -> LatencyTable:
-    return LatencyTable({("s", (8, 8, 8)): Entry(1.5)}, Entry(0.5), Entry(5.0), 8, "mine")
+    return LatencyTable({("s", (8, 8, 8)): Latency(1.5)}, Latency(0.5), Latency(5.0), 8, "mine")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.latency.table import Entry, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
 from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_csv, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
@@ -37,8 +37,8 @@ def milliseconds(triple: Triple) -> float:
 
 @pytest.fixture
 def table() -> LatencyTable:
-    entries = {(SHAPE, triple): Entry(milliseconds(triple), 1.5) for triple in TRIPLES}
-    return LatencyTable(entries, Entry(0.7, 2.0), Entry(1 / 3, 0.25), 8, "measured:torch")
+    entries = {(SHAPE, triple): Latency(milliseconds(triple), 1.5) for triple in TRIPLES}
+    return LatencyTable(entries, Latency(0.7, 2.0), Latency(1 / 3, 0.25), 8, "measured:torch")
 
 
 HEADER = "part,shape,weights,activations,attention,milliseconds,spread_percent,batch,source\n"
@@ -63,7 +63,7 @@ class TestFile:
     def test_a_file_by_hand(self, tmp_path: Path) -> None:
         found = read(tmp_path, HEADER + REST + ENCODER + FLOAT)
         assert found == LatencyTable(
-            {(SHAPE, (8, 8, 8)): Entry(1.5, 0.1)}, Entry(0.5, 0.1), Entry(5.0, 0.1), 8, "mine"
+            {(SHAPE, (8, 8, 8)): Latency(1.5, 0.1)}, Latency(0.5, 0.1), Latency(5.0, 0.1), 8, "mine"
         )
 
     def test_a_byte_order_mark_is_harmless(self, tmp_path: Path, table: LatencyTable) -> None:
@@ -76,7 +76,7 @@ class TestFile:
             "1,2,encoder,s,4,8,8\n1,3,rest,,,,\n1,4,float_model,,,,\n",
         )
         assert (found.batch, found.source, found.scheme, found.machine) == (1, "unnamed", "", "")
-        assert found.rest == Entry(3.0, 0.0)
+        assert found.rest == Latency(3.0, 0.0)
 
     def test_scheme_and_machine_need_not_be_in_every_row(self, tmp_path: Path) -> None:
         header = HEADER.replace("source", "source,scheme,machine")

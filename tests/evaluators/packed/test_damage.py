@@ -17,7 +17,7 @@ from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.packed.header import LARGEST_HEADER
-from bitfront.evaluators.preparation.calibrated_model import lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import calibrate_model
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -33,7 +33,7 @@ def content_of(name: str, scheme: str, folder: Path) -> bytes:
     images = torch.randn(8, *blueprint.image_shape)
     recipe = recipe_named("best")
     observer = observer_named(recipe.observer)
-    found = lay_groundwork(blueprint, lambda: [images], WIDTHS, recipe, observer, scheme, lambda share: None)
+    found = calibrate_model(blueprint, lambda: [images], WIDTHS, recipe, observer, scheme, lambda share: None)
     layers, steps = found.layers, found.log_steps
     prepared = PreparedModel(
         found.blueprint, found.calibration, scheme, WIDTHS, "mse", layers, steps, keep_codes=True

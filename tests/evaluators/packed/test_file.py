@@ -20,7 +20,7 @@ from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed import file as packed
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, recipe_named
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -36,11 +36,11 @@ def case(name: str) -> Case:
 
 
 @cache
-def ground(name: str, scheme: str, recipe: str, without: str = "") -> Groundwork:
-    return case(name).groundwork(scheme, recipe_named(recipe, without.split()))
+def calibrated(name: str, scheme: str, recipe: str, without: str = "") -> CalibratedModel:
+    return case(name).calibrated(scheme, recipe_named(recipe, without.split()))
 
 
-def prepared(found: Groundwork, scheme: str, **options: Any) -> PreparedModel:
+def prepared(found: CalibratedModel, scheme: str, **options: Any) -> PreparedModel:
     return PreparedModel(
         found.blueprint,
         found.calibration,
@@ -81,7 +81,7 @@ def without_metadata(content: bytes) -> int:
 
 def check(path: Path, name: str, scheme: str, recipe: str, bits: Bits, without: str = "") -> None:
     """Writes and reads a case, and compares logits, sizes and what the file says."""
-    model = prepared(ground(name, scheme, recipe, without), scheme)
+    model = prepared(calibrated(name, scheme, recipe, without), scheme)
     config = config_of(model.blueprint, scheme, bits)
     size = written(path, model, config, recipe, without)
     found = read_packed(path)
@@ -127,7 +127,7 @@ def test_other_widths(tmp_path: Path, outlined: Any, scheme: str) -> None:
     model, recipe = case("vit"), recipe_named("best")
     outlined(model.module)
     images, observer = model.images, observer_named(recipe.observer)
-    found = lay_groundwork(
+    found = calibrate_model(
         model.blueprint, lambda: [images], NARROW, recipe, observer, scheme, lambda share: None
     )
     whole = prepared(found, scheme, widths=NARROW)
@@ -143,7 +143,7 @@ def test_other_widths(tmp_path: Path, outlined: Any, scheme: str) -> None:
 def test_other_kernels(tmp_path: Path, outlined: Any, name: str, scheme: str) -> None:
     outlined(case(name).module)
     kernels = PortableKernels(torch.device("cpu"))
-    model = prepared(ground(name, scheme, "best"), scheme, kernels=kernels)
+    model = prepared(calibrated(name, scheme, "best"), scheme, kernels=kernels)
     config = config_of(model.blueprint, scheme, "mixed 1")
     written(tmp_path / "m.safetensors", model, config, "best")
     found = read_packed(tmp_path / "m.safetensors").assemble(PortableKernels(torch.device("cpu")))
@@ -170,7 +170,7 @@ def test_architectures_by_name(tmp_path: Path, timm: Any, name: str, classes: in
     images = torch.randn(2, *blueprint.image_shape, generator=torch.Generator().manual_seed(2))
     recipe = recipe_named("fq-vit")
     observer = observer_named(recipe.observer)
-    found = lay_groundwork(blueprint, lambda: [images], WIDTHS, recipe, observer, scheme, lambda share: None)
+    found = calibrate_model(blueprint, lambda: [images], WIDTHS, recipe, observer, scheme, lambda share: None)
     model = prepared(found, scheme)
     config = config_of(blueprint, scheme, "mixed 3")
     written(tmp_path / "m.safetensors", model, config, "fq-vit")
@@ -183,7 +183,7 @@ def test_architectures_by_name(tmp_path: Path, timm: Any, name: str, classes: in
 
 
 def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
-    model = prepared(ground("vit", "deploy", "best"), "deploy")
+    model = prepared(calibrated("vit", "deploy", "best"), "deploy")
     config = config_of(model.blueprint, "deploy", "mixed 1")
     for name in "abcd":
         written(tmp_path / name, model, config, "best")
@@ -192,7 +192,7 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
 
 def test_codes_and_factors_by_hand(tmp_path: Path) -> None:
     """The tensors of one layer, taken out of the bytes of the file with no code of the writer's."""
-    model = prepared(ground("vit", "deploy", "best"), "deploy")
+    model = prepared(calibrated("vit", "deploy", "best"), "deploy")
     config = config_of(model.blueprint, "deploy", (4, 8, 8))
     written(tmp_path / "m.safetensors", model, config, "best")
     content = (tmp_path / "m.safetensors").read_bytes()
@@ -212,7 +212,7 @@ def test_codes_and_factors_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_model_that_kept_no_codes(tmp_path: Path) -> None:
-    found = ground("vit", "deploy", "fq-vit")
+    found = calibrated("vit", "deploy", "fq-vit")
     model = PreparedModel(found.blueprint, found.calibration, "deploy", WIDTHS)
     config = config_of(found.blueprint, "deploy", (8, 8, 8))
     with pytest.raises(BitfrontError, match="were not kept"):
@@ -231,7 +231,7 @@ def test_a_model_that_kept_no_codes(tmp_path: Path) -> None:
 )
 def test_another_recipe_is_refused(tmp_path: Path, without: str, what: str) -> None:
     """What the recipe does not have a place for would be missing in the file."""
-    model = prepared(ground("vit", "deploy", "best"), "deploy")
+    model = prepared(calibrated("vit", "deploy", "best"), "deploy")
     assert set(model.log_steps.values()) != {1.0}
     config = config_of(model.blueprint, "deploy", (4, 4, 4))
     with pytest.raises(BitfrontError, match=f"not prepared with this recipe: its {what} do not fit"):
@@ -240,7 +240,7 @@ def test_another_recipe_is_refused(tmp_path: Path, without: str, what: str) -> N
 
 
 def test_numbers_that_a_file_cannot_hold_exactly(tmp_path: Path) -> None:
-    found = ground("vit", "deploy", "best")
+    found = calibrated("vit", "deploy", "best")
     model = PreparedModel(
         found.blueprint,
         found.calibration,
@@ -256,7 +256,7 @@ def test_numbers_that_a_file_cannot_hold_exactly(tmp_path: Path) -> None:
 
 
 def test_configurations_and_documents_must_fit(tmp_path: Path) -> None:
-    model = prepared(ground("vit", "deploy", "fq-vit"), "deploy")
+    model = prepared(calibrated("vit", "deploy", "fq-vit"), "deploy")
     config = config_of(model.blueprint, "deploy", (8, 8, 8))
     other = config_of(model.blueprint, "fq-vit", (8, 8, 8))
     with pytest.raises(UserError, match="the bit config is for scheme 'fq-vit'"):
@@ -271,7 +271,7 @@ def test_configurations_and_documents_must_fit(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    model = prepared(ground("vit", "deploy", "fq-vit"), "deploy")
+    model = prepared(calibrated("vit", "deploy", "fq-vit"), "deploy")
     config = config_of(model.blueprint, "deploy", (8, 8, 8))
     (tmp_path / "folder").mkdir()
     for place in (tmp_path / "nowhere" / "m.safetensors", tmp_path / "folder"):

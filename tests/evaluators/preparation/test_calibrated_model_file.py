@@ -1,4 +1,4 @@
-"""What is kept of a groundwork makes an equal one again, and nothing else does."""
+"""What is kept of a calibrated model makes an equal one again, and nothing else does."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.preparation import calibrated_model as groundworks
+from bitfront.evaluators.preparation import calibrated_model as calibrated_models
 from bitfront.evaluators.preparation import calibrated_model_cache as keeping
-from bitfront.evaluators.preparation.calibrated_model import Groundwork, lay_groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
@@ -34,22 +34,22 @@ CPU = torch.device("cpu")
 SMALL = EvaluationSpec(calibration_images=8, search_images=10, test_images=4, batch_size=10, threads=1)
 SECOND_PROCESS = """
 import json, sys
-from bitfront.evaluators.context import EvaluationContext
-from bitfront.evaluators.quantized import groundwork
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.preparation import calibrated_model
 from bitfront.evaluators.context.spec import EvaluationSpec
 
 def refuse(*arguments):
     raise AssertionError("fitted again")
 
-groundwork.fit_layers = refuse
+calibrated_model.fit_layers = refuse
 EvaluationContext.from_spec(EvaluationSpec.from_json(json.loads(sys.argv[1])))
 """
 
 
 def lay(
     blueprint: Blueprint, images: torch.Tensor, recipe: str = "best", scheme: str = "fq-vit"
-) -> Groundwork:
-    return lay_groundwork(
+) -> CalibratedModel:
+    return calibrate_model(
         blueprint,
         lambda: images.split(3),
         (3, 4, 8),
@@ -60,13 +60,13 @@ def lay(
     )
 
 
-def content(groundwork: Groundwork) -> str:
-    """A fingerprint of all that a groundwork holds."""
-    calibration = groundwork.calibration
+def content(calibrated: CalibratedModel) -> str:
+    """A fingerprint of all that a calibrated model holds."""
+    calibration = calibrated.calibration
     tables = (calibration.affine, calibration.power_of_two, calibration.outermost, calibration.levels)
     by_name = [{repr(key): value for key, value in table.items()} for table in tables]
-    layers = {repr(key): layer for key, layer in groundwork.layers.items()}
-    return fingerprint([groundwork.blueprint, by_name, layers, groundwork.log_steps])
+    layers = {repr(key): layer for key, layer in calibrated.layers.items()}
+    return fingerprint([calibrated.blueprint, by_name, layers, calibrated.log_steps])
 
 
 def through_json(document: dict[str, Any]) -> dict[str, Any]:
@@ -75,12 +75,12 @@ def through_json(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def laid(blueprint: Blueprint, images: torch.Tensor) -> Groundwork:
+def laid(blueprint: Blueprint, images: torch.Tensor) -> CalibratedModel:
     return lay(blueprint, images)
 
 
 @pytest.fixture
-def entry(laid: Groundwork, blueprint: Blueprint) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def entry(laid: CalibratedModel, blueprint: Blueprint) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     tensors, document = to_entry(laid, blueprint)
     return tensors, through_json(document)
 
@@ -142,7 +142,7 @@ class TestDamage:
         ],
         ids=str,
     )
-    def test_a_document_that_makes_no_groundwork_is_refused(
+    def test_a_document_that_is_no_calibration_is_refused(
         self,
         entry: tuple[dict[str, torch.Tensor], dict[str, Any]],
         blueprint: Blueprint,
@@ -193,15 +193,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def laying(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one with every groundwork that is laid anew."""
+    """Grows by one with every model that is calibrated."""
     laid: list[str] = []
-    original = groundworks.fit_layers
+    original = calibrated_models.fit_layers
 
     def counted(blueprint: Blueprint, *arguments: Any) -> Any:
         laid.append(blueprint.name)
         return original(blueprint, *arguments)
 
-    monkeypatch.setattr(groundworks, "fit_layers", counted)
+    monkeypatch.setattr(calibrated_models, "fit_layers", counted)
     return laid
 
 

@@ -53,12 +53,18 @@ def test_a_model_with_them_is_prepared(change: Callable[[Any], object], left_out
     with torch.no_grad():
         change(case.module.blocks[1])
     case = dataclasses.replace(case, blueprint=blueprint_of("still", case.module))
-    ground = case.groundwork("deploy", recipe_named("best", left_out))
+    calibrated = case.calibrated("deploy", recipe_named("best", left_out))
     prepared = PreparedModel(
-        ground.blueprint, ground.calibration, "deploy", WIDTHS, "mse", ground.layers, ground.log_steps
+        calibrated.blueprint,
+        calibrated.calibration,
+        "deploy",
+        WIDTHS,
+        "mse",
+        calibrated.layers,
+        calibrated.log_steps,
     )
     with torch.inference_mode():
         wanted = case.module(case.images)
     for bits, share in (((8, 8, 8), 0.3), ((4, 4, 4), 0.7)):
-        got = prepared.assemble(config_of(ground.blueprint, "deploy", bits))(case.images)
+        got = prepared.assemble(config_of(calibrated.blueprint, "deploy", bits))(case.images)
         assert float((got - wanted).norm() / (wanted - wanted.mean(0)).norm()) < share

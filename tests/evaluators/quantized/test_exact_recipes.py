@@ -41,22 +41,22 @@ def test_every_stage_agrees_on_equal_inputs(name: str, scheme: str, kernels: str
 def test_the_recipe_is_in_what_is_compared(name: str, scheme: str) -> None:
     """Nothing above would fail if levels, bases, score scales and fitted layers were not there at all."""
     compared = comparison(name, scheme)
-    ground, encoders = compared.ground, range(len(compared.ground.blueprint.encoders))
+    calibrated, encoders = compared.calibrated, range(len(compared.calibrated.blueprint.encoders))
     narrow = Tapped(compared, (4, 4, 4))
-    for encoder in ground.blueprint.encoders:
+    for encoder in calibrated.blueprint.encoders:
         assert len(set(encoder.score_scales.tolist())) == encoder.heads
         for site in LEVELLED:
-            levels = ground.calibration.levels[f"{encoder.name}.{site}", 4]
+            levels = calibrated.calibration.levels[f"{encoder.name}.{site}", 4]
             codes = narrow[f"{encoder.name}.{site}"].unique()
             assert 4 < len(codes) <= 16
             assert set(codes.long().tolist()) <= set(levels.tolist())
             assert codes.max() > 15
-    assert set(ground.log_steps) == set(encoders)
-    assert any(step < 1.0 for step in ground.log_steps.values())
-    assert len(ground.layers) == len(encoders) * 4 * 2 * 2
-    layer = compared.ground.layers[0, "mlp.fc1", 4, 4]
-    assert not torch.equal(layer.bias, ground.blueprint.encoders[0].fc1.bias)
-    assert not torch.equal(layer.weight.codes, ground.layers[0, "mlp.fc1", 4, 8].weight.codes)
+    assert set(calibrated.log_steps) == set(encoders)
+    assert any(step < 1.0 for step in calibrated.log_steps.values())
+    assert len(calibrated.layers) == len(encoders) * 4 * 2 * 2
+    layer = compared.calibrated.layers[0, "mlp.fc1", 4, 4]
+    assert not torch.equal(layer.bias, calibrated.blueprint.encoders[0].fc1.bias)
+    assert not torch.equal(layer.weight.codes, calibrated.layers[0, "mlp.fc1", 4, 8].weight.codes)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -75,6 +75,6 @@ def test_whole_networks_deviate_no_more_than_float_fake_quantization(name: str, 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_fitted_layers_are_those_that_the_recipe_fits(recipe: str) -> None:
     compared = Comparison(small_case("vit", 24), "deploy", recipe=recipe)
-    assert bool(compared.ground.layers) == bool(FITTING & set(RECIPES[recipe].ingredients))
+    assert bool(compared.calibrated.layers) == bool(FITTING & set(RECIPES[recipe].ingredients))
     found = compared.deviations((8, 8, 8))
     assert float(found.evaluator.mean()) < 0.01 * compared.spread()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
-from bitfront.evaluators.preparation.calibrated_model import Groundwork
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -19,12 +19,12 @@ LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
 @cache
-def ground(name: str, scheme: str, recipe: str) -> Groundwork:
-    return small_case(name, 64).groundwork(scheme, recipe_named(recipe))
+def calibrated(name: str, scheme: str, recipe: str) -> CalibratedModel:
+    return small_case(name, 64).calibrated(scheme, recipe_named(recipe))
 
 
 def prepared(name: str, scheme: str, recipe: str, **options: object) -> PreparedModel:
-    found = ground(name, scheme, recipe)
+    found = calibrated(name, scheme, recipe)
     return PreparedModel(
         found.blueprint,
         found.calibration,
@@ -45,7 +45,7 @@ def same(one: FittedLayer, other: FittedLayer) -> bool:
 @pytest.mark.parametrize("name", ["distilled", "swin"])
 def test_layers_come_back(name: str) -> None:
     found = prepared(name, "deploy", "best", keep_codes=True)
-    fitted = ground(name, "deploy", "best").layers
+    fitted = calibrated(name, "deploy", "best").layers
     assert len(fitted) == 4 * 4 * len(found.blueprint.encoders)
     for key, layer in fitted.items():
         assert found.fitted(*key) is layer
@@ -112,7 +112,7 @@ def test_outer_layers_are_taken_as_they_are_given(name: str, scheme: str) -> Non
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["registers", "swin"])
 def test_what_files_store_in_four_bytes_is_a_float32_number(name: str, scheme: str) -> None:
-    found = ground(name, scheme, "best")
+    found = calibrated(name, scheme, "best")
     numbers = [grid.scale for grid in found.calibration.affine.values()]
     numbers += [grid.scale for grid in found.calibration.power_of_two.values()]
     numbers += [*found.log_steps.values()]

@@ -1,4 +1,4 @@
-"""Contestants of a benchmark: their files, what they compute, what they count, and their memory."""
+"""Candidates of a benchmark: their files, what they compute, what they count, and their memory."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from bitfront.evaluators.deployment.runtimes.registry import (
 )
 from bitfront.evaluators.latency.bench import memory
 from bitfront.evaluators.latency.bench.baselines import (
-    baseline_contestants,
+    baseline_candidates,
     export_float,
     quantize,
     set_apart,
 )
 from bitfront.evaluators.latency.bench.entries import (
-    GraphEntrant,
-    PackedEntrant,
-    TorchEntrant,
+    GraphEntry,
+    PackedEntry,
+    TorchEntry,
     computes_bfloat16,
     converted,
     dispatched_products,
     save_weights,
 )
-from bitfront.evaluators.latency.bench.entry import Contestant, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
-from bitfront.evaluators.latency.bench.suite import BenchedModel, Entry, line_up, load_benched
+from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, load_benched, make_suite
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimingProtocol
 from bitfront.evaluators.models.loading import load_model
@@ -51,16 +51,16 @@ def benched() -> BenchedModel:
 
 
 @pytest.fixture(scope="module")
-def contestants(benched: BenchedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Contestant]:
+def candidates(benched: BenchedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Candidate]:
     subject = Subject(benched.prepared, benched.module)
     entries = [
-        Entry(name, subject.uniform(bits), bits)
+        NamedConfig(name, subject.uniform(bits), bits)
         for name, bits in (("W8A8T8", (8, 8, 8)), ("W4A8T8", (4, 8, 8)))
     ]
     runtimes = ["torch", *(["onnxruntime"] if runtime_is_installed("onnxruntime") else [])]
-    found = line_up(benched, entries, runtimes, [], True, tmp_path_factory.mktemp("files"), lambda _: None)
+    found = make_suite(benched, entries, runtimes, [], True, tmp_path_factory.mktemp("files"), lambda _: None)
     assert not found.notes
-    return {f"{c.label.short} {c.label.runtime}": c for c in found.contestants}
+    return {f"{c.label.short} {c.label.runtime}": c for c in found.candidates}
 
 
 class ConvNet(nn.Module):
@@ -89,25 +89,25 @@ def test_without_weights_a_model_is_prepared_on_noise(benched: BenchedModel) -> 
     benched.prepared.fitted(0, "attn.qkv", 4, 8)
 
 
-def test_every_arithmetic_takes_part(contestants: dict[str, Contestant]) -> None:
-    torch_names = {name for name in contestants if name.endswith("torch")}
+def test_every_arithmetic_takes_part(candidates: dict[str, Candidate]) -> None:
+    torch_names = {name for name in candidates if name.endswith("torch")}
     assert torch_names == {
         f"{name} torch" for name in ("float32", "dynamic INT8", "bfloat16", "W8A8T8", "W4A8T8")
     }
     if runtime_is_installed("onnxruntime"):
-        assert contestants.keys() - torch_names == {
+        assert candidates.keys() - torch_names == {
             f"{name} onnxruntime" for name in ("float32", "W8A8T8", "W4A8T8")
         }
 
 
 def test_torch_float32_takes_part_where_torch_does_not(benched: BenchedModel, tmp_path: Path) -> None:
-    found = line_up(benched, [], [], [], True, tmp_path, lambda _: None)
-    assert [(c.label.variant, c.label.runtime) for c in found.contestants] == [("float32", "torch")]
+    found = make_suite(benched, [], [], [], True, tmp_path, lambda _: None)
+    assert [(c.label.variant, c.label.runtime) for c in found.candidates] == [("float32", "torch")]
 
 
-def test_files_are_as_large_as_their_arithmetic(contestants: dict[str, Contestant]) -> None:
+def test_files_are_as_large_as_their_arithmetic(candidates: dict[str, Candidate]) -> None:
     parameters = sum(p.numel() for p in load_model("digits_vit", untrained=True).module.parameters())
-    size = {name: contestant.file_bytes for name, contestant in contestants.items()}
+    size = {name: candidate.file_bytes for name, candidate in candidates.items()}
     assert size["float32 torch"] == pytest.approx(4 * parameters, rel=0.1)
     assert size["bfloat16 torch"] == pytest.approx(2 * parameters, rel=0.1)
     assert size["W4A8T8 torch"] < size["W8A8T8 torch"] < size["dynamic INT8 torch"] < size["bfloat16 torch"]
@@ -123,14 +123,14 @@ def test_files_are_as_large_as_their_arithmetic(contestants: dict[str, Contestan
     ],
 )
 def test_products_are_counted_as_executed(
-    contestants: dict[str, Contestant], name: str, products: Products
+    candidates: dict[str, Candidate], name: str, products: Products
 ) -> None:
     """6 encoders of 4 layers and 2 products of attention, patches (a convolution in torch) and a head."""
-    assert contestants[name].entrant.load(1).products() == products
+    assert candidates[name].entry.load(1).products() == products
 
 
-def test_packed_files_run_and_count_everything(contestants: dict[str, Contestant]) -> None:
-    loaded = contestants["W4A8T8 torch"].entrant.load(3)
+def test_packed_files_run_and_count_everything(candidates: dict[str, Candidate]) -> None:
+    loaded = candidates["W4A8T8 torch"].entry.load(3)
     logits = loaded.run()
     assert isinstance(logits, torch.Tensor)
     assert logits.shape == (3, 10)
@@ -144,11 +144,11 @@ def test_torch_files_run_what_was_saved(tmp_path: Path) -> None:
     images = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = module(images)
-    found = TorchEntrant(path, "digits_deit", "float32", SHAPE).load(2).run()
+    found = TorchEntry(path, "digits_deit", "float32", SHAPE).load(2).run()
     assert torch.equal(found, expected)
-    dynamic = TorchEntrant(path, "digits_deit", "dynamic", SHAPE).load(2).run()
+    dynamic = TorchEntry(path, "digits_deit", "dynamic", SHAPE).load(2).run()
     assert 0 < (dynamic - expected).abs().max() < 0.2 * expected.abs().max()
-    half = TorchEntrant(path, "digits_deit", "bfloat16", SHAPE).load(2).run()
+    half = TorchEntry(path, "digits_deit", "bfloat16", SHAPE).load(2).run()
     assert half.dtype == torch.bfloat16
 
 
@@ -213,49 +213,49 @@ def test_what_torch_cannot_export_is_told(tmp_path: Path) -> None:
 
 def test_a_baseline_that_takes_no_such_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BitfrontError, match="takes no images of 3x7x7"):
-        baseline_contestants("vit_tiny_patch16_224", (3, 7, 7), ["torch"], tmp_path, [])
+        baseline_candidates("vit_tiny_patch16_224", (3, 7, 7), ["torch"], tmp_path, [])
 
 
 def test_a_line_up_goes_on_without_such_a_baseline(benched: BenchedModel, tmp_path: Path) -> None:
-    found = line_up(
+    found = make_suite(
         benched, [], ["torch"], ["vit_tiny_patch16_224", "resnet10t"], False, tmp_path, lambda _: None
     )
-    assert [c.label.short for c in found.contestants if c.label.baseline] == ["resnet10t float32"]
+    assert [c.label.short for c in found.candidates if c.label.baseline] == ["resnet10t float32"]
     (note,) = found.notes
     assert note.startswith("baseline vit_tiny_patch16_224 is left out: it takes no images of 1x20x20")
-    baseline = found.contestants[-1].entrant.load(2)
+    baseline = found.candidates[-1].entry.load(2)
     assert baseline.run().shape == (2, 1000)
     assert baseline.products().on_integers == 0
 
 
-def test_memory_is_that_of_a_fresh_process(contestants: dict[str, Contestant]) -> None:
+def test_memory_is_that_of_a_fresh_process(candidates: dict[str, Candidate]) -> None:
     held = torch.ones(1 << 28, dtype=torch.uint8)  # which a forked process would seem to hold too
-    found = memory_in_fresh_process(contestants["W8A8T8 torch"].entrant, 2)
+    found = memory_in_fresh_process(candidates["W8A8T8 torch"].entry, 2)
     assert 50e6 < found.imports_bytes <= found.peak_bytes
     assert memory.peak_resident_bytes() > held.nbytes
     if runtime_is_installed("onnxruntime"):
-        graph = memory_in_fresh_process(contestants["W8A8T8 onnxruntime"].entrant, 2)
+        graph = memory_in_fresh_process(candidates["W8A8T8 onnxruntime"].entry, 2)
         assert 10e6 < graph.imports_bytes < graph.peak_bytes < 200e6 < found.peak_bytes, "it has no torch"
 
 
 def test_requests_come_back_as_entrants(tmp_path: Path) -> None:
     import json
 
-    for entrant in (
-        GraphEntrant(tmp_path / "a.onnx", "openvino", "bf16", (3, 8, 8)),
-        TorchEntrant(tmp_path / "a.safetensors", "resnet18", "bfloat16", (3, 8, 8), True),
-        PackedEntrant(tmp_path / "b.safetensors"),
+    for entry in (
+        GraphEntry(tmp_path / "a.onnx", "openvino", "bf16", (3, 8, 8)),
+        TorchEntry(tmp_path / "a.safetensors", "resnet18", "bfloat16", (3, 8, 8), True),
+        PackedEntry(tmp_path / "b.safetensors"),
     ):
-        assert memory._entrant(json.loads(memory._request(entrant, 4))) == entrant
+        assert memory._entry(json.loads(memory._request(entry, 4))) == entry
 
 
 def test_a_process_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(BitfrontError, match=r"its memory could not be measured .*no such file"):
-        memory_in_fresh_process(PackedEntrant(tmp_path / "missing.safetensors"), 1)
+        memory_in_fresh_process(PackedEntry(tmp_path / "missing.safetensors"), 1)
 
 
 class Sleeper:
-    """An entrant that runs nothing."""
+    """An entry that runs nothing."""
 
     def __init__(self, path: Path, fails: bool = False) -> None:
         self.path = path
@@ -270,11 +270,11 @@ class Sleeper:
         return Loaded(lambda: None, lambda: Products(7, 3))
 
 
-def sleeper(name: str, fails: bool = False) -> Contestant:
-    return Contestant(Label("m", name, "nowhere", "quantized"), Sleeper(Path(name), fails), 123)
+def sleeper(name: str, fails: bool = False) -> Candidate:
+    return Candidate(Label("m", name, "nowhere", "quantized"), Sleeper(Path(name), fails), 123)
 
 
-def test_figures_come_together_by_contestant(caplog: pytest.LogCaptureFixture) -> None:
+def test_figures_come_together_by_candidate(caplog: pytest.LogCaptureFixture) -> None:
     first, second, broken = sleeper("first"), sleeper("second"), sleeper("broken", fails=True)
     known = {second.label: Memory(1, 2)}
     protocol = TimingProtocol(warmup=3, iterations=7, repeats=3)
@@ -291,14 +291,14 @@ def test_figures_come_together_by_contestant(caplog: pytest.LogCaptureFixture) -
 
 
 def test_memory_that_cannot_be_measured_is_left_out(
-    contestants: dict[str, Contestant], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    candidates: dict[str, Candidate], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    lost = Contestant(Label("m", "lost", "torch", "quantized"), PackedEntrant(tmp_path / "x.safetensors"), 1)
+    lost = Candidate(Label("m", "lost", "torch", "quantized"), PackedEntry(tmp_path / "x.safetensors"), 1)
     shares: list[float] = []
     assert measure_memory([lost], 1, shares.append, lambda: False) == {}
     assert shares == [1.0]
     assert "lost in torch: its memory could not be measured" in caplog.text
-    assert measure_memory([contestants["float32 torch"]], 1, shares.append, lambda: True) == {}
+    assert measure_memory([candidates["float32 torch"]], 1, shares.append, lambda: True) == {}
 
 
 def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,13 @@ QUICK = ("bench", "--budget", "1s", "--batches", "2,1", "--runtimes", "torch", "
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No processes are started; the processor computes in bfloat16 and runs are here."""
     monkeypatch.setattr(
-        measuring, "memory_in_fresh_process", lambda entrant, batch: Memory(7_000_000, batch * 10**7)
+        measuring, "memory_in_fresh_process", lambda entry, batch: Memory(7_000_000, batch * 10**7)
     )
     monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "amx_bf16")
     monkeypatch.chdir(tmp_path)
 
 
-def contestants(rows: list[dict[str, Any]], batch: object) -> set[str]:
+def candidates(rows: list[dict[str, Any]], batch: object) -> set[str]:
     return {row["contestant"] for row in rows if row["batch"] == batch}
 
 
@@ -41,7 +41,7 @@ def test_everything_is_written_and_printed(bitfront: Callable, tmp_path: Path) -
     with (tmp_path / "out" / "bench.csv").open() as file:
         rows = list(csv.DictReader(file))
     everyone = {"float32", "dynamic INT8", "bfloat16", "W8A8T8", "W4A8T8"}
-    assert contestants(rows, "1") == contestants(rows, "2") == everyone
+    assert candidates(rows, "1") == candidates(rows, "2") == everyone
     assert [row["batch"] for row in rows] == ["1"] * 5 + ["2"] * 5
     for batch in ("1", "2"):
         times = [float(row["p50_ms"]) for row in rows if row["batch"] == batch]
@@ -98,7 +98,7 @@ def test_configurations_come_from_files(bitfront: Callable, tmp_path: Path) -> N
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
     assert found["recipe"] == "gptq", "as it was found"
-    assert contestants(found["rows"], 1) == {"float32", "dynamic INT8", "bfloat16", "mine"}
+    assert candidates(found["rows"], 1) == {"float32", "dynamic INT8", "bfloat16", "mine"}
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "mine.json").write_text(json.dumps(document))
     twice = bitfront(*QUICK, "--config", "mine.json", "more/mine.json")
@@ -178,7 +178,7 @@ def test_without_bfloat16_it_is_left_out_and_said_so(
 ) -> None:
     monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "avx2")
     found = json.loads(bitfront(*QUICK, "--output", "out", "--json").out)
-    assert contestants(found["rows"], 1) == {"float32", "dynamic INT8", "W8A8T8", "W4A8T8"}
+    assert candidates(found["rows"], 1) == {"float32", "dynamic INT8", "W8A8T8", "W4A8T8"}
     assert any(note.startswith("this processor has no bfloat16 instructions") for note in found["notes"])
 
 

@@ -29,13 +29,13 @@ from bitfront.search.session.comparison.measures import (
     evaluations_to,
     marks,
 )
-from bitfront.search.session.comparison.searches import Entry
+from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.search.session.comparison.settings import ComparisonSettings, parse_samplers
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations
 from bitfront.spaces import BitfrontError, UserError
 
 SAMPLERS = ("nsga2", "random", "optuna-nsga2")
-ENTRIES = [Entry(sampler, seed, 40) for seed in range(2) for sampler in SAMPLERS]
+ENTRIES = [PlannedSearch(sampler, seed, 40) for seed in range(2) for sampler in SAMPLERS]
 
 
 class Counted:
@@ -124,7 +124,7 @@ def finished(synthetic, problem, tmp_path):
     comparison = Comparison(problem, InlinePool(evaluate), tmp_path)
     everything = comparison.evaluate_all(0, lambda share: None)
     shares = []
-    searches = comparison.run([*ENTRIES, Entry("exhaustive", 0, 256)], shares.append)
+    searches = comparison.run([*ENTRIES, PlannedSearch("exhaustive", 0, 256)], shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(evaluate.digests) == len(comparison.evaluations) == sum(t.paid for t in everything) == 254
