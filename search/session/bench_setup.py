@@ -195,8 +195,8 @@ def bench_suite(
     share_done: Callable[[float], None],
 ) -> Suite:
     """Writes the candidates' files into a folder."""
-    from bitfront.evaluators.latency.bench.entries import computes_bfloat16
     from bitfront.evaluators.latency.bench.suite import make_suite
+    from bitfront.evaluators.latency.bench.torch_entries import computes_bfloat16
 
     notes, side, baselines = [], min(model.shape[1:]), options.baselines
     if side < LEAST_SIDE and "baselines" not in args.given:

@@ -16,13 +16,15 @@ from torch import nn
 from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_is_installed,
 )
-from bitfront.evaluators.latency.bench.entries import (
+from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label
+from bitfront.evaluators.latency.bench.graph_entry import (
+    graph_candidate,
+)
+from bitfront.evaluators.latency.bench.torch_entries import (
     TorchEntry,
     baseline_module,
-    graph_candidate,
     save_weights,
 )
-from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label
 from bitfront.spaces import BitfrontError
 
 OPSET = 17

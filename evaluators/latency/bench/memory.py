@@ -21,9 +21,9 @@ BATCHES = 5
 LONGEST_S = 600
 # By name: the module that has the class, imported by what needs it alone.
 _KINDS = {
-    "GraphEntry": "bitfront.evaluators.latency.bench.entries",
-    "TorchEntry": "bitfront.evaluators.latency.bench.entries",
-    "PackedEntry": "bitfront.evaluators.latency.bench.entries",
+    "GraphEntry": "bitfront.evaluators.latency.bench.graph_entry",
+    "TorchEntry": "bitfront.evaluators.latency.bench.torch_entries",
+    "PackedEntry": "bitfront.evaluators.latency.bench.torch_entries",
 }
 
 

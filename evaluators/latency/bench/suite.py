@@ -22,14 +22,6 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
     FloatPrecision,
 )
 from bitfront.evaluators.latency.bench.baselines import baseline_candidates
-from bitfront.evaluators.latency.bench.entries import (
-    Arithmetic,
-    PackedEntry,
-    TorchEntry,
-    converted,
-    graph_candidate,
-    save_weights,
-)
 from bitfront.evaluators.latency.bench.entry import (
     BFLOAT16,
     DYNAMIC_INT8,
@@ -37,6 +29,16 @@ from bitfront.evaluators.latency.bench.entry import (
     TORCH,
     Candidate,
     Label,
+)
+from bitfront.evaluators.latency.bench.graph_entry import (
+    graph_candidate,
+)
+from bitfront.evaluators.latency.bench.torch_entries import (
+    Arithmetic,
+    PackedEntry,
+    TorchEntry,
+    converted,
+    save_weights,
 )
 from bitfront.evaluators.latency.stand_in import stand_in
 from bitfront.evaluators.models.blueprint import Blueprint

@@ -22,8 +22,14 @@ from bitfront.evaluators.latency.bench.baselines import (
     quantize,
     set_apart,
 )
-from bitfront.evaluators.latency.bench.entries import (
+from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.graph_entry import (
     GraphEntry,
+)
+from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
+from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
+from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, load_benched, make_suite
+from bitfront.evaluators.latency.bench.torch_entries import (
     PackedEntry,
     TorchEntry,
     computes_bfloat16,
@@ -31,10 +37,6 @@ from bitfront.evaluators.latency.bench.entries import (
     dispatched_products,
     save_weights,
 )
-from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
-from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
-from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
-from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, load_benched, make_suite
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimingProtocol
 from bitfront.evaluators.models.loading import load_model

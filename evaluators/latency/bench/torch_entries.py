@@ -1,73 +1,25 @@
-"""Benchmark entries of one model: a graph in a runtime, a float model in torch, a packed file."""
+"""Benchmark entries that need torch: a float model in torch, a packed file."""
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitfront.evaluators.context.machine import cpuinfo
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
-from bitfront.evaluators.deployment.runtimes.runtime import (
-    FloatPrecision,
-)
-from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.entry import Loaded, Products
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import read_packed
 from bitfront.evaluators.quantized.kernels.linear import int8_kernels_are_exact
 from bitfront.evaluators.quantized.kernels.vnni import vnni_available
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-
-
-@dataclass(frozen=True)
-class GraphEntry:
-    """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`.
-
-    Attributes:
-        path: The ONNX file.
-        runtime: What executes it.
-        precision: Of what is not quantized.
-        shape: Of one image.
-    """
-
-    path: Path
-    runtime: str
-    precision: FloatPrecision
-    shape: tuple[int, ...]
-
-    def import_libraries(self) -> None:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
-        runtime_named(self.runtime)
-        importlib.import_module(self.runtime)
-
-    def load(self, batch: int) -> Loaded:
-        """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
-        runtime = runtime_named(self.runtime)
-        session = runtime.load(self.path, threads=1, batch=batch, precision=self.precision)
-        images = np.random.default_rng(0).standard_normal((batch, *self.shape), dtype=np.float32)
-
-        def products() -> Products:
-            report = session.kernels()
-            return Products(report.total, report.on_integers)
-
-        return Loaded(lambda: session(images), products)
-
-
-def graph_candidate(label: Label, path: Path, shape: tuple[int, ...]) -> Candidate:
-    """The candidate of a graph's file, in the runtime and precision of its label."""
-    return Candidate(label, GraphEntry(path, label.runtime, label.rest, shape), path.stat().st_size)
-
 
 Arithmetic = Literal["float32", "bfloat16", "dynamic"]
 # By the operator that torch dispatches: matrix products in it.
