@@ -11,7 +11,9 @@ from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.limits import AskedLimit, read_limits
+from bitfront.search.problem.objectives import parse_objectives
 from bitfront.spaces import Granularity, Kind, UserError, check_held, parse_hold
+from bitfront.spaces.quantities import parse_duration
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
 # kinds held, a plateau.
@@ -32,21 +34,25 @@ class RunSpec:
         evaluation: What is evaluated, on which data, and how it is quantized.
         space: Granularity of the search space.
         hold: Kinds that are not searched with their widths, such as ``A8T8``; None for none.
-        objectives: Names out of ``bitfront.search.problem.objectives.OBJECTIVES``.
+        objectives: Names out of ``bitfront.search.problem.objectives.OBJECTIVES``; a text such as
+            ``top1,size`` is read as such.
         max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
         min_top1: Lowest top-1 on the search split, in percent; None for none.
         max_drop: Largest loss of top-1 against the float model, in points; None for none.
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
-        latency_batch: Images of the batch that latencies are for.
+        latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         sampler: Name of the sampler.
-        evaluations: Budget of distinct evaluated configurations.
-        time_budget: Budget of wall clock in seconds; None for none.
+        evaluations: Budget of distinct evaluated configurations; None for what suits the sampler.
+        time_budget: Budget of wall clock in seconds; a text such as ``10m`` is read as such. None for none.
         plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
-        population: Candidates proposed at a time.
+        population: Candidates proposed at a time; None for what suits the sampler.
         seed: Seed of the sampler.
         allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
         bitfront: Version of bitfront that wrote the spec.
+
+    Raises:
+        UserError: A text cannot be read, or a kind is held that the space cannot hold.
     """
 
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
@@ -58,15 +64,23 @@ class RunSpec:
     min_top1: float | None = None
     max_drop: float | None = None
     latency: str = "measured"
-    latency_batch: int = 1
+    latency_batch: int | None = None
     sampler: str = "surrogate-nsga2"
-    evaluations: int = 100
+    evaluations: int | None = None
     time_budget: float | None = None
     plateau: int | None = None
-    population: int = 4
+    population: int | None = None
     seed: int = 0
     allow_uniform: bool = False
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
+
+    def __post_init__(self) -> None:
+        """Reads objectives and a time budget that were given as text."""
+        names = tuple(objective.name for objective in parse_objectives(self.objectives))
+        object.__setattr__(self, "objectives", names)
+        budget: object = self.time_budget
+        if isinstance(budget, str):
+            object.__setattr__(self, "time_budget", parse_duration(budget))
 
     @cached_property
     def fixed(self) -> tuple[tuple[Kind, int], ...]:
@@ -86,7 +100,7 @@ class RunSpec:
                 a limit cannot be read.
         """
         widths = self.evaluation.widths
-        if self.population < 2:
+        if self.population is not None and self.population < 2:
             raise UserError(f"--population {self.population} is too small: give at least 2")
         if len(widths) < 2:
             raise UserError(

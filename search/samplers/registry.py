@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 OPTUNA, SURROGATE = "optuna-", "surrogate-nsga2"
+# Of a search that was given no number.
+DEFAULT_EVALUATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def begins_with_scores(name: str) -> bool:
     return name == SURROGATE
 
 
-def default_evaluations(name: str, space: SearchSpace, otherwise: int) -> int:
+def default_evaluations(name: str, space: SearchSpace) -> int:
     """Evaluations of a search that was given no number: all of the space for ``exhaustive``.
 
     Raises:
@@ -70,7 +72,7 @@ def default_evaluations(name: str, space: SearchSpace, otherwise: int) -> int:
     """
     check_sampler(name)
     if name != "exhaustive":
-        return otherwise
+        return DEFAULT_EVALUATIONS
     from bitfront.search.samplers.exhaustive import check_exhaustible
 
     check_exhaustible(space)

@@ -15,7 +15,8 @@ from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_named,
 )
 from bitfront.search.cli.commands.bench import RUNTIMES
-from bitfront.search.session.specs import evaluation_spec, recorded_spec
+from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
+from bitfront.search.session.specs import recorded_spec
 from bitfront.spaces import SCHEMES, BitConfig, Triple, UserError, parse_uniform
 from bitfront.spaces.quantities import parse_duration
 
@@ -145,7 +146,7 @@ def bench_spec(
     recorded = [found for found in map(_recorded, documents.values()) if found is not None]
     if recorded:
         scheme = next(iter(configs.values())).scheme
-        spec = recorded_spec({**recorded[0], "widths": widths, "scheme": scheme}, args)
+        spec = recorded_spec({**recorded[0], "widths": widths, "scheme": scheme}, spec_changes(args))
     else:
         spec = evaluation_spec(args, widths)
     for path, config in configs.items():

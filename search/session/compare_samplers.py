@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import explained, write_atomically
+from bitfront.search.cli.options.specs import WORKER_OPTIONS, run_spec, worker_options
 from bitfront.search.reports.comparison import csv_text, markdown, print_comparison, title
 from bitfront.search.runs.folder import RunFolder, RunStore, checked_name
-from bitfront.search.samplers.registry import begins_with_scores
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, begins_with_scores
 from bitfront.search.session.comparison.measures import FIXED, TIGHT
 from bitfront.search.session.comparison.settings import (
     ComparisonSettings,
@@ -20,9 +21,8 @@ from bitfront.search.session.comparison.settings import (
     parse_samplers,
 )
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
-from bitfront.search.session.search import one_thread_each, run_spec
-from bitfront.search.session.worker_pool import MACHINE_OPTIONS, start_workers, worker_settings
-from bitfront.search.workers.local_cluster import available_workers
+from bitfront.search.session.specs import completed_spec
+from bitfront.search.session.worker_pool import one_thread_each, start_workers
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ PREPARED = "prepared"
 INTERRUPTED_STATUS = 130
 # Fewer tell no differences of a few percent.
 ENOUGH_SEEDS = 10
-_WITH_RESUME = MACHINE_OPTIONS | {"resume", "samplers", "seeds", "evaluations", "truth", "runs_dir"}
+_WITH_RESUME = WORKER_OPTIONS | {"resume", "samplers", "seeds", "evaluations", "truth", "runs_dir"}
 
 
 def run_compare_samplers(args: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run_compare_samplers(args: argparse.Namespace) -> int:
     """
     from bitfront.search.reports.console import stderr_console
 
-    worker_settings(args)
+    worker_options(args)
     settings, folder = _resumed(args) if args.resume else _started(args)
     with _told_how_to_go_on(args, folder), folder.lock(), folder.log_file(), explained(folder.path):
         settings.write(folder.path)
@@ -83,15 +83,8 @@ def _told_how_to_go_on(args: argparse.Namespace, folder: RunFolder) -> Iterator[
 
 def _started(args: argparse.Namespace) -> tuple[ComparisonSettings, RunFolder]:
     """The settings of a new comparison and its folder; everything that can be checked is."""
-    from bitfront.evaluators.context.context import check_spec
-    from bitfront.search.session.latency_choice import chosen_latency
-
     samplers = parse_samplers(args.samplers)
-    spec = run_spec(args)
-    check_spec(spec.evaluation)
-    spec.check()
-    _, batch = chosen_latency(args, spec.evaluation.scheme)
-    spec = dataclasses.replace(spec, latency_batch=batch)
+    spec = completed_spec(run_spec(args))
     store = RunStore(args.runs_dir)
     folder = store.create(args.run or store.default_name(f"compare-{spec.evaluation.model}"))
     return ComparisonSettings(spec, samplers, args.seeds, args.truth), folder
@@ -125,9 +118,8 @@ class _Session:
         from bitfront.search.reports.console import stderr_console
 
         self._args = args
-        evaluation = settings.spec.evaluation
-        self._workers = args.workers or (0 if args.cluster else available_workers(evaluation.device))
-        if self._workers != 1:
+        self._workers = worker_options(args).on(settings.spec.evaluation.device)
+        if self._workers.share_the_machine:
             settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
         self._settings = settings
         self._folder = folder
@@ -153,8 +145,8 @@ class _Session:
             self._console.print(f"note: {note}", soft_wrap=True)
         problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
         self._check_samplers(problem)
-        with stage(self._console, f"starting workers: {self._workers or 'the cluster'}"):
-            pool = start_workers(self._args, ready.spec, ready.context, self._workers)
+        with stage(self._console, f"starting workers: {self._workers.words}"):
+            pool = start_workers(self._workers, ready.spec, ready.context)
         try:
             comparison = Comparison(problem, pool, self._folder.path, ready.scores)
             everything, searches, whole = self._search(comparison, problem)
@@ -212,7 +204,7 @@ class _Session:
             "comparison": self._folder.name,
             **{name: getattr(spec.evaluation, name) for name in ("model", "data", "scheme", "recipe")},
             "space": spec.space,
-            **comparison_document(problem, searches, everything, spec.evaluations),
+            **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
             "evaluated": len(comparison.evaluations),
             "latency_source": problem.cost.latency_source,
             "notes": list(ready.notes),

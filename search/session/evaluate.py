@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.environment import describe_evaluator
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.cli.options.specs import evaluation_spec, spec_changes, written_batch
 from bitfront.search.reports.evaluation import accuracy_report, print_report
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.latency_choice import chosen_latency
-from bitfront.search.session.specs import evaluation_spec, read_config_document, recorded_spec
+from bitfront.search.session.specs import read_config_document, recorded_spec
 from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
     document = None if args.config is None else read_config_document(Path(args.config))
     spec = _spec(args, document)
-    source, batch = chosen_latency(args, spec.scheme)
+    source, batch = chosen_latency(args.latency, spec.scheme, written_batch(args))
     console = stderr_console()
     with stage(console, preparing(spec)) as share_done:
         keep_codes = source.measured and source.timer.needs_codes
@@ -66,7 +67,7 @@ def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> Evaluati
     recorded = provenance.get("evaluation") if isinstance(provenance, dict) else None
     if isinstance(recorded, dict):
         widths = tuple(sorted(config.widths()))
-        spec = recorded_spec({**recorded, "widths": widths}, args)
+        spec = recorded_spec({**recorded, "widths": widths}, spec_changes(args))
     else:
         spec = evaluation_spec(args, tuple(sorted(config.widths())))
     if "scheme" in args.given and args.scheme != config.scheme:

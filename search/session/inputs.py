@@ -164,7 +164,7 @@ def _costs(
         return _model_costs(table, context), (MODELLED_NOTE,) if fallen_back else notes
     subject = Subject(context.prepared, context.model.module)
     with stage(f"latency of encoders ({spec.latency})") as share_done:
-        table = source.table(subject, spec.latency_batch, share_done)
+        table = source.table(subject, spec.latency_batch or 1, share_done)
     costs = _model_costs(table, context)
     lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
     if source.measured and lead * costs.minimum_latency_ms(space) > costs.float_latency_ms:

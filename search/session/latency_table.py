@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitfront.evaluators.files import write_atomically
+from bitfront.search.cli.options.specs import evaluation_spec, written_options
 from bitfront.search.reports.latency_table import CheckedModel, print_table, table_document
-from bitfront.search.session.specs import evaluation_spec, written_options
 from bitfront.spaces import BitConfig, SearchSpace, UserError, parse_bits
 
 if TYPE_CHECKING:

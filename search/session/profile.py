@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.cli.options.specs import evaluation_spec, written_options
 from bitfront.search.reports.profile import print_profile
 from bitfront.search.reports.profile_document import profile_document
 from bitfront.search.reports.sensitivity_document import sensitivity_document
 from bitfront.search.session.inputs import preparing
-from bitfront.search.session.specs import evaluation_spec, written_options
 from bitfront.spaces import SearchSpace, UserError, parse_bits
 
 if TYPE_CHECKING:

@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.environment import describe_environment, describe_evaluator
 from bitfront.search import wording
-from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS
+from bitfront.search.cli.options.specs import WORKER_OPTIONS, run_spec, worker_options
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
-from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.spec import EXTENDABLE, RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import StudyLock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
-from bitfront.search.samplers.registry import check_sampler, default_evaluations, default_population
+from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
-from bitfront.search.session.latency_choice import chosen_latency
-from bitfront.search.session.specs import evaluation_spec
-from bitfront.search.session.worker_pool import MACHINE_OPTIONS, start_workers, worker_settings
-from bitfront.search.workers.local_cluster import available_workers
-from bitfront.spaces import BitfrontError, UserError, parse_bits
+from bitfront.search.session.specs import completed_spec
+from bitfront.search.session.worker_pool import one_thread_each, start_workers
+from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Options that may be written beside --resume.
 _WITH_RESUME = frozenset(
-    {*EXTENDABLE, *MACHINE_OPTIONS, "resume", "runs_dir", "storage", "json", "verbose", "debug"}
+    {*EXTENDABLE, *WORKER_OPTIONS, "resume", "runs_dir", "storage", "json", "verbose", "debug"}
 )
 INTERRUPTED_STATUS = 130
 # Says where the study is, where it is not in the run folder.
@@ -61,7 +58,7 @@ def run_search(args: argparse.Namespace) -> int:
     from bitfront.search.reports.progress import stage
 
     console = stderr_console()
-    worker_settings(args)
+    worker_options(args)
     store = RunStore(args.runs_dir)
     spec, folder = _resumed(args, store) if args.resume else _started(args, store)
     # What --resume finds is there to be kept, however little of it was written.
@@ -93,43 +90,8 @@ def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
 
 def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
     """The spec of a new run and its folder; everything that can be checked without loading is."""
-    from bitfront.evaluators.context.context import check_spec
-
-    spec = run_spec(args)
-    check_spec(spec.evaluation)
-    spec.check()
-    _, batch = chosen_latency(args, spec.evaluation.scheme)
-    spec = dataclasses.replace(spec, latency_batch=batch)
+    spec = completed_spec(run_spec(args))
     return spec, store.create(args.run or store.default_name(spec.evaluation.model))
-
-
-def run_spec(args: argparse.Namespace) -> RunSpec:
-    """The run spec that arguments describe.
-
-    Raises:
-        UserError: An option cannot be read.
-    """
-    evaluation = evaluation_spec(args, parse_bits(args.bits))
-    check_sampler(args.sampler)
-    return RunSpec(
-        evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
-        space=args.space,
-        hold=args.hold,
-        objectives=tuple(objective.name for objective in parse_objectives(args.objectives)),
-        max_latency=args.max_latency,
-        max_size=args.max_size,
-        min_top1=args.min_top1,
-        max_drop=args.max_drop,
-        latency=args.latency,
-        latency_batch=args.latency_batch,
-        sampler=args.sampler,
-        evaluations=args.evaluations or DEFAULT_EVALUATIONS,
-        time_budget=None if args.time_budget is None else parse_duration(args.time_budget),
-        plateau=args.plateau,
-        population=args.population or default_population(args.sampler),
-        seed=args.seed,
-        allow_uniform=args.allow_uniform,
-    )
 
 
 def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
@@ -162,8 +124,8 @@ class _Session:
         self, args: argparse.Namespace, spec: RunSpec, folder: RunFolder, console: Console, stage: Stage
     ) -> None:
         self._args = args
-        self._workers = args.workers or (0 if args.cluster else available_workers(spec.evaluation.device))
-        self._spec = spec if self._workers == 1 else one_thread_each(spec)
+        self._workers = worker_options(args).on(spec.evaluation.device)
+        self._spec = one_thread_each(spec) if self._workers.share_the_machine else spec
         self._folder = folder
         self._console = console
         self._stage = stage
@@ -197,9 +159,9 @@ class _Session:
 
     def _with_evaluations(self, ready: RunInputs) -> RunSpec:
         """The spec, with the number of evaluations that an unwritten one means for its sampler."""
-        if self._args.resume or self._args.evaluations is not None:
+        if ready.spec.evaluations is not None:
             return ready.spec
-        number = default_evaluations(ready.spec.sampler, ready.space, ready.spec.evaluations)
+        number = default_evaluations(ready.spec.sampler, ready.space)
         spec = dataclasses.replace(ready.spec, evaluations=number)
         self._folder.write_spec(spec)
         return spec
@@ -212,11 +174,12 @@ class _Session:
         from bitfront.search.samplers.registry import make_sampler
 
         spec, folder, args = self._spec, self._folder, self._args
+        assert spec.evaluations is not None, "the spec is complete"
         sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed, ready.scores)
         known = args.resume and _has_study(folder, args.storage)
         begin = StudyRecord.open if known else StudyRecord.create
-        with self._stage(f"starting workers: {self._workers or 'the cluster'}"):
-            pool = start_workers(args, spec, ready.context, self._workers)
+        with self._stage(f"starting workers: {self._workers.words}"):
+            pool = start_workers(self._workers, spec, ready.context)
         try:
             record = begin(folder.path, folder.name, spec, problem, args.storage)
             if args.storage is not None:
@@ -283,12 +246,6 @@ class _Session:
                 f"{self._folder.name}`",
                 soft_wrap=True,
             )
-
-
-def one_thread_each(spec: RunSpec) -> RunSpec:
-    """The spec for several workers, which fill the processors between them; written threads stay."""
-    evaluation = dataclasses.replace(spec.evaluation, threads=spec.evaluation.threads or 1)
-    return dataclasses.replace(spec, evaluation=evaluation)
 
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:

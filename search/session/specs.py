@@ -1,8 +1,7 @@
-"""Evaluation specs from command-line arguments, and bit config documents from files."""
+"""Specs as a session needs them: completed, or as a bit config has recorded them; bit config documents."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -10,56 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.samplers.registry import check_sampler, default_population
+from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.spaces import UserError
 
-# Options of the command line that are fields of the spec under the same name.
-OPTIONS = (
-    "model",
-    "checkpoint",
-    "pretrained",
-    "data",
-    "scheme",
-    "calibration_images",
-    "search_images",
-    "test_images",
-    "seed",
-    "recipe",
-    "without",
-    "observer",
-    "device",
-    "batch_size",
-    "threads",
-)
-# Those that say on what it runs: they belong to the machine at hand, not to a configuration.
-MACHINE_OPTIONS = ("device", "batch_size", "threads")
+# Fields that say on what it runs: they belong to the machine at hand, not to a configuration.
+MACHINE_FIELDS = ("device", "batch_size", "threads")
 
 
-def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
-    """The spec that arguments describe, at the given widths."""
-    return EvaluationSpec(**{name: _value(args, name) for name in OPTIONS}, widths=widths)
+def completed_spec(spec: RunSpec) -> RunSpec:
+    """A run spec with what was left to choose; everything that can be checked without loading is.
+
+    Raises:
+        UserError: The spec cannot be carried out as stated.
+    """
+    from bitfront.evaluators.context.context import check_spec
+
+    check_sampler(spec.sampler)
+    check_spec(spec.evaluation)
+    spec.check()
+    population = default_population(spec.sampler) if spec.population is None else spec.population
+    _, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
+    return dataclasses.replace(spec, population=population, latency_batch=batch)
 
 
-def _value(args: argparse.Namespace, name: str) -> Any:
-    """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
-    value = getattr(args, name)
-    if name in ("checkpoint", "data") and value is not None and Path(value).exists():
-        return str(Path(value).resolve())
-    return value
+def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> EvaluationSpec:
+    """The spec under which a bit config was found, without the settings of that machine.
 
-
-def written_options(args: argparse.Namespace) -> list[str]:
-    """The options of the spec that were written, for the commands that come next."""
-    words: list[str] = []
-    for name in OPTIONS:
-        value = getattr(args, name)
-        if name in args.given:
-            words.append(f"--{name.replace('_', '-')}")
-            words += [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
-    return words
-
-
-def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> EvaluationSpec:
-    """The spec under which a bit config was found, with this machine's settings and the options written.
+    Args:
+        recorded: The ``evaluation`` entry of the config's provenance.
+        changes: Fields that take other values, those of this machine among them.
 
     Raises:
         UserError: The record is damaged, or of a version that knew no recipes.
@@ -76,7 +56,7 @@ def recorded_spec(recorded: Mapping[str, Any], args: argparse.Namespace) -> Eval
             f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '
             "--model and --data"
         ) from error
-    written = {name: _value(args, name) for name in OPTIONS if name in {*args.given, *MACHINE_OPTIONS}}
+    written = {name: getattr(EvaluationSpec, name) for name in MACHINE_FIELDS} | dict(changes)
     if "checkpoint" in written:
         written["pretrained"] = False
     elif "pretrained" in written:

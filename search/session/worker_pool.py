@@ -1,70 +1,129 @@
-"""The workers of a search, as the arguments ask for them."""
+"""Who evaluates: this process, processes of this machine, or the workers of a cluster."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bitfront.search.engine.protocols import AccuracyPool, InlinePool
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.workers.local_cluster import WorkerSettings, parse_memory
+from bitfront.search.workers.local_cluster import WorkerSettings, available_workers, parse_memory
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
-    from bitfront.search.workers.pool import DaskPool
 
 
-# Options of the machine, which decide nothing of what is found.
-MACHINE_OPTIONS = frozenset({"workers", "cluster", "evaluation_timeout", "worker_memory", "send_data"})
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who evaluates and what they may use; decides nothing of what is found.
 
-
-def worker_settings(args: argparse.Namespace) -> WorkerSettings:
-    """What workers may use and how long they are waited for.
+    Attributes:
+        workers: Processes of this machine; 0 to evaluate in this one; None for as many as suit the machine.
+        cluster: Address of a Dask scheduler whose workers evaluate, such as ``tcp://10.0.0.5:8786``.
+        evaluation_timeout_s: Seconds after which an evaluation counts as hung; None to go by those before.
+        memory_bytes: Most memory that a worker of this machine may take; None for an equal share.
+        send_data: Whether the workers of a cluster are sent the model and the images.
 
     Raises:
-        UserError: An option cannot be read, or asks for what the others rule out.
+        UserError: An option asks for what another rules out.
     """
-    if args.send_data and not args.cluster:
-        raise UserError("--send-data is for workers of other machines: give their scheduler with --cluster")
-    if args.worker_memory is not None and args.cluster:
-        raise UserError(
-            "--worker-memory is for workers of this machine: those of --cluster are limited where they are "
-            "started, with `dask worker --memory-limit`"
+
+    workers: int | None = None
+    cluster: str | None = None
+    evaluation_timeout_s: float | None = None
+    memory_bytes: int | None = None
+    send_data: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options against each other."""
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"--workers {self.workers}: give at least 1")
+        if self.workers is not None and self.cluster:
+            raise UserError("--workers are processes of this machine: give either them or --cluster")
+        if self.send_data and not self.cluster:
+            raise UserError(
+                "--send-data is for workers of other machines: give their scheduler with --cluster"
+            )
+        if self.memory_bytes is not None and self.cluster:
+            raise UserError(
+                "--worker-memory is for workers of this machine: those of --cluster are limited where they "
+                "are started, with `dask worker --memory-limit`"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        workers: int | None = None,
+        cluster: str | None = None,
+        evaluation_timeout: str | float | None = None,
+        worker_memory: str | int | None = None,
+        send_data: bool = False,
+    ) -> WorkerOptions:
+        """The options with a timeout such as ``90s`` and a memory such as ``4GB``, or in seconds and bytes.
+
+        Raises:
+            UserError: A text cannot be read, or an option asks for what another rules out.
+        """
+        timeout, memory = evaluation_timeout, worker_memory
+        return cls(
+            workers,
+            cluster,
+            parse_duration(timeout) if isinstance(timeout, str) else timeout,
+            parse_memory(memory) if isinstance(memory, str) else memory,
+            send_data,
         )
-    timeout, memory = args.evaluation_timeout, args.worker_memory
-    return WorkerSettings(
-        evaluation_timeout_s=None if timeout is None else parse_duration(timeout),
-        memory_bytes=None if memory is None else parse_memory(memory),
-    )
+
+    def on(self, device: str) -> WorkerOptions:
+        """These with the number of workers that suits this machine, where it was left open."""
+        if self.workers is not None or self.cluster is not None:
+            return self
+        return dataclasses.replace(self, workers=available_workers(device))
+
+    @property
+    def share_the_machine(self) -> bool:
+        """Whether several processes evaluate beside each other."""
+        return self.cluster is not None or self.workers not in (0, 1)
+
+    @property
+    def words(self) -> str:
+        """Who they are, in words."""
+        return "the cluster" if self.cluster is not None else str(self.workers)
 
 
-def start_workers(
-    args: argparse.Namespace, spec: RunSpec, context: EvaluationContext, workers: int
-) -> DaskPool:
+def one_thread_each(spec: RunSpec) -> RunSpec:
+    """The spec for several workers, which fill the processors between them; written threads stay."""
+    evaluation = dataclasses.replace(spec.evaluation, threads=spec.evaluation.threads or 1)
+    return dataclasses.replace(spec, evaluation=evaluation)
+
+
+def start_workers(options: WorkerOptions, spec: RunSpec, context: EvaluationContext) -> AccuracyPool:
     """Starts the workers of this machine, or checks those of a cluster and sends them what they need.
 
     Args:
-        args: The arguments.
+        options: Who evaluates, with a number of workers where there is no cluster.
         spec: The run's settings, resolved.
-        context: The coordinator's own, with which the results of a cluster must agree.
-        workers: Processes to start; without meaning for a cluster.
+        context: The coordinator's own; the results of a cluster must agree with it.
 
     Raises:
         UserError: The scheduler cannot be reached, or a worker there cannot take part.
         BitfrontError: The workers did not start.
     """
+    if options.workers == 0:
+        return InlinePool(lambda config, required: context.accuracy(config, required=required))
     from bitfront.search.workers.pool import DaskPool
 
-    settings = worker_settings(args)
-    if args.cluster is None:
-        return DaskPool(spec.evaluation, workers, settings=settings)
+    settings = WorkerSettings(options.evaluation_timeout_s, options.memory_bytes)
+    if options.cluster is None:
+        return DaskPool(spec.evaluation, options.workers or 1, settings=settings)
     from bitfront.evaluators.context.bundle import bundle_of, fingerprint_of
 
     return DaskPool(
         spec.evaluation,
-        cluster=args.cluster,
+        cluster=options.cluster,
         settings=settings,
         reference=fingerprint_of(context),
-        bundle=bundle_of(context) if args.send_data else None,
+        bundle=bundle_of(context) if options.send_data else None,
     )

@@ -133,7 +133,7 @@ def search(
             make_sampler(spec.sampler, stated, spec.population, spec.seed),
             pool or InlinePool(score),
             record,
-            Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau),
+            Budget(spec.evaluations or 100, spec.time_budget, record.elapsed_s, plateau=spec.plateau),
             (*observers, FolderWriter(tables, record)),
         )
         result = engine.run()

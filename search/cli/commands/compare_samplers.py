@@ -6,7 +6,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.commands.search import (
-    DEFAULT_EVALUATIONS,
     add_limit_options,
     add_space_options,
     add_worker_options,
@@ -17,7 +16,7 @@ from bitfront.search.cli.options.model import (
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.samplers.registry import SAMPLERS
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers

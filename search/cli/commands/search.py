@@ -19,14 +19,13 @@ from bitfront.search.cli.options.model import (
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.samplers.registry import SAMPLERS
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
 from bitfront.spaces import GRANULARITIES
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-DEFAULT_EVALUATIONS = 100
 _DETAIL = """\
 Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
 searches the built-in digits_deit, which takes a few minutes on two cores.

@@ -10,7 +10,7 @@ from pathlib import Path
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore, checked_name
-from bitfront.search.samplers.registry import check_sampler
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, check_sampler
 from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.spaces import BitfrontError, UserError
 
@@ -38,7 +38,8 @@ class ComparisonSettings:
         """All searches, seed by seed, so that a comparison cut short has each sampler about as often."""
         for place in range(self.seeds):
             for sampler in self.samplers:
-                yield PlannedSearch(sampler, self.spec.seed + place, self.spec.evaluations)
+                evaluations = self.spec.evaluations or DEFAULT_EVALUATIONS
+                yield PlannedSearch(sampler, self.spec.seed + place, evaluations)
 
     def write(self, folder: Path) -> None:
         """Writes ``comparison.json``."""

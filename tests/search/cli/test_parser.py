@@ -17,11 +17,11 @@ from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, shipped_profiles
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
-from bitfront.search.cli.commands.search import DEFAULT_EVALUATIONS
 from bitfront.search.cli.main import main
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
+from bitfront.search.session.specs import completed_spec
 from bitfront.spaces import GRANULARITIES, SCHEMES, UserError
 
 HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
@@ -126,8 +126,8 @@ def test_search_defaults_are_those_of_the_spec() -> None:
         assert getattr(args, name) == getattr(spec, name), name
     # Unwritten, these are as it suits the sampler.
     assert (args.evaluations, args.population) == (None, None)
-    assert spec.evaluations == DEFAULT_EVALUATIONS
-    assert registry.default_population(args.sampler) == spec.population
+    assert (spec.evaluations, spec.population) == (None, None)
+    assert (completed_spec(spec).population, spec.latency_batch) == (4, None)
     for name in ("hold", "max_latency", "max_size", "min_top1", "max_drop", "time_budget", "plateau"):
         assert getattr(args, name) is None
         assert getattr(spec, name) is None

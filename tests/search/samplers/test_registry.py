@@ -130,13 +130,13 @@ def test_exhaustive_counts_first_and_refuses_absurd_sizes(synthetic):
     with pytest.raises(UserError, match=r"layer has 2\^108 configurations"):
         check_exhaustible(synthetic.space("layer"))
     with pytest.raises(UserError, match=r"531,441 \(3\^12\) .*: choose another --sampler$"):
-        default_evaluations("exhaustive", synthetic.space("encoder", widths=(2, 4, 8)), 100)
+        default_evaluations("exhaustive", synthetic.space("encoder", widths=(2, 4, 8)))
 
 
 def test_exhaustive_evaluates_everything_unless_a_number_is_given(synthetic, folder):
     space = synthetic.space("encoder", 5)
-    assert default_evaluations("exhaustive", space, 100) == 32
-    assert default_evaluations("nsga2", space, 100) == 100
+    assert default_evaluations("exhaustive", space) == 32
+    assert default_evaluations("nsga2", space) == 100
     result = synthetic.search(folder, RunSpec(sampler="exhaustive", evaluations=20), searched=space)
     assert result.reason == EVALUATIONS_SPENT
     assert result.progress.evaluations == 20

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
 from bitfront.search.cli.parser import parse
-from bitfront.search.session.specs import evaluation_spec, recorded_spec
+from bitfront.search.session.specs import recorded_spec
 from bitfront.spaces import UserError
 
 RECORDED = EvaluationSpec(
     model="deit_tiny_patch16_224", pretrained=True, seed=7, device="cuda:3", batch_size=128, threads=1
 )
+
+
+def changes(*options: str) -> dict[str, Any]:
+    return spec_changes(parse(["evaluate", *options]))
 
 
 def test_arguments_become_a_spec() -> None:
@@ -32,9 +38,9 @@ def test_arguments_become_a_spec() -> None:
 
 
 def test_a_record_keeps_what_was_searched_and_leaves_the_machine() -> None:
-    found = recorded_spec(RECORDED.to_json(), parse(["evaluate", "--seed", "8"]))
+    found = recorded_spec(RECORDED.to_json(), changes("--seed", "8"))
     assert found == EvaluationSpec(model="deit_tiny_patch16_224", pretrained=True, seed=8)
-    here = recorded_spec(RECORDED.to_json(), parse(["evaluate", "--device", "cuda", "--threads", "2"]))
+    here = recorded_spec(RECORDED.to_json(), changes("--device", "cuda", "--threads", "2"))
     assert (here.device, here.batch_size, here.threads) == ("cuda", None, 2)
 
 
@@ -44,7 +50,7 @@ def test_a_record_keeps_its_recipe_unless_another_is_written() -> None:
     ).to_json()
 
     def quantized(*options: str) -> tuple[str, tuple[str, ...], str | None]:
-        found = recorded_spec(recorded, parse(["evaluate", *options]))
+        found = recorded_spec(recorded, changes(*options))
         return found.recipe, found.without, found.observer
 
     assert quantized() == ("gptq", ("fitted-ranges",), "ema")
@@ -56,5 +62,5 @@ def test_a_record_keeps_its_recipe_unless_another_is_written() -> None:
 def test_a_record_from_before_recipes_is_refused_in_one_line() -> None:
     recorded = {k: v for k, v in RECORDED.to_json().items() if k not in ("recipe", "without")}
     with pytest.raises(UserError, match="by an earlier version") as caught:
-        recorded_spec({**recorded, "weight_ranges": "mse"}, parse(["evaluate"]))
+        recorded_spec({**recorded, "weight_ranges": "mse"}, changes())
     assert "\n" not in str(caught.value)

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from additive_runtime import AdditiveRuntime, clock
@@ -223,16 +222,13 @@ def test_a_search_times_its_front_in_the_runtime_it_went_by(
 
 
 class TestChosenLatency:
-    def args(self, latency: str, batch: int, *given: str) -> SimpleNamespace:
-        return SimpleNamespace(latency=latency, latency_batch=batch, given=frozenset(given))
-
     def test_measured_and_modelled_times_take_any_batch(self) -> None:
         for name in ("measured:abacus", "model:t4"):
-            assert chosen_latency(self.args(name, 8, "latency_batch"), "deploy")[1] == 8
+            assert chosen_latency(name, "deploy", 8)[1] == 8
 
     def test_a_table_has_its_own(self, tmp_path: Path, bitfront: Callable) -> None:
         assert bitfront("latency-table", *ABACUS, "--latency-batch", "2", "--output", "t.csv").status == 0
-        assert chosen_latency(self.args("table:t.csv", 1), "deploy")[1] == 2
-        source, batch = chosen_latency(self.args("table:t.csv", 2, "latency_batch"), "deploy")
+        assert chosen_latency("table:t.csv", "deploy")[1] == 2
+        source, batch = chosen_latency("table:t.csv", "deploy", 2)
         assert batch == 2
         assert source.timer.source == "measured:abacus"
