@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
 from bitfront.search.reports.console import hint, print_json
-from bitfront.search.reports.front_table import front_document, print_front
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
@@ -28,6 +27,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the front of the chosen run."""
+    from bitfront.search.reports.front_table import front_document, print_front
+
     chosen = open_chosen_run(args)
     if args.json:
         print_json(front_document(chosen))

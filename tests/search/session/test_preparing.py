@@ -26,7 +26,7 @@ def test_share_of_the_preparation_is_shown(
         raise UserError("seen enough")
 
     monkeypatch.setattr(EvaluationContext, "from_spec", from_spec)
-    monkeypatch.setattr(stages, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(stages, "STAGE_INTERVAL_S", 0.0)
     where = ["--runs-dir", tmp_path] if command == "search" else []
     outcome = bitfront(command, "--scheme", "deploy", "--without", "log-base", *where)
     assert outcome.error == "error: seen enough"
