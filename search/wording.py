@@ -18,7 +18,7 @@ def megabytes(size_bytes: float, largest: float | None = None) -> str:
 
 
 def milliseconds(value: float, largest: float | None = None) -> str:
-    """A time in milliseconds, likewise."""
+    """A time in milliseconds; ``largest`` of a column sets the decimals for all its entries."""
     return _fixed(value, value if largest is None else largest)
 
 
@@ -59,12 +59,12 @@ def evaluator(described: Mapping[str, Any], chosen: str = "") -> str:
 
 
 def is_modelled(latency_source: str) -> bool:
-    """Whether times of this source are modelled, be it through a table of modelled times."""
+    """Whether times of this source are modelled, also through a table of modelled times."""
     return "model:" in latency_source
 
 
 def same_source(latency_source: str, measured_source: str) -> bool:
-    """Whether times of a source, be it through a table, were measured in that runtime on this machine."""
+    """Whether times of a source were measured in that runtime, directly or for a table."""
     return latency_source.rstrip(")").endswith(measured_source)
 
 

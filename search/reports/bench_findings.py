@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Pair = tuple["Measured", "Measured"]
 EAGER = "PyTorch eager float32"
-# Repeats further apart than this, in percent, are the machine's mood.
+# Repeats further apart than this, in percent, are noise.
 NOISY_PERCENT = 10.0
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.models.blueprint import Blueprint
 
 
-# Repeats further apart than this, in percent, are the machine's mood.
+# Repeats further apart than this, in percent, are noise.
 NOISY_PERCENT = 10.0
 
 

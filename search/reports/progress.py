@@ -209,7 +209,7 @@ def _bar(console: Console, text: str) -> Iterator[Bar]:
 
 
 class _PlainLines:
-    """Prints a share now and then, where no line can be drawn anew."""
+    """Prints a share now and then, where no line can be redrawn."""
 
     def __init__(self, console: Console, text: str, started: float) -> None:
         self._console = console

@@ -53,7 +53,7 @@ class RunFolder:
         return self.path / name
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> Path:
-        """Writes a JSON object, likewise."""
+        """Writes a JSON object, as a whole or not at all."""
         return self.write_text(name, json.dumps(document, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:

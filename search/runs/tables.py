@@ -62,38 +62,38 @@ class RunTables:
         self,
         trials: Iterable[Trial],
         front: Iterable[Trial],
-        finals: Mapping[int, FinalMeasurement] | None = None,
+        final: Mapping[int, FinalMeasurement] | None = None,
     ) -> None:
         """Writes both tables.
 
         Args:
             trials: All trials, by number.
             front: The front, by size.
-            finals: By trial number, what was measured on the finished front.
+            final: By trial number, what was measured on the finished front.
 
         Raises:
             BitfrontError: The tables cannot be written.
         """
-        measured = finals or {}
+        measured = final or {}
         self._folder.write_text(FRONT, self.front_csv(front, measured))
         self._folder.write_text(TRIALS, self.trials_csv(trials, measured))
 
-    def front_csv(self, front: Iterable[Trial], finals: Mapping[int, FinalMeasurement]) -> str:
+    def front_csv(self, front: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """One row for each front point: figures, then the bits of every gene."""
-        return self._csv(front, finals, ())
+        return self._csv(front, final, ())
 
-    def trials_csv(self, trials: Iterable[Trial], finals: Mapping[int, FinalMeasurement]) -> str:
+    def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
         violations = [violation_column(name) for name in self._problem.constraint_names]
-        return self._csv(trials, finals, (*STATE, *violations, *FURTHER, *FINAL, ERROR))
+        return self._csv(trials, final, (*STATE, *violations, *FURTHER, *FINAL, ERROR))
 
     def _csv(
-        self, trials: Iterable[Trial], finals: Mapping[int, FinalMeasurement], further: Sequence[Column]
+        self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement], further: Sequence[Column]
     ) -> str:
         space = self._problem.space
 
         def row(trial: Trial) -> list[str]:
-            known = self._values(trial, finals.get(trial.number, FinalMeasurement()))
+            known = self._values(trial, final.get(trial.number, FinalMeasurement()))
             bits = space.bits(np.array(trial.genome, dtype=np.int64))
             figures, rest = ([c.cell(known.get(c.name)) for c in columns] for columns in (LEADING, further))
             return [*figures, *map(str, bits.values()), *rest]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bitfront.search.engine.protocols import Sampler
     from bitfront.search.problem.problem import SearchProblem
-    from bitfront.search.samplers.surrogate.objective_model import Scores
+    from bitfront.search.samplers.surrogate.objective_model import PriorScores
     from bitfront.spaces import SearchSpace
 
 
@@ -84,7 +84,7 @@ def make_sampler(
     problem: SearchProblem,
     population: int | None,
     seed: int,
-    scores: Scores | None = None,
+    scores: PriorScores | None = None,
 ) -> Sampler:
     """The sampler of a name.
 

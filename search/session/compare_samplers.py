@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.problem.trial import Trial
     from bitfront.search.session.comparison.comparison import Comparison
-    from bitfront.search.session.comparison.searches import Searched
+    from bitfront.search.session.comparison.searches import FinishedSearch
     from bitfront.search.session.inputs import RunInputs
 
 
@@ -165,7 +165,7 @@ class _Session:
 
     def _search(
         self, comparison: Comparison, problem: SearchProblem
-    ) -> tuple[Sequence[Trial] | None, list[Searched], bool]:
+    ) -> tuple[Sequence[Trial] | None, list[FinishedSearch], bool]:
         """The trials of all configurations where they are known, the searches, and whether those are all."""
         from bitfront.search.reports.progress import stage
 
@@ -188,7 +188,7 @@ class _Session:
         problem: SearchProblem,
         ready: RunInputs,
         comparison: Comparison,
-        searches: Sequence[Searched],
+        searches: Sequence[FinishedSearch],
         everything: Sequence[Trial] | None,
         whole: bool,
     ) -> Mapping[str, Any]:

@@ -128,6 +128,7 @@ def _draw_agreement(axes: Axes, genes: Sequence[Gene], floor: float) -> None:
         axes.scatter(measured, estimated, s=30, marker=marker, color=colour, edgecolors="white", zorder=3)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axes.set(
-        xlabel="measured (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)", ylabel="estimated (likewise)"
+        xlabel="measured (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)",
+        ylabel="estimated (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)",
     )
     axes.set_aspect("equal", adjustable="box")

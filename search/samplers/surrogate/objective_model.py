@@ -23,7 +23,7 @@ FEATURE_SQUARES = 2.0
 TEMPER = 0.5
 
 
-class Scores(Protocol):
+class PriorScores(Protocol):
     """Sensitivities that are known before any evaluation."""
 
     @property
@@ -46,7 +46,7 @@ class ObjectiveModel:
         scores: Sensitivities of the genes; None where there are none.
     """
 
-    def __init__(self, problem: SearchProblem, scores: Scores | None) -> None:
+    def __init__(self, problem: SearchProblem, scores: PriorScores | None) -> None:
         self._widths = len(problem.space.widths)
         self._scores = scores
         self._evaluated = tuple(o for o in problem.objectives if not o.analytic)

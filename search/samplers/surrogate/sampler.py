@@ -16,7 +16,7 @@ from bitfront.search.samplers.genomes.history import History
 from bitfront.search.samplers.genomes.operators import stratified_population
 from bitfront.search.samplers.surrogate.additive import additive_front
 from bitfront.search.samplers.surrogate.costs import CostTables
-from bitfront.search.samplers.surrogate.objective_model import ObjectiveModel, Scores
+from bitfront.search.samplers.surrogate.objective_model import ObjectiveModel, PriorScores
 from bitfront.search.samplers.surrogate.proposal import (
     POPULATION,
     Array,
@@ -55,7 +55,7 @@ class SurrogateSampler:
     lag = 1
 
     def __init__(
-        self, problem: SearchProblem, population: int, seed: int, scores: Scores | None = None
+        self, problem: SearchProblem, population: int, seed: int, scores: PriorScores | None = None
     ) -> None:
         self._problem = problem
         self._batch = population

@@ -11,8 +11,8 @@ from bitfront.search.engine.protocols import AccuracyPool
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.session.comparison.searches import (
+    FinishedSearch,
     PlannedSearch,
-    Searched,
     read_search,
     run_search,
     write_search,
@@ -20,7 +20,7 @@ from bitfront.search.session.comparison.searches import (
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations, SharingPool
 
 if TYPE_CHECKING:
-    from bitfront.search.samplers.surrogate.objective_model import Scores
+    from bitfront.search.samplers.surrogate.objective_model import PriorScores
 
 
 SEARCHES = "searches"
@@ -46,7 +46,7 @@ class Comparison:
         problem: SearchProblem,
         pool: AccuracyPool,
         folder: Path,
-        scores: Scores | None = None,
+        scores: PriorScores | None = None,
     ) -> None:
         self._problem = problem
         self._folder = folder
@@ -64,14 +64,14 @@ class Comparison:
         found = self._search(PlannedSearch(TRUTH, seed, count), lambda done: share_done(done / count))
         return None if found is None else found.trials
 
-    def run(self, entries: Sequence[PlannedSearch], share_done: ShareDone) -> list[Searched]:
+    def run(self, entries: Sequence[PlannedSearch], share_done: ShareDone) -> list[FinishedSearch]:
         """Runs searches in their order; fewer come back where Ctrl-C stopped it.
 
         Args:
             entries: The searches.
             share_done: Told which share of all evaluations has been asked for.
         """
-        finished: list[Searched] = []
+        finished: list[FinishedSearch] = []
         total = sum(entry.evaluations for entry in entries)
         before = 0
         for entry in entries:
@@ -88,7 +88,7 @@ class Comparison:
             share_done(before / total)
         return finished
 
-    def _search(self, entry: PlannedSearch, evaluated: Callable[[int], None]) -> Searched | None:
+    def _search(self, entry: PlannedSearch, evaluated: Callable[[int], None]) -> FinishedSearch | None:
         path = self._folder / SEARCHES / entry.file_name
         found = read_search(path, entry, self._problem, self.evaluations)
         if found is not None:

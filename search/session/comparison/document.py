@@ -22,13 +22,16 @@ from bitfront.search.session.comparison.measures import (
     evaluations_to,
     marks,
 )
-from bitfront.search.session.comparison.searches import Searched
+from bitfront.search.session.comparison.searches import FinishedSearch
 
 Document = dict[str, Any]
 
 
 def comparison_document(
-    problem: SearchProblem, searches: Sequence[Searched], everything: Sequence[Trial] | None, evaluations: int
+    problem: SearchProblem,
+    searches: Sequence[FinishedSearch],
+    everything: Sequence[Trial] | None,
+    evaluations: int,
 ) -> Document:
     """Everything that finished searches say of their samplers.
 
@@ -40,7 +43,7 @@ def comparison_document(
     """
     found = [trial for searched in searches for trial in searched.trials]
     goal = Goal.of(problem, found if everything is None else everything, everything is not None)
-    by_sampler: dict[str, list[Searched]] = {}
+    by_sampler: dict[str, list[FinishedSearch]] = {}
     for searched in searches:
         by_sampler.setdefault(searched.entry.sampler, []).append(searched)
     return {
@@ -56,7 +59,7 @@ def comparison_document(
 
 
 def _sampler(
-    name: str, searches: Sequence[Searched], problem: SearchProblem, goal: Goal, evaluations: int
+    name: str, searches: Sequence[FinishedSearch], problem: SearchProblem, goal: Goal, evaluations: int
 ) -> Document:
     curves = {box: share_of_goal(searches, problem, goal, box, evaluations) for box in goal.boxes}
     proposing = np.array([searched.proposing_s for searched in searches])
@@ -77,7 +80,7 @@ def _sampler(
 
 
 def share_of_goal(
-    searches: Sequence[Searched], problem: SearchProblem, goal: Goal, box: str, evaluations: int
+    searches: Sequence[FinishedSearch], problem: SearchProblem, goal: Goal, box: str, evaluations: int
 ) -> Curves:
     """Hypervolume of each search as a share of the goal's, shape ``[seeds, evaluations]``."""
     rows = [curve(s.trials, problem.objectives, goal.boxes[box], evaluations) for s in searches]

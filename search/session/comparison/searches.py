@@ -22,7 +22,7 @@ from bitfront.search.session.comparison.shared_evaluations import SharedEvaluati
 from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
-    from bitfront.search.samplers.surrogate.objective_model import Scores
+    from bitfront.search.samplers.surrogate.objective_model import PriorScores
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PlannedSearch:
 
 
 @dataclass(frozen=True)
-class Searched:
+class FinishedSearch:
     """A finished search.
 
     Attributes:
@@ -112,9 +112,9 @@ def run_search(
     entry: PlannedSearch,
     problem: SearchProblem,
     pool: AccuracyPool,
-    scores: Scores | None = None,
+    scores: PriorScores | None = None,
     evaluated: Callable[[int], None] | None = None,
-) -> Searched | None:
+) -> FinishedSearch | None:
     """Searches with the real engine, whose record stays in memory: every evaluation is the pool's to keep.
 
     Args:
@@ -137,10 +137,10 @@ def run_search(
     result = SearchEngine(problem, sampler, pool, record, budget, observers).run()
     if result.reason == INTERRUPTED:
         return None
-    return Searched(entry, result.trials, result.reason, round(sampler.seconds, 3))
+    return FinishedSearch(entry, result.trials, result.reason, round(sampler.seconds, 3))
 
 
-def write_search(path: Path, searched: Searched) -> None:
+def write_search(path: Path, searched: FinishedSearch) -> None:
     """Writes which genomes a search asked for; what they came to is among the shared evaluations."""
     entry = searched.entry
     document = {
@@ -157,7 +157,7 @@ def write_search(path: Path, searched: Searched) -> None:
 
 def read_search(
     path: Path, entry: PlannedSearch, problem: SearchProblem, evaluations: SharedEvaluations
-) -> Searched | None:
+) -> FinishedSearch | None:
     """A search that was finished before; None where there is none.
 
     Raises:
@@ -169,7 +169,7 @@ def read_search(
         document = json.loads(path.read_text(encoding="utf-8"))
         genomes = [tuple(map(int, word)) for word in document["genomes"]]
         trials = [_again(i, genome, problem, evaluations) for i, genome in enumerate(genomes)]
-        return Searched(entry, tuple(trials), document["reason"], float(document["proposing_s"]))
+        return FinishedSearch(entry, tuple(trials), document["reason"], float(document["proposing_s"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BitfrontError(f"{path} is damaged ({error}): remove it to search again") from error
 

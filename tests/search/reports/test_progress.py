@@ -104,7 +104,7 @@ def test_stage_on_a_terminal_has_a_bar_with_share_and_time(monkeypatch: pytest.M
     target, file = console(terminal=True)
     with stage(target, "preparing m") as share:
         share(0.25)
-        target.print("a line above")  # draws the bar anew
+        target.print("a line above")  # redraws the bar
     text = file.getvalue()
     assert re.search(r"preparing m.*\n.*25%", text)
     # At this pace three times as long as so far.
