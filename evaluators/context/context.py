@@ -216,13 +216,19 @@ class EvaluationContext:
         found = {"calibration": list(self.skipped_calibration)}
         return found | {split: list(images.skipped) for split, images in self._loaded.items()}
 
-    @functools.cache  # noqa: B019 - a context lives as long as its process
+    @functools.cached_property
+    def _float_runs(self) -> dict[SplitName, tuple[torch.Tensor, float]]:
+        # In the context itself, which nothing else keeps alive: a worker goes through many of them.
+        return {}
+
     def _float_run(self, split: SplitName) -> tuple[torch.Tensor, float]:
-        """Logits of the float model on a split, and the seconds they took."""
-        logits, seconds = self._run(self.model.module, self.images(split))
-        if not bool(logits.isfinite().all()):
-            self._name_float_fault(split)
-        return logits, seconds
+        """Logits of the float model on a split, and the seconds they took; run once."""
+        if split not in self._float_runs:
+            logits, seconds = self._run(self.model.module, self.images(split))
+            if not bool(logits.isfinite().all()):
+                self._name_float_fault(split)
+            self._float_runs[split] = logits, seconds
+        return self._float_runs[split]
 
     def _run(
         self, classify: Callable[[torch.Tensor], torch.Tensor], images: PreprocessedImages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
@@ -43,8 +42,13 @@ def device_named(text: str) -> torch.device:
 
 
 def available_cpus() -> int:
-    """How many logical CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many logical CPUs this process may use: within its affinity and the quota of its container.
+
+    A quota of a part of a CPU counts as a whole one.
+    """
+    from dask.system import cpu_count  # of cgroups, too, in both of their versions
+
+    return int(cpu_count())
 
 
 def cpuinfo(key: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitfront import spaces
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
 
@@ -94,17 +95,24 @@ def _tag(digest: _Hash, kind: str, text: str) -> None:
     digest.update(content)
 
 
-_ROOM = Path(__file__).resolve().parents[2]
+# What a preparation is computed by: the rooms of evaluators and of spaces, whose grids and layers it takes.
+_ROOMS = (Path(__file__).resolve().parents[2], Path(spaces.__file__).resolve().parent)
 
 
 @functools.cache
-def sources_digest() -> str:
-    """SHA-256 of the Python files of this room, by name and content, in hexadecimal digits."""
+def sources_digest(*folders: Path) -> str:
+    """SHA-256 of the Python files of folders, by name and content, in hexadecimal digits.
+
+    Args:
+        folders: With all folders in them; everything that a preparation is computed by where there are none.
+    """
     digest = hashlib.sha256()
-    for path in sorted(_ROOM.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(_ROOM).as_posix()}:{len(content)}:".encode())
-        digest.update(content)
+    for folder in folders or _ROOMS:
+        for path in sorted(folder.rglob("*.py")):
+            content = path.read_bytes()
+            name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+            digest.update(f"{name}:{len(content)}:".encode())
+            digest.update(content)
     return digest.hexdigest()
 
 

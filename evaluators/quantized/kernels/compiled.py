@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
+from bitfront.evaluators.preparation.store.fingerprint import sources_digest
+
 Function = TypeVar("Function", bound=Callable[..., object])
 _OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "error_model": "numpy"}
-
-
-@functools.cache
-def sources_digest(folder: Path) -> str:
-    """A short digest of a package's modules."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _compile(function: Function, options: dict[str, Any]) -> Function:
@@ -30,9 +21,9 @@ def _compile(function: Function, options: dict[str, Any]) -> Function:
     name that it caches under names the state of the whole package.
 
     Numba refuses to cache where neither the package folder nor the user's cache folder is writable; the
-    kernel is then compiled anew in each process.
+    kernel is then compiled in each process.
     """
-    function.__qualname__ += f"-{sources_digest(Path(__file__).parent)}"
+    function.__qualname__ += f"-{sources_digest(Path(__file__).parent)[:12]}"
     try:
         return cast(Function, numba.jit(**options, cache=True)(function))
     except RuntimeError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,15 @@ class TestReproducibility:
         split = torch.cat([model(part) for part in images.split(7)])
         # Attention is added up in float lanes, exactly; only roundings of ties may follow the batch.
         assert float((model(images) == split).double().mean()) > 0.99
+
+
+def test_a_context_ends_with_its_last_user(context: EvaluationContext) -> None:
+    mine = dataclasses.replace(context)
+    assert mine.float_accuracy() == mine.float_accuracy()
+    alive = weakref.ref(mine)
+    del mine
+    gc.collect()
+    assert alive() is None
 
 
 class TestFailures:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 
 import pytest
 import torch
@@ -64,6 +66,39 @@ def test_gpus_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 def test_the_first_gpu_computes() -> None:
     assert float(torch.ones(3, device=device_named("cuda")).sum()) == 3.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cgroups are Linux's")
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/proc/self/cgroup": "0::/box\n", "/sys/fs/cgroup/box/cpu.max": "{quota} 100000\n"},
+        {
+            "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "{quota}\n",
+            "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+    ],
+    ids=["version 2", "version 1"],
+)
+@pytest.mark.parametrize(
+    ("quota", "expected"), [(150_000, 2), (50_000, 1), (900_000, 4), ("max", 4), (-1, 4)]
+)
+def test_the_quota_of_a_container_counts(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], quota: int | str, expected: int
+) -> None:
+    def opened(path: str, *_: object) -> io.StringIO:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.StringIO(files[path].format(quota=quota))
+
+    available_cpus()  # has what it imports loaded
+    monkeypatch.setattr("builtins.open", opened)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 4, raising=False)
+    monkeypatch.setattr("psutil.Process", lambda: None)
+    found = available_cpus()
+    monkeypatch.undo()
+    assert found == expected
 
 
 def test_cpus_are_those_of_the_process() -> None:

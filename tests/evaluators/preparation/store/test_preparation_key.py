@@ -11,16 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from bitfront import evaluators, spaces
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.preparation.store.fingerprint import fingerprint, preparation_key
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint, preparation_key, sources_digest
 
 SETTINGS = {"scheme": "fq-vit", "widths": (4, 8), "recipe": ["a", "b"], "damping": 0.01, "observer": None}
 
@@ -235,3 +237,25 @@ def test_the_key_of_deit_tiny_is_found_quickly(deit_tiny: Blueprint) -> None:
 def test_tensors_on_a_gpu_count_like_those_on_the_cpu() -> None:
     tensor = torch.arange(12.0).reshape(3, 4)
     assert fingerprint(tensor.cuda()) == fingerprint(tensor)
+
+
+def test_the_sources_are_those_of_both_rooms_that_prepare() -> None:
+    rooms = [Path(str(room.__file__)).resolve().parent for room in (evaluators, spaces)]
+    assert sources_digest() == sources_digest(*rooms)
+    assert sources_digest() != sources_digest(rooms[0])
+
+
+def test_every_file_of_the_sources_counts(tmp_path: Path) -> None:
+    def written(*texts: str) -> str:
+        for place, text in zip(("one/a.py", "one/deep/b.py", "two/a.py", "two/notes.md"), texts, strict=True):
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).write_text(text)
+        sources_digest.cache_clear()
+        return sources_digest(tmp_path / "one", tmp_path / "two")
+
+    first = written("1", "2", "3", "4")
+    assert written("1", "2", "3", "changed") == first
+    assert (
+        len({first, written("x", "2", "3", "4"), written("1", "x", "3", "4"), written("1", "2", "x", "4")})
+        == 4
+    )
