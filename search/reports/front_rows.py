@@ -71,42 +71,50 @@ def front_rows(run: Run) -> list[FrontRow]:
 def _reference_row(reference: Reference, whole: float) -> FrontRow:
     match = _UNIFORM.fullmatch(reference.name)
     bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
-    return FrontRow(
+    return _row(
+        reference.to_json(),
+        reference,
+        whole,
         name=reference.name,
         reference=True,
         knee=False,
         digest="",
-        top1=_number(reference.top1),
-        test_top1=_number(reference.test_top1),
-        loss=_number(reference.loss),
-        latency_ms=reference.latency_ms,
-        latency_measured_ms=_number(reference.latency_measured_ms),
-        size_bytes=reference.size_bytes,
-        size_share=reference.size_bytes / whole,
         bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
-        against_float=_comparison(reference.images, reference.lost, reference.won),
-        test_against_float=_comparison(reference.test_images, reference.test_lost, reference.test_won),
     )
 
 
 def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
-    base = run.float_reference
-    images, test_images = (base.images, base.test_images) if base else (None, None)
-    return FrontRow(
+    return _row(
+        point,
+        run.float_reference,
+        whole,
         name=str(point["trial"]),
         reference=False,
         knee=point["trial"] == knee,
         digest=str(point["digest"]),
-        top1=point["top1"],
-        test_top1=point["test_top1"],
-        loss=point["loss"],
-        latency_ms=point["latency_ms"],
-        latency_measured_ms=point["latency_measured_ms"],
-        size_bytes=point["size_bytes"],
-        size_share=point["size_bytes"] / whole,
         bits=mean_bits(point, run.genes),
-        against_float=_comparison(images, point.get("lost"), point.get("won")),
-        test_against_float=_comparison(test_images, point.get("test_lost"), point.get("test_won")),
+    )
+
+
+def _row(known: Mapping[str, Any], counted: Reference | None, whole: float, **given: Any) -> FrontRow:
+    """A row of what is known of a model; ``counted`` says on how many images it was compared."""
+
+    def number(name: str) -> float:
+        value = known.get(name)
+        return math.nan if value is None else value
+
+    images, test_images = (counted.images, counted.test_images) if counted else (None, None)
+    return FrontRow(
+        top1=number("top1"),
+        test_top1=number("test_top1"),
+        loss=number("loss"),
+        latency_ms=number("latency_ms"),
+        latency_measured_ms=number("latency_measured_ms"),
+        size_bytes=number("size_bytes"),
+        size_share=number("size_bytes") / whole,
+        against_float=_comparison(images, known.get("lost"), known.get("won")),
+        test_against_float=_comparison(test_images, known.get("test_lost"), known.get("test_won")),
+        **given,
     )
 
 
@@ -114,10 +122,6 @@ def _comparison(images: float | None, lost: float | None, won: float | None) -> 
     """None where a count is not known, as in runs of earlier versions."""
     counts = [count for count in (images, lost, won) if count is not None and not math.isnan(count)]
     return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 SHOWN_FAILURES = 3

@@ -1,16 +1,21 @@
-"""Reading files of a run folder as tables and JSON documents, with one-line errors that name the file."""
+"""Files of a run folder: tables and JSON are read, incomplete last lines are cut, errors name the file."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from bitfront.evaluators.files import explained
 from bitfront.search.runs.columns import SCHEMA
 from bitfront.spaces import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 def read_json(path: Path, kind: type, absent: Any = None) -> Any:
@@ -43,6 +48,8 @@ def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -
     Raises:
         UserError: The file is absent, is not a CSV table, lacks a column or has text where a number belongs.
     """
+    import pandas as pd
+
     texts = {column.name: str for column in SCHEMA.values() if column.kind != "number"}
     try:
         table = pd.read_csv(path, dtype=texts)
@@ -60,6 +67,8 @@ def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -
 
 
 def _typed(table: pd.DataFrame, genes: Iterable[str]) -> pd.DataFrame:
+    import pandas as pd
+
     known = [column for name, column in SCHEMA.items() if name in table.columns]
     numbers = [column.name for column in known if column.kind == "number"]
     texts = [column.name for column in known if column.kind == "text"]
@@ -87,3 +96,33 @@ def damaged_file(path: Path, reason: object) -> UserError:
         f"{path} is damaged ({lines[0]}): restore it, or write it again with "
         f"`bitfront search --resume {path.parent.name}`"
     )
+
+
+def cut_incomplete_line(path: Path) -> int:
+    """Cuts off what a killed process left incomplete at the end of a file of JSON objects, one to a line.
+
+    Only the one process that writes the file may call this. An incomplete line was never acknowledged, so
+    nothing that was reported as recorded is lost.
+
+    Returns:
+        How many bytes were cut; 0 where there is no file.
+    """
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    kept = content[: content.rfind(b"\n") + 1]
+    while kept and not _is_object(last := kept[kept.rfind(b"\n", 0, -1) + 1 :]):
+        kept = kept[: -len(last)]
+    cut = len(content) - len(kept)
+    if cut:
+        logger.warning("%s: cut an incomplete last line of %d bytes", path.name, cut)
+        with explained(path), path.open("r+b") as file:
+            file.truncate(len(kept))
+    return cut
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.locks import RunLock
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
@@ -52,8 +53,8 @@ class RunFolder:
         write_atomically(self.path / name, text)
         return self.path / name
 
-    def write_json(self, name: str, document: Mapping[str, Any]) -> Path:
-        """Writes a JSON object, as a whole or not at all."""
+    def write_json(self, name: str, document: Mapping[str, Any] | Sequence[Any]) -> Path:
+        """Writes a JSON document, as a whole or not at all."""
         return self.write_text(name, json.dumps(document, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -205,8 +206,8 @@ def read_space(folder: Path) -> SearchSpace:
         UserError: ``space.json`` is absent or is not a search space.
     """
     path = folder / SPACE
+    document = read_json(path, dict)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         encoders = [
             EncoderLayers(int(e["index"]), str(e["name"]), tuple(map(str, e["linear"])))
             for e in document["encoders"]
@@ -219,11 +220,5 @@ def read_space(folder: Path) -> SearchSpace:
             document["granularity"],
             [(kind, int(width)) for kind, width in document.get("held", {}).items()],
         )
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is missing: the run stopped before it had a search space; search again with --run NAME"
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); restore it or search again"
-        ) from error
+        raise damaged_file(path, f"{type(error).__name__}: {error}") from error

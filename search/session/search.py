@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -143,7 +142,7 @@ class _Session:
         for note in [*ready.notes, *evaluator["kernel_notes"]]:
             self._console.print(f"note: {note}", soft_wrap=True)
         problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
-        self._write_references(ready.references.to_json())
+        self._folder.write_json("references.json", ready.references.to_json())
         write_space(self._folder.path, ready.space)
         tables = RunTables(self._folder, problem)
         result = self._run_engine(problem, tables, ready)
@@ -211,10 +210,7 @@ class _Session:
             )
         tables.write(result.trials, result.front, final_measurements(accuracies, latency))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
-        self._write_references(references.to_json())
-
-    def _write_references(self, document: list[dict[str, object]]) -> None:
-        self._folder.write_text("references.json", json.dumps(document, indent=2) + "\n")
+        self._folder.write_json("references.json", references.to_json())
 
     def _write_summary(
         self, result: SearchResult, ready: RunInputs, test_failures: Mapping[int, str] | None = None

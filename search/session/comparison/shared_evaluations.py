@@ -17,6 +17,7 @@ from bitfront.search.engine.protocols import (
 from bitfront.search.problem.trial import (
     EvaluationFailure,
 )
+from bitfront.search.runs.files import cut_incomplete_line
 from bitfront.spaces import BitConfig, BitfrontError
 
 if TYPE_CHECKING:
@@ -64,13 +65,9 @@ class SharedEvaluations:
         self._known[digest] = outcome
 
     def _read(self) -> None:
-        with explained(self._path):
-            whole = self._path.read_bytes()
-            complete = whole[: whole.rfind(b"\n") + 1]
-            if len(complete) < len(whole):
-                with self._path.open("r+b") as file:
-                    file.truncate(len(complete))
-        for number, line in enumerate(complete.decode("utf-8", errors="replace").splitlines(), start=1):
+        cut_incomplete_line(self._path)
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 document = json.loads(line)
                 digest = document.pop(_DIGEST)

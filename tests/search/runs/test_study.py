@@ -11,7 +11,7 @@ import pytest
 
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
-from bitfront.search.runs.storage import mend_journal, open_storage, without_password
+from bitfront.search.runs.storage import open_storage, without_password
 from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import BitfrontError, UserError
 
@@ -137,16 +137,6 @@ def test_a_last_line_cut_short_is_mended(synthetic, problem, folder, cut):
     assert reopened.begin(candidate) == 4
     reopened.finish(last)
     assert StudyRecord.open(folder.path, "test", SPEC, problem, None).trials[-1] == last
-
-
-def test_mending_leaves_a_whole_journal_alone(tmp_path):
-    journal = tmp_path / "study.log"
-    assert mend_journal(journal) == 0
-    journal.write_bytes(b'{"a":1}\n{"b":2}\n')
-    assert mend_journal(journal) == 0
-    journal.write_bytes(b'{"a":1}\n\0\0\0\n')
-    assert mend_journal(journal) == 4
-    assert journal.read_bytes() == b'{"a":1}\n'
 
 
 def test_a_damaged_middle_is_told(problem, folder):
