@@ -1,4 +1,4 @@
-"""Samplers: seeds, no repeats, exhaustion, first population and operators."""
+"""NSGA-II and random search, the first population and the genetic operators."""
 
 from collections import deque
 
@@ -16,11 +16,8 @@ from bitfront.search.samplers.genomes.operators import (
     stratified_population,
 )
 from bitfront.search.samplers.nsga2 import Nsga2Sampler
-from bitfront.search.samplers.registry import SAMPLERS, make_sampler
+from bitfront.search.samplers.registry import make_sampler
 from bitfront.spaces import UserError
-
-# Those that propose in milliseconds for a space of any size; the others have tests of their own.
-QUICK = sorted(SAMPLERS.keys() - {"exhaustive", "optuna-gp", "surrogate-nsga2"})
 
 
 def run(synthetic, problem, name, evaluations, seed, population=16):
@@ -43,24 +40,6 @@ def run(synthetic, problem, name, evaluations, seed, population=16):
         if len(untold) > sampler.lag:
             sampler.tell(untold.popleft())
     return trials
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_same_seed_same_genomes_and_never_one_twice(synthetic, name):
-    problem = synthetic.problem()
-    one, other = (run(synthetic, problem, name, 100, seed=3) for _ in range(2))
-    assert [t.genome for t in one] == [t.genome for t in other]
-    assert len({t.genome for t in one}) == len(one)
-    assert [t.genome for t in run(synthetic, problem, name, 20, seed=4)] != [t.genome for t in one[:20]]
-
-
-@pytest.mark.parametrize("name", [*QUICK, "exhaustive"])
-@pytest.mark.parametrize("widths", [(4, 8), (3, 4, 8)])
-def test_a_small_space_is_exhausted_exactly(synthetic, name, widths):
-    space = synthetic.space("encoder", 4, widths)
-    problem = synthetic.problem(RunSpec(objectives=("top1", "size")), space)
-    trials = run(synthetic, problem, name, 10_000, seed=0, population=6)
-    assert len({t.genome for t in trials}) == len(trials) == space.cardinality
 
 
 @pytest.mark.parametrize("seed", range(3))
