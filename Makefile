@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 # Whole files go to as many processes as there are processors, in the order of their names.
@@ -29,11 +30,17 @@ clean:
 
 # torch first and pinned: left to itself, pip may take a CUDA build of several gigabytes.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV), once: about 600 MB of packages, 2 GB on disk (some GB more where pip's index has only"
+	@echo "CUDA builds of torch); 2 to 5 minutes on two cores, and as long as the downloads take"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep -E '^(torch|setuptools|wheel)==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,runtimes]'
-	touch $(STAMP)
+	@echo "Step 1 of 2: torch, the largest part"
+	$(PIP) $$(grep -E '^(torch|setuptools|wheel)==' constraints.txt)
+	@echo "Step 2 of 2: bitfront, with the runtimes and what the tests need"
+	$(PIP) --constraint constraints.txt --editable '.[dev,runtimes]'
+	@touch $(STAMP)
+	@echo "$(VENV) is ready: later calls start at once"
 
 $(DOCS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@echo "Installing what the documentation needs: about a minute"
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
 	touch $(DOCS_STAMP)
