@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators import files
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.search.reports.bench_findings import EAGER, reference_of
-from bitfront.search.reports.tables import Table
+from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.tables import Table, markdown_page
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
@@ -160,16 +161,13 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
 
 def print_bench(document: Mapping[str, Any], folder: Path) -> None:
     """Prints a benchmark, and where it was written."""
-    from bitfront.search.reports.console import stdout_console
-
     console = stdout_console()
     console.print(title(document), soft_wrap=True)
     for heading, rows in by_batch(document):
         console.print(f"\n{heading}\n", soft_wrap=True)
         console.print(_table(rows))
     console.print()
-    for line in [*document["findings"], "", *remarks(document), str(folder)]:
-        console.print(line, soft_wrap=True)
+    print_lines(console, [*document["findings"], "", *remarks(document), str(folder)])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -182,8 +180,5 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """A table for each batch, what it says, and what its columns mean."""
-    parts = [title(document)]
-    for heading, rows in by_batch(document):
-        parts += [f"**{heading}**", _table(rows).markdown()]
-    parts += ["\n".join(f"- {line}" for line in lines) for lines in (document["findings"], remarks(document))]
-    return "\n\n".join(parts) + "\n"
+    sections = ((heading, _table(rows)) for heading, rows in by_batch(document))
+    return markdown_page(title(document), sections, document["findings"], remarks(document))

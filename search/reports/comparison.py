@@ -8,7 +8,8 @@ from typing import Any
 
 from bitfront.evaluators import files
 from bitfront.search.problem.objectives import OBJECTIVES
-from bitfront.search.reports.tables import Table
+from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.tables import Table, markdown_page
 
 Document = Mapping[str, Any]
 _BOXES = {
@@ -119,17 +120,12 @@ def csv_text(document: Document) -> str:
 
 def markdown(document: Document) -> str:
     """The tables and what they mean, ready for a README."""
-    parts = [title(document)]
-    for heading, columns, rows in sections(document):
-        parts += [f"**{heading}**", Table(columns).extend(rows).markdown()]
-    parts.append("\n".join(f"- {line}" for line in remarks(document)))
-    return "\n\n".join(parts) + "\n"
+    tables = ((heading, Table(columns).extend(rows)) for heading, columns, rows in sections(document))
+    return markdown_page(title(document), tables, remarks(document))
 
 
 def print_comparison(document: Document, folder: Path) -> None:
     """Prints tables and remarks."""
-    from bitfront.search.reports.console import stdout_console
-
     console = stdout_console()
     console.print(title(document), soft_wrap=True)
     for heading, columns, rows in sections(document):
@@ -139,8 +135,7 @@ def print_comparison(document: Document, folder: Path) -> None:
         # Quartiles stand below the medians, where columns are many.
         table.extend([cell.replace(" (", "\n(") for cell in row] for row in cells)
         console.print(table)
-    for line in remarks(document):
-        console.print(line, style="dim", soft_wrap=True)
+    print_lines(console, remarks(document), style="dim")
     console.print(str(folder), soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def _console(stderr: bool) -> Console:
     return Console(
         stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else _WIDE
     )
+
+
+def print_lines(console: Console, lines: Iterable[str], style: str = "") -> None:
+    """Prints sentences, each on a line that terminals wrap and files keep whole."""
+    for line in lines:
+        console.print(line, style=style, soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

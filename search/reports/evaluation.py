@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
+from bitfront.search.wording import evaluator, quantization
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
@@ -51,9 +53,6 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
         report: Accuracy, latency and evaluator as JSON has them.
         measured: Whether batch size or threads were chosen by measuring.
     """
-    from bitfront.search.reports.console import stdout_console
-    from bitfront.search.wording import quantization
-
     console = stdout_console()
     table = Table(("", "quantized", "float32", "difference")).extend(_rows(report))
     console.print(
@@ -63,8 +62,7 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     )
     console.print(table)
     console.print()
-    for line in _remarks(report, measured):
-        console.print(line, soft_wrap=True)
+    print_lines(console, _remarks(report, measured))
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -112,8 +110,6 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def _remarks(report: dict[str, Any], measured: bool) -> list[str]:
-    from bitfront.search.wording import evaluator
-
     chosen = " (measured to be quickest)" if measured else ""
     return [
         "± is one standard error; the difference is paired: both models classified the same images",

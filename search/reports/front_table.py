@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bitfront.search.reports.console import stdout_console
-from bitfront.search.reports.front_rows import FrontRow
+from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.front_rows import (
+    FrontRow,
+    accuracy_notes,
+    failure_notes,
+    front_rows,
+    latency_notes,
+)
 from bitfront.search.reports.tables import Table
 from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
@@ -20,10 +26,9 @@ from bitfront.search.wording import (
     megabytes,
     milliseconds,
     percent,
+    points,
+    quantization,
 )
-
-if TYPE_CHECKING:
-    from bitfront.search.runs.reader import Run
 
 # Columns of a terminal, and how many the front takes with both differences to the float model.
 NARROW, WIDE = 80, 104
@@ -110,12 +115,10 @@ def _bits(bits: MeanBits) -> str:
 
 def front_document(run: Run) -> dict[str, Any]:
     """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
-    from bitfront.search.reports.front_rows import front_rows
-
     rows = front_rows(run)
     knee = next((int(row.name) for row in rows if row.knee), None)
     bits = {str(point["trial"]): point for point in run.front.to_dict("records")}
-    points = [
+    shown = [
         {
             "trial": int(row.name),
             **_values(row._asdict()),
@@ -141,7 +144,7 @@ def front_document(run: Run) -> dict[str, Any]:
         "test_failures": run.summary.get("test_failures") or {},
         "knee": knee,
         "references": [{"name": row.name, **_values(row._asdict())} for row in rows if row.reference],
-        "front": points,
+        "front": shown,
     }
 
 
@@ -156,14 +159,11 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
 
 def print_front(run: Run) -> None:
     """Prints a heading, the table and what its columns mean."""
-    from bitfront.search.reports.front_rows import accuracy_notes, failure_notes, front_rows, latency_notes
-
     console = stdout_console()
     console.print(_heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
-        for line in (f"the front is empty: {message}", *failure_notes(run)):
-            console.print(line, soft_wrap=True)
+        print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
         return
     rows = front_rows(run)
     plain = not console.is_terminal
@@ -173,13 +173,11 @@ def print_front(run: Run) -> None:
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
     legend = f"{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes"
     console.print()
-    for line in (legend, *latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)):
-        console.print(line, style="dim", soft_wrap=True)
+    notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
+    print_lines(console, [legend, *notes], style="dim")
 
 
 def _heading(run: Run) -> str:
-    from bitfront.search.wording import points, quantization
-
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run.summary.get("stopped_because") or "unfinished"
     limits = "".join(f", {limit.label}" for limit in run.limits)

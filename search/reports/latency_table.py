@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
 from bitfront.spaces import BitConfig, Triple
 
@@ -94,8 +95,6 @@ def table_document(
 
 def print_table(document: Mapping[str, Any], path: Path) -> None:
     """Prints a table, as :func:`table_document` gives it, and where it was written."""
-    from bitfront.search.reports.console import stdout_console
-
     console = stdout_console()
     batch = "one image" if document["batch"] == 1 else f"a batch of {document['batch']}"
     console.print(
@@ -107,9 +106,7 @@ def print_table(document: Mapping[str, Any], path: Path) -> None:
     console.print()
     console.print(_checks(document))
     console.print()
-    for line in _remarks(document):
-        console.print(line, soft_wrap=True)
-    console.print(str(path), soft_wrap=True)
+    print_lines(console, [*_remarks(document), str(path)])
 
 
 def _parts(document: Mapping[str, Any]) -> Table:

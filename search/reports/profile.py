@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.models.sites import role
+from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
 from bitfront.search.wording import MISSING, megabytes, quantization
 from bitfront.spaces import KINDS
@@ -24,8 +25,7 @@ def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     first = f"{document['narrow']} instead of {document['wide']} bits"
     table = Table([first, *_sensitivity_headings(document)])
     console.print(table.extend([gene["gene"], *_cells(gene)] for gene in document["genes"]))
-    for line in ("", *_notes(document)):
-        console.print(line, soft_wrap=True, style="dim")
+    print_lines(console, ["", *_notes(document)], style="dim")
 
 
 def _sensitivity_headings(document: Mapping[str, Any]) -> Iterable[str]:
@@ -85,20 +85,14 @@ Site = Mapping[str, Any]
 
 def print_profile(document: Mapping[str, Any]) -> None:
     """Prints a profile, as :func:`bitfront.search.reports.profile_document.profile_document` gives it."""
-    from bitfront.search.reports.console import stdout_console
-
     console = stdout_console()
-    for line in _headings(document):
-        console.print(line, soft_wrap=True)
-    console.print()
+    print_lines(console, [*_headings(document), ""])
     console.print(_recipe_table(document))
     console.print()
     console.print(_cost_table(document))
-    for line in ("", *COST_NOTES, ""):
-        console.print(line, soft_wrap=True, style="dim")
+    print_lines(console, ["", *COST_NOTES, ""], style="dim")
     console.print(_range_table(document))
-    for line in ("", *_range_notes(document), *document["notes"]):
-        console.print(line, soft_wrap=True, style="dim")
+    print_lines(console, ["", *_range_notes(document), *document["notes"]], style="dim")
     if "sensitivities" in document:
         console.print()
         print_sensitivities(document["sensitivities"], console)

@@ -83,3 +83,12 @@ class Table:
         for cells in (self.headings, rule, *(row.cells for row in self.rows)):
             escaped = (cell.replace("|", "\\|") for cell in cells)
             yield f"| {' | '.join(escaped)} |"
+
+
+def markdown_page(title: str, sections: Iterable[tuple[str, Table]], *lists: Iterable[str]) -> str:
+    """A Markdown text: a title, a table below each heading, and lists of sentences."""
+    parts = [title]
+    for heading, table in sections:
+        parts += [f"**{heading}**", table.markdown()]
+    parts += ["\n".join(f"- {line}" for line in lines) for lines in lists]
+    return "\n\n".join(parts) + "\n"
