@@ -3,7 +3,7 @@
 from bitfront.spaces.config import BitConfig, EncoderBits
 from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
-from bitfront.spaces.precision import Precision, parse_bits, parse_hold, parse_uniform
+from bitfront.spaces.precision import Precision, parse_bits, parse_fixed, parse_uniform
 from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits
 from bitfront.spaces.sites import (
     KINDS,
@@ -14,7 +14,7 @@ from bitfront.spaces.sites import (
     encoder_layers,
     triples,
 )
-from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_held
+from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_fixed
 
 __all__ = [
     "GRANULARITIES",
@@ -35,12 +35,12 @@ __all__ = [
     "StructuralConstraint",
     "Triple",
     "UserError",
-    "check_held",
+    "check_fixed",
     "check_scheme",
     "encoder_layers",
     "mixed_only",
     "parse_bits",
-    "parse_hold",
+    "parse_fixed",
     "parse_uniform",
     "pinned_bits",
     "triples",

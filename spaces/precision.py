@@ -75,24 +75,24 @@ def parse_bits(text: str) -> tuple[int, ...]:
     return tuple(sorted(widths))
 
 
-def parse_hold(text: str) -> tuple[tuple[Kind, int], ...]:
+def parse_fixed(text: str) -> tuple[tuple[Kind, int], ...]:
     """Reads the widths of kinds that are not searched, such as ``A8T8``, as (kind, bits) pairs.
 
     Raises:
         UserError: The text has another form, names a kind twice, or has a width outside 2 to 8.
     """
     pairs = re.findall(r"([WAT])(\d{1,3})", text.strip().upper())
-    held = {_LETTERS[letter]: int(bits) for letter, bits in pairs}
+    fixed = {_LETTERS[letter]: int(bits) for letter, bits in pairs}
     whole = "".join(letter + bits for letter, bits in pairs) == text.strip().upper()
-    if not pairs or not whole or len(held) != len(pairs) or len(held) == len(KINDS):
+    if not pairs or not whole or len(fixed) != len(pairs) or len(fixed) == len(KINDS):
         raise UserError(
-            f"--hold {text!r} does not say which kinds are held: write A8T8 for 8-bit activations and "
+            f"--hold {text!r} does not say which kinds are fixed: write A8T8 for 8-bit activations and "
             "attention, or one of W4, A8, T8, or two of them; the others are searched"
         )
-    for bits in held.values():
+    for bits in fixed.values():
         if not MIN_BITS <= bits <= MAX_BITS:
             raise UserError(f"--hold {text!r}: bit widths are whole numbers from {MIN_BITS} to {MAX_BITS}")
-    return tuple((kind, held[kind]) for kind in KINDS if kind in held)
+    return tuple((kind, fixed[kind]) for kind in KINDS if kind in fixed)
 
 
 def parse_uniform(text: str) -> tuple[int, int, int]:

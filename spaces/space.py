@@ -66,10 +66,10 @@ class SearchSpace:
         widths: Allowed bit widths, ascending.
         granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention
             of each encoder) or ``layer`` (weights and input of each linear layer, each attention matrix).
-        held: Kinds that are not searched, with the width that they have everywhere.
+        fixed: Kinds that are not searched, with the width that they have everywhere.
 
     Raises:
-        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind that cannot be held.
+        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind that cannot be fixed.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SearchSpace:
         encoders: Sequence[EncoderLayers],
         widths: Sequence[int],
         granularity: Granularity = "encoder-kind",
-        held: Iterable[tuple[Kind, int]] = (),
+        fixed: Iterable[tuple[Kind, int]] = (),
     ) -> None:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
@@ -94,12 +94,12 @@ class SearchSpace:
         self.encoders = tuple(encoders)
         self.widths = tuple(sorted(set(widths)))
         self.granularity: Granularity = granularity
-        self.held: dict[Kind, int] = dict(held)
-        check_held(self.held, self.widths, granularity)
+        self.fixed: dict[Kind, int] = dict(fixed)
+        check_fixed(self.fixed, self.widths, granularity)
         grouped: dict[str, list[Slot]] = {}
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                if slot.kind not in self.held:
+                if slot.kind not in self.fixed:
                     grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
         self.genes = tuple(Gene(name, tuple(slots)) for name, slots in grouped.items())
 
@@ -131,10 +131,10 @@ class SearchSpace:
         """The configuration that a genome stands for; raises ValueError for a wrong shape or index."""
         self._check(genome)
         chosen = {
-            slot: self.held[slot.kind]
+            slot: self.fixed[slot.kind]
             for encoder in self.encoders
             for slot in _slots(encoder)
-            if slot.kind in self.held
+            if slot.kind in self.fixed
         }
         for gene, index in zip(self.genes, genome, strict=True):
             for slot in gene.slots:
@@ -154,11 +154,11 @@ class SearchSpace:
                 f"the bit config has {len(config.encoders)} encoders that do not match the "
                 f"{len(self.encoders)} of {self.model}"
             )
-        for kind, width in self.held.items():
+        for kind, width in self.fixed.items():
             found = {config.encoders[s.encoder].bits(kind, s.layer) for s in self._slots_of(kind)}
             if found != {width}:
                 raise UserError(
-                    f"the bit config has {kind} of {sorted(found)} bits; this space holds {width}"
+                    f"the bit config has {kind} of {sorted(found)} bits; this space fixes {width}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):
@@ -181,20 +181,20 @@ class SearchSpace:
             raise ValueError(f"genome entries are indices 0 to {len(self.widths) - 1}")
 
 
-def check_held(held: Mapping[Kind, int], widths: Sequence[int], granularity: Granularity) -> None:
-    """Refuses kinds that cannot be held at their width.
+def check_fixed(fixed: Mapping[Kind, int], widths: Sequence[int], granularity: Granularity) -> None:
+    """Refuses kinds that cannot be fixed at their width.
 
     Raises:
         UserError: One gene sets all kinds of an encoder, or the width is none that is prepared.
     """
-    if held and granularity == "encoder":
+    if fixed and granularity == "encoder":
         raise UserError(
-            "one gene for each encoder sets all its kinds: hold kinds in space encoder-kind or layer"
+            "one gene for each encoder sets all its kinds: fix kinds in space encoder-kind or layer"
         )
-    foreign = [width for width in held.values() if width not in widths]
+    foreign = [width for width in fixed.values() if width not in widths]
     if foreign:
         raise UserError(
-            f"a kind cannot be held at {foreign[0]} bits: choose among {', '.join(map(str, widths))}"
+            f"a kind cannot be fixed at {foreign[0]} bits: choose among {', '.join(map(str, widths))}"
         )
 
 

@@ -93,7 +93,7 @@ class TableLatency:
     def minimum_latency_ms(self, space: SearchSpace) -> float:
         """The least time of any configuration of the space: every encoder at its quickest precision."""
         uniform = space.granularity == "encoder"
-        widths = [(held,) if (held := space.held.get(kind)) else space.widths for kind in KINDS]
+        widths = [(held,) if (held := space.fixed.get(kind)) else space.widths for kind in KINDS]
         choices: list[Triple] = [(width, width, width) for width in space.widths]
         if not uniform:
             choices = [(w, a, t) for w, a, t in itertools.product(*widths)]

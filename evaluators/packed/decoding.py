@@ -17,7 +17,7 @@ from bitfront.evaluators.models.blueprint import (
 )
 from bitfront.evaluators.packed.bits import unpack
 from bitfront.evaluators.packed.layout import (
-    LEVELS,
+    CODEBOOKS,
     LOG_STEPS,
     SCORE_SCALES,
     PackedGrid,
@@ -32,7 +32,7 @@ from bitfront.evaluators.quantizers.grids import (
     SMALLEST_SCALE,
     AffineGrid,
     PowerOfTwoGrid,
-    nearest_level,
+    codebook_lookup,
 )
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import UserError
@@ -103,23 +103,24 @@ def decode_grids(layout: PackedLayout, tensors: Tensors) -> Calibration:
             power_of_two[name] = PowerOfTwoGrid(scale, zero, exponents.numpy().astype(np.int64), packed.qmax)
         else:
             affine[name, packed.width] = AffineGrid(scale, zero, packed.qmax)
-    return Calibration(affine, power_of_two, {}, _levels(layout, tensors))
+    return Calibration(affine, power_of_two, {}, _codebooks(layout, tensors))
 
 
-def _levels(layout: PackedLayout, tensors: Tensors) -> dict[tuple[str, int], torch.Tensor]:
-    levelled = [grid for grid in layout.grids if grid.levels]
-    if not levelled:
+def _codebooks(layout: PackedLayout, tensors: Tensors) -> dict[tuple[str, int], torch.Tensor]:
+    with_codebook = [grid for grid in layout.grids if grid.codebook_size]
+    if not with_codebook:
         return {}
-    parts = torch.split(tensors[LEVELS], [grid.levels for grid in levelled])
+    parts = torch.split(tensors[CODEBOOKS], [grid.codebook_size for grid in with_codebook])
     return {
-        (grid.site.name, grid.width): _table(grid, part) for grid, part in zip(levelled, parts, strict=True)
+        (grid.site.name, grid.width): _table(grid, part)
+        for grid, part in zip(with_codebook, parts, strict=True)
     }
 
 
 def _table(packed: PackedGrid, levels: torch.Tensor) -> torch.Tensor:
     if bool((levels[1:] < levels[:-1]).any()):
         raise UserError(f"its levels of {packed.site.name} are not in ascending order")
-    return nearest_level(np.unique(levels.numpy()))
+    return codebook_lookup(np.unique(levels.numpy()))
 
 
 def decode_log_steps(layout: PackedLayout, tensors: Tensors) -> dict[int, float]:

@@ -7,7 +7,7 @@ import torch
 
 from bitfront.evaluators.packed.bits import pack
 from bitfront.evaluators.packed.layout import (
-    LEVELS,
+    CODEBOOKS,
     LOG_STEPS,
     SCORE_SCALES,
     PackedGrid,
@@ -18,7 +18,7 @@ from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, em
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid, nearest_level
+from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid, codebook_lookup
 from bitfront.spaces import BitfrontError
 
 
@@ -104,9 +104,9 @@ def _of_recipe(prepared: PreparedModel, layout: PackedLayout) -> dict[str, torch
         found[SCORE_SCALES] = _singles(SCORE_SCALES, scales)
     elif scales != [e.head_dim**-0.5 for e in prepared.blueprint.encoders for _ in range(e.heads)]:
         raise _other_recipe("scales of heads")
-    levels = [_levels(grid, prepared.calibration) for grid in layout.grids if grid.levels]
-    if levels:
-        found[LEVELS] = torch.cat(levels)
+    codebooks = [_codebook(grid, prepared.calibration) for grid in layout.grids if grid.codebook_size]
+    if codebooks:
+        found[CODEBOOKS] = torch.cat(codebooks)
     steps = [prepared.log_steps[index] for index in layout.log_encoders]
     if steps and layout.has_log_steps:
         found[LOG_STEPS] = _singles(LOG_STEPS, steps)
@@ -115,14 +115,14 @@ def _of_recipe(prepared: PreparedModel, layout: PackedLayout) -> dict[str, torch
     return found
 
 
-def _levels(packed: PackedGrid, calibration: Calibration) -> torch.Tensor:
+def _codebook(packed: PackedGrid, calibration: Calibration) -> torch.Tensor:
     """Levels of a site, ascending; the largest is repeated where they are fewer than codes."""
-    table = calibration.levels.get((packed.site.name, packed.width))
+    table = calibration.codebooks.get((packed.site.name, packed.width))
     if table is None:
         raise _other_recipe(f"levels of {packed.site.name}")
     levels = np.unique(table.numpy())
-    assert torch.equal(nearest_level(levels), table), "a code stands for its nearest level"
-    return torch.from_numpy(np.pad(levels, (0, packed.levels - len(levels)), mode="edge"))
+    assert torch.equal(codebook_lookup(levels), table), "a code stands for its nearest level"
+    return torch.from_numpy(np.pad(levels, (0, packed.codebook_size - len(levels)), mode="edge"))
 
 
 def _singles(name: str, numbers: list[float]) -> torch.Tensor:

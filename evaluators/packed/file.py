@@ -16,7 +16,7 @@ a digest of everything in the file. The tensors are
     The grid of an activation tensor, F32 and U8; in the residual stream of scheme ``fq-vit`` the scale of
     channel ``c`` is ``scale * 2^exponents[c]``.
 ``levels``
-    U8, for each tensor that takes levels, in the order of execution, the codes of its 8-bit grid that stand
+    U8, for each tensor that has a codebook, in the order of execution, the codes of its 8-bit grid that stand
     for all, ascending, the largest repeated up to as many as its width has codes.
 ``score_scales``
     F32, the factors of all heads from products of queries and keys to scores, encoder by encoder.

@@ -20,13 +20,13 @@ from bitfront.evaluators.preparation.log_base import (
     LOG_BITS,
 )
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
-from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_LEVELS
+from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.precision import MAX_BITS
 
 # One tensor of a kind for the whole model.
-SCORE_SCALES, LEVELS, LOG_STEPS = "score_scales", "levels", "log_steps"
+SCORE_SCALES, CODEBOOKS, LOG_STEPS = "score_scales", "levels", "log_steps"
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ class PackedGrid:
     Attributes:
         site: The site.
         width: Bits that the configuration gives it.
-        levels: Levels of an 8-bit grid that stand for all codes; 0 where the grid is uniform.
+        codebook_size: Levels of an 8-bit grid that stand for all codes; 0 where the grid is uniform.
     """
 
     site: QuantSite
     width: int
-    levels: int
+    codebook_size: int
 
     @property
     def qmax(self) -> int:
         """Largest code of the grid."""
-        return (1 << (GRID_BITS if self.levels else self.width)) - 1
+        return (1 << (GRID_BITS if self.codebook_size else self.width)) - 1
 
     @property
     def power_of_two(self) -> bool:
@@ -148,8 +148,10 @@ class PackedLayout:
 
     def _grid(self, site: QuantSite) -> PackedGrid:
         width = site_width(site, self.config)
-        levelled = not site.pinned and role(site.name) in self.recipe.level_roles and width <= WIDEST_LEVELS
-        return PackedGrid(site, width, 1 << width if levelled else 0)
+        has_codebook = (
+            not site.pinned and role(site.name) in self.recipe.codebook_roles and width <= WIDEST_CODEBOOK
+        )
+        return PackedGrid(site, width, 1 << width if has_codebook else 0)
 
     @cached_property
     def grid_of(self) -> dict[str, PackedGrid]:
@@ -181,8 +183,8 @@ class PackedLayout:
         if self.has_score_scales:
             heads = sum(encoder.heads for encoder in self.blueprint.encoders)
             yield StoredTensor(SCORE_SCALES, "F32", (heads,))
-        if levels := sum(grid.levels for grid in self.grids):
-            yield StoredTensor(LEVELS, "U8", (levels,))
+        if levels := sum(grid.codebook_size for grid in self.grids):
+            yield StoredTensor(CODEBOOKS, "U8", (levels,))
         if self.has_log_steps and self.log_encoders:
             yield StoredTensor(LOG_STEPS, "F32", (len(self.log_encoders),))
 

@@ -96,7 +96,9 @@ def calibrate_model(
     """
     equalized = equalize(blueprint, recipe, batches)
     progress(_EQUALIZED)
-    calibration = calibrate(equalized, batches, widths, observer, scheme, level_roles=recipe.level_roles)
+    calibration = calibrate(
+        equalized, batches, widths, observer, scheme, codebook_roles=recipe.codebook_roles
+    )
     log_steps = search_log_steps(equalized, batches) if LOG_BASE in recipe else {}
     progress(_CALIBRATED)
     layers: dict[tuple[int, str, int, int], FittedLayer] = {}

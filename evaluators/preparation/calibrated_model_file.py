@@ -39,8 +39,8 @@ def to_entry(
     equalized = list(tensors)
     for site, grid in calibration.power_of_two.items():
         tensors[f"exponents.{site}"] = torch.from_numpy(grid.exponents)
-    for (site, bits), levels in calibration.levels.items():
-        tensors[f"levels.{site}.{bits}"] = levels
+    for (site, bits), codebook in calibration.codebooks.items():
+        tensors[f"levels.{site}.{bits}"] = codebook
     for key, layer in calibrated.layers.items():
         parts = {"codes": layer.weight.codes, "scales": layer.weight.scales, "bias": layer.bias}
         if layer.weight.factors is not None:
@@ -52,7 +52,7 @@ def to_entry(
         "affine": [[*key, *_numbers(grid)] for key, grid in calibration.affine.items()],
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
-        "levels": [list(key) for key in calibration.levels],
+        "levels": [list(key) for key in calibration.codebooks],
         "layers": [[*key, layer.weight.factors is not None] for key, layer in calibrated.layers.items()],
         "log_steps": [[index, float(step)] for index, step in calibrated.log_steps.items()],
     }

@@ -18,12 +18,12 @@ from bitfront.evaluators.models.sites import (
 )
 from bitfront.evaluators.quantizers.grids import (
     GRID_BITS,
-    WIDEST_LEVELS,
+    WIDEST_CODEBOOK,
     AffineGrid,
     PowerOfTwoGrid,
     PowerOfTwoSearch,
-    best_levels,
-    nearest_level,
+    codebook_lookup,
+    fit_codebook,
 )
 from bitfront.evaluators.quantizers.observers import (
     MinMaxObserver,
@@ -46,14 +46,14 @@ class Calibration:
         power_of_two: Grid of each LayerNorm input at the pinned residual width, by site.
         outermost: Share of the calibration values on the outermost codes of each affine grid (zero's own code
             apart), by (site, bits).
-        levels: The level that stands for each code of the 8-bit grid in ``affine``, uint8 ``[256]``, where a
-            site takes levels, by (site, bits).
+        codebooks: The level that stands for each code of the 8-bit grid in ``affine``, uint8 ``[256]``, by
+            (site, bits) where a site has a codebook.
     """
 
     affine: dict[tuple[str, int], AffineGrid]
     power_of_two: dict[str, PowerOfTwoGrid]
     outermost: dict[tuple[str, int], float] = field(default_factory=dict)
-    levels: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+    codebooks: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
 
     def grid(self, site: str, bits: int) -> AffineGrid:
         """The affine grid of a site.
@@ -66,9 +66,9 @@ class Calibration:
         return self.affine[site, bits]
 
     def codes(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
-        """Codes of float values of a site on its grid, each its level where the site takes some; uint8."""
-        codes, levels = self.grid(site, bits).quantize(x), self.levels.get((site, bits))
-        return codes if levels is None else levels.to(x.device)[codes.long()]
+        """Codes of float values of a site on its grid, or levels where the site has a codebook; uint8."""
+        codes, codebook = self.grid(site, bits).quantize(x), self.codebooks.get((site, bits))
+        return codes if codebook is None else codebook.to(x.device)[codes.long()]
 
     def quantized(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
         """Float values of a site as its codes of ``bits`` bits stand for them, float32, same shape."""
@@ -99,7 +99,7 @@ def calibrate(
     observer: RangeObserver,
     scheme: str = "fq-vit",
     *,
-    level_roles: Collection[str] = (),
+    codebook_roles: Collection[str] = (),
 ) -> Calibration:
     """Runs the float model twice over all calibration images and chooses every grid.
 
@@ -112,7 +112,7 @@ def calibrate(
         widths: Widths that searched sites may take.
         observer: Chooses the ranges of per-tensor sites.
         scheme: Whose sites are calibrated.
-        level_roles: Roles of the sites that at few bits take levels of an 8-bit grid.
+        codebook_roles: Roles of the sites that at few bits take a codebook of an 8-bit grid.
 
     Raises:
         BitfrontError: NaN or infinity at a site, which is named.
@@ -128,22 +128,24 @@ def calibrate(
     full_range = MinMaxObserver()
     affine: dict[tuple[str, int], AffineGrid] = {}
     outermost: dict[tuple[str, int], float] = {}
-    levels: dict[tuple[str, int], torch.Tensor] = {}
+    codebooks: dict[tuple[str, int], torch.Tensor] = {}
     for site, found in statistics.items():
         if site in searches:
             continue
         chosen = full_range if keeps_full_range(site) else observer
         grid_over = AffineGrid.centred if is_centred(site, scheme) else AffineGrid.covering
         for bits in sorted({*widths, *pinned}):
-            if role(site) in level_roles and bits <= WIDEST_LEVELS:
+            if role(site) in codebook_roles and bits <= WIDEST_CODEBOOK:
                 # What is clipped of a GELU's tail costs more than its squared error says.
                 whole = full_range if role(site) == "gelu" else chosen
                 grid = grid_over(*whole.range(found, GRID_BITS), GRID_BITS)
-                levels[site, bits] = nearest_level(best_levels(found.code_counts(grid), 1 << bits))
+                codebooks[site, bits] = codebook_lookup(fit_codebook(found.code_counts(grid), 1 << bits))
             else:
                 grid = grid_over(*chosen.range(found, bits), bits)
             affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
-    return Calibration(affine, {site: search.grid() for site, search in searches.items()}, outermost, levels)
+    return Calibration(
+        affine, {site: search.grid() for site, search in searches.items()}, outermost, codebooks
+    )
 
 
 @torch.inference_mode()

@@ -80,8 +80,8 @@ class Recipe:
         return "omse" if NORM_CHANNELS in self else "auto"
 
     @property
-    def level_roles(self) -> frozenset[str]:
-        """Roles of the activation sites that take levels where they are narrow (see ``site_roles``)."""
+    def codebook_roles(self) -> frozenset[str]:
+        """Roles of the activation sites that take a codebook where they are narrow (see ``site_roles``)."""
         gelu = {"gelu"} if GELU_LEVELS in self else set()
         others = {"norm1", "qkv", "context", "norm2"} if ACTIVATION_LEVELS in self else set()
         return frozenset(gelu | others)

@@ -64,8 +64,8 @@ class EncoderGrids:
     """Grids of the codes between an encoder's products, at the chosen widths.
 
     Attributes:
-        levels: The level that stands for each code, uint8 ``[256]``, by site (such as ``mlp.gelu``) where a
-            narrow tensor takes levels; its grid is then one of 8 bits.
+        codebooks: The level that stands for each code, uint8 ``[256]``, by site (such as ``mlp.gelu``) of
+            narrow tensors that have a codebook; their grid is then one of 8 bits.
     """
 
     norm1: AffineGrid
@@ -73,11 +73,11 @@ class EncoderGrids:
     context: AffineGrid
     norm2: AffineGrid
     gelu: AffineGrid
-    levels: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    codebooks: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
-    def levelled(self, site: str, codes: torch.Tensor) -> torch.Tensor:
-        """The codes of a site, each replaced by its level where the site takes some."""
-        table = self.levels.get(site)
+    def by_codebook(self, site: str, codes: torch.Tensor) -> torch.Tensor:
+        """The codes of a site, each replaced by its level where the site has a codebook."""
+        table = self.codebooks.get(site)
         return codes if table is None else replace_codes(codes, table)
 
 
@@ -132,23 +132,24 @@ class QuantizedEncoder:
             seen(site, value)
 
         grids = self.grids
-        normed = grids.levelled("norm1", normed)
+        normed = grids.by_codebook("norm1", normed)
         seen("norm1", normed)
         qkv = seen(
-            "attn.qkv", self.qkv.to_codes(normed, grids.norm1, grids.qkv, levels=grids.levels.get("attn.qkv"))
+            "attn.qkv",
+            self.qkv.to_codes(normed, grids.norm1, grids.qkv, codebook=grids.codebooks.get("attn.qkv")),
         )
         inner = None if tap is None else attention_seen
         context = seen(
             "attn.context",
-            grids.levelled("attn.context", self.kernels.attention(qkv, batch, self.attention, inner)),
+            grids.by_codebook("attn.context", self.kernels.attention(qkv, batch, self.attention, inner)),
         )
         update = seen("attn.proj", self.sum1.of(self.proj, context, grids.context))
         x, normed = self.sum1.add_norm(x, update, self.norm2)
         seen("residual1", x)
-        normed = grids.levelled("norm2", normed)
+        normed = grids.by_codebook("norm2", normed)
         seen("norm2", normed)
-        levels = grids.levels.get("mlp.gelu")
-        hidden = self.fc1.to_codes(normed, grids.norm2, grids.gelu, gelu=True, levels=levels)
+        codebook = grids.codebooks.get("mlp.gelu")
+        hidden = self.fc1.to_codes(normed, grids.norm2, grids.gelu, gelu=True, codebook=codebook)
         hidden = seen("mlp.gelu", hidden)
         update = seen("mlp.fc2", self.sum2.of(self.fc2, hidden, grids.gelu))
         if following is None:

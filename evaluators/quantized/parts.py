@@ -139,11 +139,11 @@ class PartsBuilder:
         )
 
     def _grids(self, bits: EncoderBits) -> EncoderGrids:
-        grid, levels, name = self._calibration.grid, self._calibration.levels, bits.name
+        grid, codebooks, name = self._calibration.grid, self._calibration.codebooks, bits.name
         widths = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
         found = {}
         for site, width in widths.items():
-            table = levels.get((f"{name}.{site}", width))
+            table = codebooks.get((f"{name}.{site}", width))
             if table is not None:
                 found[site] = table.to(self._kernels.device)
         return EncoderGrids(
@@ -152,5 +152,5 @@ class PartsBuilder:
             context=grid(f"{name}.attn.context", widths["attn.context"]),
             norm2=grid(f"{name}.norm2", widths["norm2"]),
             gelu=grid(f"{name}.mlp.gelu", widths["mlp.gelu"]),
-            levels=found,
+            codebooks=found,
         )

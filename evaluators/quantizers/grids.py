@@ -135,11 +135,11 @@ class PowerOfTwoSearch:
 
 GRID_BITS = 8
 GRID_CODES = 1 << GRID_BITS
-# Tensors of up to this many bits take levels where a recipe has them.
-WIDEST_LEVELS = 4
+# Tensors of up to this many bits have a codebook where a recipe says so.
+WIDEST_CODEBOOK = 4
 
 
-def best_levels(counts: NDArray[np.float64], levels: int) -> NDArray[np.uint8]:
+def fit_codebook(counts: NDArray[np.float64], levels: int) -> NDArray[np.uint8]:
     """The codes that stand for all with the least squared error, ascending, at most ``levels`` of them.
 
     The optimum of Lloyd's and Max's quantizer, by dynamic programming over the borders between levels, exact
@@ -181,7 +181,7 @@ def best_levels(counts: NDArray[np.float64], levels: int) -> NDArray[np.uint8]:
     return np.unique(np.array(found, dtype=np.uint8))
 
 
-def nearest_level(levels: NDArray[np.uint8]) -> torch.Tensor:
+def codebook_lookup(levels: NDArray[np.uint8]) -> torch.Tensor:
     """The nearest level of every code, the lower one of two, uint8 ``[256]``."""
     codes = np.arange(GRID_CODES, dtype=np.int64)
     distance = np.abs(codes[:, None] - levels.astype(np.int64)[None])

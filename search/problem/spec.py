@@ -12,7 +12,7 @@ from typing import Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.limits import AskedLimit, read_limits
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.spaces import Granularity, Kind, UserError, check_held, parse_hold
+from bitfront.spaces import Granularity, Kind, UserError, check_fixed, parse_fixed
 from bitfront.spaces.quantities import parse_duration
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
@@ -85,7 +85,7 @@ class RunSpec:
     @cached_property
     def fixed(self) -> tuple[tuple[Kind, int], ...]:
         """Kinds that are not searched, with their widths; :class:`UserError` where they cannot be read."""
-        return () if self.hold is None else parse_hold(self.hold)
+        return () if self.hold is None else parse_fixed(self.hold)
 
     @cached_property
     def limits(self) -> tuple[AskedLimit, ...]:
@@ -106,7 +106,7 @@ class RunSpec:
             raise UserError(
                 f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
             )
-        check_held(dict(self.fixed), widths, self.space)
+        check_fixed(dict(self.fixed), widths, self.space)
         self.limits  # noqa: B018 - reading them raises
 
     def to_json(self) -> dict[str, Any]:

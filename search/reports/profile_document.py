@@ -49,11 +49,11 @@ def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, A
     if site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
         return {"log2_base": prepared.log_steps[site.encoder]}
     grid = prepared.calibration.grid(site.name, bits)
-    levels = prepared.calibration.levels.get((site.name, bits))
-    codes = [0, grid.qmax] if levels is None else sorted(set(levels.tolist()))
+    codebook = prepared.calibration.codebooks.get((site.name, bits))
+    codes = [0, grid.qmax] if codebook is None else sorted(set(codebook.tolist()))
     values = [(code - grid.zero_point) * grid.scale for code in codes]
     described = _described(values[0], values[-1], grid.scale, grid.zero_point)
-    return described if levels is None else described | {"levels": values}
+    return described if codebook is None else described | {"levels": values}
 
 
 def _described(low: float, high: float, scale: float, zero_point: int) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def write_space(folder: Path, space: SearchSpace) -> Path:
         "scheme": space.scheme,
         "granularity": space.granularity,
         "widths": list(space.widths),
-        "held": dict(space.held),
+        "held": dict(space.fixed),
         "encoders": [
             {"index": encoder.index, "name": encoder.name, "linear": list(encoder.linear)}
             for encoder in space.encoders

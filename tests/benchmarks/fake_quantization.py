@@ -66,8 +66,8 @@ def _fake_quantizer(site: QuantSite, config: BitConfig, prepared: PreparedModel)
         step = prepared.log_steps[site.encoder] if bits == LOG_BITS else 1.0
         return lambda p: _logarithmic(p, bits, step)
     grid = calibration.grid(site.name, bits)
-    if (site.name, bits) in calibration.levels:
-        return _levelled(grid, calibration.levels[site.name, bits])
+    if (site.name, bits) in calibration.codebooks:
+        return _levelled(grid, calibration.codebooks[site.name, bits])
     return lambda x: torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point, 0, grid.qmax)
 
 

@@ -50,7 +50,9 @@ class SiteGrids:
         if site not in FOLLOWS:
             return None
         bits = self._config.encoders[index]
-        return self._calibration.levels.get((f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site])))
+        return self._calibration.codebooks.get(
+            (f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site]))
+        )
 
     def attention_bits(self, index: int) -> int:
         """Attention bits of encoder ``index``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bitfront.spaces import Precision, UserError, parse_bits, parse_hold, parse_uniform
+from bitfront.spaces import Precision, UserError, parse_bits, parse_fixed, parse_uniform
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_uniform_widths_out_of_range_are_named(text: str, bits: int) -> None:
     [("A8T8", {"activations": 8, "attention": 8}), ("t4", {"attention": 4}), ("W4", {"weights": 4})],
 )
 def test_held_kinds_are_read(text: str, held: dict[str, int]) -> None:
-    assert dict(parse_hold(text)) == held
+    assert dict(parse_fixed(text)) == held
 
 
 @pytest.mark.parametrize("text", ["", "8", "A8A4", "A8X8", "W8A8T8", "A9", "A1", "A8 T8", "A"])
 def test_texts_that_hold_nothing_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--hold"):
-        parse_hold(text)
+        parse_fixed(text)

@@ -12,7 +12,7 @@ from bitfront.spaces import (
     EncoderLayers,
     SearchSpace,
     UserError,
-    parse_hold,
+    parse_fixed,
 )
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -154,20 +154,20 @@ def test_spaces_that_leave_no_choice_are_refused() -> None:
 
 
 def test_held_kinds_have_no_genes_and_their_width_everywhere() -> None:
-    found = SearchSpace("m", "fq-vit", ENCODERS[:2], (4, 8), "layer", parse_hold("A8T4"))
+    found = SearchSpace("m", "fq-vit", ENCODERS[:2], (4, 8), "layer", parse_fixed("A8T4"))
     assert {slot.kind for gene in found.genes for slot in gene.slots} == {"weights"}
     assert len(found) == 2 * len(LINEAR)
     config = found.decode(np.zeros(len(found), dtype=np.int64))
     assert [(e.weights, e.activations, e.attention) for e in config.encoders] == [(4, 8, 4)] * 2
     assert found.encode(config).tolist() == [0] * 8
-    with pytest.raises(UserError, match=r"has activations of \[4\] bits; this space holds 8"):
+    with pytest.raises(UserError, match=r"has activations of \[4\] bits; this space fixes 8"):
         found.encode(BitConfig.uniform("m", "fq-vit", ENCODERS[:2], (4, 4, 4)))
 
 
 @pytest.mark.parametrize(
     ("granularity", "hold", "problem"),
-    [("encoder", "A8", "hold kinds in space encoder-kind"), ("layer", "A6", "cannot be held at 6 bits")],
+    [("encoder", "A8", "fix kinds in space encoder-kind"), ("layer", "A6", "cannot be fixed at 6 bits")],
 )
 def test_kinds_that_cannot_be_held_are_refused(granularity: str, hold: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        SearchSpace("m", "fq-vit", ENCODERS[:1], (4, 8), granularity, parse_hold(hold))  # type: ignore[arg-type]
+        SearchSpace("m", "fq-vit", ENCODERS[:1], (4, 8), granularity, parse_fixed(hold))  # type: ignore[arg-type]

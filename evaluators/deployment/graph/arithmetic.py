@@ -129,7 +129,7 @@ class IntegerArithmetic:
         dialect: What the runtime wants to see.
         bits: Width of every activation and attention site.
         grids: Grids of the sites.
-        levels: The level of each code, uint8 ``[256]``, of the sites that take levels.
+        codebooks: The level of each code, uint8 ``[256]``, of the sites that have a codebook.
         layers: The linear layers by name.
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
     """
@@ -140,7 +140,7 @@ class IntegerArithmetic:
         dialect: Dialect,
         bits: Mapping[str, int],
         grids: Mapping[str, AffineGrid],
-        levels: Mapping[str, torch.Tensor],
+        codebooks: Mapping[str, torch.Tensor],
         layers: Mapping[str, FittedLayer],
         log_steps: Mapping[int, float],
     ) -> None:
@@ -148,7 +148,7 @@ class IntegerArithmetic:
         self._dialect = dialect
         self._bits = bits
         self._grids = grids
-        self._levels = levels
+        self._codebooks = codebooks
         self._layers = layers
         self._log_steps = log_steps
 
@@ -216,14 +216,14 @@ class IntegerArithmetic:
 
     def _codes(self, x: str, site: str, zero_point: int, *, signed: bool = False) -> str:
         """Codes of a float tensor, on a grid with another zero point where that was folded away."""
-        writer, grid, levels = self._writer, self._grids[site], self._levels.get(site)
+        writer, grid, codebook = self._writer, self._grids[site], self._codebooks.get(site)
         if grid.qmax < WIDEST:
             x = writer.op("Clip", x, "", writer.constant((grid.qmax - zero_point) * grid.scale))
-        zero = _zero(zero_point, signed=signed and levels is None)
+        zero = _zero(zero_point, signed=signed and codebook is None)
         codes = writer.op("QuantizeLinear", x, writer.constant(grid.scale), writer.constant(zero))
-        if levels is None:
+        if codebook is None:
             return codes
-        table = levels.cpu().numpy()
+        table = codebook.cpu().numpy()
         if signed:
             table = (table.astype(np.int16) - SIGNED).astype(np.int8)
         return writer.op("Gather", writer.constant(table), writer.op("Cast", codes, to=TensorProto.INT32))

@@ -97,17 +97,17 @@ def _integers(
     bits = _widths(parts.blueprint, config)
     calibration = parts.calibration
     grids: dict[str, AffineGrid] = {site: calibration.grid(site, width) for site, width in bits.items()}
-    levels: dict[str, torch.Tensor] = {
-        site: calibration.levels[site, width]
+    codebooks: dict[str, torch.Tensor] = {
+        site: calibration.codebooks[site, width]
         for site, width in bits.items()
-        if (site, width) in calibration.levels
+        if (site, width) in calibration.codebooks
     }
     layers = {name: parts.outer(name) for name in parts.blueprint.outer()}
     for encoder in config.encoders:
         for layer in parts.blueprint.encoders[encoder.index].linear():
             weights, activations = encoder.bits("weights", layer), encoder.bits("activations", layer)
             layers[f"{encoder.name}.{layer}"] = parts.layer(encoder.index, layer, weights, activations)
-    return IntegerArithmetic(writer, dialect, bits, grids, levels, layers, parts.log_steps)
+    return IntegerArithmetic(writer, dialect, bits, grids, codebooks, layers, parts.log_steps)
 
 
 def _widths(blueprint: Blueprint, config: BitConfig) -> dict[str, int]:

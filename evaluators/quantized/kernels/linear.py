@@ -29,11 +29,11 @@ class IntegerLinear(Protocol):
         out: AffineGrid,
         *,
         gelu: bool = False,
-        levels: torch.Tensor | None = None,
+        codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """uint8 codes ``[rows, out]`` on ``out`` of the (GELU of the) layer at uint8 codes ``[rows, in]``.
 
-        With ``levels``, uint8 ``[256]``, they are 8-bit codes, and each is replaced by its level.
+        With ``codebook``, uint8 ``[256]``, they are 8-bit codes, and each is replaced by its level.
         """
 
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
@@ -83,13 +83,13 @@ class OneDnnLinear:
         out: AffineGrid,
         *,
         gelu: bool = False,
-        levels: torch.Tensor | None = None,
+        codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`; codes saturate at 255 and are clipped where the grid is narrower."""
         codes = self._run(x, grid, out, "gelu" if gelu else "none")
         if out.qmax < 255:
             codes = codes.clamp_(max=out.qmax)
-        return codes if levels is None else replace_codes(codes, levels)
+        return codes if codebook is None else replace_codes(codes, codebook)
 
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
@@ -134,12 +134,12 @@ class FloatLaneLinear:
         out: AffineGrid,
         *,
         gelu: bool = False,
-        levels: torch.Tensor | None = None,
+        codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
         value = self.to_float(x, grid)
         codes = out.quantize(F.gelu(value) if gelu else value)
-        return codes if levels is None else replace_codes(codes, levels)
+        return codes if codebook is None else replace_codes(codes, codebook)
 
 
 class IntMmLinear(FloatLaneLinear):

@@ -1,4 +1,4 @@
-"""Tables of 256 bytes, looked up 64 positions at a time by permuting registers; codes replaced by levels."""
+"""Tables of 256 bytes, looked up 64 positions at a time by permuting registers; codebooks are such tables."""
 
 from __future__ import annotations
 
@@ -63,30 +63,30 @@ def _replace(builder: Any, codes: Any, count: Any, table: Any) -> None:
 
 
 @compiled
-def _replace_by_permuting(codes: int, count: int, levels: int) -> None:
-    _replace(codes, count, levels)
+def _replace_by_permuting(codes: int, count: int, codebook: int) -> None:
+    _replace(codes, count, codebook)
 
 
 @compiled
-def _replace_one_by_one(codes: NDArray[np.uint8], levels: NDArray[np.uint8]) -> None:
+def _replace_one_by_one(codes: NDArray[np.uint8], codebook: NDArray[np.uint8]) -> None:
     for i in range(len(codes)):
-        codes[i] = levels[codes[i]]
+        codes[i] = codebook[codes[i]]
 
 
-def replace_codes(codes: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Replaces codes by the levels that a table gives them.
+def replace_codes(codes: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    """Replaces codes by the levels of a codebook.
 
     Args:
         codes: uint8 of any shape, contiguous; overwritten where it is on a CPU.
-        levels: uint8 ``[256]``, on the same device.
+        codebook: uint8 ``[256]``, on the same device.
 
     Returns:
         uint8 of the shape of ``codes``.
     """
     if codes.device.type != "cpu":
-        return levels[codes.long()]
+        return codebook[codes.long()]
     if vnni_available():
-        _replace_by_permuting(codes.data_ptr(), codes.numel(), levels.data_ptr())
+        _replace_by_permuting(codes.data_ptr(), codes.numel(), codebook.data_ptr())
     else:
-        _replace_one_by_one(codes.view(-1).numpy(), levels.numpy())
+        _replace_one_by_one(codes.view(-1).numpy(), codebook.numpy())
     return codes

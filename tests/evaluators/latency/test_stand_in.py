@@ -43,8 +43,8 @@ def test_it_runs_what_the_real_model_runs(scheme: str) -> None:
 def test_ingredients_that_change_what_runs_are_kept() -> None:
     spec = EvaluationSpec(without=("gelu-levels", "activation-levels"))
     levelled, plain = (stand_in(s, False, lambda _: None) for s in (EvaluationSpec(), spec))
-    assert levelled.prepared.calibration.levels
-    assert not plain.prepared.calibration.levels
+    assert levelled.prepared.calibration.codebooks
+    assert not plain.prepared.calibration.codebooks
 
 
 @pytest.mark.parametrize("name", ["digits_swin", "vit_tiny_patch16_224"])

@@ -63,7 +63,7 @@ def lay(
 def content(calibrated: CalibratedModel) -> str:
     """A fingerprint of all that a calibrated model holds."""
     calibration = calibrated.calibration
-    tables = (calibration.affine, calibration.power_of_two, calibration.outermost, calibration.levels)
+    tables = (calibration.affine, calibration.power_of_two, calibration.outermost, calibration.codebooks)
     by_name = [{repr(key): value for key, value in table.items()} for table in tables]
     layers = {repr(key): layer for key, layer in calibrated.layers.items()}
     return fingerprint([calibrated.blueprint, by_name, layers, calibrated.log_steps])

@@ -188,15 +188,15 @@ def test_sites_of_few_bits_take_levels_of_an_8_bit_grid(
     blueprint: Blueprint, images: torch.Tensor, calibration: Calibration
 ) -> None:
     found = calibrate(
-        blueprint, lambda: images.split(3), (3, 4, 8), observer_named("minmax"), level_roles=LEVELLED
+        blueprint, lambda: images.split(3), (3, 4, 8), observer_named("minmax"), codebook_roles=LEVELLED
     )
     sites = {site for site, _ in found.affine if site.rpartition(".")[2] in LEVELLED}
     assert len(sites) == 3 * len(LEVELLED)
-    assert set(found.levels) == {(site, bits) for site in sites for bits in (3, 4)}
-    for (site, bits), table in found.levels.items():
+    assert set(found.codebooks) == {(site, bits) for site in sites for bits in (3, 4)}
+    for (site, bits), table in found.codebooks.items():
         assert found.grid(site, bits) == calibration.grid(site, 8)
         assert len(table.unique()) == 2**bits
-    assert not calibration.levels
+    assert not calibration.codebooks
 
 
 def test_quantized_values_are_levels_nearest_to_them(
@@ -204,11 +204,11 @@ def test_quantized_values_are_levels_nearest_to_them(
 ) -> None:
     site, x = "blocks.1.mlp.gelu", outputs["blocks.1.mlp.gelu"].double()
     found, plain = (
-        calibrate(blueprint, lambda: images.split(3), (4, 8), observer_named("omse"), level_roles=roles)
+        calibrate(blueprint, lambda: images.split(3), (4, 8), observer_named("omse"), codebook_roles=roles)
         for roles in (("gelu",), ())
     )
     grid = found.grid(site, 4)
-    values = (found.levels[site, 4].unique().double() - grid.zero_point) * grid.scale
+    values = (found.codebooks[site, 4].unique().double() - grid.zero_point) * grid.scale
     nearest = values[(x[..., None] - values).abs().argmin(-1)]
     restored = found.quantized(site, 4, x.float()).double()
     # The grid is rounded to before the levels.
@@ -226,6 +226,6 @@ def test_constant_tensors_keep_their_value_on_levels(
     norm = dataclasses.replace(encoder.norm2, weight=torch.zeros(32), bias=torch.full((32,), constant))
     encoders = (blueprint.encoders[0], dataclasses.replace(encoder, norm2=norm), blueprint.encoders[2])
     still = dataclasses.replace(blueprint, encoders=encoders)
-    found = calibrate(still, lambda: [images], (4, 8), observer_named("omse"), level_roles=LEVELLED)
+    found = calibrate(still, lambda: [images], (4, 8), observer_named("omse"), codebook_roles=LEVELLED)
     values = found.quantized("blocks.1.norm2", 4, torch.full((3, 32), constant))
     torch.testing.assert_close(values, torch.full((3, 32), constant))

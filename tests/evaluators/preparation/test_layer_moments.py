@@ -28,7 +28,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def calibration(case: Case) -> Calibration:
     observer = observer_named("omse")
-    return calibrate(case.blueprint, lambda: [case.images], WIDTHS, observer, level_roles=LEVELLED)
+    return calibrate(case.blueprint, lambda: [case.images], WIDTHS, observer, codebook_roles=LEVELLED)
 
 
 @torch.inference_mode()
@@ -57,8 +57,8 @@ def restored(calibration: Calibration, site: str, bits: int, x: torch.Tensor) ->
     """Values of codes, by the formula of the grid and the table of levels."""
     grid = calibration.affine[site, bits]
     codes = (torch.round(x / grid.scale) + grid.zero_point).clamp(0, grid.qmax)
-    if (site, bits) in calibration.levels:
-        codes = calibration.levels[site, bits].double()[codes.long()]
+    if (site, bits) in calibration.codebooks:
+        codes = calibration.codebooks[site, bits].double()[codes.long()]
     return (codes - grid.zero_point) * grid.scale
 
 

@@ -101,7 +101,7 @@ class TestLinearLayersAlone:
         layer = usable(kernel)(weight, torch.randn(40, generator=generator))
         grid, out = AffineGrid(0.02, 120, 255), AffineGrid(0.03, 6, 255)
         plain = layer.to_codes(codes, grid, out, gelu=True)
-        got = layer.to_codes(codes, grid, out, gelu=True, levels=levels)
+        got = layer.to_codes(codes, grid, out, gelu=True, codebook=levels)
         assert torch.equal(got.double(), levelled(plain.double(), levels))
         assert 1 < len(got.unique()) <= 16
 

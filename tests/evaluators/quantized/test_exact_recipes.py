@@ -46,7 +46,7 @@ def test_the_recipe_is_in_what_is_compared(name: str, scheme: str) -> None:
     for encoder in calibrated.blueprint.encoders:
         assert len(set(encoder.score_scales.tolist())) == encoder.heads
         for site in LEVELLED:
-            levels = calibrated.calibration.levels[f"{encoder.name}.{site}", 4]
+            levels = calibrated.calibration.codebooks[f"{encoder.name}.{site}", 4]
             codes = narrow[f"{encoder.name}.{site}"].unique()
             assert 4 < len(codes) <= 16
             assert set(codes.long().tolist()) <= set(levels.tolist())

@@ -90,7 +90,7 @@ def test_impossible_specs_are_refused_before_anything_is_loaded():
         ({"population": 1}, "--population 1 is too small: give at least 2"),
         ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
         ({"hold": "A8"} | {"space": "encoder"}, "one gene for each encoder sets all its kinds"),
-        ({"hold": "A6"}, "cannot be held at 6 bits"),
+        ({"hold": "A6"}, "cannot be fixed at 6 bits"),
         ({"max_size": "small"}, "--max-size 'small' is not a limit"),
     ):
         with pytest.raises(UserError, match=told):

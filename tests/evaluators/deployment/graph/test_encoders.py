@@ -60,8 +60,8 @@ def test_every_kind_of_bits(tmp_path: Path, bits: Bits, runtime: str) -> None:
 def test_every_recipe(tmp_path: Path, recipe: str, bits: Bits, runtime: str) -> None:
     """Uniform narrow grids are clipped, which those with levels are not."""
     check(tmp_path, "vit", recipe, bits, runtime, runtime)
-    assert not prepared("vit", recipe).calibration.levels
-    assert prepared("vit", "best").calibration.levels
+    assert not prepared("vit", recipe).calibration.codebooks
+    assert prepared("vit", "best").calibration.codebooks
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantizers.grids import GRID_CODES, best_levels, nearest_level
+from bitfront.evaluators.quantizers.grids import GRID_CODES, codebook_lookup, fit_codebook
 
 
 def histogram(counts: dict[int, float]) -> NDArray[np.float64]:
@@ -46,7 +46,7 @@ def test_they_are_the_best_of_all_partitions(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     codes = rng.choice(GRID_CODES, 9, replace=False)
     counts = histogram(dict(zip(codes.tolist(), rng.gamma(0.5, 100.0, 9).tolist(), strict=True)))
-    assert best_levels(counts, levels).tolist() == best_by_trying(counts, levels).tolist()
+    assert fit_codebook(counts, levels).tolist() == best_by_trying(counts, levels).tolist()
 
 
 @pytest.mark.parametrize("shape", [0.3, 1.0, 5.0])
@@ -55,7 +55,7 @@ def test_they_are_never_worse_than_uniform_codes(shape: float, levels: int) -> N
     rng = np.random.default_rng(levels)
     codes = np.clip(rng.gamma(shape, 20.0, 50_000), 0, 255).astype(int)
     counts = np.bincount(codes, minlength=GRID_CODES).astype(float)
-    found = best_levels(counts, levels)
+    found = fit_codebook(counts, levels)
     assert len(found) <= levels
     assert (np.diff(found.astype(int)) > 0).all()
     uniform = np.rint(np.linspace(0, 255, levels)).astype(np.uint8)
@@ -67,14 +67,14 @@ def test_they_are_never_worse_than_uniform_codes(shape: float, levels: int) -> N
 
 def test_few_codes_stand_for_themselves() -> None:
     counts = histogram({0: 5.0, 17: 1.0, 18: 1e9, 200: 3.0, 255: 1e-3})
-    assert best_levels(counts, 16).tolist() == [0, 17, 18, 200, 255]
-    assert best_levels(counts, 5).tolist() == [0, 17, 18, 200, 255]
+    assert fit_codebook(counts, 16).tolist() == [0, 17, 18, 200, 255]
+    assert fit_codebook(counts, 5).tolist() == [0, 17, 18, 200, 255]
 
 
 def test_they_lie_within_what_was_seen() -> None:
     rng = np.random.default_rng(0)
     counts = histogram({code: float(rng.random()) for code in range(90, 140)})
-    found = best_levels(counts, 16)
+    found = fit_codebook(counts, 16)
     assert len(found) == 16
     assert found.min() >= 90
     assert found.max() < 140
@@ -83,7 +83,7 @@ def test_they_lie_within_what_was_seen() -> None:
 @pytest.mark.parametrize("levels", [1, 4, 16])
 def test_without_a_histogram_they_span_the_grid(levels: int) -> None:
     """A constant tensor has none: its value lies on an end of its grid, or at zero."""
-    found = best_levels(np.zeros(GRID_CODES), levels)
+    found = fit_codebook(np.zeros(GRID_CODES), levels)
     assert len(found) == levels
     assert found[0] == 0
     assert levels == 1 or found[-1] == 255
@@ -91,7 +91,7 @@ def test_without_a_histogram_they_span_the_grid(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [[7], [0, 255], [3, 5, 8, 100], list(range(256))])
 def test_every_code_goes_to_the_nearest_level(levels: list[int]) -> None:
-    table = nearest_level(np.array(levels, dtype=np.uint8))
+    table = codebook_lookup(np.array(levels, dtype=np.uint8))
     assert table.dtype == torch.uint8
     found = table.tolist()
     assert found == [min(levels, key=lambda level: (abs(level - code), level)) for code in range(GRID_CODES)]
