@@ -28,6 +28,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.splits import Splits
+from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
@@ -115,7 +116,7 @@ def bundle_of(context: EvaluationContext) -> bytes:
     Images are sent as the model's preprocessing left them, so that no decoder of another machine matters;
     what calibration decided is sent, so that no other rounding does.
     """
-    images = context.images("search")
+    images, architecture = context.images("search"), context.model.architecture
     tensors = _prefixed(_MODEL, context.model.module.state_dict())
     found, document = _calibrated_entry(context)
     tensors |= _prefixed(_CALIBRATED, found)
@@ -134,6 +135,7 @@ def bundle_of(context: EvaluationContext) -> bytes:
         "std": images.std,
         "skipped": images.skipped,
         "skipped_calibration": context.skipped_calibration,
+        "architecture": None if architecture is None else architecture.to_json(),
     }
     return save(tensors, {"format": FORMAT, "version": VERSION, "facts": json.dumps(facts)})
 
@@ -154,7 +156,10 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     tensors, facts = _read(path)
     device = device_named(spec.device)
     weights = path.with_name(f"{path.stem}.model.safetensors")
-    save_file(_part(tensors, _MODEL), weights)
+    state, described = _part(tensors, _MODEL), facts.get("architecture")
+    save_file(
+        state, weights, None if described is None else Architecture.from_json(described).metadata(state)
+    )
     model = load_model(spec.model, checkpoint=weights)
     blueprint = blueprint_of(spec.model, model.module.to(device))
     calibrated = from_entry(_part(tensors, _CALIBRATED), facts["groundwork"], blueprint, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,3 +128,49 @@ def _readable(source: ImageSource, index: int, channels: int) -> Image.Image:
             f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be resized"
         )
     return with_channels(image, channels, source.describe(index))
+
+
+LARGEST_SIDE = 4096
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_CROP_MODES = ("center", "squash", "border")
+_PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+
+
+def preprocessing_to_json(data_config: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be done to images before a model sees them, as JSON has it (timm's names)."""
+    found = {name: data_config[name] for name in _PREPROCESSING if name in data_config}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def preprocessing_from_json(document: Any) -> dict[str, Any]:
+    """The inverse of :func:`preprocessing_to_json`, of a document of whatever origin.
+
+    Raises:
+        ValueError: Something is missing, or images cannot be preprocessed so.
+    """
+    try:
+        found = {name: document[name] for name in _PREPROCESSING}
+        found |= {name: tuple(found[name]) for name in ("input_size", "mean", "std")}
+        sound = _is_sound(found)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        sound = False
+    if not sound:
+        raise ValueError(f"expected {', '.join(_PREPROCESSING)} as timm has them")
+    return found
+
+
+def _is_sound(config: Mapping[str, Any]) -> bool:
+    """Whether images can be preprocessed so; numbers that are none raise TypeError or ValueError."""
+    channels, *sides = config["input_size"]
+    mean, std = config["mean"], config["std"]
+    return (
+        channels in (1, 3)
+        and len(sides) == 2
+        and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides)
+        and len(mean) == len(std) == channels
+        and all(math.isfinite(value) for value in (*mean, *std))
+        and min(std) > 0.0
+        and 0.01 <= config["crop_pct"] <= 1.0
+        and config["interpolation"] in _INTERPOLATIONS
+        and config["crop_mode"] in _CROP_MODES
+    )

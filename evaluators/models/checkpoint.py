@@ -128,8 +128,8 @@ def classes_of(state: Mapping[str, torch.Tensor]) -> int | None:
     return None
 
 
-def load_strictly(module: nn.Module, state: State, name: str, path: Path) -> None:
-    """Copies a checkpoint into a module of the same tensors and shapes.
+def check_fit(module: nn.Module, state: State, name: str, path: Path) -> None:
+    """Compares a checkpoint with a module, which may be on the meta device, tensor by tensor.
 
     Raises:
         UserError: Tensors are missing, unexpected or of another shape.
@@ -149,6 +149,15 @@ def load_strictly(module: nn.Module, state: State, name: str, path: Path) -> Non
                 f"{path} does not fit {name}: {key} has shape {list(state[key].shape)} in the file and "
                 f"{list(value.shape)} in the model{_remedy(key, state)}"
             )
+
+
+def load_strictly(module: nn.Module, state: State, name: str, path: Path) -> None:
+    """Copies a checkpoint into a module of the same tensors and shapes.
+
+    Raises:
+        UserError: Tensors are missing, unexpected or of another shape.
+    """
+    check_fit(module, state, name, path)
     module.load_state_dict(state)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.checkpoint import State, classes_of, load_strictly, read_checkpoint
+from bitfront.evaluators.models.architecture import Architecture, check_digest, read_architecture
+from bitfront.evaluators.models.checkpoint import State, check_fit, classes_of, load_strictly, read_checkpoint
 from bitfront.evaluators.models.digits_models import (
     CLASSES,
     DIGITS_MODELS,
@@ -36,6 +37,7 @@ class LoadedModel:
         data_config: timm's resolved preprocessing: ``input_size``, ``mean``, ``std``, ``crop_pct``, ...
         classes: Number of classes.
         weights: Where the weights come from, for records.
+        architecture: What rebuilds the module where its name does not: it was given as a Python object.
     """
 
     name: str
@@ -43,6 +45,7 @@ class LoadedModel:
     data_config: dict[str, Any]
     classes: int
     weights: str
+    architecture: Architecture | None = None
 
 
 def load_model(
@@ -57,7 +60,8 @@ def load_model(
 
     Args:
         name: The model's name; timm's may carry a tag (``deit_tiny_patch16_224.fb_in1k``).
-        checkpoint: A weights file to load; its classifier decides the number of classes.
+        checkpoint: A weights file to load; its classifier decides the number of classes. Where it describes
+            the architecture, as that of a model given as a Python object does, the name is only compared.
         pretrained: Take timm's weights from the hub (``digits_deit`` always has its embedded ones).
         num_classes: The number of classes that the weights must have.
         untrained: Whether a model without a source of weights gets random ones, for what depends on its
@@ -70,10 +74,15 @@ def load_model(
     """
     if checkpoint is not None and pretrained:
         raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
-    outline = model_outline(name)
+    architecture = None if checkpoint is None else read_architecture(checkpoint)
+    outline = model_outline(name, architecture=architecture)
     check_family(name, outline)
     if checkpoint is not None:
-        module, weights = _from_checkpoint(name, checkpoint, num_classes), f"checkpoint {checkpoint}"
+        weights = f"checkpoint {checkpoint}"
+        if architecture is not None:
+            module = _from_description(architecture, outline, checkpoint)
+        else:
+            module = _from_checkpoint(name, checkpoint, num_classes)
     elif name == EMBEDDED:
         module, weights = load_embedded(), "embedded"
     elif untrained and not pretrained:
@@ -90,22 +99,33 @@ def load_model(
             f"{name} has no weights without a source: pass --checkpoint FILE, or --pretrained for timm's own "
             "(random weights have no accuracy to keep)"
         )
-    return _finished(name, module, weights, num_classes)
+    return _finished(name, module, weights, num_classes, architecture)
 
 
-def model_outline(name: str, classes: int | None = None) -> nn.Module:
+def model_outline(
+    name: str, classes: int | None = None, architecture: Architecture | None = None
+) -> nn.Module:
     """A model on the meta device: its structure and pretrained configuration, but no weights.
 
     Args:
         name: As :func:`load_model` takes it.
         classes: Of the classifier; as many as the architecture has by default where None.
+        architecture: What describes the model in place of its name.
 
     Raises:
-        UserError: Unknown name.
+        UserError: Unknown name, or the architecture is of another one or cannot be built.
     """
     ensure_torchvision()
     import timm
 
+    if architecture is not None:
+        if architecture.name != name:
+            raise UserError(
+                f"the weights are those of {architecture.name}, not of {name}: "
+                f"pass --model {architecture.name}"
+            )
+        with torch.device("meta"):
+            return architecture.build()
     if name in DIGITS_MODELS:
         with torch.device("meta"):
             return build_digits(name, classes=classes or CLASSES)
@@ -147,6 +167,17 @@ def _from_checkpoint(name: str, path: Path, num_classes: int | None) -> nn.Modul
     return module
 
 
+def _from_description(architecture: Architecture, outline: nn.Module, path: Path) -> nn.Module:
+    """The model that a weights file describes: it takes memory only once the file is known to fill it."""
+    state = read_checkpoint(path)
+    check_fit(outline, state, architecture.name, path)
+    check_digest(path, architecture, state)
+    with torch.random.fork_rng(devices=[]):
+        module = architecture.build()
+    module.load_state_dict(state)
+    return module
+
+
 def _with_random_weights(name: str) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -180,14 +211,16 @@ def _hub_address(outline: Any) -> str:
     return f"pretrained {outline.pretrained_cfg.get('hf_hub_id') or outline.pretrained_cfg.get('url')}"
 
 
-def _finished(name: str, module: Any, weights: str, num_classes: int | None) -> LoadedModel:
+def _finished(
+    name: str, module: Any, weights: str, num_classes: int | None, architecture: Architecture | None
+) -> LoadedModel:
     import timm.data
 
     classes = int(module.num_classes)
     _check_classes(name, classes, num_classes)
     module = module.float().eval().requires_grad_(False)
     config = timm.data.resolve_data_config({}, model=module)
-    return LoadedModel(name, module, dict(config), classes, weights)
+    return LoadedModel(name, module, dict(config), classes, weights, architecture)
 
 
 def _check_classes(name: str, classes: int, expected: int | None) -> None:

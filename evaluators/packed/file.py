@@ -40,6 +40,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.models.architecture import architecture_in
 from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
 from bitfront.evaluators.models.families import blueprint_outline
 from bitfront.evaluators.models.loading import model_outline
@@ -202,7 +203,7 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
     document = PackedDocument.from_text(header.document)
     if document.classes > size:
         raise UserError(f"it has more classes than its {size} bytes could hold")
-    module = model_outline(document.model, document.classes)
+    module = model_outline(document.model, document.classes, architecture_in(document.bit_config))
     outline, config = blueprint_outline(document.model, module), document.config
     check_config(config, outline, config.scheme)
     sites = trace_sites(outline, config.scheme)

@@ -41,10 +41,9 @@ class Chosen:
     measured: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
-    def document(self, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The bit config document, with what has to be done to images where that is known."""
-        added = {} if preprocessing is None else {"preprocessing": dict(preprocessing)}
-        return self.config.to_json(self.measured, {**self.provenance, **added})
+    def document(self, model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The bit config document, with what is known of the float model, such as its ``preprocessing``."""
+        return self.config.to_json(self.measured, {**self.provenance, **(model or {})})
 
 
 def chosen_point(run: Run, choice: str) -> Chosen:

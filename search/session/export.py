@@ -72,9 +72,12 @@ def _mapping(name: str, run: Run, chosen: Chosen) -> dict[str, Any]:
     """The document of another toolchain."""
     from bitfront.evaluators.deployment.mappings.assignment import model_layers
     from bitfront.evaluators.deployment.mappings.registry import mapping_named, to_document
+    from bitfront.evaluators.models.architecture import read_architecture
     from bitfront.evaluators.models.loading import model_outline
 
-    layers = model_layers(model_outline(str(run.evaluation["model"])))
+    checkpoint = run.evaluation.get("checkpoint")
+    architecture = None if checkpoint is None else read_architecture(Path(checkpoint))
+    layers = model_layers(model_outline(str(run.evaluation["model"]), architecture=architecture))
     return to_document(mapping_named(name), chosen.config, layers, chosen.measured, chosen.provenance)
 
 
@@ -144,12 +147,12 @@ def _spec(args: argparse.Namespace, run: Run) -> EvaluationSpec:
 def _write(
     args: argparse.Namespace, context: EvaluationContext, chosen: Chosen, path: Path, runtime: str
 ) -> None:
-    from bitfront.evaluators.deployment.documents import preprocessing
+    from bitfront.evaluators.deployment.documents import provenance_of
     from bitfront.evaluators.deployment.formats import Subject, write_file
     from bitfront.evaluators.preparation.recipes import recipe_named
 
     recipe = recipe_named(context.spec.recipe, context.spec.without)
-    document = chosen.document(preprocessing(context.model.data_config))
+    document = chosen.document(provenance_of(context.model))
     subject = Subject(context.prepared, chosen.config, recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         written = write_file(subject, args.format, Path(folder) / path.name, runtime)

@@ -41,6 +41,7 @@ from bitfront.evaluators.latency.bench.torch_entries import (
     save_weights,
 )
 from bitfront.evaluators.latency.stand_in import stand_in
+from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.models.families import blueprint_of
@@ -80,6 +81,7 @@ class BenchedModel:
         prepared: The quantized model, with its codes.
         recipe: What it was prepared with.
         weights: Where the weights come from.
+        architecture: What rebuilds the module where its name does not.
     """
 
     name: str
@@ -88,6 +90,7 @@ class BenchedModel:
     prepared: PreparedModel
     recipe: Recipe
     weights: str
+    architecture: Architecture | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,11 +113,13 @@ def load_benched(spec: EvaluationSpec, progress: Progress) -> BenchedModel:
     if has_weights(spec):
         context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
         module, prepared, weights = context.model.module, context.prepared, context.model.weights
+        architecture = context.model.architecture
     else:
         subject = stand_in(spec, keep_codes=True, progress=progress)
-        module, prepared, weights = subject.module, subject.prepared, "random"
+        module, prepared, weights, architecture = subject.module, subject.prepared, "random", None
         recipe = recipe.without(FITTING | {TOKEN_WEIGHTS})
-    return BenchedModel(spec.model, module, blueprint_of(spec.model, module), prepared, recipe, weights)
+    blueprint = blueprint_of(spec.model, module)
+    return BenchedModel(spec.model, module, blueprint, prepared, recipe, weights, architecture)
 
 
 _VARIANTS: dict[Arithmetic, str] = {"float32": FLOAT32, "bfloat16": BFLOAT16, "dynamic": DYNAMIC_INT8}
@@ -185,7 +190,7 @@ def _refused(runtime: str, scheme: str) -> str:
 def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> Candidate:
     path = folder / "float.safetensors"
     if not path.exists():
-        save_weights(model.module, path)
+        save_weights(model.module, path, model.architecture)
     entry = TorchEntry(path, model.name, arithmetic, model.shape)
     label = Label(model.name, _VARIANTS[arithmetic], TORCH, arithmetic)
     return Candidate(label, entry, _saved_bytes(entry, folder))
@@ -197,9 +202,10 @@ def _in_torch(
     yield _torch_float(model, "dynamic", folder)
     if bfloat16:
         yield _torch_float(model, "bfloat16", folder)
+    described = {} if model.architecture is None else {"architecture": model.architecture.to_json()}
     for entry in entries:
         path = folder / f"{entry.config.digest}.safetensors"
-        document = entry.config.to_json()
+        document = entry.config.to_json(provenance=described)
         size = write_packed(path, model.prepared, entry.config, model.recipe, document)
         label = Label(model.name, entry.name, TORCH, "quantized", bits=entry.bits)
         yield Candidate(label, PackedEntry(path), size)

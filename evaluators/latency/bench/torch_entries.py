@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.latency.bench.entry import Loaded, Products
+from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import read_packed
 from bitfront.evaluators.quantized.kernels.linear import int8_kernels_are_exact
@@ -98,9 +99,10 @@ def baseline_module(name: str, shape: tuple[int, ...]) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes a module's weights and buffers as safetensors."""
-    save_file({name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}, path)
+def save_weights(module: nn.Module, path: Path, architecture: Architecture | None = None) -> None:
+    """Writes a module's weights and buffers as safetensors, and what rebuilds it where its name does not."""
+    state = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    save_file(state, path, None if architecture is None else architecture.metadata(state))
 
 
 def converted(module: nn.Module, arithmetic: Arithmetic) -> nn.Module:

@@ -12,7 +12,8 @@ from graph_cases import SCHEME, bits_of, case, prepared
 from onnx import TensorProto
 from quantized_cases import config_of
 
-from bitfront.evaluators.deployment.documents import LONGEST, preprocessing, read_document
+from bitfront.evaluators.data.images import preprocessing_to_json
+from bitfront.evaluators.deployment.documents import LONGEST, read_document
 from bitfront.evaluators.deployment.formats import Subject, file_document, load_file, write_file
 from bitfront.evaluators.deployment.registry import runtime_for
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -174,7 +175,7 @@ class TestDocuments:
 
     def test_preprocessing_is_what_timm_calls_it(self) -> None:
         config = {"input_size": (3, 8, 8), "mean": (0.5,), "crop_pct": 0.9, "first_conv": "patch_embed"}
-        assert preprocessing(config) == {"input_size": [3, 8, 8], "mean": [0.5], "crop_pct": 0.9}
+        assert preprocessing_to_json(config) == {"input_size": [3, 8, 8], "mean": [0.5], "crop_pct": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+"""Data sets given as Python objects: their images as PNG files, without loss, beside a ``labels.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from bitfront.evaluators.data.labels_csv import COLUMNS
+from bitfront.evaluators.data.source import CorruptImageError, with_channels
+from bitfront.evaluators.files import explained
+from bitfront.evaluators.progress import Progress, unreported
+from bitfront.spaces import UserError
+
+TABLE = "labels.csv"
+_LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA")  # modes of PIL that PNG files keep as they are
+_LARGEST_DEVIATION = 1e-6  # of float32 values from whole 255ths
+_COMPRESSION = 1  # of 9: a third larger than the least, and written in a quarter of the time
+_REMEDY = "give images before normalisation: without the transform, or with ToTensor alone"
+
+
+class LabelledImages(Protocol):
+    """A map-style data set of pairs (image, label), as torch and torchvision have them."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def __getitem__(self, index: int) -> Any:
+        """The pair at ``index``."""
+
+
+def write_images(
+    folder: Path, dataset: LabelledImages, classes: int | None, share_done: Progress = unreported
+) -> Path:
+    """Writes a data set so that :func:`~bitfront.evaluators.data.registry.open_source` gives the same images.
+
+    Args:
+        folder: Made, or replaced, once everything in it is written; its parent is there.
+        dataset: Item ``i`` is a pair of an image and the index of its class. Images are PIL images; uint8
+            arrays or tensors ``[height, width, channels]``, ``[channels, height, width]`` or
+            ``[height, width]``; or floats of the same shapes whose values are whole 255ths, as ``ToTensor``
+            makes them.
+        classes: Of the model; labels are below it. None where it is not known yet.
+        share_done: Is told the share that is written.
+
+    Returns:
+        The ``labels.csv`` file: its columns are ``path`` and ``label``, and ``class`` where the data set
+        names its ``classes``.
+
+    Raises:
+        UserError: There are no items, or one is not such a pair; the message names it. Or the place cannot
+            be written.
+        BitfrontError: The disk is full.
+    """
+    count, names = _length(dataset), _class_names(dataset)
+    scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    with explained(folder):
+        try:
+            scratch.mkdir()
+            rows = []
+            for index in range(count):
+                image, label = _read(dataset, index, classes)
+                name = f"{index:0{len(str(count - 1))}d}.png"
+                image.save(scratch / name, compress_level=_COMPRESSION)
+                rows.append((name, label, *(names[label : label + 1] if names else ())))
+                share_done((index + 1) / count)
+            header = (*COLUMNS, "class") if names else COLUMNS
+            (scratch / TABLE).write_text(_table(header, rows), encoding="utf-8", newline="")
+            if folder.exists():
+                shutil.rmtree(folder)
+            scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder / TABLE
+
+
+def _length(dataset: Any) -> int:
+    try:
+        count = len(dataset)
+    except TypeError as error:
+        raise UserError(
+            f"the data set ({type(dataset).__name__}) has no length: give a map-style one, with __len__ and "
+            "__getitem__"
+        ) from error
+    if count < 1:
+        raise UserError("the data set is empty; expected at least one pair of an image and a label")
+    return count
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    """The names that a data set has of its classes, also below ``torch.utils.data.Subset``."""
+    while isinstance(dataset, torch.utils.data.Subset):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    return tuple(map(str, names)) if isinstance(names, Sequence) and not isinstance(names, str) else ()
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _read(dataset: LabelledImages, index: int, classes: int | None) -> tuple[Image.Image, int]:
+    try:
+        item = dataset[index]
+    except Exception as error:  # whatever code of others raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise UserError(f"item {index} of the data set cannot be read ({reason})") from error
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise UserError(
+            f"item {index} of the data set is a {type(item).__name__}; expected a pair (image, label)"
+        )
+    try:
+        return _image(item[0]), _label(item[1], classes)
+    except ValueError as error:
+        raise UserError(f"item {index} of the data set {error}") from error
+
+
+def _label(value: Any, classes: int | None) -> int:
+    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(
+            f"has the label {value!r:.40}; expected the index of its class, a whole number from 0"
+        )
+    if value < 0 or (classes is not None and value >= classes):
+        last = "" if classes is None else f" to {classes - 1}, for the model's {classes} classes"
+        raise ValueError(f"has the label {value}; expected 0{last}")
+    return int(value)
+
+
+def _image(value: Any) -> Image.Image:
+    if isinstance(value, Image.Image):
+        return _from_pil(value)
+    if isinstance(value, torch.Tensor):
+        pixels, channels_first = value.detach().cpu().numpy(), True
+    elif isinstance(value, np.ndarray):
+        pixels, channels_first = value, False
+    else:
+        raise ValueError(
+            f"has a {type(value).__name__} for an image; expected a PIL image, an array or a tensor"
+        )
+    if pixels.size == 0:
+        raise ValueError(f"has an image of shape {list(pixels.shape)}; expected pixels")
+    return Image.fromarray(_bytes(_channels_last(pixels, channels_first)))
+
+
+def _from_pil(image: Image.Image) -> Image.Image:
+    if image.mode in _LOSSLESS:
+        return image
+    try:  # as it would be for the model: 16 bits keep their upper byte, other colours become RGB
+        return with_channels(image, 1 if image.mode.startswith("I") else 3, "it")
+    except (CorruptImageError, OSError) as error:
+        raise ValueError(f"has an image of mode {image.mode}; expected 8 or 16 bits per channel") from error
+
+
+def _channels_last(pixels: NDArray[Any], channels_first: bool) -> NDArray[Any]:
+    """``[height, width]`` or ``[height, width, 3]``; where both ends could be channels, as is usual."""
+    if pixels.ndim == 3:
+        first, last = pixels.shape[0] in (1, 3), pixels.shape[2] in (1, 3)
+        if first and (channels_first or not last):
+            pixels = np.moveaxis(pixels, 0, 2)
+        if first or last:
+            return pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    elif pixels.ndim == 2:
+        return pixels
+    raise ValueError(
+        f"has an image of shape {list(pixels.shape)}; expected height and width, with 1 or 3 channels before "
+        "or after them"
+    )
+
+
+def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype not in (np.float32, np.float64):
+        raise ValueError(f"has an image of {pixels.dtype} values; expected uint8, or float32 from 0 to 1")
+    scaled = np.rint(pixels * 255.0)
+    if not bool(np.isfinite(pixels).all()) or scaled.min() < 0 or scaled.max() > 255:
+        raise ValueError(f"has values from {pixels.min():.3g} to {pixels.max():.3g}, not 0 to 1: {_REMEDY}")
+    if float(np.abs(scaled / 255.0 - pixels).max()) > _LARGEST_DEVIATION:
+        raise ValueError(f"has values between the 256 levels of an image: {_REMEDY}")
+    return scaled.astype(np.uint8)

@@ -1,0 +1,289 @@
+"""Architecture documents: what rebuilds a model that was given as a Python object, beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitfront.evaluators.data.images import preprocessing_from_json, preprocessing_to_json
+from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.spaces import UserError
+
+METADATA_KEY = "bitfront_model"  # of the description in a safetensors header
+DIGEST_KEY = "bitfront_digest"  # of the digest of the description and the weights
+FORMAT = "bitfront/float-model"
+VERSION = 1
+VIT, DISTILLED, SWIN = "VisionTransformer", "VisionTransformerDistilled", "SwinTransformer"
+
+_LARGEST_SIDE = 4096
+_LARGEST_WIDTH = 1 << 16
+_LONGEST = 1_000_000
+_LONGEST_NAME = 200
+# Entries of the attention masks of a Swin's stage: 4 bytes each, and no tensor of the file limits them.
+_LARGEST_MASK = 1 << 28
+
+Check = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a module of a supported family is constructed, and how its images are preprocessed.
+
+    Attributes:
+        name: What people call it: timm's name, or else the family's.
+        family: timm's class: ``VisionTransformer``, ``VisionTransformerDistilled`` or ``SwinTransformer``.
+        arguments: Of its constructor, by name, as JSON values; ``norm_eps`` is that of every LayerNorm.
+        preprocessing: timm's ``input_size``, ``interpolation``, ``mean``, ``std``, ``crop_pct`` and
+            ``crop_mode``.
+    """
+
+    name: str
+    family: str
+    arguments: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+
+    def build(self) -> nn.Module:
+        """A module with random weights, on the default device.
+
+        Raises:
+            UserError: timm cannot construct it, because the arguments contradict one another.
+        """
+        arguments = {key: _tupled(value) for key, value in self.arguments.items() if key != "norm_eps"}
+        if self.family == SWIN and len(arguments["window_size"]) == 1:
+            (arguments["window_size"],) = arguments["window_size"]
+        arguments["norm_layer"] = partial(nn.LayerNorm, eps=self.arguments["norm_eps"])
+        try:
+            module: nn.Module = _class_of(self.family)(**arguments)
+        except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise UserError(f"timm cannot construct a {self.family} as described: {reason}") from error
+        module.pretrained_cfg = {  # type: ignore[assignment]
+            **self.preprocessing,
+            "architecture": self.name,
+            "num_classes": self.arguments["num_classes"],
+            "fixed_input_size": True,
+        }
+        return module
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "family": self.family,
+            "arguments": dict(self.arguments),
+            "preprocessing": preprocessing_to_json(self.preprocessing),
+        }
+
+    def metadata(self, state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+        """What the header of a safetensors file of the model's weights says."""
+        text = json.dumps(self.to_json())
+        return {METADATA_KEY: text, DIGEST_KEY: self.digest(state)}
+
+    def digest(self, state: Mapping[str, torch.Tensor]) -> str:
+        """SHA-256 of the description and of weights on the CPU, by name."""
+        found = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode())
+        for name in sorted(state):
+            found.update(f"{name}{list(state[name].shape)}".encode())
+            found.update(state[name].float().contiguous().numpy().data)
+        return found.hexdigest()
+
+    @classmethod
+    def from_json(cls, document: object) -> Architecture:
+        """Reads a JSON value of whatever origin; nothing but timm's own classes can come of it.
+
+        Raises:
+            UserError: It is no such document of this version, or a value is not what it has to be.
+        """
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise UserError(f"expected an architecture of format {FORMAT!r}")
+        if document.get("version") != VERSION:
+            raise UserError(f"its version is {document.get('version')!r:.40}; expected {VERSION}")
+        name, family, arguments = (document.get(key) for key in ("name", "family", "arguments"))
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise UserError(f"its name is {name!r:.40}; expected that of a model")
+        if not isinstance(family, str) or family not in _ARGUMENTS:
+            raise UserError(f"its family is {family!r:.40}; expected one of {', '.join(_ARGUMENTS)}")
+        checks = _ARGUMENTS[family]
+        if not isinstance(arguments, dict) or set(arguments) != set(checks):
+            raise UserError(f"its arguments are not those of a {family}: {', '.join(checks)}")
+        for key, value in arguments.items():
+            if not checks[key](value):
+                raise UserError(f"its argument {key} is {value!r:.40}, which is out of range")
+        if family == SWIN and _mask_entries(arguments) > _LARGEST_MASK:
+            raise UserError("its attention masks are larger than any model needs")
+        try:
+            preprocessing = preprocessing_from_json(document.get("preprocessing"))
+        except ValueError as error:
+            raise UserError(f"its preprocessing cannot be used: {error}") from error
+        if preprocessing["input_size"] != (arguments["in_chans"], *arguments["img_size"]):
+            raise UserError(f"its images of {preprocessing['input_size']} do not fit its img_size, in_chans")
+        return cls(name, family, arguments, preprocessing)
+
+
+def read_architecture(path: Path) -> Architecture | None:
+    """The architecture in the header of a weights file; None where it has none.
+
+    Raises:
+        UserError: There is one that cannot be used.
+    """
+    text = _header(path).get(METADATA_KEY)
+    if text is None:
+        return None
+    try:
+        return Architecture.from_json(_parsed(text))
+    except UserError as error:
+        raise UserError(f"{path} describes a model that cannot be rebuilt: {error}") from error
+
+
+def check_digest(path: Path, architecture: Architecture, state: Mapping[str, torch.Tensor]) -> None:
+    """Compares what was read from a file with the digest in its header, where it has one.
+
+    Raises:
+        UserError: They differ.
+    """
+    digest = _header(path).get(DIGEST_KEY)
+    if digest is not None and digest != architecture.digest(state):
+        raise UserError(
+            f"{path} has changed since it was written: its digest differs; bring it back, or search again"
+        )
+
+
+def _header(path: Path) -> Mapping[str, str]:
+    """The metadata of a safetensors file; none where it cannot be read: reading the weights tells why."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
+def architecture_in(document: Mapping[str, Any]) -> Architecture | None:
+    """The architecture in the provenance of a document; None where its model has a name that rebuilds it.
+
+    Raises:
+        UserError: There is one that cannot be used.
+    """
+    provenance = document.get("provenance")
+    found = provenance.get("architecture") if isinstance(provenance, dict) else None
+    return None if found is None else Architecture.from_json(found)
+
+
+def family_of(module: nn.Module) -> str | None:
+    """Which of the families a module belongs to; None for any other."""
+    return next((name for name in (DISTILLED, VIT, SWIN) if isinstance(module, _class_of(name))), None)
+
+
+def _class_of(family: str) -> type[nn.Module]:
+    ensure_torchvision()
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.swin_transformer import SwinTransformer
+    from timm.models.vision_transformer import VisionTransformer
+
+    classes: tuple[type[nn.Module], ...] = (VisionTransformer, VisionTransformerDistilled, SwinTransformer)
+    return {found.__name__: found for found in classes}[family]
+
+
+def _parsed(text: str) -> object:
+    if len(text) > _LONGEST:
+        raise UserError("its description is too long")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError("its description is not JSON") from error
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def _mask_entries(arguments: Mapping[str, Any]) -> int:
+    """Tokens of the first stage times the tokens of the largest window."""
+    rows, columns = (
+        side // patch for side, patch in zip(arguments["img_size"], arguments["patch_size"], strict=True)
+    )
+    return int(rows * columns * max(height * width for height, width in arguments["window_size"]))
+
+
+def _whole(low: int, high: int) -> Check:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _number(low: float, high: float) -> Check:
+    return lambda value: type(value) in (int, float) and low <= value <= high
+
+
+def _one_of(*values: object) -> Check:
+    return lambda value: isinstance(value, str | int) and value in values and type(value) is type(values[0])
+
+
+def _listed(check: Check, length: int | None = None) -> Check:
+    return lambda value: (
+        isinstance(value, list)
+        and 0 < len(value) <= _LARGEST_SIDE
+        and length in (None, len(value))
+        and all(map(check, value))
+    )
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+_SIDES = _listed(_whole(1, _LARGEST_SIDE), 2)
+
+_SHARED: dict[str, Check] = {
+    "img_size": _SIDES,
+    "patch_size": _SIDES,
+    "in_chans": _one_of(1, 3),
+    "num_classes": _whole(1, 1 << 24),
+    "embed_dim": _whole(1, _LARGEST_WIDTH),
+    "qkv_bias": _flag,
+    "norm_eps": _number(0.0, 1.0),
+}
+_PLAIN: dict[str, Check] = {
+    **_SHARED,
+    "global_pool": _one_of("token", "avg"),
+    "depth": _whole(1, 1024),
+    "num_heads": _whole(1, _LARGEST_WIDTH),
+    "mlp_ratio": _number(1e-3, 1e3),
+    "proj_bias": _flag,
+    "init_values": _or_none(_number(0.0, 1.0)),
+    "class_token": _flag,
+    "pos_embed": _one_of("learn", "none"),
+    "no_embed_class": _flag,
+    "reg_tokens": _whole(0, _LARGEST_SIDE),
+    "pre_norm": _flag,
+    "fc_norm": _flag,
+    "pool_include_prefix": _flag,
+}
+_ARGUMENTS: dict[str, dict[str, Check]] = {
+    VIT: _PLAIN,
+    DISTILLED: _PLAIN,
+    SWIN: {
+        **_SHARED,
+        "depths": _listed(_whole(1, 1024)),
+        "num_heads": _listed(_whole(1, _LARGEST_WIDTH)),
+        "head_dim": _or_none(_listed(_whole(1, _LARGEST_WIDTH))),
+        "window_size": _listed(_SIDES),
+        "always_partition": _flag,
+        "mlp_ratio": _listed(_number(1e-3, 1e3)),
+    },
+}

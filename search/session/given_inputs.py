@@ -1,0 +1,59 @@
+"""Models and data sets that are given as Python objects: files of the run folder that stand for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import nn
+
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.given_images import LabelledImages, write_images
+from bitfront.evaluators.files import explained
+from bitfront.evaluators.models.given_model import write_model
+from bitfront.evaluators.progress import Progress, unreported
+
+FOLDER, MODEL, IMAGES = "inputs", "model.safetensors", "images"
+
+
+def write_given(
+    folder: Path,
+    spec: EvaluationSpec,
+    model: nn.Module | None = None,
+    data: LabelledImages | None = None,
+    share_done: Progress = unreported,
+) -> EvaluationSpec:
+    """Writes what was given as Python objects to ``inputs/`` of a run folder.
+
+    Worker processes, resumed runs, exports and verifications read these files, and so have the same model
+    and the same images.
+
+    Args:
+        folder: The run folder.
+        spec: Says what was not given.
+        model: A timm ViT, DeiT or Swin with its weights; see
+            :func:`~bitfront.evaluators.models.given_model.write_model`.
+        data: A map-style data set of images and labels; see
+            :func:`~bitfront.evaluators.data.given_images.write_images`.
+        share_done: Is told the share of the images that is written.
+
+    Returns:
+        The spec with ``model``, ``checkpoint`` and ``data`` of these files, by absolute paths.
+
+    Raises:
+        UserError: The model cannot be rebuilt from a file, an item of the data set is not an image with a
+            label of the model, or the folder cannot be written. Nothing half-written stays.
+        BitfrontError: The disk is full.
+    """
+    place = folder.absolute() / FOLDER
+    with explained(place):
+        place.mkdir(parents=True, exist_ok=True)
+    classes = None
+    if model is not None:
+        path = place / MODEL
+        architecture = write_model(path, model)
+        classes = int(architecture.arguments["num_classes"])
+        spec = dataclasses.replace(spec, model=architecture.name, checkpoint=str(path), pretrained=False)
+    if data is not None:
+        spec = dataclasses.replace(spec, data=str(write_images(place / IMAGES, data, classes, share_done)))
+    return spec
