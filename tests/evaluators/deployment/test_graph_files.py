@@ -205,7 +205,7 @@ def test_packed_files_are_run_by_this_package(
     from bitfront.evaluators.packed import file as packed
 
     bare = copy.deepcopy(case("vit").module).to("meta")
-    monkeypatch.setattr(packed, "model_outline", lambda name, classes: bare)
+    monkeypatch.setattr(packed, "model_outline", lambda name, classes, architecture: bare)
     [path] = write_file(small, "packed", tmp_path / "m.safetensors", "")
     session, images = load_file(path, "bitfront", threads=1), case("vit").images[:3]
     assert torch.equal(

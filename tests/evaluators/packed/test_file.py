@@ -60,7 +60,7 @@ def outlined(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.nn.Module], Non
 
     def outline(module: torch.nn.Module) -> None:
         bare = copy.deepcopy(module).to("meta")
-        monkeypatch.setattr(packed, "model_outline", lambda name, classes: bare)
+        monkeypatch.setattr(packed, "model_outline", lambda name, classes, architecture: bare)
 
     return outline
 
