@@ -31,7 +31,6 @@ KNEE = "knee"
 CHOICES = (KNEE, "top1", "latency", "size")
 DEFAULT_OBJECTIVES = ("top1", "latency", "size")
 _COSTS = ("latency", "size")
-_SMALLEST = {"top1": 0.1, "loss": 1e-3, "kl": 1e-4, "latency": 1e-9, "size": 1.0}
 
 
 def pick(front: pd.DataFrame, choice: str, objectives: Sequence[str] = DEFAULT_OBJECTIVES) -> pd.Series:
@@ -86,8 +85,11 @@ def _known(front: pd.DataFrame, name: str) -> bool:
 
 def _scaled(front: pd.DataFrame, name: str) -> Floats:
     """An objective from 0 (best) to 1 (worst) on a logarithmic scale; infinite where it is missing."""
-    values = 100.0 + _minimised(front, name) if name == "top1" else _minimised(front, name)
-    logs = np.log(np.maximum(values, _SMALLEST[name]))
+    objective = OBJECTIVES[name]
+    values = _minimised(front, name)
+    if objective.direction == "maximise" and objective.span is not None:
+        values = objective.span(0)[0] + values  # the error: what the best value is more
+    logs = np.log(np.maximum(values, objective.least))
     low, high = np.nanmin(logs), np.nanmax(logs)
     scaled = (logs - low) / (high - low if high > low else 1.0)
     return np.where(np.isnan(scaled), np.inf, scaled)

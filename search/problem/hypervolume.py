@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,16 +42,19 @@ class HypervolumeBox:
             references: The float and the uniform 8-bit model.
             minima: Least ``latency_ms`` and ``size_bytes`` of the space.
         """
-        guess = math.log(max(2, references.float_model.classes or 0))
         base, eight = references.float_model, references.eight_bit
-        corners = {
-            "top1": (-100.0, 0.0),
-            "loss": (0.0, guess),
-            "kl": (0.0, guess),
+        costs = {
             "latency": _span(minima["latency_ms"], max(base.latency_ms, eight.latency_ms)),
             "size": _span(minima["size_bytes"], float(eight.size_bytes)),
         }
-        chosen = [corners[objective.name] for objective in objectives]
+
+        def corner(objective: Objective) -> tuple[float, float]:
+            if objective.span is None:
+                return costs[objective.name]
+            best, worst = objective.span(base.classes or 0)
+            return (-best, -worst) if objective.direction == "maximise" else (best, worst)
+
+        chosen = [corner(objective) for objective in objectives]
         names = tuple(objective.name for objective in objectives)
         return cls(names, tuple(c[0] for c in chosen), tuple(c[1] for c in chosen))
 

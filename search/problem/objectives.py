@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,12 +23,18 @@ class Objective:
         column: Name of the measured value, such as ``latency_ms``.
         direction: Which values are better.
         unit: Unit of the value, for people.
+        least: Values nearer to the best one than this count as equal where ratios are compared.
+        span: Best and worst value of any model with so many classes; None for costs, which have no worst.
+        decimals: Of the value in tables; None for six significant digits.
     """
 
     name: str
     column: str
     direction: Direction
     unit: str
+    least: float
+    span: Callable[[int], tuple[float, float]] | None = None
+    decimals: int | None = None
 
     @property
     def analytic(self) -> bool:
@@ -40,14 +47,24 @@ class Objective:
         return -value if self.direction == "maximise" else value
 
 
+def _percent(classes: int) -> tuple[float, float]:  # noqa: ARG001 - alike for any number
+    return 100.0, 0.0
+
+
+def _nats(classes: int) -> tuple[float, float]:
+    """From certainty to a guess."""
+    return 0.0, math.log(max(2, classes))
+
+
+# An objective that is no cost is a field of ``bitfront.evaluators.context.accuracy.Accuracy``.
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("top1", "top1", "maximise", "%"),
-        Objective("latency", "latency_ms", "minimise", "ms"),
-        Objective("size", "size_bytes", "minimise", "bytes"),
-        Objective("loss", "loss", "minimise", "nats"),
-        Objective("kl", "kl", "minimise", "nats"),
+        Objective("top1", "top1", "maximise", "%", 0.1, _percent, 4),
+        Objective("latency", "latency_ms", "minimise", "ms", 1e-9),
+        Objective("size", "size_bytes", "minimise", "bytes", 1.0, None, 0),
+        Objective("loss", "loss", "minimise", "nats", 1e-3, _nats, 6),
+        Objective("kl", "kl", "minimise", "nats", 1e-4, _nats, 6),
     )
 }
 

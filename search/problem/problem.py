@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
 
 
-MEASURED = ("images", "top1", "top5", "loss", "kl", "agreement", "lost", "won")
+# Of an accuracy: it says how long the evaluation took, not what the candidate is worth.
+_NOT_KEPT = "seconds"
 
 
 class CostModel(Protocol):
@@ -143,7 +145,9 @@ class SearchProblem:
 
     def judge(self, candidate: Candidate, accuracy: Accuracy) -> tuple[dict[str, float], dict[str, float]]:
         """All values and all violations of an evaluated candidate, in the constraints' order."""
-        values = {**candidate.values, **{name: float(getattr(accuracy, name)) for name in MEASURED}}
+        measured = {f.name: float(getattr(accuracy, f.name)) for f in dataclasses.fields(accuracy)}
+        del measured[_NOT_KEPT]
+        values = {**candidate.values, **measured}
         found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
         merged = {**candidate.violations, **found}
         return values, {name: merged[name] for name in self.constraint_names}

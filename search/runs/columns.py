@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
+from bitfront.search.problem.objectives import OBJECTIVES
 from bitfront.spaces import KINDS, Kind, SearchSpace
 
 
@@ -47,13 +48,18 @@ LEADING = (
 # Genes stand before these, violations behind them.
 STATE = (Column("state", "text"), Column("feasible", "flag"))
 # Columns that runs of earlier versions may lack.
-FURTHER = (
+_ALWAYS = (
     Column("images", decimals=0),
     Column("top5", decimals=4),
     Column("kl", decimals=6),
     Column("agreement", decimals=4),
     Column("lost", decimals=0),
     Column("won", decimals=0),
+)
+_NAMED = {column.name for column in (*LEADING, *_ALWAYS)}
+FURTHER = (
+    *_ALWAYS,
+    *(Column(o.column, decimals=o.decimals) for o in OBJECTIVES.values() if o.column not in _NAMED),
 )
 FINAL = (Column("test_lost", decimals=0), Column("test_won", decimals=0))
 ERROR = Column("error", "text")

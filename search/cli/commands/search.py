@@ -19,6 +19,7 @@ from bitfront.search.cli.options.model import (
     add_model_options,
     add_quantization_options,
 )
+from bitfront.search.problem.objectives import OBJECTIVES
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
 from bitfront.spaces import GRANULARITIES
 
@@ -77,7 +78,7 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
         "--objectives",
         default="top1,latency,size",
         metavar="LIST",
-        help="what is traded off, out of top1, latency, size, loss and kl (default: %(default)s)",
+        help=f"what is traded off, out of {', '.join(OBJECTIVES)} (default: %(default)s)",
     )
     add_latency_option(group)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ def collect_bands(document: Mapping[str, Any], box: str) -> list[Band]:
 def draw_comparison(document: Mapping[str, Any], path: Path, title: str) -> Path:
     """Draws a panel for each box; returns the path of the PNG."""
     boxes = [box for box in _TITLES if box in document["goal"]["boxes"]]
-    looks = dict(zip(SAMPLERS, _LOOKS, strict=True))
+    looks = dict(zip(SAMPLERS, itertools.cycle(_LOOKS), strict=False))
     with style.house_style():
         figure = style.new_figure(5.6 * len(boxes), 4.4)
         panels = list(figure.subplots(1, len(boxes), squeeze=False)[0])
