@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bitfront.evaluators.latency.bench import entries as bfloat16
+from bitfront.evaluators.latency.bench import torch_entries as bfloat16
 from bitfront.evaluators.latency.bench import measuring
 from bitfront.evaluators.latency.bench.memory import Memory
 from bitfront.search.engine.stopping import InterruptGuard
