@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import damaged_file, read_json
-from bitfront.search.runs.locks import RunLock
+from bitfront.search.runs.locks import run_lock
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 SPEC = "spec.json"
@@ -44,9 +44,9 @@ class RunFolder:
         """Whether the run came as far as the search proper."""
         return (self.path / SPACE).exists()
 
-    def lock(self) -> RunLock:
+    def lock(self) -> AbstractContextManager[None]:
         """The run's lock, to hold while writing: ``with folder.lock(): ...``."""
-        return RunLock(self.path)
+        return run_lock(self.path)
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a file as a whole or not at all; see :func:`bitfront.evaluators.files.write_atomically`."""

@@ -6,10 +6,9 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import explained
@@ -17,50 +16,42 @@ from bitfront.search.runs.storage import database_url, opening
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection
 
 
-class RunLock:
-    """Holds ``run.lock`` exclusively within a ``with`` block; the system frees it when the process dies.
+logger = logging.getLogger(__name__)
 
-    Args:
-        folder: The run folder.
+# A connection whose machine was switched off must not hold its lock for the two hours of TCP's default.
+_KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Holds ``run.lock`` of a run folder exclusively; the system frees it when the process dies.
+
+    Raises:
+        UserError: Another process holds it, or the folder is not writable.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "run.lock"
-        self._held = ExitStack()
-
-    def __enter__(self) -> RunLock:
-        self._held.callback(lock_file(self._path, self._taken).release)
-        return self
-
-    def _taken(self, holder: str) -> UserError:
+    def taken(holder: str) -> UserError:
         return UserError(
-            f"run {self._path.parent.name} is being written by {holder}: wait for it or end it, or choose "
-            "another --run"
+            f"run {folder.name} is being written by {holder}: wait for it or end it, or choose another --run"
         )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._held.close()
+    with _locked_file(folder / "run.lock", taken):
+        yield
 
 
-def lock_file(path: Path, taken: Callable[[str], Exception]) -> BaseFileLock:
+@contextmanager
+def _locked_file(path: Path, taken: Callable[[str], Exception]) -> Iterator[None]:
     """Locks a file exclusively, making it if need be, and notes this process in it.
+
+    Processes that this one starts do not inherit the lock: a worker that outlives its search does not keep
+    the run locked.
 
     Args:
         path: The file.
         taken: Makes the error of who holds it, such as ``process 123``.
-
-    Returns:
-        The lock; releasing it, or the end of the process, frees the file. Processes that this one starts
-        do not inherit it: a worker that outlives its search does not keep the run locked.
-
-    Raises:
-        UserError: The folder is not writable, or what ``taken`` makes.
     """
     from filelock import FileLock, Timeout
 
@@ -71,7 +62,10 @@ def lock_file(path: Path, taken: Callable[[str], Exception]) -> BaseFileLock:
             lock.acquire()
         except Timeout as error:
             raise taken(_holder_of_file(path)) from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _note_process(descriptor: int) -> None:
@@ -89,14 +83,9 @@ def _holder_of_file(path: Path) -> str:
     return f"process {holder or 'unknown'}"
 
 
-logger = logging.getLogger(__name__)
-
-# A connection whose machine was switched off must not hold its lock for the two hours of TCP's default.
-_KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
-
-
-class StudyLock:
-    """Holds a study exclusively within a ``with`` block; the database frees it when the process dies.
+@contextmanager
+def study_lock(url: str | None, name: str) -> Iterator[None]:
+    """Holds a study exclusively; the database frees it when the process dies.
 
     PostgreSQL and MySQL lock by name for as long as the connection lives. Beside an SQLite file, a lock file
     does the same. Other databases are not locked, and a warning says so.
@@ -104,62 +93,58 @@ class StudyLock:
     Args:
         url: Of the database; None for a study in the run folder, which has its own lock.
         name: Of the study.
+
+    Raises:
+        UserError: Another process holds it, or the database cannot be opened.
     """
 
-    def __init__(self, url: str | None, name: str) -> None:
-        self._url = url
-        self._name = name
-        self._held = ExitStack()
-
-    def __enter__(self) -> StudyLock:
-        if self._url is None:
-            return self
-        with opening(self._url):
-            from sqlalchemy import create_engine
-
-            url = database_url(self._url)
-            kind = url.get_backend_name()
-            if kind == "sqlite":
-                self._lock_beside(url.database)
-            elif kind in ("postgresql", "mysql", "mariadb"):
-                engine = create_engine(url, isolation_level="AUTOCOMMIT")
-                self._held.callback(engine.dispose)
-                self._lock_in(engine, kind)
-            else:
-                logger.warning("%s databases are not locked: let no other process resume the run", kind)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._held.close()
-
-    def _lock_beside(self, database: str | None) -> None:
-        if database and database != ":memory:":
-            digest = hashlib.sha256(self._name.encode()).hexdigest()[:12]
-            self._held.callback(lock_file(Path(f"{database}.{digest}.lock"), self._taken).release)
-
-    def _lock_in(self, engine: Engine, kind: str) -> None:
-        from sqlalchemy import text
-
-        connection = self._held.enter_context(engine.connect())
-        digest = hashlib.sha256(f"bitfront/{self._name}".encode()).digest()
-        if kind == "postgresql":
-            number = int.from_bytes(digest[:8], "big", signed=True)
-            for setting, value in _KEEPALIVE.items():
-                connection.execute(text(f"SET {setting} = {value}"))
-            owner = f"bitfront on {platform.node()}, process {os.getpid()}"[:63]
-            connection.execute(text("SELECT set_config('application_name', :owner, false)"), {"owner": owner})
-            if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": number}).scalar():
-                raise self._taken(_holder_in_database(connection, number))
-        elif not connection.execute(text("SELECT GET_LOCK(:key, 0)"), {"key": digest.hex()[:60]}).scalar():
-            raise self._taken("")
-
-    def _taken(self, holder: str) -> UserError:
+    def taken(holder: str) -> UserError:
         return UserError(
-            f"study {self._name} is being written by {holder or 'another process'}: wait for it or end it, "
-            "or choose another --run"
+            f"study {name} is being written by {holder or 'another process'}: wait for it or end it, or "
+            "choose another --run"
         )
+
+    with ExitStack() as held:
+        if url is not None:
+            with opening(url):
+                _lock_study(held, url, name, taken)
+        yield
+
+
+def _lock_study(held: ExitStack, url: str, name: str, taken: Callable[[str], UserError]) -> None:
+    """Locks a study for as long as ``held`` is open."""
+    from sqlalchemy import create_engine
+
+    found = database_url(url)
+    kind = found.get_backend_name()
+    if kind == "sqlite":
+        if found.database and found.database != ":memory:":
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            held.enter_context(_locked_file(Path(f"{found.database}.{digest}.lock"), taken))
+    elif kind in ("postgresql", "mysql", "mariadb"):
+        engine = create_engine(found, isolation_level="AUTOCOMMIT")
+        held.callback(engine.dispose)
+        _lock_in_database(held.enter_context(engine.connect()), kind, name, taken)
+    else:
+        logger.warning("%s databases are not locked: let no other process resume the run", kind)
+
+
+def _lock_in_database(
+    connection: Connection, kind: str, name: str, taken: Callable[[str], UserError]
+) -> None:
+    from sqlalchemy import text
+
+    digest = hashlib.sha256(f"bitfront/{name}".encode()).digest()
+    if kind == "postgresql":
+        number = int.from_bytes(digest[:8], "big", signed=True)
+        for setting, value in _KEEPALIVE.items():
+            connection.execute(text(f"SET {setting} = {value}"))
+        owner = f"bitfront on {platform.node()}, process {os.getpid()}"[:63]
+        connection.execute(text("SELECT set_config('application_name', :owner, false)"), {"owner": owner})
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": number}).scalar():
+            raise taken(_holder_in_database(connection, number))
+    elif not connection.execute(text("SELECT GET_LOCK(:key, 0)"), {"key": digest.hex()[:60]}).scalar():
+        raise taken("")
 
 
 def _holder_in_database(connection: Connection, key: int) -> str:

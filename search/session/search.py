@@ -17,7 +17,7 @@ from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.spec import EXTENDABLE, RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
-from bitfront.search.runs.locks import StudyLock
+from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
 from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
@@ -66,7 +66,7 @@ def run_search(args: argparse.Namespace) -> int:
         folder.write_spec(spec)
         console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
         session = _Session(args, spec, folder, console, lambda text: stage(console, text))
-        with StudyLock(args.storage, folder.name):
+        with study_lock(args.storage, folder.name):
             result = session.search()
     return _report(args, folder, result)
 

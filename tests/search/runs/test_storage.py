@@ -10,7 +10,7 @@ import pytest
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs import storage as storages
 from bitfront.search.runs.folder import RunStore
-from bitfront.search.runs.locks import StudyLock
+from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.storage import database_url, has_study, opening, without_password
 from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import UserError
@@ -19,8 +19,8 @@ SPEC = RunSpec(evaluations=20, population=8)
 VARIABLE = "BITFRONT_TEST_POSTGRESQL"
 HOLDER = """
 import sys, time
-from bitfront.search.runs.locks import StudyLock
-with StudyLock(sys.argv[1], sys.argv[2]):
+from bitfront.search.runs.locks import study_lock
+with study_lock(sys.argv[1], sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -84,22 +84,22 @@ def test_a_study_that_is_written_is_refused_to_others_until_its_owner_is_killed(
             pytest.raises(
                 UserError, match=f"study {name} is being written by .*process {owner.pid}: wait for"
             ),
-            StudyLock(url, name),
+            study_lock(url, name),
         ):
             pass
-        with StudyLock(url, f"{name}-other"):
+        with study_lock(url, f"{name}-other"):
             pass
     finally:
         owner.kill()
         owner.communicate()
-    with StudyLock(url, name):
+    with study_lock(url, name):
         pass
-    with StudyLock(url, name):
+    with study_lock(url, name):
         pass
 
 
 def test_a_study_in_the_run_folder_has_the_lock_of_the_run():
-    with StudyLock(None, "test"), StudyLock(None, "test"):
+    with study_lock(None, "test"), study_lock(None, "test"):
         pass
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bitfront.evaluators.latency.bench import torch_entries as bfloat16
 from bitfront.evaluators.latency.bench import measuring
+from bitfront.evaluators.latency.bench import torch_entries as bfloat16
 from bitfront.evaluators.latency.bench.memory import Memory
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import markdown
