@@ -1,17 +1,31 @@
-"""Opening of an image source by the name or path a user gives to ``--data``."""
+"""The data sources: their names, and opening the one that a user gives by name or path."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bitfront.evaluators.data.cifar10 import download_cifar10, read_cifar10
-from bitfront.evaluators.data.digits import DigitsSource
-from bitfront.evaluators.data.image_folder import read_image_folder
-from bitfront.evaluators.data.labels_csv import read_labels_csv
-from bitfront.evaluators.data.source import ImageSource
 from bitfront.spaces import UserError
 
-FORMS = "digits, cifar10, cifar10:PATH, a folder with one sub-folder per class, or a labels.csv file"
+if TYPE_CHECKING:
+    from bitfront.evaluators.data.source import ImageSource
+
+DIGITS = "digits"
+CIFAR10 = "cifar10"
+_COPY = f"{CIFAR10}:"  # before the path of a copy
+FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, or a labels.csv file"
+
+
+def path_of(data: str) -> str | None:
+    """The path of the files that ``data`` names; None for sources that need none."""
+    return None if data in (DIGITS, CIFAR10) else data.removeprefix(_COPY)
+
+
+def with_absolute_path(data: str) -> str:
+    """``data`` with an absolute path where it has one, so that it can be opened from any folder."""
+    path = path_of(data)
+    return data if path is None else data.removesuffix(path) + os.path.abspath(path)
 
 
 def open_source(data: str) -> ImageSource:
@@ -21,17 +35,27 @@ def open_source(data: str) -> ImageSource:
         UserError: There is no such source, or it holds no usable images.
         BitfrontError: CIFAR-10 cannot be downloaded.
     """
-    if data == "digits":
+    if data == DIGITS:
+        from bitfront.evaluators.data.digits import DigitsSource
+
         return DigitsSource()
-    if data == "cifar10":
+    if data == CIFAR10:
+        from bitfront.evaluators.data.cifar10 import download_cifar10
+
         return download_cifar10()
-    if data.startswith("cifar10:") and data != "cifar10:":
-        return read_cifar10(Path(data.removeprefix("cifar10:")))
+    if data.startswith(_COPY) and data != _COPY:
+        from bitfront.evaluators.data.cifar10 import read_cifar10
+
+        return read_cifar10(Path(data.removeprefix(_COPY)))
     path = Path(data)
     if not data or not path.exists():
         raise UserError(f"no such data: {data!r}; expected {FORMS}")
     if path.is_dir():
+        from bitfront.evaluators.data.image_folder import read_image_folder
+
         return read_image_folder(path, data)
     if path.suffix.lower() != ".csv":
         raise UserError(f"{data} is a file that is not a .csv table; expected {FORMS}")
+    from bitfront.evaluators.data.labels_csv import read_labels_csv
+
     return read_labels_csv(path, data)
