@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Progress = Callable[[float], None]
+ShareDone = Callable[[float], None]
 """Is called with the share that is done, from 0 to 1, as often as the work likes."""
 
 

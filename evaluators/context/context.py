@@ -36,11 +36,12 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, Progress
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_cache import cached_calibrated_model
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
 from bitfront.evaluators.preparation.store.store import PreparationStore
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.observers import check_finite
@@ -63,10 +64,6 @@ REFERENCE_BITS = 8
 CALIBRATION_BATCH = 32
 # Weights of the encoders from which on several threads calibrate quicker than one.
 WEIGHTS_WORTH_SHARING = 2_000_000
-
-
-def unreported(share: float) -> None:
-    """Progress that nobody looks at."""
 
 
 def check_spec(spec: EvaluationSpec) -> None:
@@ -130,7 +127,7 @@ class EvaluationContext:
 
     @classmethod
     def from_spec(
-        cls, spec: EvaluationSpec, progress: Progress = unreported, keep_codes: bool = False
+        cls, spec: EvaluationSpec, progress: ShareDone = unreported, keep_codes: bool = False
     ) -> EvaluationContext:
         """Loads the model and the data, calibrates and prepares.
 
@@ -366,7 +363,7 @@ def _recipe(spec: EvaluationSpec) -> Recipe:
 
 
 def calibrated_for(
-    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: Progress = unreported
+    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: ShareDone = unreported
 ) -> CalibratedModel:
     """What the calibration images decide for a spec, from the cache where it can be had there."""
     recipe = _recipe(spec)

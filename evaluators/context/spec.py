@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from bitfront.evaluators.data.registry import DIGITS
+
 
 @dataclass(frozen=True)
 class EvaluationSpec:
@@ -39,7 +41,7 @@ class EvaluationSpec:
     model: str = "digits_deit"
     checkpoint: str | None = None
     pretrained: bool = False
-    data: str = "digits"
+    data: str = DIGITS
     scheme: str = "fq-vit"
     widths: tuple[int, ...] = (4, 8)
     calibration_images: int = 128

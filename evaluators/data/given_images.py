@@ -18,7 +18,7 @@ from PIL import Image
 from bitfront.evaluators.data.labels_csv import COLUMNS
 from bitfront.evaluators.data.source import CorruptImageError, with_channels
 from bitfront.evaluators.files import explained
-from bitfront.evaluators.progress import Progress, unreported
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
 
 TABLE = "labels.csv"
@@ -39,7 +39,7 @@ class LabelledImages(Protocol):
 
 
 def write_images(
-    folder: Path, dataset: LabelledImages, classes: int | None, share_done: Progress = unreported
+    folder: Path, dataset: LabelledImages, classes: int | None, share_done: ShareDone = unreported
 ) -> Path:
     """Writes a data set so that :func:`~bitfront.evaluators.data.registry.open_source` gives the same images.
 

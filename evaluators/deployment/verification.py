@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import BitfrontError
 
 Classes = NDArray[np.int64]
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-Progress = Callable[[float], None]
+
 BATCH = 8
 # In points of top-1, and in percent of predictions.
 TOP1_TOLERANCE = 0.3
@@ -140,7 +141,7 @@ def verify(
     images: Sequence[PreprocessedImages],
     expected: Expected,
     tolerance: Tolerance,
-    progress: Progress,
+    progress: ShareDone,
 ) -> Verification:
     """Classifies images by a loaded file and compares its predictions with the evaluator's.
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 
 from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.timing import TimedRun, TimingProtocol, time_interleaved
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import BitConfig, Triple, triples
 
 _FLOAT = "float model"
 _REST = "rest"
-Progress = Callable[[float], None]
 
 
 def measure_table(
@@ -23,7 +23,7 @@ def measure_table(
     subject: Subject,
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: Progress | None = None,
+    progress: ShareDone | None = None,
 ) -> LatencyTable:
     """Times every distinct encoder shape at every precision, the rest and the float model, interleaved.
 
@@ -43,7 +43,7 @@ def measure_with_models(
     configs: Sequence[BitConfig],
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: Progress | None = None,
+    progress: ShareDone | None = None,
 ) -> tuple[LatencyTable, list[Latency]]:
     """Times the parts of a table and whole models in one go, so that both meet the same noise.
 
@@ -101,7 +101,7 @@ def measure_models(
     configs: Sequence[BitConfig],
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: Progress | None = None,
+    progress: ShareDone | None = None,
 ) -> tuple[Latency, list[Latency]]:
     """Times whole models, interleaved: the float model and each configuration.
 
@@ -128,13 +128,13 @@ def measure_models(
 
 
 def _timed(
-    runs: dict[Hashable, TimedRun], protocol: TimingProtocol | None, progress: Progress | None
+    runs: dict[Hashable, TimedRun], protocol: TimingProtocol | None, progress: ShareDone | None
 ) -> dict[Hashable, Latency]:
     with torch.inference_mode():
         return time_interleaved(runs, protocol, progress)
 
 
-def _part(progress: Progress | None, done: int, parts: int) -> Progress | None:
+def _part(progress: ShareDone | None, done: int, parts: int) -> ShareDone | None:
     return None if progress is None else lambda share: progress((done + share) / parts)
 
 

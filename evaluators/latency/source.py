@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,9 +26,8 @@ from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import is_this_machine
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import UserError
-
-Progress = Callable[[float], None]
 
 
 class LatencySource(Protocol):
@@ -49,7 +48,7 @@ class LatencySource(Protocol):
     def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
         """What must be known of its times at these widths, one line each."""
 
-    def table(self, subject: Subject, batch: int, progress: Progress | None = None) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone | None = None) -> LatencyTable:
         """The table; ``progress`` hears the share that is done."""
 
 
@@ -65,7 +64,7 @@ class MeasuredSource:
         """Nothing."""
         return ()
 
-    def table(self, subject: Subject, batch: int, progress: Progress | None = None) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone | None = None) -> LatencyTable:
         """Measures for as long as the protocol's budget allows."""
         return measure_table(self.timer, subject, batch, progress=progress)
 
@@ -95,7 +94,7 @@ class TableSource:
         self,
         subject: Subject,  # noqa: ARG002
         batch: int,  # noqa: ARG002
-        progress: Progress | None = None,  # noqa: ARG002
+        progress: ShareDone | None = None,  # noqa: ARG002
     ) -> LatencyTable:
         """The table."""
         return self.found
@@ -118,7 +117,7 @@ class ModelSource:
         self,
         subject: Subject,
         batch: int,
-        progress: Progress | None = None,  # noqa: ARG002
+        progress: ShareDone | None = None,  # noqa: ARG002
     ) -> LatencyTable:
         """Computes times."""
         prepared = subject.prepared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,13 +16,13 @@ from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.preparation.calibrated_model import calibrate_model
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, recipe_named
+from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import EncoderLayers
 
 # Of uniform noise, in place of calibration images.
 IMAGES = 8
-Progress = Callable[[float], None]
 
 
 def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:
@@ -46,7 +45,7 @@ def encoder_layers_of(blueprint: Blueprint) -> tuple[EncoderLayers, ...]:
     )
 
 
-def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: Progress) -> Subject:
+def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: ShareDone) -> Subject:
     """Prepares a model on noise, with everything of the recipe that changes what runs.
 
     How weights are rounded changes none of it, and takes most of a preparation's time: it is left out.

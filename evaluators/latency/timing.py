@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from bitfront.evaluators.latency.table import Latency
+from bitfront.evaluators.progress import ShareDone
 
 TimedRun = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
@@ -77,7 +78,7 @@ def never() -> bool:
 def time_interleaved(
     runs: Mapping[Name, TimedRun],
     protocol: TimingProtocol | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: ShareDone | None = None,
 ) -> dict[Name, Latency]:
     """Times programs as :func:`sample_interleaved` does.
 
@@ -91,7 +92,7 @@ def time_interleaved(
 def sample_interleaved(
     runs: Mapping[Name, TimedRun],
     protocol: TimingProtocol | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: ShareDone | None = None,
     stopped: Callable[[], bool] = never,
 ) -> dict[Name, Samples]:
     """Times programs in turn, in short bursts and an order that changes all the time.

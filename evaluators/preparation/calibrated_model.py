@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -25,6 +25,7 @@ from bitfront.evaluators.preparation.recipes import (
     ROTATED_STREAM,
     Recipe,
 )
+from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.observers import RangeObserver
 
 
@@ -49,7 +50,6 @@ def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprin
     return dataclasses.replace(blueprint, encoders=encoders)
 
 
-Progress = Callable[[float], None]
 # Shares of the time that the steps before the fit of the layers are done after, in order.
 _EQUALIZED, _CALIBRATED = 0.05, 0.15
 
@@ -78,7 +78,7 @@ def calibrate_model(
     recipe: Recipe,
     observer: RangeObserver,
     scheme: str,
-    progress: Progress,
+    progress: ShareDone,
 ) -> CalibratedModel:
     """Equalizes, calibrates and fits a model.
 

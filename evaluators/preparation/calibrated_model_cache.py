@@ -11,12 +11,13 @@ import torch
 
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, Progress, calibrate_model
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import FORMAT, from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import preparation_key, sources_digest
 from bitfront.evaluators.preparation.store.store import PreparationStore
+from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.registry import observer_named
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def cached_calibrated_model(
     recipe: Recipe,
     observer: str,
     scheme: str,
-    progress: Progress,
+    progress: ShareDone,
 ) -> CalibratedModel:
     """A model calibrated, taken from this user's cache where that was done before.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import SearchSpace, UserError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _moments(rows: Any, count: int) -> Matrix:
 
 
 def gene_scores(
-    context: EvaluationContext, space: SearchSpace, progress: Callable[[float], None] | None = None
+    context: EvaluationContext, space: SearchSpace, progress: ShareDone | None = None
 ) -> GeneScores:
     """Scores every gene at every width by one pass of gradients over images of the search split, unlabelled.
 

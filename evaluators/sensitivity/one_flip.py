@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import SearchSpace
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OneFlip:
 
 
 def one_flips(
-    context: EvaluationContext, space: SearchSpace, progress: Callable[[float], None] | None = None
+    context: EvaluationContext, space: SearchSpace, progress: ShareDone | None = None
 ) -> tuple[OneFlip, ...]:
     """Evaluates every gene at its lowest width on the search split: genes + 1 evaluations, in genome order.
 

@@ -13,10 +13,11 @@ from bitfront.evaluators.deployment.graph.arithmetic import PACKED_BITS
 from bitfront.evaluators.deployment.graph_files import CONSTANTS, SUFFIX
 from bitfront.evaluators.deployment.registry import BITFRONT
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, KernelReport
-from bitfront.evaluators.deployment.verification import Expected, Progress, Tolerance, verify
+from bitfront.evaluators.deployment.verification import Expected, Tolerance, verify
 from bitfront.evaluators.preparation.log_base import (
     LOG_BITS,
 )
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.spaces import BitConfig
 from bitfront.spaces.config import LayerBits
@@ -54,7 +55,7 @@ class Check:
         images: Sequence[PreprocessedImages],
         expected: Expected,
         config: BitConfig,
-        progress: Progress,
+        progress: ShareDone,
     ) -> dict[str, Any]:
         """The figures of a verification, as JSON has them."""
         session = load_file(self.path, self.runtime, threads=self.threads, precision=self.precision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from bitfront.evaluators.deployment.runtimes.registry import (
     runtime_is_installed,
     runtime_named,
 )
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.cli.commands.bench import RUNTIMES
 from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
 from bitfront.search.session.specs import recorded_spec
@@ -193,7 +194,7 @@ def bench_suite(
     model: BenchedModel,
     entries: Sequence[NamedConfig],
     place: Path,
-    share_done: Callable[[float], None],
+    share_done: ShareDone,
 ) -> Suite:
     """Writes the candidates' files into a folder."""
     from bitfront.evaluators.latency.bench.suite import make_suite

@@ -209,9 +209,11 @@ def _told(
 
 def _evaluate_command(run: Run, path: Path) -> str:
     """The command that confirms an exported config on the data of its run."""
+    from bitfront.evaluators.context.spec import EvaluationSpec
+
     words = ["bitfront", "evaluate", "--config", str(path)]
     for name in ("model", "checkpoint", "data"):
         value = run.evaluation.get(name)
-        if value not in (None, "digits_deit", "digits"):
+        if value not in (None, EvaluationSpec.model, EvaluationSpec.data):
             words += [f"--{name}", str(value)]
     return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))

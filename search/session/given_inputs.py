@@ -11,7 +11,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.given_images import LabelledImages, write_images
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.models.given_model import write_model
-from bitfront.evaluators.progress import Progress, unreported
+from bitfront.evaluators.progress import ShareDone, unreported
 
 FOLDER, MODEL, IMAGES = "inputs", "model.safetensors", "images"
 
@@ -21,7 +21,7 @@ def write_given(
     spec: EvaluationSpec,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
-    share_done: Progress = unreported,
+    share_done: ShareDone = unreported,
 ) -> EvaluationSpec:
     """Writes what was given as Python objects to ``inputs/`` of a run folder.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.registry import path_of, with_absolute_path
 
 # What decides the pixels and the logits, and what coordinator and worker speak with each other.
 PACKAGES = ("bitfront", "torch", "numpy", "timm", "pillow", "distributed")
@@ -77,22 +78,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-_CIFAR = "cifar10:"
-
-
 def with_absolute_paths(spec: EvaluationSpec) -> EvaluationSpec:
     """The spec with the paths that it names made absolute."""
-    prefix = _CIFAR if spec.data.startswith(_CIFAR) else ""
-    data = spec.data.removeprefix(prefix)
-    named = data in ("digits", "cifar10")
     checkpoint = None if spec.checkpoint is None else os.path.abspath(spec.checkpoint)
-    return dataclasses.replace(
-        spec, checkpoint=checkpoint, data=data if named else prefix + os.path.abspath(data)
-    )
+    return dataclasses.replace(spec, checkpoint=checkpoint, data=with_absolute_path(spec.data))
 
 
 def paths_of(spec: EvaluationSpec) -> tuple[str, ...]:
     """The files and folders that a spec names."""
-    data = spec.data.removeprefix(_CIFAR)
-    found = [spec.checkpoint, None if data in ("digits", "cifar10") else data]
-    return tuple(path for path in found if path is not None)
+    return tuple(path for path in (spec.checkpoint, path_of(spec.data)) if path is not None)

@@ -19,11 +19,12 @@ from bitfront.evaluators.latency.timing import (
     sample_interleaved,
     spread_percent,
 )
+from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import BitfrontError
 
 P90 = 90
 logger = logging.getLogger(__name__)
-Progress = Callable[[float], None]
+
 Stopped = Callable[[], bool]
 
 
@@ -82,7 +83,7 @@ class Measured:
 
 
 def measure_memory(
-    candidates: Sequence[Candidate], batch: int, progress: Progress, stopped: Stopped
+    candidates: Sequence[Candidate], batch: int, progress: ShareDone, stopped: Stopped
 ) -> dict[Label, Memory]:
     """Peak memory of candidates, as many at a time as there are processors; failures are logged."""
     found: dict[Label, Memory] = {}
@@ -106,7 +107,7 @@ def measure_times(
     batch: int,
     memory: Mapping[Label, Memory],
     protocol: TimingProtocol,
-    progress: Progress,
+    progress: ShareDone,
     stopped: Stopped,
 ) -> list[Measured]:
     """Times candidates side by side.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,9 @@ from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import write_packed
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, BitfrontError, Triple
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def has_weights(spec: EvaluationSpec) -> bool:
     return spec.checkpoint is not None or spec.pretrained or spec.model == EMBEDDED
 
 
-def load_benched(spec: EvaluationSpec, progress: Progress) -> BenchedModel:
+def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
     """Prepares a model as it would be exported; with random weights, on noise, where it has none of its own.
 
     Raises:
@@ -145,7 +144,7 @@ def make_suite(
     baselines: Sequence[str],
     bfloat16: bool,
     folder: Path,
-    progress: Progress,
+    progress: ShareDone,
 ) -> Suite:
     """Writes the file of every candidate into a folder.
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.data.registry import DIGITS
 from bitfront.search.cli.options.common import command_parser, positive
 from bitfront.search.cli.options.model import (
     add_device_option,
@@ -59,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     # Nothing is classified.
     unused = dict.fromkeys(("search_images", "test_images"))
     parser.set_defaults(
-        handler=run, data="digits", calibration_images=128, seed=0, batch_size=1, threads=1, **unused
+        handler=run, data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused
     )
     return parser
 

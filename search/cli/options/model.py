@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
@@ -18,10 +19,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_weights_options(group)
     group.add_argument(
         "--data",
-        default="digits",
+        default=DIGITS,
         metavar="DATA",
-        help="digits, cifar10, cifar10:PATH, a folder with one sub-folder per class, or a labels.csv with "
-        "columns path,label (default: %(default)s)",
+        help=f"{FORMS} with columns path,label (default: %(default)s)",
     )
     group.add_argument(
         "--calibration-images",

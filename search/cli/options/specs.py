@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.registry import path_of
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.session.specs import MACHINE_FIELDS
 from bitfront.search.session.worker_pool import WorkerOptions
@@ -71,8 +72,9 @@ def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
 def _value(args: argparse.Namespace, name: str) -> Any:
     """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
     value = getattr(args, name)
-    if name in ("checkpoint", "data") and value is not None and Path(value).exists():
-        return str(Path(value).resolve())
+    path = value if name == "checkpoint" else path_of(value) if name == "data" else None
+    if path is not None and Path(path).exists():
+        return value.removesuffix(path) + str(Path(path).resolve())
     return value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
-from bitfront.evaluators.data.registry import open_source
+from bitfront.evaluators.data.registry import CIFAR10, DIGITS, open_source, path_of, with_absolute_path
 from bitfront.evaluators.data.source import CorruptImageError
 from bitfront.spaces import BitfrontError, UserError
 
@@ -35,6 +37,27 @@ def assert_user_error(data: str, match: str) -> None:
     with pytest.raises(UserError, match=match) as caught:
         open_source(data)
     assert "\n" not in str(caught.value)
+
+
+class TestNames:
+    def test_sources_are_called_as_the_registry_calls_them(self) -> None:
+        assert open_source(DIGITS).name == DIGITS
+        assert cifar10.Cifar10Arrays.name == CIFAR10
+
+    def test_paths(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert [path_of(data) for data in ("digits", "cifar10", "cifar10:a", "b")] == [None, None, "a", "b"]
+        assert with_absolute_path("digits") == "digits"
+        assert with_absolute_path("cifar10") == "cifar10"
+        assert with_absolute_path("cifar10:a/../b") == f"cifar10:{tmp_path}/b"
+        assert with_absolute_path("b/labels.csv") == f"{tmp_path}/b/labels.csv"
+
+    def test_names_are_read_without_the_libraries_that_open_sources(self) -> None:
+        code = (
+            "import sys, bitfront.evaluators.data.registry; "
+            "sys.exit(not {'numpy', 'torch', 'PIL'}.isdisjoint(sys.modules))"
+        )
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 class TestDigits:

@@ -26,8 +26,8 @@ from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 CLASSES = 3
 SPEC = EvaluationSpec(
-    data="elsewhere", pretrained=True, scheme="deploy", recipe="fq-vit", calibration_images=4, search_images=6,
-    test_images=6, batch_size=6, threads=1, first_images=6,
+    data="elsewhere", pretrained=True, scheme="deploy", recipe="fq-vit", calibration_images=4,
+    search_images=6, test_images=6, batch_size=6, threads=1, first_images=6,
 )  # fmt: skip
 
 

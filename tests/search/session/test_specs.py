@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,13 @@ def test_a_record_from_before_recipes_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="by an earlier version") as caught:
         recorded_spec({**recorded, "weight_ranges": "mse"}, changes())
     assert "\n" not in str(caught.value)
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "photos", "cifar"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "w.safetensors").touch()
+    written = [changes("--data", data)["data"] for data in ("digits", "photos", "cifar10:cifar", "nowhere")]
+    assert written == ["digits", f"{tmp_path}/photos", f"cifar10:{tmp_path}/cifar", "nowhere"]
+    assert changes("--checkpoint", "w.safetensors")["checkpoint"] == f"{tmp_path}/w.safetensors"
