@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from bitfront.evaluators.context.environment import describe_environment
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.folder import RunFolder, RunStore
+from bitfront.search.runs.folder import RunStore
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -58,45 +57,6 @@ def test_damaged_and_missing_files_are_named(folder):
     (folder.path / "summary.json").write_text("{")
     with pytest.raises(BitfrontError, match=r"summary\.json cannot be read"):
         folder.read_json("summary.json")
-
-
-def test_a_second_process_on_a_run_is_refused_with_the_first_ones_id(folder):
-    program = (
-        "import sys; from pathlib import Path; from bitfront.search.runs.folder import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).lock(): print('has it')"
-    )
-    command = [sys.executable, "-c", program, str(folder.path)]
-    with folder.lock():
-        refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode != 0
-    assert f"run test is being written by process {os.getpid()}" in refused.stderr
-    freed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert freed.stdout == "has it\n"
-
-
-def test_a_lock_is_free_once_its_process_was_killed(folder):
-    program = (
-        "import sys, time; from pathlib import Path; from bitfront.search.runs.folder import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).lock(): print('has it', flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", program, str(folder.path)]
-    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert owner.stdout.readline() == "has it\n"
-        for _ in range(2):  # a refusal leaves the note of the holder as it is
-            with pytest.raises(UserError, match=f"by process {owner.pid}: wait for it"), folder.lock():
-                pass
-    finally:
-        owner.kill()
-        owner.communicate()
-    with folder.lock():
-        assert (folder.path / "run.lock").read_text() == f"{os.getpid()}\n"
-
-
-def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*run\.lock"), RunFolder(tmp_path / "file").lock():
-        pass
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_parts(folder, monkeypatch):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bitfront.search.runs.columns import gene_columns, gene_columns_named, mean_bits
 from bitfront.search.runs.folder import read_space, write_space
-from bitfront.search.runs.listing import latest_run, list_runs, run_names
+from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import open_run
-from bitfront.spaces import EncoderLayers, Granularity, SearchSpace, UserError
+from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 
 MakeRun = Callable[..., Path]
 
@@ -66,13 +64,6 @@ def test_unknown_run_offers_the_nearest(folder: Path, run_folder: MakeRun) -> No
         open_run(folder.parent, "digit-large")
 
 
-def test_no_runs_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="start one with"):
-        open_run(tmp_path / "absent", "r")
-    with pytest.raises(UserError, match="there are no runs"):
-        latest_run(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["trials.csv", "front.csv"])
 def test_absent_table_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -111,24 +102,6 @@ def test_text_in_a_number_column_is_refused(folder: Path) -> None:
         open_run(folder.parent, "r")
 
 
-def test_list_runs_is_newest_first_and_survives_damage(folder: Path, run_folder: MakeRun) -> None:
-    second = run_folder(folder.parent, name="second", count=20, encoders=1)
-    (folder.parent / "stray").mkdir()
-    (second / "front.csv").write_text("nonsense")
-    import os
-
-    for file in folder.iterdir():
-        os.utime(file, (1, 1))
-    runs = list_runs(folder.parent)
-    assert [run.name for run in runs] == ["second", "r"]
-    assert runs[0].status == "damaged"
-    assert runs[1].front_points > 0
-    assert runs[1].evaluations == runs[1].budget == 40
-    assert latest_run(folder.parent) == "second"
-    shutil.rmtree(second)
-    assert run_names(folder.parent) == ["r"]
-
-
 def test_space_round_trip(tmp_path: Path) -> None:
     layers = [
         EncoderLayers(0, "blocks.0", ("attn.qkv", "mlp.fc1")),
@@ -153,33 +126,6 @@ def test_absent_space_is_named(tmp_path: Path) -> None:
         read_space(tmp_path)
 
 
-def test_gene_columns_of_every_granularity_without_a_recorded_space() -> None:
-    names = [
-        "top1",
-        "encoder03",
-        "encoder00.weights",
-        "encoder11.attn.qkv.activations",
-        "violation.encoder00",
-    ]
-    genes = gene_columns_named(names)
-    assert [(g.encoder, g.layer, g.kind) for g in genes] == [
-        (3, None, None),
-        (0, None, "weights"),
-        (11, "attn.qkv", "activations"),
-    ]
-
-
-@pytest.mark.parametrize("granularity", ["encoder", "encoder-kind", "layer"])
-@pytest.mark.parametrize("held", [(), (("attention", 8),)])
-def test_the_space_tells_what_its_columns_do(granularity: Granularity, held: tuple) -> None:
-    if held and granularity == "encoder":
-        return
-    layers = [EncoderLayers(i, f"blocks.{i}", ("attn.qkv", "mlp.fc1")) for i in range(2)]
-    space = SearchSpace("m", "fq-vit", layers, (4, 8), granularity, held)
-    assert gene_columns(space) == gene_columns_named(space.gene_names)
-    assert [gene.name for gene in gene_columns(space)] == list(space.gene_names)
-
-
 def test_columns_come_from_the_space_and_a_run_without_one_is_read_all_the_same(folder: Path) -> None:
     genes = open_run(folder.parent, "r").genes
     for name in ("front.csv", "trials.csv"):
@@ -195,9 +141,3 @@ def test_a_column_that_the_space_has_and_the_table_lacks_is_named(folder: Path) 
     front.write_text(front.read_text().replace("encoder01.weights", "encoder01.w"))
     with pytest.raises(UserError, match=r"front\.csv is damaged .*no column 'encoder01\.weights'"):
         open_run(folder.parent, "r")
-
-
-def test_mean_bits_count_a_shared_gene_for_every_kind() -> None:
-    genes = gene_columns_named(["encoder00", "encoder01.weights"])
-    bits = mean_bits({"encoder00": 4, "encoder01.weights": 8}, genes)
-    assert bits == (6.0, 4.0, 4.0)

@@ -1,44 +1,17 @@
 """Studies in databases: SQLite always, PostgreSQL where one is at hand; their locks and their drivers."""
 
-import os
-import subprocess
 import sys
-import uuid
 
 import pytest
 
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs import storage as storages
 from bitfront.search.runs.folder import RunStore
-from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.storage import database_url, has_study, opening, without_password
 from bitfront.search.runs.study import StudyRecord
 from bitfront.spaces import UserError
 
 SPEC = RunSpec(evaluations=20, population=8)
-VARIABLE = "BITFRONT_TEST_POSTGRESQL"
-HOLDER = """
-import sys, time
-from bitfront.search.runs.locks import study_lock
-with study_lock(sys.argv[1], sys.argv[2]):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/study.db"
-    if VARIABLE not in os.environ:
-        pytest.skip(f"set {VARIABLE} to the URL of a PostgreSQL database, such as postgresql://me@host/test")
-    return os.environ[VARIABLE]
-
-
-@pytest.fixture
-def name():
-    """A database of a team keeps studies: every test has its own."""
-    return f"test-{uuid.uuid4().hex[:8]}"
 
 
 class StopError(Exception):
@@ -74,33 +47,6 @@ def test_a_search_in_a_database_resumes_to_the_front_of_a_journal(synthetic, tmp
     other = RunSpec(evaluations=20, population=8, seed=3)
     with pytest.raises(UserError, match=r"was made with other settings: search seed \(0, not 3\)"):
         StudyRecord.open(folder.path, name, other, synthetic.problem(other), url)
-
-
-def test_a_study_that_is_written_is_refused_to_others_until_its_owner_is_killed(url, name):
-    owner = subprocess.Popen([sys.executable, "-c", HOLDER, url, name], stdout=subprocess.PIPE, text=True)
-    try:
-        assert owner.stdout.readline() == "held\n"
-        with (
-            pytest.raises(
-                UserError, match=f"study {name} is being written by .*process {owner.pid}: wait for"
-            ),
-            study_lock(url, name),
-        ):
-            pass
-        with study_lock(url, f"{name}-other"):
-            pass
-    finally:
-        owner.kill()
-        owner.communicate()
-    with study_lock(url, name):
-        pass
-    with study_lock(url, name):
-        pass
-
-
-def test_a_study_in_the_run_folder_has_the_lock_of_the_run():
-    with study_lock(None, "test"), study_lock(None, "test"):
-        pass
 
 
 @pytest.mark.parametrize(

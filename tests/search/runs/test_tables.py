@@ -1,0 +1,67 @@
+"""trials.csv and front.csv: their columns are a contract, and what is written is read again."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.columns import FRONT_COLUMNS, TRIAL_COLUMNS
+from bitfront.search.runs.files import read_table
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.tables import FinalMeasurement, RunTables
+
+FRONT = [
+    "trial", "digest", "top1", "loss", "latency_ms", "latency_source", "latency_measured_ms", "size_bytes",
+    "test_top1",
+]  # fmt: skip
+FURTHER = ["images", "top5", "kl", "agreement", "lost", "won", "test_lost", "test_won", "error"]
+
+
+@pytest.fixture
+def result(synthetic, tmp_path: Path):
+    return synthetic.search(
+        RunStore(tmp_path).create("r"), RunSpec(evaluations=20, population=8, min_top1=90.0)
+    )
+
+
+def test_columns_and_their_order_are_those_that_readers_know(result, tmp_path: Path) -> None:
+    genes = list(result.problem.space.gene_names)
+    violations = [f"violation.{name}" for name in result.problem.constraint_names]
+    with (tmp_path / "r" / "front.csv").open() as file:
+        assert next(csv.reader(file)) == [*FRONT, *genes]
+    with (tmp_path / "r" / "trials.csv").open() as file:
+        assert next(csv.reader(file)) == [*FRONT, *genes, "state", "feasible", *violations, *FURTHER]
+
+
+def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result, tmp_path: Path) -> None:
+    tables = RunTables(RunStore(tmp_path).create("again"), result.problem)
+    trial = dataclasses.replace(
+        result.trials[0],
+        state="failed",
+        error='a "quoted", reason',
+        values={"top1": 98.76543, "loss": 0.12345678, "latency_ms": 1.23456789, "size_bytes": 1234567.0},
+    )
+    final = {trial.number: FinalMeasurement(2.3456789, 97.0, 3, None)}
+    (row,) = csv.DictReader(tables.trials_csv([trial], final).splitlines())
+    assert [row[name] for name in FRONT if name not in ("trial", "digest", "latency_source")] == [
+        "98.7654", "0.123457", "1.23457", "2.34568", "1234567", "97.0000",
+    ]  # fmt: skip
+    assert (row["state"], row["feasible"], row["error"]) == ("failed", "false", 'a "quoted", reason')
+    assert (row["test_lost"], row["test_won"], row["kl"]) == ("3", "", "")
+
+
+def test_what_is_written_is_read_again(result, tmp_path: Path) -> None:
+    genes = result.problem.space.gene_names
+    trials = read_table(tmp_path / "r" / "trials.csv", TRIAL_COLUMNS, genes)
+    front = read_table(tmp_path / "r" / "front.csv", FRONT_COLUMNS, genes)
+    assert trials["trial"].tolist() == [trial.number for trial in result.trials]
+    assert trials["feasible"].tolist() == [trial.feasible for trial in result.trials]
+    assert front["digest"].tolist() == [trial.digest for trial in result.front]
+    assert pd.api.types.is_float_dtype(front[list(genes)].to_numpy().dtype)
+    best = max(trial.values["top1"] for trial in result.front)
+    assert front["top1"].max() == pytest.approx(best, abs=1e-4)
