@@ -85,15 +85,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def check_writable(path: Path, *, make_folder: bool = False) -> None:
-    """Finds out before long work whether a file can be written; whether it exists does not matter.
+def check_writable(path: Path, *, overwrite: bool = True, make_folder: bool = False) -> None:
+    """Finds out before long work whether a file can be written.
 
     Args:
         path: The file.
+        overwrite: Whether it may exist.
         make_folder: Whether a missing folder is made; otherwise it is refused.
 
     Raises:
-        UserError: There is no such folder, it is not writable, or the path is itself a folder.
+        UserError: There is no such folder, it is not writable, the path is itself a folder, or a file that
+            may not be overwritten.
         BitfrontError: The disk is full.
     """
     with explained(path):
@@ -105,6 +107,8 @@ def check_writable(path: Path, *, make_folder: bool = False) -> None:
             raise UserError(
                 f"cannot write {path}: there is no folder {path.parent}; make it, or choose another"
             )
+        if not overwrite and path.exists():
+            raise UserError(f"{path} exists: choose another file, or overwrite it with --force")
         tempfile.TemporaryFile(dir=path.parent).close()
 
 

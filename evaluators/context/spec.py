@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from bitfront.evaluators.data.registry import DIGITS
@@ -84,6 +85,18 @@ class EvaluationSpec:
                 raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
         return spec
 
+    def moved(self, checkpoint: str | Path | None = None, data: str | Path | None = None) -> EvaluationSpec:
+        """The same with the weights or the data in another place; None leaves them where they were."""
+        spec = self
+        if checkpoint is not None:
+            spec = dataclasses.replace(spec, checkpoint=_absolute(checkpoint), pretrained=False)
+        return spec if data is None else dataclasses.replace(spec, data=_absolute(data))
+
     def canonical(self) -> str:
         """The spec as one line of JSON, for use as a cache key."""
         return json.dumps(self.to_json(), sort_keys=True)
+
+
+def _absolute(place: str | Path) -> str:
+    """A path that is there in full, so that it holds in any folder; a name such as ``digits`` as it is."""
+    return str(Path(place).resolve()) if Path(place).exists() else str(place)

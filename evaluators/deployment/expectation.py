@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
-from bitfront.evaluators.deployment.verification import Classes, Expected
+from bitfront.evaluators.deployment.tolerance import Classes, Expected
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.preparation.recipes import recipe_named

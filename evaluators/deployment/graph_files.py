@@ -68,7 +68,7 @@ def _is_elsewhere(message: Any) -> bool:
     )
 
 
-SUFFIX, CONSTANTS = ".xml", ".bin"
+CONSTANTS = ".bin"
 _INFO = [METADATA_KEY, "document"]
 
 

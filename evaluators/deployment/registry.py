@@ -1,56 +1,240 @@
-"""The formats of exported files that compute, by name: their endings, and what runs them."""
+"""The formats of exported files by name: what each holds, how it is written and read, and what runs it.
+
+Nothing heavy is loaded before a file is written or read, so that the command line takes its choices from
+here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
-from bitfront.spaces import UserError
+from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
+from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, RUNTIMES, runtime_named
+from bitfront.spaces import BitConfig, UserError
 
-ONNX, OPENVINO, PACKED = "onnx", "openvino", "packed"
-# What runs packed files: this package.
-BITFRONT = "bitfront"
+if TYPE_CHECKING:
+    from bitfront.evaluators.preparation.recipes import Recipe
+    from bitfront.evaluators.quantized.prepared import PreparedModel
 
 
 @dataclass(frozen=True)
-class FileFormat:
-    """A format of files that compute.
+class Subject:
+    """What is written: one configuration of a prepared model.
 
     Attributes:
-        suffix: Ending of such files.
-        runtimes: Runtimes that run them, the one that they are verified in first.
+        prepared: The model, with its codes.
+        config: The configuration.
+        recipe: What the model was prepared with.
+        document: The bit config document that the file carries.
     """
 
+    prepared: PreparedModel
+    config: BitConfig
+    recipe: Recipe
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfigFormat:
+    """A document of bits, which is written without a model and computes nothing.
+
+    Attributes:
+        summary: What it is, in a line.
+        suffix: The ending of its files.
+        document: Makes the content of a configuration, what was measured of it and where it comes from.
+    """
+
+    summary: str
+    suffix: str
+    document: Callable[[BitConfig, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """A file that computes, and is verified where it computes.
+
+    Attributes:
+        summary: What it is, in a line.
+        suffix: The ending of its files.
+        runtimes: What runs them; they are verified in the first unless another is asked for.
+        write: Writes a subject to a file for the fast paths of a runtime; gives the file and those that have
+            to stand beside it.
+        read: Reads the bit config document that a file carries; raises :class:`UserError` where it is foreign
+            or damaged.
+        companions: Endings of files that stand beside it.
+    """
+
+    summary: str
     suffix: str
     runtimes: tuple[str, ...]
+    write: Callable[[Subject, Path, str], list[Path]]
+    read: Callable[[Path], dict[str, Any]]
+    companions: tuple[str, ...] = ()
+
+    def check(self, scheme: str, runtime: str) -> None:
+        """Refuses what cannot be written for a runtime, before work is done for it.
+
+        Raises:
+            UserError: The runtime is not installed, or executes no models of the scheme.
+        """
+        if runtime != BITFRONT:
+            from bitfront.evaluators.deployment.graph.parts import check_graph_scheme
+
+            check_graph_scheme(scheme)
+        runtime_named(runtime)
 
 
-FORMATS: dict[str, FileFormat] = {
-    PACKED: FileFormat(".safetensors", (BITFRONT,)),
-    ONNX: FileFormat(".onnx", tuple(RUNTIMES)),
-    OPENVINO: FileFormat(".xml", ("openvino",)),
+def _toolchain(
+    name: str, config: BitConfig, measured: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    from bitfront.evaluators.deployment.mappings.assignment import model_layers
+    from bitfront.evaluators.deployment.mappings.registry import mapping_named, to_document
+    from bitfront.evaluators.models.architecture import read_architecture
+    from bitfront.evaluators.models.loading import model_outline
+
+    checkpoint = dict(provenance.get("evaluation") or {}).get("checkpoint")
+    architecture = None if checkpoint is None else read_architecture(Path(checkpoint))
+    layers = model_layers(model_outline(config.model, architecture=architecture))
+    return to_document(mapping_named(name), config, layers, measured, provenance)
+
+
+def _write_packed(subject: Subject, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - all alike
+    from bitfront.evaluators.packed.file import write_packed
+
+    write_packed(path, subject.prepared, subject.config, subject.recipe, subject.document)
+    return [path]
+
+
+def _read_packed(path: Path) -> dict[str, Any]:
+    from bitfront.evaluators.packed.file import read_packed
+
+    return dict(read_packed(path).document)
+
+
+def _write_onnx(subject: Subject, path: Path, runtime: str) -> list[Path]:
+    from bitfront.evaluators.deployment.graph.operands import DIALECTS
+    from bitfront.evaluators.deployment.graph.parts import GraphParts
+    from bitfront.evaluators.deployment.graph_files import onnx_bytes
+    from bitfront.evaluators.files import write_atomically
+
+    parts = GraphParts.of(subject.prepared)
+    write_atomically(path, onnx_bytes(parts, subject.config, DIALECTS[runtime], subject.document))
+    return [path]
+
+
+def _read_onnx(path: Path) -> dict[str, Any]:
+    from bitfront.evaluators.deployment.graph_files import onnx_document
+
+    return onnx_document(path)
+
+
+def _write_openvino(subject: Subject, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - its own
+    from bitfront.evaluators.deployment.graph.parts import GraphParts
+    from bitfront.evaluators.deployment.graph_files import write_openvino
+
+    return list(write_openvino(path, GraphParts.of(subject.prepared), subject.config, subject.document))
+
+
+def _read_openvino(path: Path) -> dict[str, Any]:
+    from bitfront.evaluators.deployment.graph_files import openvino_document
+
+    return openvino_document(path)
+
+
+FORMATS: dict[str, ConfigFormat | ModelFormat] = {
+    "json": ConfigFormat(
+        "the bit config: the bits of every encoder, what was measured and where it comes from",
+        ".json",
+        BitConfig.to_json,
+    ),
+    "onnx": ModelFormat(
+        "a model that runs in ONNX Runtime and OpenVINO (scheme deploy), written for the fast paths of one",
+        ".onnx",
+        tuple(RUNTIMES),
+        _write_onnx,
+        _read_onnx,
+    ),
+    "openvino": ModelFormat(
+        "a model in OpenVINO's own format (scheme deploy)",
+        ".xml",
+        ("openvino",),
+        _write_openvino,
+        _read_openvino,
+        (".bin",),
+    ),
+    "packed": ModelFormat(
+        "a safetensors file as small as its codes, which bitfront rebuilds to the bit (both schemes)",
+        ".safetensors",
+        (BITFRONT,),
+        _write_packed,
+        _read_packed,
+    ),
+    **{
+        name: ConfigFormat(
+            "the bits by module name, as these toolchains read them",
+            f".{name}.json",
+            partial(_toolchain, name),
+        )
+        for name in MAPPINGS
+    },
 }
+MODEL_SUFFIXES = tuple(found.suffix for found in FORMATS.values() if isinstance(found, ModelFormat))
 
 
-def check_suffix(path: Path) -> None:
-    """Refuses files of other kinds, and missing ones.
+def format_named(name: str) -> ConfigFormat | ModelFormat:
+    """A format.
 
     Raises:
-        UserError: See above.
+        UserError: There is none of this name.
     """
-    suffixes = [kind.suffix for kind in FORMATS.values()]
-    if path.suffix not in suffixes:
-        raise UserError(
-            f"{path} has the ending {path.suffix or 'none'!r}: expected a file that bitfront export wrote "
-            f"({', '.join(suffixes)})"
-        )
+    if name not in FORMATS:
+        raise UserError(f"unknown format {name!r}: choose one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def format_of(path: Path) -> ModelFormat:
+    """The format of a file that computes, by its ending.
+
+    Raises:
+        UserError: The file is missing or of another kind.
+    """
+    found = _by_suffix(path)
     try:
-        found = path.is_file()
+        there = path.is_file()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not found:
+    if not there:
         raise UserError(f"no such file: {path}; expected one that bitfront export wrote")
+    return found
+
+
+def _by_suffix(path: Path) -> ModelFormat:
+    for found in FORMATS.values():
+        if isinstance(found, ModelFormat) and found.suffix == path.suffix:
+            return found
+    raise UserError(
+        f"{path} has the ending {path.suffix or 'none'!r}: expected a file that bitfront export wrote "
+        f"({', '.join(MODEL_SUFFIXES)})"
+    )
+
+
+def file_document(path: Path) -> dict[str, Any]:
+    """The bit config document that a file carries, whatever its format.
+
+    Raises:
+        UserError: The file cannot be read, is foreign or damaged.
+    """
+    return format_of(path).read(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file that computes, and those beside it that belong to it."""
+    beside = (path.with_suffix(ending) for ending in _by_suffix(path).companions)
+    return [path, *(found for found in beside if found.exists())]
 
 
 def runtime_for(path: Path, name: str | None) -> str:
@@ -59,7 +243,7 @@ def runtime_for(path: Path, name: str | None) -> str:
     Raises:
         UserError: The runtime named does not read such files.
     """
-    known = next(kind.runtimes for kind in FORMATS.values() if kind.suffix == path.suffix)
+    known = _by_suffix(path).runtimes
     if name is None:
         return known[0]
     if name not in known:

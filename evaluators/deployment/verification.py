@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,79 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.context.significance import PairedComparison, standard_error
+from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
 from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import BitfrontError
 
-Classes = NDArray[np.int64]
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 BATCH = 8
-# In points of top-1, and in percent of predictions.
-TOP1_TOLERANCE = 0.3
-LEAST_EQUAL = 99.0
-# How many standard errors chance may take.
-CHANCE = 3.0
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the evaluator makes of the images.
-
-    Attributes:
-        predictions: Its classes, int64 ``[images]``.
-        second: Those of its second set of kernels, which computes the same integers and rounds floats in
-            another order, int64 ``[images]``; None where it was not asked.
-        labels: int64 ``[images]``.
-    """
-
-    predictions: Classes
-    second: Classes | None
-    labels: Classes
-
-    @property
-    def top1(self) -> float:
-        """Of the evaluator, in percent."""
-        return 100.0 * float((self.predictions == self.labels).mean())
-
-    @property
-    def reproducible(self) -> float | None:
-        """Images that both sets of kernels give the same class, in percent."""
-        return None if self.second is None else 100.0 * float((self.predictions == self.second).mean())
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a file may be from the evaluator.
-
-    Where codes are rounded from floats, two correct implementations part at ties, and every quantized layer
-    behind widens the gap (about as far as quantization itself moves logits). So the bounds give way to what
-    is measured of that: the evaluator's own two sets of kernels, and chance.
-
-    Attributes:
-        top1: Points of top-1.
-        equal: Least share of equal predictions, in percent.
-    """
-
-    top1: float = TOP1_TOLERANCE
-    equal: float = LEAST_EQUAL
-
-    def largest_difference(self, compared: PairedComparison) -> float:
-        """Points of top-1 that a comparison may show: the bound, or three paired standard errors."""
-        return max(self.top1, CHANCE * compared.difference_standard_error)
-
-    def least_equal(self, expected: Expected) -> float:
-        """Percent of predictions that must be equal.
-
-        The bound, or what the evaluator's two sets of kernels agree on, less three standard errors of the
-        difference of two such shares.
-        """
-        reproducible = expected.reproducible
-        if reproducible is None:
-            return self.equal
-        chance = CHANCE * math.sqrt(2.0) * standard_error(reproducible, len(expected.labels))
-        return min(self.equal, reproducible - chance)
 
 
 @dataclass(frozen=True)

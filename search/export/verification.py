@@ -1,30 +1,76 @@
-"""Verifying an exported file against the evaluator, and telling what came of it."""
+"""Verifying an exported file against the evaluator, and what the bits of its configuration bring there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.formats import load_file
 from bitfront.evaluators.deployment.graph.arithmetic import PACKED_BITS
-from bitfront.evaluators.deployment.graph_files import CONSTANTS, SUFFIX
-from bitfront.evaluators.deployment.registry import BITFRONT
+from bitfront.evaluators.deployment.registry import files_of
+from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, runtime_named
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, KernelReport
-from bitfront.evaluators.deployment.verification import Expected, Tolerance, verify
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
+from bitfront.evaluators.deployment.verification import Verification, verify
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.progress import ShareDone
-from bitfront.search.problem.spec import bitfront_version
 from bitfront.spaces import BitConfig
 from bitfront.spaces.config import LayerBits
 from bitfront.spaces.precision import MAX_BITS
 
-if TYPE_CHECKING:
-    from rich.console import Console
+
+@dataclass(frozen=True)
+class Verified:
+    """An exported file, run beside the evaluator.
+
+    Attributes:
+        path: The file.
+        file_bytes: Size of the file and of those that belong to it.
+        runtime: What ran it.
+        runtime_version: Of its library.
+        precision: Of what is not quantized.
+        digest: Of the configuration.
+        figures: Its predictions beside the evaluator's.
+        kernels: What the runtime executed it on.
+        notes: What the bits bring less than one might expect there, a sentence each.
+        evaluator_size_bytes: What the evaluator takes for its size; None where it was not asked.
+        against: In words, where the evaluator's predictions come from; None at export.
+    """
+
+    path: Path
+    file_bytes: int
+    runtime: str
+    runtime_version: str
+    precision: FloatPrecision
+    digest: str
+    figures: Verification
+    kernels: KernelReport
+    notes: tuple[str, ...]
+    evaluator_size_bytes: int | None = None
+    against: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file computes what was evaluated, within the tolerance."""
+        return not self.figures.faults()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        optional = {"evaluator_size_bytes": self.evaluator_size_bytes, "against": self.against}
+        return {
+            "file": self.path.name,
+            "file_bytes": self.file_bytes,
+            "runtime": self.runtime,
+            "runtime_version": self.runtime_version,
+            "precision": self.precision,
+            "digest": self.digest,
+            **self.figures.to_json(),
+            "kernels": _kernels(self.kernels),
+            "notes": list(self.notes),
+            **{name: value for name, value in optional.items() if value is not None},
+        }
 
 
 @dataclass(frozen=True)
@@ -45,39 +91,34 @@ class Check:
     threads: int
     tolerance: Tolerance
 
-    def files(self) -> list[Path]:
-        """The file and what belongs to it."""
-        constants = self.path.with_suffix(CONSTANTS)
-        return [self.path, *([constants] if self.path.suffix == SUFFIX and constants.exists() else [])]
-
     def run(
         self,
         images: Sequence[PreprocessedImages],
         expected: Expected,
         config: BitConfig,
         progress: ShareDone,
-    ) -> dict[str, Any]:
-        """The figures of a verification, as JSON has them."""
-        session = load_file(self.path, self.runtime, threads=self.threads, precision=self.precision)
-        found = verify(session, images, expected, self.tolerance, progress)
+    ) -> Verified:
+        """Classifies images by the file and compares its predictions with the evaluator's.
+
+        Raises:
+            UserError: The runtime cannot load the file.
+            BitfrontError: The file yields no logits.
+        """
+        runtime = runtime_named(self.runtime)
+        session = runtime.load(self.path, threads=self.threads, precision=self.precision)
+        figures = verify(session, images, expected, self.tolerance, progress)
         kernels = session.kernels()
-        return {
-            "file": self.path.name,
-            "file_bytes": sum(path.stat().st_size for path in self.files()),
-            "runtime": self.runtime,
-            "runtime_version": _version(self.runtime),
-            "precision": self.precision,
-            "digest": config.digest,
-            **found.to_json(),
-            "kernels": _kernels(kernels),
-            "notes": speed_notes(config, self.runtime, kernels),
-        }
-
-
-def _version(runtime: str) -> str:
-    from importlib.metadata import version
-
-    return bitfront_version() if runtime == BITFRONT else version(runtime)
+        return Verified(
+            self.path,
+            sum(path.stat().st_size for path in files_of(self.path)),
+            self.runtime,
+            runtime.version,
+            self.precision,
+            config.digest,
+            figures,
+            kernels,
+            tuple(speed_notes(config, self.runtime, kernels)),
+        )
 
 
 def _kernels(report: KernelReport) -> dict[str, Any]:
@@ -127,33 +168,3 @@ def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[s
 
 def _least(bits: LayerBits) -> int:
     return bits if isinstance(bits, int) else min(dict(bits).values())
-
-
-def print_verification(report: dict[str, Any], console: Console) -> None:
-    """Prints a verification for a person."""
-    products = report["kernels"]["products"]
-    kernels = f", {report['kernels']['on_integers']} of {products} matrix products on integer kernels"
-    console.print(
-        f"{report['file']}: {report['file_bytes'] / 1e6:.3f} MB, {report['runtime']} "
-        f"{report['runtime_version']}{kernels if products else ''}",
-        soft_wrap=True,
-    )
-    difference, error = report["top1_difference"], report["top1_difference_standard_error"]
-    console.print(
-        f"top-1 {report['top1']:.2f} %, evaluator {report['evaluator_top1']:.2f} %: {difference:+.2f} "
-        f"\N{PLUS-MINUS SIGN} {error:.2f} points on {report['images']} images (allowed "
-        f"{report['largest_top1_difference']:.2f})",
-        soft_wrap=True,
-    )
-    floor = report["evaluator_kernels_equal"]
-    own = "" if floor is None else f"; the evaluator's two sets of kernels agree on {floor:.2f} %"
-    console.print(
-        f"equal predictions {report['equal_predictions']:.2f} % (at least "
-        f"{report['least_equal_predictions']:.2f} %{own})",
-        soft_wrap=True,
-    )
-    for note in report["notes"]:
-        console.print(f"note: {note}", soft_wrap=True)
-    console.print(
-        "verified" if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}", soft_wrap=True
-    )

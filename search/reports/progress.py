@@ -163,6 +163,13 @@ class ConsoleReporter:
         self._console.print(text, soft_wrap=True)
 
 
+def stderr_reporter() -> ConsoleReporter:
+    """Shows progress where commands show it."""
+    from bitfront.search.reports.console import stderr_console
+
+    return ConsoleReporter(stderr_console())
+
+
 STAGE_INTERVAL_S = 10.0
 # Earlier shares and times say little of the time that is left.
 LEAST_SHARE, LEAST_S = 0.02, 2.0

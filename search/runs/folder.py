@@ -17,11 +17,11 @@ from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.locks import run_lock
+from bitfront.search.runs.names import checked_name
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 SPEC = "spec.json"
 SPACE = "space.json"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -164,21 +164,6 @@ class RunStore:
         base = f"{plain[:70]}-{time.strftime('%Y%m%d-%H%M%S')}"
         names = (base if i == 1 else f"{base}-{i}" for i in range(1, 1000))
         return next(name for name in names if not (self.root / name).exists())
-
-
-def checked_name(name: str) -> str:
-    """The name of a run, if it is plain enough to be that of a folder.
-
-    Raises:
-        UserError: It has other characters than letters, digits, dot, underscore and hyphen, begins with a dot
-            or hyphen, or is longer than 100.
-    """
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r} is not a name for a run: use up to 100 letters, digits, dots, underscores and "
-            "hyphens, beginning with a letter, digit or underscore"
-        )
-    return name
 
 
 def write_space(folder: Path, space: SearchSpace) -> Path:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 OPTUNA, SURROGATE = "optuna-", "surrogate-nsga2"
 # Of a search that was given no number.
 DEFAULT_EVALUATIONS = 100
+# Those that a comparison lines up unless told otherwise, and how often each of them searches.
+COMPARED_SAMPLERS = (SURROGATE, "nsga2", "random", "optuna-tpe", "optuna-nsga2")
+COMPARED_SEEDS = 3
 
 
 @dataclass(frozen=True)

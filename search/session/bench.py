@@ -1,79 +1,237 @@
-"""``bitfront bench``: writes candidates to files, measures them side by side and writes what was found."""
+"""Benchmarking a model: a suite of files is written and timed side by side, and what was found is told."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
-from bitfront.search.reports.bench import bench_document, csv_text, print_bench
+from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
-from bitfront.search.session.bench_setup import BenchOptions, bench_entries, bench_spec, bench_suite
+from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
+from bitfront.search.session.configs import Document, read_config_document, recorded_evaluation
 from bitfront.search.session.inputs import preparing
-from bitfront.search.session.specs import read_config_document
-from bitfront.spaces import UserError
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.specs import recorded_spec
+from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.entry import Candidate
     from bitfront.evaluators.latency.bench.measuring import Measured
+    from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, Suite
 
 
 CSV, MARKDOWN, PICTURE = FILES = ("bench.csv", "bench.md", "bench.png")
-INTERRUPTED = 130
+# Below this many pixels convolutional networks have nothing left to convolve.
+LEAST_SIDE = 64
 RANDOM_WEIGHTS = (
     "weights are random and rounded to nearest: times hold for any weights, but the recipe's factors of "
     "weight groups are missing from files of 4-bit weights"
 )
+NO_BFLOAT16 = (
+    "this processor has no bfloat16 instructions (such as avx512_bf16 or amx_bf16): bfloat16 is left out"
+)
 
 
-def run_bench(args: argparse.Namespace) -> int:
-    """Measures, prints and writes; returns the exit status.
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured of a model in its precisions and runtimes.
+
+    Attributes:
+        folder: Where the table and the picture are.
+        figures: The model, the machine, a row for each file and batch, findings and notes.
+    """
+
+    folder: Path
+    figures: Mapping[str, Any]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it before everything was measured."""
+        return bool(self.figures["interrupted"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {**self.figures, "files": [self.folder / name for name in FILES]}
+
+
+def bench(
+    spec: EvaluationSpec | None = None,
+    *,
+    configs: Sequence[str | Path] | Mapping[Path, Document] = (),
+    uniform: Words = UNIFORM,
+    runtimes: Words | None = None,
+    baselines: Words | None = None,
+    batches: str | Sequence[int] = BATCHES,
+    budget: str | float = BUDGET,
+    folder: str | Path | None = None,
+    force: bool = False,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Benchmark:
+    """Times a model as float32, bfloat16, dynamic INT8 and in configurations, in every installed runtime.
+
+    Args:
+        spec: Model and quantization; None for what the first configuration was found under, or the defaults.
+        configs: Files of configurations, or their documents by file.
+        uniform: Configurations of the same widths in every encoder: a text such as ``W8A8T8,W4A8T8``,
+            ``none``, or a list.
+        runtimes: Those that take part; None for all that are installed.
+        baselines: Models of timm to compare with, or ``none``; None for the usual ones, and for none where
+            images are small.
+        batches: Images of a batch.
+        budget: Time for timing, such as ``10m``, or in seconds; iterations shrink to fit.
+        folder: Where ``bench.csv``, ``bench.md`` and ``bench.png`` go; None for a new one in ``runs``.
+        force: Whether an earlier benchmark in that folder may be overwritten.
+        progress: Is told of the steps.
+
+    Returns:
+        What was measured, the first Ctrl-C ending it early.
 
     Raises:
         UserError: The model, a configuration, a runtime or the folder cannot be used.
+        KeyboardInterrupt: Ctrl-C came before anything was measured.
     """
     from bitfront.evaluators.latency.bench.suite import load_benched
-    from bitfront.search.reports.console import print_json, stderr_console
-    from bitfront.search.reports.progress import stage
 
-    options = BenchOptions.of(args)
-    documents = {path: read_config_document(path) for path in options.configs}
-    spec = bench_spec(args, options, documents)
-    folder = _output_folder(args, spec.model)
-    console = stderr_console()
-    with stage(console, preparing(spec)) as share_done:
+    reporter = reporter_of(progress)
+    documents = configs if isinstance(configs, Mapping) else _documents(configs)
+    spec = bench_spec(documents) if spec is None else spec
+    options = BenchOptions.of(spec.scheme, uniform, runtimes, baselines, batches, budget)
+    named = _named_configs(documents, spec, options)
+    widths = {width for config in named.values() for width in config.widths()}.union(
+        *options.uniform.values()
+    )
+    # Nothing is classified; everything is timed on one thread of the CPU.
+    spec = dataclasses.replace(
+        spec, widths=tuple(sorted(widths)) or (8,), device="cpu", batch_size=1, threads=1
+    )
+    place = _output_folder(Path("runs") / default_name(spec.model) if folder is None else Path(folder), force)
+    with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)
-    entries = bench_entries(model, options, documents)
-    with tempfile.TemporaryDirectory() as place, InterruptGuard() as guard:
-        with stage(console, "writing the candidates' files") as share_done:
-            found = bench_suite(args, options, model, entries, Path(place), share_done)
-        rows = _measure(options, found.candidates, guard)
+    entries = _entries(model, options, named)
+    with tempfile.TemporaryDirectory() as scratch, InterruptGuard() as guard:
+        found = _suite(options, model, entries, Path(scratch), reporter)
+        rows = _measure(options, found.candidates, guard, reporter)
     if not rows:
         raise KeyboardInterrupt
     notes = [*options.notes, *found.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
-    document = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested)
-    _write(folder, document)
-    if args.json:
-        print_json({**document, "files": [folder / name for name in FILES]})
-    else:
-        print_bench(document, folder)
-    return INTERRUPTED if guard.requested else 0
+    figures = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested)
+    _write(place, figures)
+    return Benchmark(place, figures)
 
 
-def _measure(options: BenchOptions, candidates: Sequence[Candidate], guard: InterruptGuard) -> list[Measured]:
+def default_name(model: str) -> str:
+    """The name of a new folder for a benchmark: that of the model and the time."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"bench-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def bench_spec(
+    documents: Mapping[Path, Document],
+    otherwise: EvaluationSpec | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> EvaluationSpec:
+    """The spec under which the first configuration was found, where that is recorded.
+
+    Args:
+        documents: Bit config documents by file.
+        otherwise: The spec for documents that do not say; None for the defaults.
+        changes: Fields that take other values than when it was found.
+
+    Raises:
+        UserError: A configuration is damaged.
+    """
+    recorded = next((found for found in map(recorded_evaluation, documents.values()) if found), None)
+    if recorded is None:
+        return otherwise or EvaluationSpec(scheme=DEPLOY)
+    first = BitConfig.from_json(next(iter(documents.values())))
+    return recorded_spec({**recorded, "scheme": first.scheme}, changes or {})
+
+
+def _documents(paths: Sequence[str | Path]) -> dict[Path, Document]:
+    return {path: read_config_document(path) for path in map(Path, paths)}
+
+
+def _named_configs(
+    documents: Mapping[Path, Document], spec: EvaluationSpec, options: BenchOptions
+) -> dict[str, BitConfig]:
+    """The configurations of files by the names of these.
+
+    Raises:
+        UserError: A configuration is for another model or scheme, or two have the same name.
+    """
+    found: dict[str, BitConfig] = {}
+    for path, document in documents.items():
+        config = BitConfig.from_json(document)
+        both = (("model", config.model, spec.model), ("scheme", config.scheme, spec.scheme))
+        for option, theirs, ours in both:
+            if theirs != ours:
+                raise UserError(f"{path} is for {option} {theirs}, not {ours}: give --{option} {theirs}")
+        if path.stem in found or path.stem in options.uniform:
+            raise UserError(f"two configurations are called {path.stem}: rename one of the files")
+        found[path.stem] = config
+    return found
+
+
+def _entries(model: BenchedModel, options: BenchOptions, named: Mapping[str, BitConfig]) -> list[NamedConfig]:
+    """The uniform configurations and those of files.
+
+    Raises:
+        UserError: A configuration does not fit the model.
+    """
+    from bitfront.evaluators.latency.bench.suite import NamedConfig
+    from bitfront.evaluators.latency.timed_runtime import Subject
+    from bitfront.evaluators.quantized.prepared import check_config
+
+    subject = Subject(model.prepared, model.module)
+    entries = [NamedConfig(name, subject.uniform(bits), bits) for name, bits in options.uniform.items()]
+    for name, config in named.items():
+        check_config(config, model.prepared.blueprint, model.prepared.scheme)
+        entries.append(NamedConfig(name, config))
+    return entries
+
+
+def _suite(
+    options: BenchOptions,
+    model: BenchedModel,
+    entries: Sequence[NamedConfig],
+    folder: Path,
+    reporter: Reporter,
+) -> Suite:
+    """Writes everyone's files into a folder."""
+    from bitfront.evaluators.latency.bench.suite import make_suite
+    from bitfront.evaluators.latency.bench.torch_entries import computes_bfloat16
+
+    notes, side, baselines = [], min(model.shape[1:]), options.baselines
+    if baselines is None and side < LEAST_SIDE:
+        baselines = ()
+        notes.append(f"baselines are left out: images of {side} pixels are too small for them")
+    elif baselines is None:
+        baselines = tuple(BASELINES.split(","))
+    bfloat16 = computes_bfloat16()
+    if not bfloat16:
+        notes.append(NO_BFLOAT16)
+    with reporter.stage("writing the candidates' files") as share_done:
+        found = make_suite(model, entries, options.runtimes, baselines, bfloat16, folder, share_done)
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
+
+
+def _measure(
+    options: BenchOptions, candidates: Sequence[Candidate], guard: InterruptGuard, reporter: Reporter
+) -> list[Measured]:
     """Every batch by itself; the budget is shared so that about as many iterations fall to each."""
     from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
     from bitfront.evaluators.latency.timing import TimingProtocol
-    from bitfront.search.reports.console import stderr_console
-    from bitfront.search.reports.progress import stage
 
-    console, count = stderr_console(), len(candidates)
+    count = len(candidates)
 
     def stopped() -> bool:
         return guard.requested
@@ -81,31 +239,28 @@ def _measure(options: BenchOptions, candidates: Sequence[Candidate], guard: Inte
     rows: list[Measured] = []
     left = options.budget_s
     for place, batch in enumerate(options.batches):
-        with stage(console, f"peak memory of {count} candidates, batch {batch}") as share_done:
+        with reporter.stage(f"peak memory of {count} candidates, batch {batch}") as share_done:
             memory = measure_memory(candidates, batch, share_done, stopped)
         started = time.monotonic()
         protocol = TimingProtocol(budget_seconds=left * batch / sum(options.batches[place:]))
-        with stage(console, f"timing {count} candidates in turn, batch {batch}") as share_done:
+        with reporter.stage(f"timing {count} candidates in turn, batch {batch}") as share_done:
             rows += measure_times(candidates, batch, memory, protocol, share_done, stopped)
         left = max(1.0, left - (time.monotonic() - started))
     return rows
 
 
-def _write(folder: Path, document: dict[str, Any]) -> None:
-    from bitfront.search.reports.bench import markdown
+def _write(folder: Path, figures: dict[str, Any]) -> None:
     from bitfront.search.reports.plots.bench import draw_bench
 
-    write_atomically(folder / CSV, csv_text(document))
-    write_atomically(folder / MARKDOWN, markdown(document))
-    draw_bench(document, folder / PICTURE)
+    write_atomically(folder / CSV, csv_text(figures))
+    write_atomically(folder / MARKDOWN, markdown(figures))
+    draw_bench(figures, folder / PICTURE)
 
 
-def _output_folder(args: argparse.Namespace, model: str) -> Path:
+def _output_folder(folder: Path, force: bool) -> Path:
     """The folder that results go to, made now, so that no minutes are lost over one that cannot be."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"bench-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
-    folder: Path = args.output or args.runs_dir / name
     there = [file for file in FILES if (folder / file).exists()]
-    if there and not args.force:
+    if there and not force:
         raise UserError(
             f"--output {folder} has a {there[0]}: choose another folder, or overwrite it with --force"
         )

@@ -1,160 +1,226 @@
-"""``bitfront compare-samplers``: prepares a model once, runs all searches on it and says what they found."""
+"""Comparing samplers: a model is prepared once, all searches run on it, and what they found is told."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import explained, write_atomically
-from bitfront.search.cli.options.specs import WORKER_OPTIONS, run_spec, worker_options
-from bitfront.search.reports.comparison import csv_text, markdown, print_comparison, title
-from bitfront.search.runs.folder import RunFolder, RunStore, checked_name
-from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, begins_with_scores
-from bitfront.search.session.comparison.measures import FIXED, TIGHT
-from bitfront.search.session.comparison.settings import (
-    ComparisonSettings,
-    open_comparison,
-    parse_samplers,
+from bitfront.search.problem.spec import RunSpec
+from bitfront.search.reports.comparison import csv_text, markdown, title
+from bitfront.search.runs.folder import (
+    RunFolder,
+    RunStore,
 )
+from bitfront.search.runs.names import (
+    default_root,
+)
+from bitfront.search.samplers.registry import (
+    COMPARED_SAMPLERS,
+    COMPARED_SEEDS,
+    DEFAULT_EVALUATIONS,
+    begins_with_scores,
+)
+from bitfront.search.session.comparison.settings import ComparisonSettings, open_comparison, parse_samplers
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import one_thread_each, start_workers
+from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.problem.trial import Trial
-    from bitfront.search.session.comparison.comparison import Comparison
     from bitfront.search.session.comparison.searches import FinishedSearch
+    from bitfront.search.session.comparison.shared_searches import SharedSearches
     from bitfront.search.session.inputs import RunInputs
 
 
 MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.csv")
 # Holds what `bitfront search` prepares; in a folder of its own, so that the comparison is no run.
 PREPARED = "prepared"
-INTERRUPTED_STATUS = 130
-# Fewer tell no differences of a few percent.
-ENOUGH_SEEDS = 10
-_WITH_RESUME = WORKER_OPTIONS | {"resume", "samplers", "seeds", "evaluations", "truth", "runs_dir"}
 
 
-def run_compare_samplers(args: argparse.Namespace) -> int:
-    """Runs or resumes a comparison and returns the exit status.
+@dataclass(frozen=True)
+class Comparison:
+    """Samplers beside each other on the same problem.
+
+    Attributes:
+        folder: Where the evaluations, the table, the curves and the picture are.
+        figures: The problem, and for each sampler its hypervolume after equal numbers of evaluations.
+    """
+
+    folder: Path
+    figures: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name by which the comparison can be resumed."""
+        return self.folder.name
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it before all searches were finished."""
+        return bool(self.figures["interrupted"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {**self.figures, "files": [self.folder / name for name in FILES]}
+
+
+def compare_samplers(
+    spec: RunSpec | None = None,
+    samplers: str | Sequence[str] = COMPARED_SAMPLERS,
+    *,
+    seeds: int = COMPARED_SEEDS,
+    truth: bool = False,
+    name: str | None = None,
+    runs_dir: str | Path | None = None,
+    workers: WorkerOptions | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Comparison:
+    """Runs several samplers with several seeds on one problem; evaluations are paid for once and shared.
+
+    Args:
+        spec: The problem, the evaluations of each search and the first seed; its sampler and population do
+            not matter. None for the defaults.
+        samplers: Names with commas between, or a list.
+        seeds: Searches with each sampler.
+        truth: Whether all configurations of a small space are evaluated first, to know the true front.
+        name: Of the comparison; None for one of the model and the time.
+        runs_dir: Folder that it goes to; None for that of the runs.
+        workers: Who evaluates; None for processes that suit this machine.
+        progress: Is told of the steps.
+
+    Returns:
+        What was found, Ctrl-C ending it early.
 
     Raises:
         UserError: The request cannot be carried out as stated.
         BitfrontError: No configuration met the limits, or nothing could be evaluated.
+        KeyboardInterrupt: Ctrl-C came before any search was finished.
     """
-    from bitfront.search.reports.console import stderr_console
+    names = parse_samplers(samplers)
+    spec = completed_spec(spec or RunSpec())
+    store = RunStore(default_root() if runs_dir is None else Path(runs_dir))
+    folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
+    settings = ComparisonSettings(spec, names, seeds, truth)
+    return _compared(settings, folder, workers or WorkerOptions(), reporter_of(progress), new=True)
 
-    worker_options(args)
-    settings, folder = _resumed(args) if args.resume else _started(args)
-    with _told_how_to_go_on(args, folder), folder.lock(), folder.log_file(), explained(folder.path):
-        settings.write(folder.path)
-        stderr_console().print(f"comparison {folder.name} in {folder.path}", soft_wrap=True)
-        document = _Session(args, settings, folder).compare()
-    return _report(args, document, folder)
+
+def resume_comparison(
+    name: str,
+    *,
+    samplers: str | Sequence[str] | None = None,
+    seeds: int | None = None,
+    evaluations: int | None = None,
+    truth: bool = False,
+    runs_dir: str | Path | None = None,
+    workers: WorkerOptions | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Comparison:
+    """Goes on with a comparison, whose settings stay; None leaves samplers, seeds and evaluations, too.
+
+    Raises:
+        UserError: There is no such comparison, or it cannot go on so.
+        BitfrontError: No configuration met the limits, or nothing could be evaluated.
+        KeyboardInterrupt: Ctrl-C came before any search was finished.
+    """
+    path = open_comparison(RunStore(default_root() if runs_dir is None else Path(runs_dir)), name)
+    settings = ComparisonSettings.read(path)
+    changes: dict[str, Any] = {"truth": settings.truth or truth}
+    if samplers is not None:
+        changes["samplers"] = parse_samplers(samplers)
+    if seeds is not None:
+        changes["seeds"] = seeds
+    if evaluations is not None:
+        changes["spec"] = dataclasses.replace(settings.spec, evaluations=evaluations)
+    settings = dataclasses.replace(settings, **changes)
+    return _compared(settings, RunFolder(path), workers or WorkerOptions(), reporter_of(progress), new=False)
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a comparison."""
+    where = "" if folder.parent == default_root() else f" --runs-dir {folder.parent}"
+    return f"bitfront compare-samplers --resume {folder.name}{where}"
+
+
+def _compared(
+    settings: ComparisonSettings, folder: RunFolder, workers: WorkerOptions, reporter: Reporter, *, new: bool
+) -> Comparison:
+    path = folder.path
+    with _told_how_to_go_on(path, new, reporter), folder.lock(), folder.log_file(), explained(path):
+        settings.write(path)
+        reporter.note(f"comparison {folder.name} in {path}")
+        return Comparison(path, _Session(settings, folder, workers, reporter).compare())
 
 
 @contextmanager
-def _told_how_to_go_on(args: argparse.Namespace, folder: RunFolder) -> Iterator[None]:
-    """Says after a failure or Ctrl-C that nothing is lost; removes a folder that has nothing to lose."""
-    from bitfront.search.reports.console import hint
-
+def _told_how_to_go_on(folder: Path, new: bool, reporter: Reporter) -> Iterator[None]:
+    """Says after a failure or Ctrl-C that nothing is lost; removes a new folder that has nothing to lose."""
     try:
         yield
     except BaseException as error:
-        if not (folder.path / EVALUATIONS).exists():
-            if not args.resume:
-                shutil.rmtree(folder.path, ignore_errors=True)
+        if not (folder / EVALUATIONS).exists():
+            if new:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         if isinstance(error, BitfrontError) and not isinstance(error, UserError):
             raise BitfrontError(
-                f"{error}; every evaluation recorded so far is kept: go on with `{_resume(args, folder)}`"
+                f"{error}; every evaluation recorded so far is kept: go on with `{resume_command(folder)}`"
             ) from error
         if isinstance(error, KeyboardInterrupt):
-            hint(_resume(args, folder))
+            reporter.note(f"next: {resume_command(folder)}")
         raise
-
-
-def _started(args: argparse.Namespace) -> tuple[ComparisonSettings, RunFolder]:
-    """The settings of a new comparison and its folder; everything that can be checked is."""
-    samplers = parse_samplers(args.samplers)
-    spec = completed_spec(run_spec(args))
-    store = RunStore(args.runs_dir)
-    folder = store.create(args.run or store.default_name(f"compare-{spec.evaluation.model}"))
-    return ComparisonSettings(spec, samplers, args.seeds, args.truth), folder
-
-
-def _resumed(args: argparse.Namespace) -> tuple[ComparisonSettings, RunFolder]:
-    """The settings of an earlier comparison, with those that may change as they were written now."""
-    foreign = sorted(args.given - _WITH_RESUME)
-    if foreign:
-        raise UserError(
-            f"--{foreign[0].replace('_', '-')} cannot be given with --resume: comparison "
-            f"{checked_name(args.resume)} keeps its settings; only --samplers, --seeds, --evaluations, "
-            "--truth and the options of the machine may be"
-        )
-    path = open_comparison(RunStore(args.runs_dir), args.resume)
-    settings = ComparisonSettings.read(path)
-    changes: dict[str, Any] = {"truth": settings.truth or args.truth}
-    if "samplers" in args.given:
-        changes["samplers"] = parse_samplers(args.samplers)
-    if "seeds" in args.given:
-        changes["seeds"] = args.seeds
-    if "evaluations" in args.given:
-        changes["spec"] = dataclasses.replace(settings.spec, evaluations=args.evaluations)
-    return dataclasses.replace(settings, **changes), RunFolder(path)
 
 
 class _Session:
     """One comparison in its folder: prepare, search, summarise."""
 
-    def __init__(self, args: argparse.Namespace, settings: ComparisonSettings, folder: RunFolder) -> None:
-        from bitfront.search.reports.console import stderr_console
-
-        self._args = args
-        self._workers = worker_options(args).on(settings.spec.evaluation.device)
+    def __init__(
+        self, settings: ComparisonSettings, folder: RunFolder, workers: WorkerOptions, reporter: Reporter
+    ) -> None:
+        self._workers = workers.on(settings.spec.evaluation.device)
         if self._workers.share_the_machine:
             settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
         self._settings = settings
         self._folder = folder
-        self._console = stderr_console()
+        self._reporter = reporter
 
     def compare(self) -> Mapping[str, Any]:
         """Runs what is not finished yet; returns the document, whose files are written."""
         from bitfront.search.problem.problem import SearchProblem
-        from bitfront.search.reports.progress import stage
-        from bitfront.search.session.comparison.comparison import Comparison
+        from bitfront.search.session.comparison.shared_searches import SharedSearches
         from bitfront.search.session.inputs import prepare_run
 
         prepared = RunFolder(self._folder.path / PREPARED)
         prepared.path.mkdir(exist_ok=True)
-        # Those that begin with the genes' sensitivities need them, and the others mind not.
+        # Those that begin with the genes' sensitivities need them, and the others do not mind.
         sampler = max(self._settings.samplers, key=begins_with_scores)
         spec = dataclasses.replace(self._settings.spec, sampler=sampler)
-        ready = prepare_run(spec, prepared, lambda text: stage(self._console, text))
+        ready = prepare_run(spec, prepared, self._reporter.stage)
         # Settings that were measured, such as the batch size, are the comparison's own from here on.
         self._settings = dataclasses.replace(self._settings, spec=ready.spec)
         self._settings.write(self._folder.path)
         for note in ready.notes:
-            self._console.print(f"note: {note}", soft_wrap=True)
+            self._reporter.note(f"note: {note}")
         problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
         self._check_samplers(problem)
-        with stage(self._console, f"starting workers: {self._workers.words}"):
+        with self._reporter.stage(f"starting workers: {self._workers.words}"):
             pool = start_workers(self._workers, ready.spec, ready.context)
         try:
-            comparison = Comparison(problem, pool, self._folder.path, ready.scores)
-            everything, searches, whole = self._search(comparison, problem)
+            shared = SharedSearches(problem, pool, self._folder.path, ready.scores)
+            everything, searches, whole = self._search(shared, problem)
         finally:
             pool.close()
         if not searches:
             raise KeyboardInterrupt
-        return self._summarised(problem, ready, comparison, searches, everything, whole)
+        return self._summarised(problem, ready, shared, searches, everything, whole)
 
     def _check_samplers(self, problem: SearchProblem) -> None:
         """Refuses a space that is too large for what was asked, before minutes are spent."""
@@ -164,30 +230,28 @@ class _Session:
             check_exhaustible(problem.space)
 
     def _search(
-        self, comparison: Comparison, problem: SearchProblem
+        self, shared: SharedSearches, problem: SearchProblem
     ) -> tuple[Sequence[Trial] | None, list[FinishedSearch], bool]:
         """The trials of all configurations where they are known, the searches, and whether those are all."""
-        from bitfront.search.reports.progress import stage
-
         settings, everything = self._settings, None
         if settings.truth:
             count = f"{problem.space.cardinality:,}"
-            with stage(self._console, f"evaluating all {count} configurations") as share_done:
-                everything = comparison.evaluate_all(settings.spec.seed, share_done)
+            with self._reporter.stage(f"evaluating all {count} configurations") as share_done:
+                everything = shared.evaluate_all(settings.spec.seed, share_done)
             if everything is None:
                 raise KeyboardInterrupt
         entries = list(settings.entries())
         names = ", ".join(settings.samplers)
         seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-        with stage(self._console, f"searching with {names}; {seeds}") as share_done:
-            searches = comparison.run(entries, share_done)
+        with self._reporter.stage(f"searching with {names}; {seeds}") as share_done:
+            searches = shared.run(entries, share_done)
         return everything, searches, len(searches) == len(entries)
 
     def _summarised(
         self,
         problem: SearchProblem,
         ready: RunInputs,
-        comparison: Comparison,
+        shared: SharedSearches,
         searches: Sequence[FinishedSearch],
         everything: Sequence[Trial] | None,
         whole: bool,
@@ -205,7 +269,7 @@ class _Session:
             **{name: getattr(spec.evaluation, name) for name in ("model", "data", "scheme", "recipe")},
             "space": spec.space,
             **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
-            "evaluated": len(comparison.evaluations),
+            "evaluated": len(shared.evaluations),
             "latency_source": problem.cost.latency_source,
             "notes": list(ready.notes),
             "interrupted": not whole,
@@ -215,34 +279,3 @@ class _Session:
         write_atomically(path / MARKDOWN, markdown(document))
         draw_comparison(document, path / PICTURE, title(document))
         return document
-
-
-def _report(args: argparse.Namespace, document: Mapping[str, Any], folder: RunFolder) -> int:
-    from bitfront.search.reports.console import hint, print_json
-
-    files = [folder.path / name for name in FILES]
-    if args.json:
-        print_json({**document, "files": files})
-    else:
-        print_comparison(document, folder.path)
-        hint(_next(args, document, folder), f"picture in {folder.path / PICTURE}")
-    return INTERRUPTED_STATUS if document["interrupted"] else 0
-
-
-def _next(args: argparse.Namespace, document: Mapping[str, Any], folder: RunFolder) -> str:
-    """What to type next: the rest of the searches, more seeds, or a search with the best sampler."""
-    resume = _resume(args, folder)
-    if document["interrupted"]:
-        return resume
-    fewest = min(len(sampler["seeds"]) for sampler in document["samplers"])
-    if fewest < ENOUGH_SEEDS:
-        return f"{resume} --seeds {ENOUGH_SEEDS}"
-    boxes = document["goal"]["boxes"]
-    box = TIGHT if TIGHT in boxes else FIXED
-    best = max(document["samplers"], key=lambda sampler: sampler["hypervolume"][box][-1]["median"])
-    return f"bitfront search --sampler {best['sampler']}, with the options of this comparison"
-
-
-def _resume(args: argparse.Namespace, folder: RunFolder) -> str:
-    where = f" --runs-dir {args.runs_dir}" if "runs_dir" in args.given else ""
-    return f"bitfront compare-samplers --resume {folder.name}{where}"

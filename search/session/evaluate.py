@@ -1,20 +1,19 @@
-"""``bitfront evaluate``: accuracy, latency and size of one configuration against the float model."""
+"""Evaluating one configuration: accuracy, latency and size beside the float model."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.environment import describe_evaluator
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.cli.options.specs import evaluation_spec, spec_changes, written_batch
-from bitfront.search.reports.evaluation import accuracy_report, print_report
+from bitfront.search.reports.evaluation import accuracy_report
+from bitfront.search.session.configs import config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.latency_choice import chosen_latency
-from bitfront.search.session.specs import read_config_document, recorded_spec
+from bitfront.search.session.reporter import ProgressCallback, Reporter, ShareDone, reporter_of
 from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
@@ -22,76 +21,143 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
 
 
-DEFAULT_UNIFORM = "W8A8T8"
-ShareDone = Callable[[float], None]
+UNIFORM = "W8A8T8"
 
 
-def run_evaluate(args: argparse.Namespace) -> int:
-    """Evaluates a configuration and prints the figures; returns the exit status.
+@dataclass(frozen=True)
+class Evaluation:
+    """One configuration beside the float model, on the test split.
+
+    Accuracies are in percent, losses in nats, sizes in bytes, latencies in milliseconds of one batch.
+    Differences are those to the float model on the same images; figures of the float model begin with
+    ``fp32``.
+
+    Attributes:
+        images: Images of the test split.
+        lost: Those that only the float model gets right.
+        won: Those that only the quantized model gets right.
+        mcnemar_p: How easily chance explains so uneven a split (exact McNemar test).
+        kl: Mean Kullback-Leibler divergence of the predictions from the float model's.
+        agreement: Images that both models give the same class, in percent.
+        images_per_second: When accuracy is evaluated, not when the model is served.
+        latency_source: Where latencies come from, such as ``measured:torch``.
+        skipped_images: Why images of the data were left out, a sentence each.
+    """
+
+    model: str
+    weights: str
+    data: str
+    scheme: str
+    recipe: str
+    without: list[str]
+    observer: str | None
+    digest: str
+    encoders: int
+    skipped_images: list[str]
+    images: int
+    lost: int
+    won: int
+    top1_difference: float
+    top1_difference_standard_error: float
+    mcnemar_p: float
+    top1: float
+    top1_standard_error: float
+    top5: float
+    loss: float
+    kl: float
+    agreement: float
+    fp32_top1: float
+    fp32_top1_standard_error: float
+    fp32_top5: float
+    fp32_loss: float
+    size_bytes: int
+    fp32_size_bytes: int
+    images_per_second: float
+    fp32_images_per_second: float
+    device: str
+    batch_size: int
+    threads: int
+    kernels: str
+    kernel_notes: list[str]
+    latency_ms: float
+    fp32_latency_ms: float
+    latency_source: str
+    latency_batch: int
+    latency_notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def evaluate(
+    spec: EvaluationSpec | None = None,
+    config: BitConfig | str | Path = UNIFORM,
+    *,
+    latency: str = "measured",
+    latency_batch: int | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Evaluation:
+    """Measures one configuration on the test split: accuracy, latency and size, beside the float model.
+
+    Args:
+        spec: Model, data and quantization; its widths are those of the configuration. None for what the file
+            of the configuration was found under, or else the defaults.
+        config: The configuration, its file (a bit config or an exported model), or the same widths in every
+            encoder such as ``W8A8T4``.
+        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+        progress: Is told of the steps.
 
     Raises:
         UserError: The configuration, the model or the data cannot be used.
     """
     from bitfront.evaluators.context.context import EvaluationContext
-    from bitfront.search.reports.console import hint, print_json, stderr_console
-    from bitfront.search.reports.progress import stage
 
-    document = None if args.config is None else read_config_document(Path(args.config))
-    spec = _spec(args, document)
-    source, batch = chosen_latency(args.latency, spec.scheme, written_batch(args))
-    console = stderr_console()
-    with stage(console, preparing(spec)) as share_done:
+    uniform = config if isinstance(config, str) and not Path(config).suffix else None
+    if uniform is not None:
+        spec = dataclasses.replace(
+            spec or EvaluationSpec(), widths=tuple(sorted(set(parse_uniform(uniform))))
+        )
+    else:
+        spec, config = _of_config(spec, config)
+    reporter = reporter_of(progress)
+    source, batch = chosen_latency(latency, spec.scheme, latency_batch)
+    with reporter.stage(preparing(spec)) as share_done:
         keep_codes = source.measured and source.timer.needs_codes
         context = EvaluationContext.from_spec(spec, share_done, keep_codes)
-    config = _config(args, document, context)
-    with stage(console, f"classifying {len(context.splits.test)} test images, float and quantized"):
-        report = accuracy_report(context, config)
-    report |= describe_evaluator(context)
-    with stage(console, f"latency ({args.latency}), batch {batch}") as share_done:
-        report |= _latency_report(source, batch, context, config, share_done)
-    if args.json:
-        print_json(report)
-        return 0
-    print_report(report, measured=spec.batch_size is None and spec.threads is None)
-    hint("bitfront search" if args.config is None else "bitfront front")
-    return 0
+    if not isinstance(config, BitConfig):
+        bits = parse_uniform(str(config))
+        config = BitConfig.uniform(spec.model, spec.scheme, context.encoders, bits)
+    with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):
+        figures = accuracy_report(context, config) | describe_evaluator(context)
+    with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
+        figures |= _latencies(source, batch, context, config, share_done)
+    return Evaluation(**figures)
 
 
-def _spec(args: argparse.Namespace, document: dict[str, Any] | None) -> EvaluationSpec:
-    """The spec of the arguments, on the settings under which a bit config was found, where there is one."""
-    if document is None:
-        bits = parse_uniform(args.uniform or DEFAULT_UNIFORM)
-        return evaluation_spec(args, tuple(sorted(set(bits))))
-    config = BitConfig.from_json(document)
-    provenance = document.get("provenance")
-    recorded = provenance.get("evaluation") if isinstance(provenance, dict) else None
-    if isinstance(recorded, dict):
-        widths = tuple(sorted(config.widths()))
-        spec = recorded_spec({**recorded, "widths": widths}, spec_changes(args))
+def _of_config(
+    spec: EvaluationSpec | None, config: BitConfig | str | Path
+) -> tuple[EvaluationSpec, BitConfig]:
+    """The spec for a configuration that is given, or that a file holds.
+
+    Raises:
+        UserError: The configuration is for another model or scheme than the spec.
+    """
+    if isinstance(config, BitConfig):
+        found = config
+        spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)
     else:
-        spec = evaluation_spec(args, tuple(sorted(config.widths())))
-    if "scheme" in args.given and args.scheme != config.scheme:
-        raise UserError(
-            f"the bit config is for scheme {config.scheme}, not {args.scheme}: give --scheme {config.scheme}"
-        )
-    spec = dataclasses.replace(spec, scheme=config.scheme)
-    if spec.model != config.model:
-        raise UserError(
-            f"the bit config is for model {config.model}, not {spec.model}: give --model {config.model}"
-        )
-    return spec
+        document = read_config_document(Path(config))
+        found = BitConfig.from_json(document)
+        spec = spec or config_spec(document)
+    for name, theirs, ours in (("scheme", found.scheme, spec.scheme), ("model", found.model, spec.model)):
+        if theirs != ours:
+            raise UserError(f"the bit config is for {name} {theirs}, not {ours}: give --{name} {theirs}")
+    return dataclasses.replace(spec, widths=tuple(sorted(found.widths()))), found
 
 
-def _config(
-    args: argparse.Namespace, document: dict[str, Any] | None, context: EvaluationContext
-) -> BitConfig:
-    if document is not None:
-        return BitConfig.from_json(document)
-    bits = parse_uniform(args.uniform or DEFAULT_UNIFORM)
-    return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, bits)
-
-
-def _latency_report(
+def _latencies(
     source: LatencySource, batch: int, context: EvaluationContext, config: BitConfig, share_done: ShareDone
 ) -> dict[str, Any]:
     """Latency of the whole model where it is measured, from the table's sum otherwise."""

@@ -1,219 +1,195 @@
-"""``bitfront export``: a configuration of a run as a file, verified where it will be served."""
+"""Exporting a configuration of a run as a file, verified where it will be served."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import shlex
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.context.machine import available_cpus
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.deployment.registry import ModelFormat, Subject, files_of, format_named, runtime_for
+from bitfront.evaluators.deployment.runtimes.registry import BITFRONT
+from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
-from bitfront.search.cli.options.common import open_chosen_run
-from bitfront.search.export.export import (
-    Chosen,
-    chosen_point,
-    chosen_uniform,
-    place_files,
-    write_config,
-)
-from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
+from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, place_files, write_config
+from bitfront.search.export.selection import KNEE
 from bitfront.search.runs.files import damaged_file
 from bitfront.search.runs.folder import SPEC
-from bitfront.search.runs.reader import Run
 from bitfront.search.session.inputs import preparing
-from bitfront.spaces import UserError
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
-    from bitfront.evaluators.context.spec import EvaluationSpec
+    from bitfront.search.export.verification import Check, Verified
+    from bitfront.search.runs.reader import Run
 
 
-Stage = Callable[[str], AbstractContextManager[Callable[[float], None]]]
-JSON = "json"
-FAILED = 1
+@dataclass(frozen=True)
+class Exported:
+    """A configuration of a run as a file.
+
+    Attributes:
+        run: Name of the run.
+        trial: Number of the trial; None where the configuration is no point of the front.
+        path: The file.
+        files: The file and those beside it that belong to it.
+        format: Name of the format.
+        config: The configuration.
+        measured: What the run measured of it; empty where it is no point of the front.
+        verification: The file beside the evaluator; None where it computes nothing or was not verified.
+    """
+
+    run: str
+    trial: int | None
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+    config: BitConfig
+    measured: Mapping[str, Any]
+    verification: Verified | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found that the file computes otherwise than the evaluator."""
+        return self.verification is None or self.verification.passed
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {
+            "run": self.run,
+            "trial": self.trial,
+            "digest": self.config.digest,
+            "path": self.path,
+            "format": self.format,
+            "measured": self.measured,
+            "verification": None if self.verification is None else self.verification.to_json(),
+        }
 
 
-def run_export(args: argparse.Namespace) -> int:
-    """Writes the file, verifies it, and returns the exit status: 1 where the file is not what was evaluated.
+def export_run(
+    run: Run,
+    choice: str | int = KNEE,
+    *,
+    uniform: str | None = None,
+    format: str = "json",  # noqa: A002 - as the option is called
+    path: str | Path | None = None,
+    runtime: str | None = None,
+    verify: bool = True,
+    tolerance: Tolerance | None = None,
+    force: bool = False,
+    checkpoint: str | Path | None = None,
+    data: str | Path | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Exported:
+    """Writes one configuration of a run, and verifies a file that computes in its runtime.
+
+    Args:
+        run: The run.
+        choice: A point of its front: ``knee``, ``top1``, ``latency``, ``size`` or a trial number.
+        uniform: The same widths in every encoder instead, such as ``W8A8T8``.
+        format: A name out of :data:`bitfront.evaluators.deployment.registry.FORMATS`.
+        path: The file; None for one in ``exports`` of the run folder.
+        runtime: Whose fast paths the file is written for, and what verifies it; None for the format's first.
+        verify: Whether a file that computes is verified on the test split; the figures are kept beside it.
+        tolerance: How far the file may be from the evaluator; None for the defaults.
+        force: Whether a file that holds something else may be overwritten.
+        checkpoint: The weights of the run, where they have moved.
+        data: The data of the run, where they have moved.
+        progress: Is told of the steps.
 
     Raises:
         UserError: There is no such configuration, or it cannot be written in that format or place.
         BitfrontError: Writing failed.
     """
-    run = open_chosen_run(args)
-    chosen = chosen_uniform(run, args.uniform) if args.uniform else chosen_point(run, args.pick)
-    if args.format == JSON:
-        path = args.output or _default_path(run, f"{chosen.name}.json")
-        write_config(chosen.document(), path, args.force)
-        return _told(args, run, chosen, path, None)
-    if args.format in _mappings():
-        path = args.output or _default_path(run, f"{chosen.name}.{args.format}.json")
-        write_config(_mapping(args.format, run, chosen), path, args.force)
-        return _told(args, run, chosen, path, None)
-    path, report = _exported(args, run, chosen)
-    return _told(args, run, chosen, path, report)
+    from bitfront.search.export.verification import Check
+
+    chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, str(choice))
+    form, target = format_named(format), None if path is None else Path(path)
+    verified: Verified | None = None
+    if isinstance(form, ModelFormat):
+        other = f".{runtime}" if runtime not in (None, form.runtimes[0]) else ""
+        target = target or _default_path(run, f"{chosen.name}{other}{form.suffix}")
+        if target.suffix != form.suffix:
+            raise UserError(f"--output {target} needs the ending {form.suffix} for --format {format}")
+        runs_it = runtime_for(target, runtime)
+        form.check(chosen.config.scheme, runs_it)
+        check_writable(target, make_folder=True)
+        spec, reporter = _spec(run).moved(checkpoint, data), reporter_of(progress)
+        context = _context(spec, reporter)
+        with reporter.stage(f"writing {target}"):
+            _write(form, context, chosen, target, runs_it, force)
+        if verify:
+            threads = min(spec.threads or 1, available_cpus())
+            check = Check(target, runs_it, "f32", threads, tolerance or Tolerance())
+            verified = _verified(context, chosen, check, reporter)
+        files = files_of(target)
+    else:
+        target = target or _default_path(run, f"{chosen.name}{form.suffix}")
+        document = form.document(chosen.config, chosen.measured, chosen.provenance)
+        write_config(document, target, force)
+        files = [target]
+    trial = chosen.provenance.get("trial")
+    return Exported(run.name, trial, target, tuple(files), format, chosen.config, chosen.measured, verified)
 
 
 def _default_path(run: Run, name: str) -> Path:
     return run.path / "exports" / name
 
 
-def _mappings() -> tuple[str, ...]:
-    from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
-
-    return tuple(MAPPINGS)
-
-
-def _mapping(name: str, run: Run, chosen: Chosen) -> dict[str, Any]:
-    """The document of another toolchain."""
-    from bitfront.evaluators.deployment.mappings.assignment import model_layers
-    from bitfront.evaluators.deployment.mappings.registry import mapping_named, to_document
-    from bitfront.evaluators.models.architecture import read_architecture
-    from bitfront.evaluators.models.loading import model_outline
-
-    checkpoint = run.evaluation.get("checkpoint")
-    architecture = None if checkpoint is None else read_architecture(Path(checkpoint))
-    layers = model_layers(model_outline(str(run.evaluation["model"]), architecture=architecture))
-    return to_document(mapping_named(name), chosen.config, layers, chosen.measured, chosen.provenance)
-
-
-def _exported(args: argparse.Namespace, run: Run, chosen: Chosen) -> tuple[Path, dict[str, Any]]:
-    """Writes a file that computes and verifies it."""
-    from bitfront.evaluators.context.context import EvaluationContext
-    from bitfront.evaluators.context.machine import available_cpus
-    from bitfront.evaluators.deployment.graph.parts import check_graph_scheme
-    from bitfront.evaluators.deployment.registry import FORMATS, PACKED, runtime_for
-    from bitfront.evaluators.deployment.runtimes.registry import (
-        runtime_named,
-    )
-    from bitfront.evaluators.deployment.verification import Tolerance
-    from bitfront.search.export.verification import Check
-    from bitfront.search.reports.progress import stage
-
-    suffix = FORMATS[args.format].suffix
-    path = args.output or _default_path(run, f"{chosen.name}{_middle(args)}{suffix}")
-    if path.suffix != suffix:
-        raise UserError(f"--output {path} needs the ending {suffix} for --format {args.format}")
-    runtime = runtime_for(path, args.runtime)
-    if args.format != PACKED:
-        check_graph_scheme(chosen.config.scheme)
-        runtime_named(runtime)
-    check_writable(path, make_folder=True)
-    spec = _spec(args, run)
-    console = stderr_console()
-    with stage(console, preparing(spec)) as share_done:
-        context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)
-    with stage(console, f"writing {path}"):
-        _write(args, context, chosen, path, runtime)
-    tolerance = Tolerance(args.top1_tolerance, args.least_equal)
-    threads = min(spec.threads or 1, available_cpus())
-    check = Check(path, runtime, "f32", threads, tolerance)
-    return path, verified(context, chosen, check, args.format != PACKED, lambda text: stage(console, text))
-
-
-def _middle(args: argparse.Namespace) -> str:
-    """Tells files for a runtime that is not the format's first from those that are for it."""
-    return f".{args.runtime}" if args.format == "onnx" and args.runtime == "openvino" else ""
-
-
-def _spec(args: argparse.Namespace, run: Run) -> EvaluationSpec:
+def _spec(run: Run) -> EvaluationSpec:
     """What the run evaluated, on this machine's processor.
 
     Raises:
         UserError: The run does not say, or is of a version that knew no recipes.
     """
-    from bitfront.evaluators.context.spec import EvaluationSpec
-
     if "recipe" not in run.evaluation:
         raise UserError(
             f"run {run.name} was searched by an earlier version, which prepared models in another way: "
             "search again"
         )
     try:
-        spec = EvaluationSpec.from_json(run.evaluation)
+        return dataclasses.replace(EvaluationSpec.from_json(run.evaluation), device="cpu")
     except (KeyError, TypeError) as error:
         raise damaged_file(run.path / SPEC, error) from error
-    if args.checkpoint is not None:
-        spec = dataclasses.replace(spec, checkpoint=str(Path(args.checkpoint).resolve()), pretrained=False)
-    if args.data is not None:
-        spec = dataclasses.replace(spec, data=args.data)
-    return dataclasses.replace(spec, device="cpu")
+
+
+def _context(spec: EvaluationSpec, reporter: Reporter) -> EvaluationContext:
+    from bitfront.evaluators.context.context import EvaluationContext
+
+    with reporter.stage(preparing(spec)) as share_done:
+        return EvaluationContext.from_spec(spec, share_done, keep_codes=True)
 
 
 def _write(
-    args: argparse.Namespace, context: EvaluationContext, chosen: Chosen, path: Path, runtime: str
+    form: ModelFormat, context: EvaluationContext, chosen: Chosen, path: Path, runtime: str, force: bool
 ) -> None:
+    """Writes the files in a scratch folder beside their place and moves them there."""
     from bitfront.evaluators.deployment.documents import provenance_of
-    from bitfront.evaluators.deployment.formats import Subject, write_file
     from bitfront.evaluators.preparation.recipes import recipe_named
 
     recipe = recipe_named(context.spec.recipe, context.spec.without)
     document = chosen.document(provenance_of(context.model))
     subject = Subject(context.prepared, chosen.config, recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        written = write_file(subject, args.format, Path(folder) / path.name, runtime)
-        place_files(written, path, args.force)
+        written = form.write(subject, Path(folder) / path.name, runtime)
+        place_files(written, path, force)
 
 
-def verified(
-    context: EvaluationContext, chosen: Chosen, check: Any, second: bool, stage: Stage
-) -> dict[str, Any]:
-    """Verifies a file on the test split, records the figures beside it and returns them."""
+def _verified(context: EvaluationContext, chosen: Chosen, check: Check, reporter: Reporter) -> Verified:
+    """Verifies a file on the test split and records the figures beside it."""
     from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, expected_of, sidecar_of
 
-    images = len(context.images("test"))
-    with stage(f"classifying {images} test images by the evaluator"):
-        expected = expected_of(context, chosen.config, ["test"], second=second)
-    with stage(f"classifying them by {check.runtime}") as share_done:
-        report: dict[str, Any] = check.run([context.images("test")], expected, chosen.config, share_done)
-    report["evaluator_size_bytes"] = context.size.size_bytes(chosen.config)
-    Sidecar(content_digest(check.files()), ("test",), expected, report).write(sidecar_of(check.path))
-    return report
-
-
-def _told(
-    args: argparse.Namespace, run: Run, chosen: Chosen, path: Path, report: dict[str, Any] | None
-) -> int:
-    """Prints what was written and what came of it."""
-    from bitfront.search.export.verification import print_verification
-
-    failed = report is not None and not report["passed"]
-    if args.json:
-        print_json(
-            {
-                "run": run.name,
-                "trial": chosen.provenance.get("trial"),
-                "digest": chosen.config.digest,
-                "path": path,
-                "format": args.format,
-                "measured": chosen.measured,
-                "verification": report,
-            }
-        )
-        return FAILED if failed else 0
-    console = stdout_console()
-    console.print(str(path), soft_wrap=True)
-    if report is None:
-        hint(
-            _evaluate_command(run, path) if args.format == JSON else "docs/toolchains.md tells how to load it"
-        )
-    else:
-        print_verification(report, console)
-        hint(shlex.join(["bitfront", "verify", str(path)]))
-    return FAILED if failed else 0
-
-
-def _evaluate_command(run: Run, path: Path) -> str:
-    """The command that confirms an exported config on the data of its run."""
-    from bitfront.evaluators.context.spec import EvaluationSpec
-
-    words = ["bitfront", "evaluate", "--config", str(path)]
-    for name in ("model", "checkpoint", "data"):
-        value = run.evaluation.get(name)
-        if value not in (None, EvaluationSpec.model, EvaluationSpec.data):
-            words += [f"--{name}", str(value)]
-    return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))
+    images = context.images("test")
+    with reporter.stage(f"classifying {len(images)} test images by the evaluator"):
+        expected = expected_of(context, chosen.config, ["test"], second=check.runtime != BITFRONT)
+    with reporter.stage(f"classifying them by {check.runtime}") as share_done:
+        found = check.run([images], expected, chosen.config, share_done)
+    found = dataclasses.replace(found, evaluator_size_bytes=context.size.size_bytes(chosen.config))
+    digest = content_digest(files_of(check.path))
+    Sidecar(digest, ("test",), expected, found.to_json()).write(sidecar_of(check.path))
+    return found

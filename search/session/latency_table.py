@@ -1,109 +1,163 @@
-"""``bitfront latency-table``: measures a table, checks its sums against whole models and writes it."""
+"""Measuring a latency table, with how well its sums predict whole models, or writing an empty one."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import re
-import shlex
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bitfront.evaluators.files import write_atomically
-from bitfront.search.cli.options.specs import evaluation_spec, written_options
-from bitfront.search.reports.latency_table import CheckedModel, print_table, table_document
-from bitfront.spaces import BitConfig, SearchSpace, UserError, parse_bits
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.files import check_writable, write_atomically
+from bitfront.search.reports.latency_table import CheckedModel, table_document
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.spaces import BitConfig, SearchSpace, UserError
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.source import LatencySource
+    from bitfront.evaluators.latency.table import LatencyTable
     from bitfront.evaluators.latency.timed_runtime import Subject
 
 
 # Random configurations whose times are compared with the table's sums, and what draws them.
 MIXED, SEED = 4, 0
-_OF_MEASURING = ("latency", "seconds", "device")
+SECONDS = 60
 
 
-def run_latency_table(args: argparse.Namespace) -> int:
-    """Writes a table and returns the exit status.
+@dataclass(frozen=True)
+class MeasuredTable:
+    """A latency table in a file.
+
+    Attributes:
+        path: The file, which searches take as ``table:FILE``.
+        table: The times, in milliseconds.
+        checks: Whole models beside the sums of their table entries, the first of them that to which the table
+            was made to fit.
+        figures: Everything as JSON has it.
+        seconds: What measuring took.
+    """
+
+    path: Path
+    table: LatencyTable
+    checks: Sequence[CheckedModel]
+    figures: Mapping[str, Any]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {"path": self.path, **self.figures, "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class TableTemplate:
+    """A latency table without times, to be filled in elsewhere.
+
+    Attributes:
+        path: The file.
+        rows: How many times it has room for.
+        scheme: The quantization scheme.
+        batch: Images of the batch that times are for.
+    """
+
+    path: Path
+    rows: int
+    scheme: str
+    batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return dataclasses.asdict(self)
+
+
+def write_template(
+    path: str | Path, spec: EvaluationSpec | None = None, *, latency_batch: int = 1, force: bool = False
+) -> TableTemplate:
+    """Writes a latency table without times; nothing is measured.
+
+    Args:
+        path: The file.
+        spec: The model, its scheme and the widths; None for the defaults.
+        latency_batch: Images of the batch that times are for.
+        force: Whether the file may be overwritten.
+
+    Raises:
+        UserError: The model or the file cannot be used.
+    """
+    from bitfront.evaluators.latency.stand_in import load_shapes
+    from bitfront.evaluators.latency.table_file import template_csv
+
+    spec, path = spec or EvaluationSpec(), Path(path)
+    check_writable(path, overwrite=force)
+    _, blueprint = load_shapes(spec)
+    text = template_csv(blueprint, spec.widths, latency_batch, spec.scheme)
+    write_atomically(path, text)
+    return TableTemplate(path, text.count("\n") - 1, spec.scheme, latency_batch)
+
+
+def latency_table(
+    spec: EvaluationSpec | None = None,
+    *,
+    latency: str = "measured",
+    latency_batch: int = 1,
+    seconds: float = SECONDS,
+    path: str | Path | None = None,
+    force: bool = False,
+    progress: Reporter | ProgressCallback | None = None,
+) -> MeasuredTable:
+    """Times every distinct encoder of a model at every precision, the rest of it and the float model.
+
+    Times depend on shapes and precisions, not on weights or images: a spec without weights gets random ones.
+
+    Args:
+        spec: The model, its scheme and the widths to time; None for the defaults.
+        latency: ``measured:torch`` or another runtime that is timed on this machine.
+        latency_batch: Images in a batch.
+        seconds: Time to spend on measuring at most.
+        path: The file to write; None for ``latency-MODEL-SCHEME-RUNTIME-bBATCH.csv``.
+        force: Whether the file may be overwritten.
+        progress: Is told of the steps.
 
     Raises:
         UserError: The model, the runtime or the file cannot be used.
     """
-    spec = evaluation_spec(args, parse_bits(args.bits))
-    return _write_template(args, spec) if args.template is not None else _measure(args, spec)
-
-
-def _write_template(args: argparse.Namespace, spec: EvaluationSpec) -> int:
-    from bitfront.evaluators.latency.stand_in import load_shapes
-    from bitfront.evaluators.latency.table_file import template_csv
-    from bitfront.search.cli.options.common import check_output
-    from bitfront.search.reports.console import hint, print_json, stdout_console
-
-    idle = [name for name in _OF_MEASURING if name in args.given]
-    if idle:
-        raise UserError(f"--{idle[0]} cannot be given with --template: nothing is measured")
-    check_output(args.template, args.force, "--template")
-    _, blueprint = load_shapes(spec)
-    text = template_csv(blueprint, spec.widths, args.latency_batch, spec.scheme)
-    write_atomically(args.template, text)
-    rows = text.count("\n") - 1
-    if args.json:
-        print_json({"path": args.template, "rows": rows, "scheme": spec.scheme, "batch": args.latency_batch})
-        return 0
-    stdout_console().print(
-        f"{args.template}: {rows} rows without milliseconds, for batches of {args.latency_batch}; fill them "
-        "in, and source and machine in words",
-        soft_wrap=True,
-    )
-    hint(_search_command(args, args.template))
-    return 0
-
-
-def _measure(args: argparse.Namespace, spec: EvaluationSpec) -> int:
     from bitfront.evaluators.latency.measured import measure_with_models
     from bitfront.evaluators.latency.source import latency_source
     from bitfront.evaluators.latency.stand_in import stand_in
     from bitfront.evaluators.latency.table_file import table_csv
     from bitfront.evaluators.latency.timing import TimingProtocol
-    from bitfront.search.cli.options.common import check_output
-    from bitfront.search.reports.console import hint, print_json, stderr_console
-    from bitfront.search.reports.progress import stage
 
-    source = latency_source(args.latency, spec.scheme)
+    # Nothing is classified, so that no batch size needs to be measured.
+    spec = dataclasses.replace(spec or EvaluationSpec(), batch_size=1, threads=1)
+    source, reporter = latency_source(latency, spec.scheme), reporter_of(progress)
     if not source.measured:
-        raise UserError(f"--latency {args.latency} measures nothing: give measured:torch, or another runtime")
-    path = args.output or _default_output(spec, source, args.latency_batch)
-    check_output(path, args.force)
-    console = stderr_console()
-    with stage(console, f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:
+        raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")
+    target = _default_path(spec, source, latency_batch) if path is None else Path(path)
+    check_writable(target, overwrite=force)
+    with reporter.stage(f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:
         subject = stand_in(spec, source.timer.needs_codes, share_done)
-    configs = _configurations(spec, subject)
+    configs, blueprint = _configurations(spec, subject), subject.prepared.blueprint
     started = time.monotonic()
-    batch, protocol = args.latency_batch, TimingProtocol(budget_seconds=args.seconds)
-    doing = f"timing encoders and {len(configs) + 1} whole models ({source.timer.source}), batch {batch}"
-    with stage(console, doing) as share_done:
+    doing = (
+        f"timing encoders and {len(configs) + 1} whole models ({source.timer.source}), batch {latency_batch}"
+    )
+    with reporter.stage(doing) as share_done:
+        protocol = TimingProtocol(budget_seconds=seconds)
         table, entries = measure_with_models(
-            source.timer, subject, list(configs.values()), batch, protocol, share_done
+            source.timer, subject, list(configs.values()), latency_batch, protocol, share_done
         )
     checks = [
-        CheckedModel.of(name, config, entry, table, subject.prepared.blueprint)
+        CheckedModel.of(name, config, entry, table, blueprint)
         for (name, config), entry in zip(configs.items(), entries, strict=True)
     ]
-    write_atomically(path, table_csv(table))
-    document = table_document(spec, subject.prepared.blueprint, table, checks)
-    if args.json:
-        print_json({"path": path, **document, "seconds": round(time.monotonic() - started, 3)})
-        return 0
-    print_table(document, path)
-    hint(_search_command(args, path))
-    return 0
+    write_atomically(target, table_csv(table))
+    figures = table_document(spec, blueprint, table, checks)
+    return MeasuredTable(target, table, checks, figures, time.monotonic() - started)
 
 
-def _default_output(spec: EvaluationSpec, source: LatencySource, batch: int) -> Path:
+def _default_path(spec: EvaluationSpec, source: LatencySource, batch: int) -> Path:
     runtime = source.timer.source.partition(":")[2]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"latency-{spec.model}-{spec.scheme}-{runtime}-b{batch}")
     return Path(f"{name}.csv")
@@ -114,6 +168,8 @@ def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConf
 
     The first one is that at which the table is filled up.
     """
+    import numpy as np
+
     from bitfront.evaluators.latency.stand_in import encoder_layers_of
 
     widths = subject.prepared.widths
@@ -125,8 +181,3 @@ def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConf
         genomes = space.sample(np.random.default_rng(SEED), MIXED)
         found |= {f"mixed {place}": space.decode(genome) for place, genome in enumerate(genomes, start=1)}
     return found
-
-
-def _search_command(args: argparse.Namespace, path: Path) -> str:
-    bits = ["--bits", args.bits] if "bits" in args.given else []
-    return shlex.join(["bitfront", "search", *written_options(args), *bits, "--latency", f"table:{path}"])

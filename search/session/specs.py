@@ -1,11 +1,9 @@
-"""Specs as a session needs them: completed, or as a bit config has recorded them; bit config documents."""
+"""Specs as a session needs them: completed, or as a bit config has recorded them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -65,31 +63,3 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
         # What was left out of, or set beside, another recipe says nothing about this one.
         written = {"without": (), "observer": None, **written}
     return dataclasses.replace(spec, **written)
-
-
-LARGEST_BYTES = 10_000_000
-# Endings of exported models.
-_CARRIERS = (".safetensors", ".onnx", ".xml")
-
-
-def read_config_document(path: Path) -> dict[str, Any]:
-    """The bit config document of a file: of a bit config itself, or of an exported model.
-
-    Raises:
-        UserError: The file is missing, too large, of another kind, or carries none.
-    """
-    if path.suffix in _CARRIERS:
-        from bitfront.evaluators.deployment.formats import file_document
-
-        return file_document(path)
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise UserError(f"{path} is too large for a bit config: give a file written by bitfront export")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read as a bit config ({error}): give a file written by bitfront export"
-        ) from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path} holds no JSON object: give a file written by bitfront export")
-    return document

@@ -24,7 +24,15 @@ def _openvino() -> Runtime:
     return OpenVinoRuntime()
 
 
-# By name, which is that of the library, too: what makes the runtime.
+def _packed() -> Runtime:
+    from bitfront.evaluators.deployment.runtimes.packed import PackedRuntime
+
+    return PackedRuntime()
+
+
+# What runs packed files: this package.
+BITFRONT = "bitfront"
+# By name, which is that of the library, too: what makes the runtime. They execute graphs.
 RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
@@ -39,8 +47,9 @@ def runtime_named(name: str) -> Runtime:
     Raises:
         UserError: The name is unknown, or the library is not installed.
     """
-    if name not in RUNTIMES:
+    known = {**RUNTIMES, BITFRONT: _packed}
+    if name not in known:
         raise UserError(f"unknown runtime {name!r}: choose one of {', '.join(RUNTIMES)}")
     if not runtime_is_installed(name):
         raise UserError(f"{name} is not installed: pip install {name}, or pip install 'bitfront[runtimes]'")
-    return RUNTIMES[name]()
+    return known[name]()

@@ -6,18 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.latency.registry import TIMED_RUNTIMES
 from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural
 from bitfront.search.cli.options.model import add_model_options, add_quantization_options
+from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, RUNTIMES, UNIFORM
+from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-# In the order in which they are shown.
-RUNTIMES = tuple(reversed(TIMED_RUNTIMES))
-UNIFORM = "W8A8T8,W4A8T8,W4A4T4"
-BASELINES = "resnet18,mobilenetv3_large_100,convnext_tiny"
+INTERRUPTED = 130
 _DETAIL = """\
 Times a model as float32, bfloat16, torch's dynamic INT8 and in configurations, in every installed runtime,
 beside convolutional networks in float32 and INT8; all in turn, in short bursts and random order, on one
@@ -66,18 +64,18 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     _add_measuring_options(parser)
     # Nothing is classified; everything is timed on one thread of the CPU.
-    parser.set_defaults(handler=run, scheme="deploy", device="cpu", batch_size=1, threads=1)
+    parser.set_defaults(handler=run, scheme=DEPLOY, device="cpu", batch_size=1, threads=1)
     return parser
 
 
 def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("measuring")
     group.add_argument(
-        "--batches", default="1,8", metavar="LIST", help="images of a batch (default: %(default)s)"
+        "--batches", default=BATCHES, metavar="LIST", help="images of a batch (default: %(default)s)"
     )
     group.add_argument(
         "--budget",
-        default="10m",
+        default=BUDGET,
         metavar="TIME",
         help="time for timing, such as 90s, 10m or 1h30m; iterations shrink to fit (default: %(default)s)",
     )
@@ -96,7 +94,30 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Benchmarks; see :func:`bitfront.search.session.bench.run_bench`."""
-    from bitfront.search.session.bench import run_bench
+    """Benchmarks and prints what was found."""
+    from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
+    from bitfront.search.reports.bench import print_bench
+    from bitfront.search.reports.console import print_json
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.bench import bench, bench_spec, default_name
+    from bitfront.search.session.configs import read_config_document
 
-    return run_bench(args)
+    documents = {path: read_config_document(path) for path in args.config}
+    spec = bench_spec(documents, evaluation_spec(args, ()), spec_changes(args))
+    found = bench(
+        spec,
+        configs=documents,
+        uniform=args.uniform,
+        runtimes=args.runtimes,
+        baselines=args.baselines if "baselines" in args.given else None,
+        batches=args.batches,
+        budget=args.budget,
+        folder=args.output or args.runs_dir / default_name(spec.model),
+        force=args.force,
+        progress=stderr_reporter(),
+    )
+    if args.json:
+        print_json(found.to_json())
+    else:
+        print_bench(found.figures, found.folder)
+    return INTERRUPTED if found.interrupted else 0

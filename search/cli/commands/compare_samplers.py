@@ -16,13 +16,20 @@ from bitfront.search.cli.options.model import (
     add_model_options,
     add_quantization_options,
 )
-from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
+from bitfront.search.samplers.registry import COMPARED_SAMPLERS, COMPARED_SEEDS, DEFAULT_EVALUATIONS, SAMPLERS
+from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
+    from bitfront.search.session.compare_samplers import Comparison
+    from bitfront.search.session.worker_pool import WorkerOptions
 
 
-DEFAULT_SAMPLERS = "surrogate-nsga2,nsga2,random,optuna-tpe,optuna-nsga2"
+INTERRUPTED = 130
+# Fewer tell no differences of a few percent.
+ENOUGH_SEEDS = 10
+# Options that may be written beside --resume, with those of the workers.
+_WITH_RESUME = {"resume", "samplers", "seeds", "evaluations", "truth", "runs_dir"}
 _DETAIL = """\
 Runs several samplers with several seeds on the same problem, and prints and draws the hypervolume that each
 has after equal numbers of distinct evaluations. An evaluation of a configuration is paid for once and shared
@@ -65,7 +72,7 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--samplers",
-        default=DEFAULT_SAMPLERS,
+        default=",".join(COMPARED_SAMPLERS),
         metavar="LIST",
         help="samplers to compare, with commas between (default: %(default)s)",
     )
@@ -79,7 +86,7 @@ def _add_comparison_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seeds",
         type=positive,
-        default=3,
+        default=COMPARED_SEEDS,
         metavar="N",
         help="searches with each sampler; differences of a few percent need 10 (default: %(default)s)",
     )
@@ -110,7 +117,75 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compares; see :func:`bitfront.search.session.compare_samplers.run_compare_samplers`."""
-    from bitfront.search.session.compare_samplers import run_compare_samplers
+    """Compares, or goes on with a comparison, and prints what was found."""
+    from bitfront.search.cli.options.specs import run_spec, worker_options
+    from bitfront.search.reports.comparison import print_comparison
+    from bitfront.search.reports.console import hint, print_json
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.compare_samplers import PICTURE, compare_samplers
 
-    return run_compare_samplers(args)
+    workers = worker_options(args)
+    if args.resume:
+        found = _resumed(args, workers)
+    else:
+        found = compare_samplers(
+            run_spec(args),
+            args.samplers,
+            seeds=args.seeds,
+            truth=args.truth,
+            name=args.run,
+            runs_dir=args.runs_dir,
+            workers=workers,
+            progress=stderr_reporter(),
+        )
+    if args.json:
+        print_json(found.to_json())
+    else:
+        print_comparison(found.figures, found.folder)
+        hint(_next(found), f"picture in {found.folder / PICTURE}")
+    return INTERRUPTED if found.interrupted else 0
+
+
+def _resumed(args: argparse.Namespace, workers: WorkerOptions) -> Comparison:
+    from bitfront.search.cli.options.specs import WORKER_OPTIONS
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.runs.names import (
+        checked_name,
+    )
+    from bitfront.search.session.compare_samplers import resume_comparison
+
+    foreign = sorted(args.given - _WITH_RESUME - WORKER_OPTIONS)
+    if foreign:
+        raise UserError(
+            f"--{foreign[0].replace('_', '-')} cannot be given with --resume: comparison "
+            f"{checked_name(args.resume)} keeps its settings; only --samplers, --seeds, --evaluations, "
+            "--truth and the options of the machine may be"
+        )
+    written = {
+        name: getattr(args, name) for name in ("samplers", "seeds", "evaluations") if name in args.given
+    }
+    return resume_comparison(
+        args.resume,
+        **written,
+        truth=args.truth,
+        runs_dir=args.runs_dir,
+        workers=workers,
+        progress=stderr_reporter(),
+    )
+
+
+def _next(found: Comparison) -> str:
+    """What to type next: the rest of the searches, more seeds, or a search with the best sampler."""
+    from bitfront.search.session.compare_samplers import resume_command
+    from bitfront.search.session.comparison.measures import FIXED, TIGHT
+
+    figures, resume = found.figures, resume_command(found.folder)
+    if found.interrupted:
+        return resume
+    fewest = min(len(sampler["seeds"]) for sampler in figures["samplers"])
+    if fewest < ENOUGH_SEEDS:
+        return f"{resume} --seeds {ENOUGH_SEEDS}"
+    boxes = figures["goal"]["boxes"]
+    box = TIGHT if TIGHT in boxes else FIXED
+    best = max(figures["samplers"], key=lambda sampler: sampler["hypervolume"][box][-1]["median"])
+    return f"bitfront search --sampler {best['sampler']}, with the options of this comparison"

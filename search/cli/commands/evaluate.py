@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import command_parser, natural
@@ -48,7 +49,30 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; see :func:`bitfront.search.session.evaluate.run_evaluate`."""
-    from bitfront.search.session.evaluate import run_evaluate
+    """Evaluates a configuration and prints the figures."""
+    from bitfront.search.cli.options.specs import evaluation_spec, spec_changes, written_batch
+    from bitfront.search.reports.console import hint, print_json
+    from bitfront.search.reports.evaluation import print_report
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.configs import config_spec, read_config_document
+    from bitfront.search.session.evaluate import UNIFORM, evaluate
+    from bitfront.spaces import BitConfig
 
-    return run_evaluate(args)
+    spec = evaluation_spec(args, ())
+    config: BitConfig | str = args.uniform or UNIFORM
+    if args.config is not None:
+        document = read_config_document(Path(args.config))
+        spec, config = config_spec(document, spec, spec_changes(args)), BitConfig.from_json(document)
+    found = evaluate(
+        spec,
+        config,
+        latency=args.latency,
+        latency_batch=written_batch(args),
+        progress=stderr_reporter(),
+    )
+    if args.json:
+        print_json(found.to_json())
+        return 0
+    print_report(found.to_json(), measured=spec.batch_size is None and spec.threads is None)
+    hint("bitfront search" if args.config is None else "bitfront front")
+    return 0

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
 from bitfront.evaluators.deployment.registry import FORMATS
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
-from bitfront.search.cli.commands.verify import add_tolerance_options
-from bitfront.search.cli.options.common import add_run_argument, command_parser
+from bitfront.evaluators.deployment.tolerance import Tolerance
+from bitfront.search.cli.commands.verify import FAILED, add_tolerance_options
+from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
+    from bitfront.search.runs.reader import Run
+    from bitfront.search.session.export import Exported
 
 
-CHOICES = ("json", *FORMATS, *MAPPINGS)
+JSON = next(iter(FORMATS))
 _DETAIL = """\
 Writes one configuration of a run: a point of its front, or the same bits everywhere.
 
-  json      the bit config: the bits of every encoder, what was measured and where it comes from
-  onnx      a model that runs in ONNX Runtime and OpenVINO (scheme deploy), written for the fast paths of one
-  openvino  a model in OpenVINO's own format (scheme deploy)
-  packed    a safetensors file as small as its codes, which bitfront rebuilds to the bit (both schemes)
-  torchao, nncf, modelopt
-            the bits by module name, as these toolchains read them
+{formats}
 
 Files that compute are verified at once: they classify the test split in the runtime itself, and the figures
 are printed and kept beside the file. The exit status is 1 where they are not the evaluator's.
@@ -37,7 +37,8 @@ ratios.
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Adds the command."""
-    parser = command_parser(subparsers, "export", "write a configuration as a file that runs", _DETAIL)
+    detail = _DETAIL.format(formats="\n".join(_listed()))
+    parser = command_parser(subparsers, "export", "write a configuration as a file that runs", detail)
     add_run_argument(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -49,10 +50,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     which.add_argument("--uniform", metavar="WxAxTx", help="the same widths in every encoder instead")
     parser.add_argument(
         "--format",
-        choices=CHOICES,
-        default="json",
+        choices=tuple(FORMATS),
+        default=JSON,
         metavar="FORMAT",
-        help=f"{', '.join(CHOICES)} (default: %(default)s)",
+        help=f"{', '.join(FORMATS)} (default: %(default)s)",
     )
     parser.add_argument(
         "--runtime",
@@ -71,8 +72,63 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exports; see :func:`bitfront.search.session.export.run_export`."""
-    from bitfront.search.session.export import run_export
+def _listed() -> Iterator[str]:
+    """The formats and what they are; those that are alike in one entry."""
+    for summary, group in itertools.groupby(FORMATS, key=lambda name: FORMATS[name].summary):
+        names = ", ".join(group)
+        yield f"  {names:10}{summary}" if len(names) < 10 else f"  {names}\n{'':12}{summary}"
 
-    return run_export(args)
+
+def run(args: argparse.Namespace) -> int:
+    """Exports; the status is 1 where the file does not compute what was evaluated."""
+    from bitfront.search.reports.console import print_json
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.export import export_run
+
+    chosen = open_chosen_run(args)
+    exported = export_run(
+        chosen,
+        args.pick,
+        uniform=args.uniform,
+        format=args.format,
+        path=args.output,
+        runtime=args.runtime,
+        tolerance=Tolerance(args.top1_tolerance, args.least_equal),
+        force=args.force,
+        checkpoint=args.checkpoint,
+        data=args.data,
+        progress=stderr_reporter(),
+    )
+    if args.json:
+        print_json(exported.to_json())
+    else:
+        _print(exported, chosen)
+    return 0 if exported.passed else FAILED
+
+
+def _print(exported: Exported, run: Run) -> None:
+    """What was written, what came of it, and what to do next."""
+    from bitfront.search.reports.console import hint, stdout_console
+    from bitfront.search.reports.verification import print_verification
+
+    console = stdout_console()
+    console.print(str(exported.path), soft_wrap=True)
+    if exported.verification is not None:
+        print_verification(exported.verification.to_json(), console)
+        hint(shlex.join(["bitfront", "verify", str(exported.path)]))
+    elif exported.format == JSON:
+        hint(_evaluate_command(run, exported.path))
+    else:
+        hint("docs/toolchains.md tells how to load it")
+
+
+def _evaluate_command(run: Run, path: Path) -> str:
+    """The command that confirms an exported config on the data of its run."""
+    from bitfront.evaluators.context.spec import EvaluationSpec
+
+    words, default = ["bitfront", "evaluate", "--config", str(path)], EvaluationSpec()
+    for name in ("model", "checkpoint", "data"):
+        value = run.evaluation.get(name)
+        if value not in (None, getattr(default, name)):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ from bitfront.search.cli.options.model import (
     add_weights_options,
     measured_sources,
 )
+from bitfront.spaces import UserError, parse_bits
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
+# Options that say how is measured.
+_OF_MEASURING = ("latency", "seconds", "device")
 _DETAIL = """\
 Times every distinct encoder of a model at every precision on this machine, the rest of it and the float
 model, compares sums of these times with whole models, and writes them as a latency table.
@@ -84,7 +88,48 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures; see :func:`bitfront.search.session.latency_table.run_latency_table`."""
-    from bitfront.search.session.latency_table import run_latency_table
+    """Writes a table, measured or empty, and says what is in it."""
+    from bitfront.search.cli.options.specs import evaluation_spec
+    from bitfront.search.reports.console import hint, print_json, stdout_console
+    from bitfront.search.reports.latency_table import print_table
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.latency_table import latency_table, write_template
 
-    return run_latency_table(args)
+    spec, batch = evaluation_spec(args, parse_bits(args.bits)), args.latency_batch
+    if args.template is not None:
+        idle = [name for name in _OF_MEASURING if name in args.given]
+        if idle:
+            raise UserError(f"--{idle[0]} cannot be given with --template: nothing is measured")
+        template = write_template(args.template, spec, latency_batch=batch, force=args.force)
+        if args.json:
+            print_json(template.to_json())
+            return 0
+        stdout_console().print(
+            f"{template.path}: {template.rows} rows without milliseconds, for batches of {batch}; fill them "
+            "in, and source and machine in words",
+            soft_wrap=True,
+        )
+        hint(_search_command(args, template.path))
+        return 0
+    found = latency_table(
+        spec,
+        latency=args.latency,
+        latency_batch=batch,
+        seconds=args.seconds,
+        path=args.output,
+        force=args.force,
+        progress=stderr_reporter(),
+    )
+    if args.json:
+        print_json(found.to_json())
+        return 0
+    print_table(found.figures, found.path)
+    hint(_search_command(args, found.path))
+    return 0
+
+
+def _search_command(args: argparse.Namespace, path: Path) -> str:
+    from bitfront.search.cli.options.specs import written_options
+
+    bits = ["--bits", args.bits] if "bits" in args.given else []
+    return shlex.join(["bitfront", "search", *written_options(args), *bits, "--latency", f"table:{path}"])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from bitfront.evaluators.files import check_writable
 from bitfront.search.cli.options.common import command_parser, natural, positive
 from bitfront.search.cli.options.model import (
     add_device_option,
     add_model_options,
     add_quantization_options,
 )
-from bitfront.spaces import GRANULARITIES
+from bitfront.spaces import GRANULARITIES, UserError, parse_bits
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
+    from bitfront.search.session.profile import Sensitivities
 
 
 _DETAIL = """\
@@ -76,7 +80,46 @@ def _add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Profiles; see :func:`bitfront.search.session.profile.run_profile`."""
-    from bitfront.search.session.profile import run_profile
+    """Prepares the model and prints its profile."""
+    from bitfront.search.cli.options.specs import evaluation_spec, written_options
+    from bitfront.search.reports.console import hint, print_json
+    from bitfront.search.reports.profile import print_profile
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.profile import profile
 
-    return run_profile(args)
+    spec = evaluation_spec(args, parse_bits(args.bits))
+    sensitivities = _sensitivities(args, spec.widths)
+    if args.plot is not None:
+        check_writable(args.plot, overwrite=args.force)
+    found = profile(spec, space=args.space, sensitivities=sensitivities, progress=stderr_reporter())
+    document = found.to_json()
+    if args.plot is not None:
+        from bitfront.search.reports.plots.sensitivity import draw_sensitivities
+
+        draw_sensitivities(document["sensitivities"], args.plot, spec.model)
+        document["plot"] = str(args.plot)
+    if args.json:
+        print_json(document)
+        return 0
+    print_profile(document)
+    narrow, same = min(spec.widths), written_options(args)
+    searched = ["--bits", args.bits] if "bits" in args.given else []
+    searched += ["--space", args.space] if "space" in args.given else []
+    hint(
+        shlex.join(["bitfront", "evaluate", *same, "--uniform", f"W{narrow}A{narrow}T{narrow}"]),
+        shlex.join(["bitfront", "search", *same, *searched]),
+    )
+    return 0
+
+
+def _sensitivities(args: argparse.Namespace, widths: Sequence[int]) -> Sensitivities:
+    """What is asked for; none where there is one width alone, unless something was written.
+
+    Raises:
+        UserError: A plot of none.
+    """
+    if len(widths) < 2 and not {"sensitivities", "plot"} & args.given:
+        return "none"
+    if args.sensitivities == "none" and args.plot is not None:
+        raise UserError("--plot needs sensitivities to draw: leave out --sensitivities none")
+    return cast("Sensitivities", args.sensitivities)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.search.cli.options.common import check_output, command_parser, natural, positive
+from bitfront.evaluators.files import check_writable
+from bitfront.search.cli.options.common import command_parser, natural, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Trains, writes the weights and prints their accuracy on held-out scans."""
     output = args.output or Path(f"{args.model}.safetensors")
-    check_output(output, args.force)
+    check_writable(output, overwrite=args.force)
     chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
     result = _train(output, model=args.model, seed=args.seed, **chosen)
     if args.json:

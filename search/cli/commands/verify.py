@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
+from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.options.common import command_parser, percentage, positive
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
+FAILED = 1
 _DETAIL = """\
 Runs an exported file in its runtime and compares its predictions with the evaluator's: those kept beside the
-file when it was exported or, with --rebuild or without such a record, those of the model prepared anew.
+file when it was exported or, with --rebuild or without such a record, those of the model prepared again.
 
   bitfront verify runs/NAME/exports/knee-0123456789ab.onnx
   bitfront verify model.xml --data photos/labels.csv --split all --rebuild
@@ -47,7 +49,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--threads", type=positive, default=1, metavar="N", help="of the runtime (default: 1)"
     )
     parser.add_argument(
-        "--rebuild", action="store_true", help="prepare the model anew, whatever was recorded beside the file"
+        "--rebuild",
+        action="store_true",
+        help="prepare the model again, whatever was recorded beside the file",
     )
     parser.add_argument("--data", metavar="DATA", help="the data, where they have moved")
     parser.add_argument("--checkpoint", metavar="FILE", help="the float weights, where they have moved")
@@ -62,14 +66,14 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--top1-tolerance",
         type=percentage,
-        default=0.3,
+        default=Tolerance.top1,
         metavar="POINTS",
         help="largest difference of top-1, or three standard errors if that is more (default: %(default)s)",
     )
     group.add_argument(
         "--least-equal",
         type=percentage,
-        default=99.0,
+        default=Tolerance.equal,
         metavar="PERCENT",
         help="least share of equal predictions, or as many as the evaluator's own two sets of kernels agree "
         "on, less chance, where these are fewer (default: %(default)s)",
@@ -77,7 +81,27 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verifies; see :func:`bitfront.search.session.verify.run_verify`."""
-    from bitfront.search.session.verify import run_verify
+    """Verifies a file; the status is 1 where it does not compute what was evaluated."""
+    from bitfront.search.reports.console import print_json, stdout_console
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.reports.verification import print_verification
+    from bitfront.search.session.verify import verify
 
-    return run_verify(args)
+    found = verify(
+        args.file,
+        split=args.split,
+        rebuild=args.rebuild,
+        runtime=args.runtime,
+        precision=args.precision,
+        threads=args.threads,
+        tolerance=Tolerance(args.top1_tolerance, args.least_equal),
+        checkpoint=args.checkpoint,
+        data=args.data,
+        progress=stderr_reporter(),
+    )
+    if args.json:
+        print_json(found.to_json())
+    else:
+        stdout_console().print(f"against {found.against}", soft_wrap=True)
+        print_verification(found.to_json(), stdout_console())
+    return 0 if found.passed else FAILED

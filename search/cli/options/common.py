@@ -1,11 +1,12 @@
-"""Options that several commands share, the values they take, and the files that they will write."""
+"""Options that several commands share, and the values they take."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from bitfront.search.runs.names import default_root
 
 if TYPE_CHECKING:
     from bitfront.search.runs.reader import Run
@@ -46,7 +47,7 @@ def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs-dir",
         type=Path,
-        default=Path(os.environ.get("BITFRONT_RUNS") or "runs"),
+        default=default_root(),
         metavar="DIR",
         help="folder of the runs (default: %(default)s; the environment variable BITFRONT_RUNS sets it)",
     )
@@ -98,22 +99,3 @@ def percentage(text: str) -> float:
     if not 0.0 <= value <= 100.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
     return value
-
-
-def check_output(path: Path, force: bool, option: str = "--output") -> None:
-    """Finds out beforehand what would go wrong after minutes of work.
-
-    Args:
-        path: The file.
-        force: Whether it may be overwritten.
-        option: What names it on the command line.
-
-    Raises:
-        UserError: There is no such folder, it is not writable, or the file exists and may not be overwritten.
-    """
-    from bitfront.evaluators.files import check_writable
-    from bitfront.spaces.errors import UserError
-
-    check_writable(path)
-    if path.exists() and not force:
-        raise UserError(f"{option} {path} exists: choose another file, or overwrite it with --force")

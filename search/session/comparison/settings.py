@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.folder import RunStore, checked_name
+from bitfront.search.runs.folder import (
+    RunStore,
+)
+from bitfront.search.runs.names import (
+    checked_name,
+)
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, check_sampler
 from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.spaces import BitfrontError, UserError
@@ -76,13 +81,14 @@ class ComparisonSettings:
             raise BitfrontError(f"{path} cannot be read ({error}): start a new comparison") from error
 
 
-def parse_samplers(text: str) -> tuple[str, ...]:
-    """Reads a list of samplers such as ``nsga2,random``.
+def parse_samplers(samplers: str | Sequence[str]) -> tuple[str, ...]:
+    """Reads a list of samplers, or a text such as ``nsga2,random``.
 
     Raises:
         UserError: A name is unknown, or there is none.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    listed = samplers.split(",") if isinstance(samplers, str) else samplers
+    names = tuple(dict.fromkeys(name.strip() for name in listed))
     for name in names:
         check_sampler(name)
     return names

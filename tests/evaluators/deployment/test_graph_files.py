@@ -14,8 +14,14 @@ from quantized_cases import config_of
 
 from bitfront.evaluators.data.images import preprocessing_to_json
 from bitfront.evaluators.deployment.documents import LONGEST, read_document
-from bitfront.evaluators.deployment.formats import Subject, file_document, load_file, write_file
-from bitfront.evaluators.deployment.registry import runtime_for
+from bitfront.evaluators.deployment.registry import (
+    ModelFormat,
+    Subject,
+    file_document,
+    format_named,
+    runtime_for,
+)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
@@ -26,6 +32,12 @@ from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig, UserError
 
 KINDS = {"packed": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
+
+
+def write_file(subject: Subject, kind: str, path: Path, runtime: str) -> list[Path]:
+    form = format_named(kind)
+    assert isinstance(form, ModelFormat)
+    return form.write(subject, path, runtime)
 
 
 def subject(model: PreparedModel, config: BitConfig, recipe: str = "best", without: str = "") -> Subject:
@@ -207,7 +219,7 @@ def test_packed_files_are_run_by_this_package(
     bare = copy.deepcopy(case("vit").module).to("meta")
     monkeypatch.setattr(packed, "model_outline", lambda name, classes, architecture: bare)
     [path] = write_file(small, "packed", tmp_path / "m.safetensors", "")
-    session, images = load_file(path, "bitfront", threads=1), case("vit").images[:3]
+    session, images = runtime_named("bitfront").load(path), case("vit").images[:3]
     assert torch.equal(
         torch.from_numpy(session(images.numpy())), small.prepared.assemble(small.config)(images)
     )

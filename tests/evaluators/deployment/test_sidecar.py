@@ -12,7 +12,7 @@ import pytest
 
 from bitfront.evaluators.deployment import expectation as records
 from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, sidecar_of
-from bitfront.evaluators.deployment.verification import Expected
+from bitfront.evaluators.deployment.tolerance import Expected
 from bitfront.spaces import UserError
 
 

@@ -11,14 +11,8 @@ import torch
 
 from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.verification import (
-    BATCH,
-    Classes,
-    Expected,
-    Tolerance,
-    Verification,
-    verify,
-)
+from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
+from bitfront.evaluators.deployment.verification import BATCH, Verification, verify
 from bitfront.spaces import BitfrontError
 
 CLASSES = 5

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
 from bitfront.evaluators.deployment.registry import FORMATS
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, shipped_profiles
@@ -159,7 +158,7 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str,
         ("search", "sampler", registry.SAMPLERS),
         ("search", "space", GRANULARITIES),
         ("profile", "space", GRANULARITIES),
-        ("export", "format", ["json", *FORMATS, *MAPPINGS]),
+        ("export", "format", FORMATS),
         ("export", "runtime", RUNTIMES),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_graphs_file_carries_its_configuration(tmp_path: Path) -> None:
     import onnx
 
     from bitfront.evaluators.deployment.graph.writer import GraphWriter
-    from bitfront.search.session.specs import read_config_document
+    from bitfront.search.session.configs import read_config_document
 
     config = BitConfig("m", "deploy", (EncoderBits(0, "blocks.0", 8, 8, 8),))
     for name, text in (("a", json.dumps(config.to_json())), ("b", None)):
@@ -185,7 +185,10 @@ def test_without_bfloat16_it_is_left_out_and_said_so(
 def test_a_runtime_that_is_missing_is_left_out_unless_asked_for(
     bitfront: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("bitfront.search.session.bench_setup", "bitfront.evaluators.deployment.runtimes.registry"):
+    for module in (
+        "bitfront.search.session.bench_options",
+        "bitfront.evaluators.deployment.runtimes.registry",
+    ):
         monkeypatch.setattr(f"{module}.runtime_is_installed", lambda name: False)
     outcome = bitfront("bench", "--runtimes", "torch,openvino")
     assert outcome.status == 2

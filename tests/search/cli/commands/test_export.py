@@ -10,9 +10,9 @@ import onnx
 import pytest
 from exported_cases import SIDECAR, scale_classifier
 
-from bitfront.evaluators.deployment import formats
+from bitfront.evaluators.deployment import graph_files
 from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
-from bitfront.evaluators.deployment.formats import file_document
+from bitfront.evaluators.deployment.registry import file_document
 from bitfront.evaluators.deployment.runtimes import registry as runtimes
 from bitfront.search.export.selection import pick
 from bitfront.search.runs.reader import open_run
@@ -288,14 +288,14 @@ class TestFailedVerification:
     @pytest.fixture
     def doctored(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable], None]:
         def doctor(change: Callable[[onnx.ModelProto], object]) -> None:
-            proper = formats.onnx_bytes
+            proper = graph_files.onnx_bytes
 
             def wrong(*arguments: object) -> bytes:
                 model = onnx.load_from_string(proper(*arguments))  # type: ignore[arg-type]
                 change(model)
                 return model.SerializeToString()
 
-            monkeypatch.setattr(formats, "onnx_bytes", wrong)
+            monkeypatch.setattr(graph_files, "onnx_bytes", wrong)
 
         return doctor
 
@@ -346,7 +346,7 @@ def test_interrupted_while_writing(export: Callable, tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(formats, "onnx_bytes", interrupted)
+    monkeypatch.setattr(graph_files, "onnx_bytes", interrupted)
     outcome = export("--format", "onnx", "--output", tmp_path / "m.onnx")
     assert outcome.status == 130
     assert left(tmp_path) == []

@@ -290,7 +290,7 @@ def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> N
     assert is_picture(path)
     again = bitfront("profile", *small, "--plot", path)
     assert again.status == 2
-    assert f"--plot {path} exists" in again.error
+    assert f"error: {path} exists" in again.error
     outcome = bitfront("profile", *small, "--sensitivities", "gradient", "--plot", path, "--force", "--json")
     found = json.loads(outcome.out)
     assert len(found["sensitivities"]["genes"]) == 36

@@ -18,7 +18,6 @@ from bitfront.search.problem.trial import (
 )
 from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
 from bitfront.search.reports.plots.comparison import draw_comparison
-from bitfront.search.session.comparison.comparison import Comparison
 from bitfront.search.session.comparison.document import comparison_document
 from bitfront.search.session.comparison.measures import (
     FIXED,
@@ -32,6 +31,7 @@ from bitfront.search.session.comparison.measures import (
 from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.search.session.comparison.settings import ComparisonSettings, parse_samplers
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations
+from bitfront.search.session.comparison.shared_searches import SharedSearches
 from bitfront.spaces import BitfrontError, UserError
 
 SAMPLERS = ("nsga2", "random", "optuna-nsga2")
@@ -63,7 +63,7 @@ def problem(synthetic):
 
 def compared(synthetic, problem, folder, entries=ENTRIES, **how):
     evaluate = Counted(synthetic, **how)
-    return Comparison(problem, InlinePool(evaluate), folder).run(entries, lambda share: None), evaluate
+    return SharedSearches(problem, InlinePool(evaluate), folder).run(entries, lambda share: None), evaluate
 
 
 def test_searches_share_evaluations_and_are_those_of_a_search_alone(synthetic, problem, tmp_path):
@@ -121,7 +121,7 @@ def test_failures_are_shared_too(tmp_path):
 @pytest.fixture
 def finished(synthetic, problem, tmp_path):
     evaluate = Counted(synthetic)
-    comparison = Comparison(problem, InlinePool(evaluate), tmp_path)
+    comparison = SharedSearches(problem, InlinePool(evaluate), tmp_path)
     everything = comparison.evaluate_all(0, lambda share: None)
     shares = []
     searches = comparison.run([*ENTRIES, PlannedSearch("exhaustive", 0, 256)], shares.append)

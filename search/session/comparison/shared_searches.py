@@ -28,7 +28,7 @@ TRUTH = "exhaustive"
 ShareDone = Callable[[float], None]
 
 
-class Comparison:
+class SharedSearches:
     """Searches of one problem that pay for every evaluation once.
 
     Killed at any moment it loses nothing: evaluations are recorded one by one, and finished searches; one

@@ -1,0 +1,31 @@
+"""The names of runs, and the folder that holds them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from bitfront.spaces import UserError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+def default_root() -> Path:
+    """The folder of the runs: what the environment variable ``BITFRONT_RUNS`` names, else ``runs``."""
+    return Path(os.environ.get("BITFRONT_RUNS") or "runs")
+
+
+def checked_name(name: str) -> str:
+    """The name of a run, if it is plain enough to be that of a folder.
+
+    Raises:
+        UserError: It has other characters than letters, digits, dot, underscore and hyphen, begins with a dot
+            or hyphen, or is longer than 100.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is not a name for a run: use up to 100 letters, digits, dots, underscores and "
+            "hyphens, beginning with a letter, digit or underscore"
+        )
+    return name
