@@ -17,13 +17,14 @@ from safetensors.torch import save, save_file
 
 from bitfront.evaluators.context.context import (
     EvaluationContext,
+)
+from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.context.preparing import (
     calibrated_for,
-    check_spec,
     compute_in_float32,
     prepared_with,
     preparing_threads,
 )
-from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
@@ -38,7 +39,6 @@ from bitfront.evaluators.preparation.calibrated_model_file import (
     from_entry,
     to_entry,
 )
-from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.spaces import BitfrontError
 
@@ -150,7 +150,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     Raises:
         BitfrontError: The file is no bundle of this version, or does not fit the spec.
     """
-    check_spec(spec)
+    spec.check()
     compute_in_float32()
     torch.set_num_threads(1)
     tensors, facts = _read(path)
@@ -171,7 +171,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
         Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
         prepared_with(spec, calibrated),
         sites,
-        SizeModel(blueprint, sites, spec.scheme, recipe_named(spec.recipe, spec.without)),
+        SizeModel(blueprint, sites, spec.scheme, spec.whole_recipe),
         calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )

@@ -8,13 +8,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import torch
 
 from bitfront.evaluators.context.accuracy import Accuracy, accuracy_of_logits, first_images, growing, hopeless
-from bitfront.evaluators.context.inspection import IMAGES, Inspector
+from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
 from bitfront.evaluators.context.machine import available_cpus, device_named
+from bitfront.evaluators.context.preparing import (
+    REFERENCE_BITS,
+    calibrated_for,
+    compute_in_float32,
+    prepared_with,
+    preparing_threads,
+    splits_of,
+)
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import (
     BATCHES,
@@ -29,74 +37,24 @@ from bitfront.evaluators.context.throughput import (
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.data.source import ImageSource
-from bitfront.evaluators.data.splits import Splits, check_labels, make_splits
-from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.data.splits import Splits, check_labels
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
-from bitfront.evaluators.preparation.calibrated_model_cache import cached_calibrated_model
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
-from bitfront.evaluators.preparation.store.store import PreparationStore
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.observers import check_finite
-from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import (
     BitConfig,
     BitfrontError,
     EncoderLayers,
     QuantSite,
-    UserError,
-    check_scheme,
     encoder_layers,
 )
-from bitfront.spaces.precision import Precision
 
 SplitName = Literal["calibration", "search", "test"]
-# Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
-REFERENCE_BITS = 8
-# Of calibration; a constant, so that ranges do not depend on what is quickest.
-CALIBRATION_BATCH = 32
-# Weights of the encoders from which on several threads calibrate quicker than one.
-WEIGHTS_WORTH_SHARING = 2_000_000
-
-
-def check_spec(spec: EvaluationSpec) -> None:
-    """Refuses settings that no model could be prepared with, before anything is loaded.
-
-    Raises:
-        UserError: An unknown scheme, recipe, ingredient or observer, a width that is not supported, a size
-            below 1, or a limit of the cache that is not a size.
-    """
-    check_scheme(spec.scheme)
-    device_named(spec.device)
-    _recipe(spec)
-    if spec.observer is not None:
-        observer_named(spec.observer)
-    for width in spec.widths:
-        Precision(width, signed=False)
-    if spec.seed < 0:
-        raise UserError(f"--seed {spec.seed} is too small: give 0 or more")
-    for option, number in (("--batch-size", spec.batch_size), ("--threads", spec.threads)):
-        if number is not None and number < 1:
-            raise UserError(f"{option} {number} is too small: give 1 or more")
-    PreparationStore.default()
-
-
-def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
-    """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
-    return make_splits(
-        source,
-        calibration=spec.calibration_images,
-        search=spec.search_images,
-        test=spec.test_images,
-        seed=spec.seed,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +98,7 @@ class EvaluationContext:
             UserError: The spec, the model or the data cannot be used.
             BitfrontError: The float model overflows on the calibration images.
         """
-        check_spec(spec)
+        spec.check()
         device = device_named(spec.device)
         compute_in_float32()
         torch.set_num_threads(1)
@@ -157,7 +115,7 @@ class EvaluationContext:
             calibrated = calibrated_for(spec, blueprint, images, progress)
             prepared = prepared_with(spec, calibrated, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
-        size = SizeModel(blueprint, sites, spec.scheme, _recipe(spec))
+        size = SizeModel(blueprint, sites, spec.scheme, spec.whole_recipe)
         digest = calibrated_digest(calibrated, blueprint)
         context = cls(spec, model, source, splits, prepared, sites, size, digest, images.skipped)
         return context if spec.resolved else context.resolved()
@@ -223,7 +181,7 @@ class EvaluationContext:
         if split not in self._float_runs:
             logits, seconds = self._run(self.model.module, self.images(split))
             if not bool(logits.isfinite().all()):
-                self._name_float_fault(split)
+                name_float_fault(self.prepared, self.images(split), f"the {split} images")
             self._float_runs[split] = logits, seconds
         return self._float_runs[split]
 
@@ -310,8 +268,11 @@ class EvaluationContext:
     def _inspected(self, config: BitConfig, split: SplitName) -> QuantizedModel:
         """The model of a configuration, whose values on a few images are in order."""
         model = self.prepared.assemble(config)
-        self._inspect(model, config, next(self.images(split).batches(IMAGES))[0])
+        inspect(model, self._inspector(config), self.prepared, self.images(split), first=True)
         return model
+
+    def _inspector(self, config: BitConfig) -> Inspector:
+        return Inspector(config, self.sites, self.prepared.calibration)
 
     def _checked_run(
         self, model: QuantizedModel, config: BitConfig, images: PreprocessedImages
@@ -319,77 +280,6 @@ class EvaluationContext:
         """Logits of a configuration's model, and the seconds they took; raises where one is not finite."""
         try:
             return self._run(model, images)
-        except NotFiniteError:
-            self._name_fault(model, config, images)
-
-    def _inspect(self, model: QuantizedModel, config: BitConfig, images: torch.Tensor) -> None:
-        inspector = Inspector(config, self.sites, self.prepared.calibration)
-        model(images.to(self.prepared.kernels.device), inspector)
-
-    def _name_fault(self, model: QuantizedModel, config: BitConfig, images: PreprocessedImages) -> NoReturn:
-        """Raises an error that names the site where a model's values are no longer finite."""
-        for batch, _ in images.batches(CALIBRATION_BATCH):
-            self._inspect(model, config, batch)
-        raise BitfrontError(f"configuration {config.digest} yields values that are not finite")
-
-    @torch.inference_mode()
-    def _name_float_fault(self, split: SplitName) -> NoReturn:
-        """Raises an error that names the tensor where the float model overflows."""
-
-        def tap(site: str, value: torch.Tensor) -> None:
-            check_finite(site, value)
-
-        for images, _ in self.images(split).batches(CALIBRATION_BATCH):
-            forward(self.prepared.blueprint, images.to(self.prepared.kernels.device), tap)
-        raise BitfrontError(f"the float model yields logits that are not finite on the {split} images")
-
-
-def compute_in_float32() -> None:
-    """Keeps GPUs from rounding the operands of float32 products (TF32): integers in float lanes are exact."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-
-
-def preparing_threads(blueprint: Blueprint) -> int:
-    """Threads for calibration: the operators of a small model are too short to be shared."""
-    weights = sum(
-        parts.weight.numel() for encoder in blueprint.encoders for parts in encoder.linear().values()
-    )
-    return available_cpus() if weights > WEIGHTS_WORTH_SHARING else 1
-
-
-def _recipe(spec: EvaluationSpec) -> Recipe:
-    return recipe_named(spec.recipe, spec.without)
-
-
-def calibrated_for(
-    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: ShareDone = unreported
-) -> CalibratedModel:
-    """What the calibration images decide for a spec, from the cache where it can be had there."""
-    recipe = _recipe(spec)
-    observer = spec.observer or recipe.observer
-    widths = prepared_widths(spec)
-    return cached_calibrated_model(
-        blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
-    )
-
-
-def prepared_with(
-    spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False
-) -> PreparedModel:
-    """The calibrated model at the searched widths and the reference width."""
-    return PreparedModel(
-        calibrated.blueprint,
-        calibrated.calibration,
-        spec.scheme,
-        prepared_widths(spec),
-        "mse" if CLIPPED_WEIGHTS in _recipe(spec) else "minmax",
-        calibrated.layers,
-        calibrated.log_steps,
-        keep_codes=keep_codes,
-    )
-
-
-def prepared_widths(spec: EvaluationSpec) -> list[int]:
-    """The searched widths and that of the reference model, ascending."""
-    return sorted({*spec.widths, REFERENCE_BITS})
+        except NotFiniteError as error:
+            inspect(model, self._inspector(config), self.prepared, images)
+            raise BitfrontError(f"configuration {config.digest} yields values that are not finite") from error

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 import torch
 
+from bitfront.evaluators.context.preparing import CALIBRATION_BATCH
+from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.sites import site_width
 from bitfront.evaluators.preparation.calibration import Calibration
+from bitfront.evaluators.quantized.model import QuantizedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.observers import check_finite
 from bitfront.spaces import BitConfig, BitfrontError, QuantSite
 
 # A tensor saturates where more than this share of its values lies on the outermost codes of its grid (zero's
@@ -63,3 +70,46 @@ class Inspector:
                 f"{100 * share:.0f} % of its values lie on the ends of its range, {100 * usual:.1f} % did in "
                 "calibration; calibrate on images like those that are evaluated"
             )
+
+
+def inspect(
+    model: QuantizedModel,
+    inspector: Inspector,
+    prepared: PreparedModel,
+    images: PreprocessedImages,
+    first: bool = False,
+) -> None:
+    """Looks at every value of a model on images.
+
+    Args:
+        model: The model of a configuration.
+        inspector: Looks at its values.
+        prepared: What it was assembled from.
+        images: What it is run on.
+        first: Whether a few of them are enough.
+
+    Raises:
+        BitfrontError: NaN, infinity or saturation; the tensor is named.
+    """
+    for batch, _ in images.batches(IMAGES if first else CALIBRATION_BATCH):
+        model(batch.to(prepared.kernels.device), inspector)
+        if first:
+            return
+
+
+@torch.inference_mode()
+def name_float_fault(prepared: PreparedModel, images: PreprocessedImages, which: str) -> NoReturn:
+    """Raises an error that names the tensor where the float model overflows.
+
+    Args:
+        prepared: Has the float model's parts.
+        images: Images on which its logits are not finite.
+        which: What they are called.
+    """
+
+    def tap(site: str, value: torch.Tensor) -> None:
+        check_finite(site, value)
+
+    for batch, _ in images.batches(CALIBRATION_BATCH):
+        forward(prepared.blueprint, batch.to(prepared.kernels.device), tap)
+    raise BitfrontError(f"the float model yields logits that are not finite on {which}")

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.data.registry import DIGITS
+from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
+from bitfront.evaluators.quantizers.registry import check_observer
+from bitfront.spaces import Precision, UserError, check_scheme
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,34 @@ class EvaluationSpec:
     def resolved(self) -> bool:
         """Whether nothing is left to be measured or chosen."""
         return None not in (self.batch_size, self.threads, self.first_images)
+
+    @property
+    def whole_recipe(self) -> Recipe:
+        """The recipe less what is left out; :class:`UserError` for unknown names."""
+        return recipe_named(self.recipe, self.without)
+
+    def check(self) -> None:
+        """Refuses settings that no model could be prepared with, before anything is loaded.
+
+        Raises:
+            UserError: An unknown scheme, recipe, ingredient or observer, a width that is not supported, a
+                size below 1, or a limit of the cache that is not a size.
+        """
+        from bitfront.evaluators.preparation.store.store import PreparationStore
+
+        check_scheme(self.scheme)
+        device_named(self.device)
+        self.whole_recipe  # noqa: B018 - finding it raises
+        if self.observer is not None:
+            check_observer(self.observer)
+        for width in self.widths:
+            Precision(width, signed=False)
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed} is too small: give 0 or more")
+        for option, number in (("--batch-size", self.batch_size), ("--threads", self.threads)):
+            if number is not None and number < 1:
+                raise UserError(f"{option} {number} is too small: give 1 or more")
+        PreparationStore.default()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""

@@ -17,7 +17,6 @@ from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.deployment.tolerance import Classes, Expected
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
-from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.spaces import BitConfig, UserError
@@ -50,7 +49,7 @@ def _classes(logits: torch.Tensor) -> Classes:
 
 def _second_model(context: EvaluationContext, config: BitConfig) -> QuantizedModel:
     """The configuration on torch operations alone, by way of a packed file."""
-    recipe = recipe_named(context.spec.recipe, context.spec.without)
+    recipe = context.spec.whole_recipe
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "second.safetensors"
         write_packed(path, context.prepared, config, recipe, config.to_json())

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import torch
 
-from bitfront.evaluators.context.context import REFERENCE_BITS, check_spec, compute_in_float32
 from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.context.preparing import (
+    REFERENCE_BITS,
+    compute_in_float32,
+)
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -15,7 +18,7 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.preparation.calibrated_model import calibrate_model
 from bitfront.evaluators.preparation.layer_fit import FITTING
-from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, recipe_named
+from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -31,7 +34,7 @@ def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:
     Raises:
         UserError: The model or its weights cannot be used.
     """
-    check_spec(spec)
+    spec.check()
     checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
     model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained, untrained=True)
     return model, blueprint_of(spec.model, model.module.to(device_named(spec.device)))
@@ -59,7 +62,7 @@ def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: ShareDone) -> Sub
         UserError: The model or its weights cannot be used.
         BitfrontError: The float model overflows on noise.
     """
-    recipe = recipe_named(spec.recipe, spec.without)
+    recipe = spec.whole_recipe
     observer = observer_named(spec.observer or recipe.observer)
     recipe = recipe.without(FITTING | {TOKEN_WEIGHTS})
     compute_in_float32()

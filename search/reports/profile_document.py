@@ -141,13 +141,13 @@ def _ingredients(context: EvaluationContext) -> list[dict[str, str]]:
 
 def _notes(context: EvaluationContext) -> list[str]:
     """What holds of this scheme, observer and model."""
-    from bitfront.evaluators.preparation.recipes import ROTATED_STREAM, recipe_named
+    from bitfront.evaluators.preparation.recipes import ROTATED_STREAM
 
     spec, blueprint = context.spec, context.prepared.blueprint
     notes = [SCHEME_NOTES[spec.scheme], QUERIES_KEYS_VALUES]
     if spec.observer is not None:
         notes.append(f"activation ranges are those of observer {spec.observer}, whatever the recipe says")
-    if ROTATED_STREAM in recipe_named(spec.recipe, spec.without) and blueprint.embed_norm is not None:
+    if ROTATED_STREAM in spec.whole_recipe and blueprint.embed_norm is not None:
         rest = f" before {blueprint.encoders[min(blueprint.merges)].name}" if blueprint.merges else ""
         # The affine part of a LayerNorm within the stream has no layer to be folded into.
         notes.append(f"{ROTATED_STREAM}: not{rest}, where the stream begins with a LayerNorm")

@@ -170,9 +170,8 @@ def _write(
 ) -> None:
     """Writes the files in a scratch folder beside their place and moves them there."""
     from bitfront.evaluators.deployment.documents import provenance_of
-    from bitfront.evaluators.preparation.recipes import recipe_named
 
-    recipe = recipe_named(context.spec.recipe, context.spec.without)
+    recipe = context.spec.whole_recipe
     document = chosen.document(provenance_of(context.model))
     subject = Subject(context.prepared, chosen.config, recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:

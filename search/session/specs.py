@@ -22,10 +22,8 @@ def completed_spec(spec: RunSpec) -> RunSpec:
     Raises:
         UserError: The spec cannot be carried out as stated.
     """
-    from bitfront.evaluators.context.context import check_spec
-
     check_sampler(spec.sampler)
-    check_spec(spec.evaluation)
+    spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
     _, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)

@@ -66,7 +66,6 @@ def verify(
         UserError: The file, its runtime, its data or the weights cannot be used.
         BitfrontError: The file yields no logits.
     """
-    from bitfront.evaluators.context.context import check_spec
     from bitfront.evaluators.deployment.documents import read_preprocessing
     from bitfront.search.export.verification import Check
 
@@ -82,7 +81,7 @@ def verify(
     config = BitConfig.from_json(document)
     splits = SPLITS if split == "all" else (split,)
     spec = _spec(path, document).moved(checkpoint, data)
-    check_spec(spec)
+    spec.check()
     expected = None if rebuild or checkpoint is not None else _recorded(path, splits)
     if expected is None:
         images, expected = _rebuilt(spec, config, splits, chosen != BITFRONT, reporter)
@@ -155,7 +154,7 @@ def _images(
     spec: EvaluationSpec, data_config: Mapping[str, Any], splits: Sequence[SplitName], reporter: Reporter
 ) -> list[PreprocessedImages]:
     """The splits, preprocessed as the file says: neither the model nor its weights are needed."""
-    from bitfront.evaluators.context.context import splits_of
+    from bitfront.evaluators.context.preparing import splits_of
     from bitfront.evaluators.data.images import load_images
     from bitfront.evaluators.data.registry import open_source
 

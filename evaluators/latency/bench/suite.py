@@ -48,7 +48,7 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import write_packed
 from bitfront.evaluators.preparation.layer_fit import FITTING
-from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, BitfrontError, Triple
@@ -108,7 +108,7 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
     Raises:
         UserError: The model, its weights or the data cannot be used.
     """
-    recipe = recipe_named(spec.recipe, spec.without)
+    recipe = spec.whole_recipe
     if has_weights(spec):
         context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
         module, prepared, weights = context.model.module, context.prepared, context.model.weights

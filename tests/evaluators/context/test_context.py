@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bitfront.evaluators.context.context import EvaluationContext, check_spec
+from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.quantized.model import QuantizedEmbedding
@@ -57,7 +57,7 @@ class TestSpec:
     ) -> None:
         spec = dataclasses.replace(SMALL, model="no such model", data="no such data", **change)
         with pytest.raises(UserError, match=match) as caught:
-            check_spec(spec)
+            spec.check()
         with pytest.raises(UserError, match=match):
             EvaluationContext.from_spec(spec)
         assert "\n" not in str(caught.value)
@@ -68,7 +68,7 @@ class TestSpec:
         ids=str,
     )
     def test_known_names_are_accepted(self, change: dict[str, object]) -> None:
-        check_spec(dataclasses.replace(SMALL, **change))
+        dataclasses.replace(SMALL, **change).check()
 
     def test_a_limit_of_the_cache_that_is_not_a_size_is_refused_early(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,86 @@
+"""Preparation of a context: what calibration decides for a spec, and the model at every precision."""
+
+from __future__ import annotations
+
+import torch
+
+from bitfront.evaluators.context.machine import available_cpus
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.data.source import ImageSource
+from bitfront.evaluators.data.splits import Splits, make_splits
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
+from bitfront.evaluators.preparation.calibrated_model_cache import cached_calibrated_model
+from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
+from bitfront.evaluators.progress import ShareDone, unreported
+from bitfront.evaluators.quantized.prepared import PreparedModel
+
+# Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
+REFERENCE_BITS = 8
+
+
+# Of calibration; a constant, so that ranges do not depend on what is quickest.
+CALIBRATION_BATCH = 32
+
+
+# Weights of the encoders from which on several threads calibrate quicker than one.
+WEIGHTS_WORTH_SHARING = 2_000_000
+
+
+def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
+    """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
+    return make_splits(
+        source,
+        calibration=spec.calibration_images,
+        search=spec.search_images,
+        test=spec.test_images,
+        seed=spec.seed,
+    )
+
+
+def compute_in_float32() -> None:
+    """Keeps GPUs from rounding the operands of float32 products (TF32): integers in float lanes are exact."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def preparing_threads(blueprint: Blueprint) -> int:
+    """Threads for calibration: the operators of a small model are too short to be shared."""
+    weights = sum(
+        parts.weight.numel() for encoder in blueprint.encoders for parts in encoder.linear().values()
+    )
+    return available_cpus() if weights > WEIGHTS_WORTH_SHARING else 1
+
+
+def calibrated_for(
+    spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: ShareDone = unreported
+) -> CalibratedModel:
+    """What the calibration images decide for a spec, from the cache where it can be had there."""
+    recipe = spec.whole_recipe
+    observer = spec.observer or recipe.observer
+    widths = prepared_widths(spec)
+    return cached_calibrated_model(
+        blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
+    )
+
+
+def prepared_with(
+    spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False
+) -> PreparedModel:
+    """The calibrated model at the searched widths and the reference width."""
+    return PreparedModel(
+        calibrated.blueprint,
+        calibrated.calibration,
+        spec.scheme,
+        prepared_widths(spec),
+        "mse" if CLIPPED_WEIGHTS in spec.whole_recipe else "minmax",
+        calibrated.layers,
+        calibrated.log_steps,
+        keep_codes=keep_codes,
+    )
+
+
+def prepared_widths(spec: EvaluationSpec) -> list[int]:
+    """The searched widths and that of the reference model, ascending."""
+    return sorted({*spec.widths, REFERENCE_BITS})
