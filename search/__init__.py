@@ -1,1 +1,77 @@
-"""How the front is found, kept and shown: search engine, run store, plots and command line."""
+"""Searches for the Pareto-best bit widths of vision transformers; the public interface for Python.
+
+Example:
+    run = search(RunSpec(evaluations=40), name="digits", workers=0)
+    run.front                       # a table of pandas
+    run.figures()["front"]          # a figure of matplotlib
+    run.export("knee", "onnx")      # a verified file
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.context.spec import EvaluationSpec
+    from bitfront.search.problem.spec import RunSpec
+    from bitfront.search.session.bench import bench
+    from bitfront.search.session.compare_samplers import compare_samplers
+    from bitfront.search.session.evaluate import evaluate
+    from bitfront.search.session.latency_table import latency_table
+    from bitfront.search.session.profile import profile
+    from bitfront.search.session.reporter import Reporter
+    from bitfront.search.session.run import Run, list_runs, open_run
+    from bitfront.search.session.search import resume, search
+    from bitfront.search.session.verify import verify
+    from bitfront.spaces import BitConfig, BitfrontError, UserError
+
+__all__ = [
+    "BitConfig",
+    "BitfrontError",
+    "EvaluationSpec",
+    "Reporter",
+    "Run",
+    "RunSpec",
+    "UserError",
+    "bench",
+    "compare_samplers",
+    "evaluate",
+    "latency_table",
+    "list_runs",
+    "open_run",
+    "profile",
+    "resume",
+    "search",
+    "verify",
+]
+# Where each name is: loaded when it is first asked for, so that the help and a worker load nothing idle.
+_PLACES = {
+    "BitConfig": "bitfront.spaces",
+    "BitfrontError": "bitfront.spaces",
+    "EvaluationSpec": "bitfront.evaluators.context.spec",
+    "Reporter": "bitfront.search.session.reporter",
+    "Run": "bitfront.search.session.run",
+    "RunSpec": "bitfront.search.problem.spec",
+    "UserError": "bitfront.spaces",
+    "bench": "bitfront.search.session.bench",
+    "compare_samplers": "bitfront.search.session.compare_samplers",
+    "evaluate": "bitfront.search.session.evaluate",
+    "latency_table": "bitfront.search.session.latency_table",
+    "list_runs": "bitfront.search.session.run",
+    "open_run": "bitfront.search.session.run",
+    "profile": "bitfront.search.session.profile",
+    "resume": "bitfront.search.session.search",
+    "search": "bitfront.search.session.search",
+    "verify": "bitfront.search.session.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -177,6 +177,16 @@ def print_front(run: Run) -> None:
     print_lines(console, [legend, *notes], style="dim")
 
 
+def front_html(run: Run) -> str:
+    """The heading and the front as HTML, for notebooks."""
+    from html import escape
+
+    from bitfront.search.reports.front_rows import front_rows
+
+    table = "" if run.front.empty else front_table(run, front_rows(run), width=WIDE).html()
+    return f"<p>{escape(_heading(run))}</p>{table}"
+
+
 def _heading(run: Run) -> str:
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run.summary.get("stopped_because") or "unfinished"

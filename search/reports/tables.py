@@ -1,9 +1,10 @@
-"""Tables: headings, alignment and rows, shown on a terminal by rich or written as Markdown."""
+"""Tables: headings, alignment and rows, shown on a terminal by rich or written as Markdown or HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -83,6 +84,21 @@ class Table:
         for cells in (self.headings, rule, *(row.cells for row in self.rows)):
             escaped = (cell.replace("|", "\\|") for cell in cells)
             yield f"| {' | '.join(escaped)} |"
+
+    def html(self) -> str:
+        """The table in HTML, every text escaped."""
+        lines = [self._html_row("th", [escape(heading).replace("\n", "<br>") for heading in self.headings])]
+        for row in self.rows:
+            form = "<b>{}</b>" if row.style == "bold" else "{}"
+            lines.append(self._html_row("td", [form.format(escape(cell)) for cell in row.cells]))
+        return "\n".join(["<table>", *lines, "</table>"])
+
+    def _html_row(self, tag: str, cells: Sequence[str]) -> str:
+        shown = "".join(
+            f'<{tag} style="text-align: {"left" if place in self.texts else "right"}">{cell}</{tag}>'
+            for place, cell in enumerate(cells)
+        )
+        return f"<tr>{shown}</tr>"
 
 
 def markdown_page(title: str, sections: Iterable[tuple[str, Table]], *lists: Iterable[str]) -> str:

@@ -58,8 +58,8 @@ class CallbackReporter:
         yield _Told(lambda share: self._tell(f"searching, {evaluations} evaluations", share))
 
     def note(self, text: str) -> None:
-        """Logs it as a warning."""
-        logger.warning("%s", text)
+        """Logs it."""
+        logger.info("%s", text)
 
 
 class _Told:

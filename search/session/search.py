@@ -1,34 +1,36 @@
-"""``bitfront search``: from the arguments to a finished run folder."""
+"""A search from its spec to a finished run folder."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.environment import describe_environment, describe_evaluator
 from bitfront.search import wording
-from bitfront.search.cli.options.specs import WORKER_OPTIONS, run_spec, worker_options
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
-from bitfront.search.problem.spec import EXTENDABLE, RunSpec
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
 from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.run import Run, open_run
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import one_thread_each, start_workers
+from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
 from bitfront.spaces import BitfrontError, UserError
-from bitfront.spaces.quantities import parse_duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from torch import nn
 
+    from bitfront.evaluators.data.given_images import LabelledImages
     from bitfront.search.engine.result import SearchResult
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.runs.tables import RunTables
@@ -36,39 +38,112 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Options that may be written beside --resume.
-_WITH_RESUME = frozenset(
-    {*EXTENDABLE, *WORKER_OPTIONS, "resume", "runs_dir", "storage", "json", "verbose", "debug"}
-)
-INTERRUPTED_STATUS = 130
 # Says where the study is, where it is not in the run folder.
 STORAGE_NOTE = "storage.json"
-Stage = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 
 
-def run_search(args: argparse.Namespace) -> int:
-    """Runs or resumes a search and returns the exit status.
+def search(
+    spec: RunSpec | None = None,
+    *,
+    name: str | None = None,
+    runs_dir: str | Path = "runs",
+    model: nn.Module | None = None,
+    data: LabelledImages | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    evaluation_timeout: str | float | None = None,
+    worker_memory: str | int | None = None,
+    send_data: bool = False,
+    storage: str | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Run:
+    """Searches for the Pareto-best bit widths of a model, and leaves a run folder.
+
+    Ctrl-C ends a search in good order: the run is returned as far as it has come, with ``interrupted`` set.
+
+    Args:
+        spec: What is searched, for what and how; None for the defaults.
+        name: Name of the run; None for one of model and time.
+        runs_dir: Folder of the runs; made with the first.
+        model: A timm ViT, DeiT or Swin in memory, in place of the spec's. Its architecture and weights become
+            files of the run folder.
+        data: A map-style data set of images and labels, in place of the spec's. Its images become files of
+            the run folder.
+        workers: Processes of this machine that evaluate; 0 to evaluate in this process, which works in any
+            thread, notebook or script; None for as many as suit the machine. Processes import the script
+            that starts them: there, the search has to stand under ``if __name__ == "__main__":``.
+        cluster: Address of a Dask scheduler whose workers evaluate, such as ``tcp://10.0.0.5:8786``.
+        evaluation_timeout: After which an evaluation counts as hung, in seconds or such as ``10m``; None for
+            20 times the longest one so far, at least 5 minutes.
+        worker_memory: Most memory of each process, in bytes or such as ``4GB``; None for an equal share.
+        send_data: Whether the model and the images are sent to the workers of a cluster.
+        storage: URL of a database for the Optuna study; None for the run folder.
+        progress: A function that is told of each step as a text and the share of it that is done (0 to 1), or
+            a :class:`~bitfront.search.session.reporter.Reporter`; None for no one.
+
+    Returns:
+        The finished run. Its front is empty where no configuration met the limits; then ``message`` says
+        which were missed, and what came nearest.
 
     Raises:
         UserError: The request cannot be carried out as stated.
-        BitfrontError: No configuration met the limits; the run folder is complete all the same.
+        BitfrontError: The search failed; what was evaluated is kept, and :func:`resume` goes on with it.
     """
-    from bitfront.search.reports.console import stderr_console
-    from bitfront.search.reports.progress import stage
+    options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
+    spec = completed_spec(spec or RunSpec())
+    options = options.on(spec.evaluation.device)
+    store = RunStore(Path(runs_dir))
+    called = spec.evaluation.model if model is None else type(model).__name__
+    folder = store.create(name or store.default_name(called))
+    given = _Given(model, data)
+    return _Session(spec, folder, options, storage, reporter_of(progress), given=given).run()
 
-    console = stderr_console()
-    worker_options(args)
-    store = RunStore(args.runs_dir)
-    spec, folder = _resumed(args, store) if args.resume else _started(args, store)
-    # What --resume finds is there to be kept, however little of it was written.
-    kept = nullcontext() if args.resume else folder.removed_unless_begun()
-    with _told_how_to_go_on(folder), folder.lock(), kept, folder.log_file():
-        folder.write_spec(spec)
-        console.print(f"run {folder.name} in {folder.path}", soft_wrap=True)
-        session = _Session(args, spec, folder, console, lambda text: stage(console, text))
-        with study_lock(args.storage, folder.name):
-            result = session.search()
-    return _report(args, folder, result)
+
+def resume(
+    name: str,
+    *,
+    runs_dir: str | Path = "runs",
+    evaluations: int | None = None,
+    time_budget: str | float | None = None,
+    plateau: int | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    evaluation_timeout: str | float | None = None,
+    worker_memory: str | int | None = None,
+    send_data: bool = False,
+    storage: str | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Run:
+    """Goes on with a run; what it has evaluated is not evaluated again.
+
+    Args:
+        name: Name of the run.
+        runs_dir: Folder of the runs.
+        evaluations: Another number of evaluations in all.
+        time_budget: Another search time in all, in seconds or such as ``10m``.
+        plateau: Another number of evaluations without growth of the hypervolume that end the search.
+        workers: As of :func:`search`, and so are the others.
+        cluster: See there.
+        evaluation_timeout: See there.
+        worker_memory: See there.
+        send_data: See there.
+        storage: URL of the database that the study is in, where it is not in the run folder.
+        progress: See there.
+
+    Raises:
+        UserError: There is no such run, or it cannot be gone on with in this way.
+        BitfrontError: The search failed; what was evaluated is kept.
+    """
+    options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
+    folder = RunStore(Path(runs_dir)).open(name)
+    if (folder.path / STORAGE_NOTE).exists() and storage is None:
+        url = folder.read_json(STORAGE_NOTE).get("url")
+        raise UserError(f"run {folder.name} keeps its study in {url}: give it again with --storage")
+    extended = {"evaluations": evaluations, "time_budget": time_budget, "plateau": plateau}
+    changes: dict[str, Any] = {name: value for name, value in extended.items() if value is not None}
+    spec = dataclasses.replace(folder.read_spec(), **changes)
+    options = options.on(spec.evaluation.device)
+    return _Session(spec, folder, options, storage, reporter_of(progress), resumed=True).run()
 
 
 @contextmanager
@@ -87,60 +162,76 @@ def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _started(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
-    """The spec of a new run and its folder; everything that can be checked without loading is."""
-    spec = completed_spec(run_spec(args))
-    return spec, store.create(args.run or store.default_name(spec.evaluation.model))
+@dataclass(frozen=True)
+class _Given:
+    """A model and a data set in memory, or None."""
+
+    model: nn.Module | None = None
+    data: LabelledImages | None = None
+
+    def written(self, folder: RunFolder, spec: RunSpec, reporter: Reporter) -> RunSpec:
+        """The spec that reads what was given from files of the run folder."""
+        if self.model is None and self.data is None:
+            return spec
+        from bitfront.search.session.given_inputs import write_given
+
+        with reporter.stage("writing the model and the images into the run folder") as share_done:
+            evaluation = write_given(folder.path, spec.evaluation, self.model, self.data, share_done)
+        return dataclasses.replace(spec, evaluation=evaluation)
 
 
-def _resumed(args: argparse.Namespace, store: RunStore) -> tuple[RunSpec, RunFolder]:
-    """The recorded spec of an earlier run, with budgets that were written anew, and its folder."""
-    folder = store.open(args.resume)
-    foreign = sorted(args.given - _WITH_RESUME)
-    if foreign:
-        option = f"--{foreign[0].replace('_', '-')}"
-        raise UserError(
-            f"{option} cannot be given with --resume: run {folder.name} keeps its settings; only "
-            "--evaluations, --time-budget, --plateau and the options of the machine may be"
-        )
-    if (folder.path / STORAGE_NOTE).exists() and args.storage is None:
-        url = folder.read_json(STORAGE_NOTE).get("url")
-        raise UserError(f"run {folder.name} keeps its study in {url}: give it again with --storage")
-    spec = folder.read_spec()
-    if "evaluations" in args.given:
-        spec = dataclasses.replace(spec, evaluations=args.evaluations)
-    if "time_budget" in args.given:
-        spec = dataclasses.replace(spec, time_budget=parse_duration(args.time_budget))
-    if "plateau" in args.given:
-        spec = dataclasses.replace(spec, plateau=args.plateau)
-    return spec, folder
+_NOTHING = _Given()
 
 
 class _Session:
     """One search in its run folder: prepare, search, measure the front, write."""
 
     def __init__(
-        self, args: argparse.Namespace, spec: RunSpec, folder: RunFolder, console: Console, stage: Stage
+        self,
+        spec: RunSpec,
+        folder: RunFolder,
+        options: WorkerOptions,
+        storage: str | None,
+        reporter: Reporter,
+        given: _Given = _NOTHING,
+        resumed: bool = False,
     ) -> None:
-        self._args = args
-        self._workers = worker_options(args).on(spec.evaluation.device)
-        self._spec = one_thread_each(spec) if self._workers.share_the_machine else spec
+        self._spec = spec
         self._folder = folder
-        self._console = console
-        self._stage = stage
+        self._options = options
+        self._storage = storage
+        self._reporter = reporter
+        self._given = given
+        self._resumed = resumed
 
-    def search(self) -> SearchResult:
+    def run(self) -> Run:
+        """Searches with the run folder and its study locked, and opens the run."""
+        folder, reporter = self._folder, self._reporter
+        # What is resumed is there to be kept, however little of it was written.
+        kept = nullcontext() if self._resumed else folder.removed_unless_begun()
+        with _told_how_to_go_on(folder), folder.lock(), kept, folder.log_file():
+            self._spec = self._given.written(folder, self._spec, reporter)
+            folder.write_spec(self._spec)
+            reporter.note(f"run {folder.name} in {folder.path}")
+            if self._options.share_the_machine:
+                self._spec = one_thread_each(self._spec)
+            with study_lock(self._storage, folder.name):
+                result = self._search()
+        found = open_run(folder.name, runs_dir=folder.path.parent)
+        return dataclasses.replace(found, interrupted=result.reason == INTERRUPTED)
+
+    def _search(self) -> SearchResult:
         """Runs everything and leaves a complete run folder."""
         from bitfront.search.problem.problem import SearchProblem
         from bitfront.search.runs.tables import RunTables
 
-        ready = prepare_run(self._spec, self._folder, self._stage)
+        ready = prepare_run(self._spec, self._folder, self._reporter.stage)
         self._spec = self._with_evaluations(ready)
         evaluator = describe_evaluator(ready.context)
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
-        self._console.print(f"evaluating in {wording.evaluator(evaluator)}", soft_wrap=True)
+        self._reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
         for note in [*ready.notes, *evaluator["kernel_notes"]]:
-            self._console.print(f"note: {note}", soft_wrap=True)
+            self._reporter.note(f"note: {note}")
         problem = SearchProblem.from_spec(self._spec, ready.space, ready.costs, ready.references)
         self._folder.write_json("references.json", ready.references.to_json())
         write_space(self._folder.path, ready.space)
@@ -167,23 +258,23 @@ class _Session:
 
     def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: RunInputs) -> SearchResult:
         from bitfront.search.engine.engine import SearchEngine
-        from bitfront.search.reports.progress import SearchProgress
         from bitfront.search.runs.study import StudyRecord
         from bitfront.search.runs.tables import FolderWriter
         from bitfront.search.samplers.registry import make_sampler
 
-        spec, folder, args = self._spec, self._folder, self._args
+        spec, folder, storage = self._spec, self._folder, self._storage
         assert spec.evaluations is not None, "the spec is complete"
         sampler = make_sampler(spec.sampler, problem, spec.population, spec.seed, ready.scores)
-        known = args.resume and _has_study(folder, args.storage)
+        known = self._resumed and _has_study(folder, storage)
         begin = StudyRecord.open if known else StudyRecord.create
-        with self._stage(f"starting workers: {self._workers.words}"):
-            pool = start_workers(self._workers, spec, ready.context)
+        started = self._reporter.stage(f"starting workers: {self._options.words}")
+        with started if self._options.workers != 0 else nullcontext():
+            pool = start_workers(self._options, spec, ready.context)
         try:
-            record = begin(folder.path, folder.name, spec, problem, args.storage)
-            if args.storage is not None:
-                folder.write_json(STORAGE_NOTE, {"url": without_password(args.storage)})
-            with SearchProgress(spec.evaluations, self._console) as display:
+            record = begin(folder.path, folder.name, spec, problem, storage)
+            if storage is not None:
+                folder.write_json(STORAGE_NOTE, {"url": without_password(storage)})
+            with self._reporter.search(spec.evaluations) as display:
                 budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau)
                 observers = (display, FolderWriter(tables, record))
                 return SearchEngine(problem, sampler, pool, record, budget, observers).run()
@@ -198,13 +289,13 @@ class _Session:
             whole_latencies,
         )
 
-        points = f"{len(result.front)} front points"
-        with self._stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
+        points, stage = f"{len(result.front)} front points", self._reporter.stage
+        with stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
             accuracies, failures = held_out_accuracies(ready.context, ready.space, result.front, share)
         tables.write(result.trials, result.front, final_measurements(accuracies, {}))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
-        with self._stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
+        with stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 ready.context, timer, ready.space, result.front, batch, share
             )
@@ -229,18 +320,16 @@ class _Session:
     def _draw(self) -> None:
         """Draws the run; a plot that fails is told and costs nothing else."""
         from bitfront.search.reports.plots.run_plots import write_plots
-        from bitfront.search.runs.reader import open_run
 
         try:
-            with self._stage("drawing plots"):
-                write_plots(open_run(self._folder.path.parent, self._folder.name))
+            with self._reporter.stage("drawing plots"):
+                write_plots(open_run(self._folder.name, runs_dir=self._folder.path.parent))
         except Exception as error:
-            logger.warning("the plots could not be drawn", exc_info=True)
+            logger.info("the plots could not be drawn", exc_info=True)
             reason = EvaluationFailure.of(error).message
-            self._console.print(
+            self._reporter.note(
                 f"warning: the plots could not be drawn ({reason}): draw them with `bitfront plot "
-                f"{self._folder.name}`",
-                soft_wrap=True,
+                f"{self._folder.name}`"
             )
 
 
@@ -250,28 +339,3 @@ def _has_study(folder: RunFolder, storage: str | None) -> bool:
         return (folder.path / JOURNAL).exists()
     # The note is written after the study: the process may have been killed in between.
     return (folder.path / STORAGE_NOTE).exists() or has_study(storage, folder.name)
-
-
-def _report(args: argparse.Namespace, folder: RunFolder, result: SearchResult) -> int:
-    from bitfront.search.reports.console import hint, print_json
-    from bitfront.search.reports.front_table import (
-        front_document,
-        print_front,
-    )
-    from bitfront.search.runs.reader import open_run
-
-    run = open_run(folder.path.parent, folder.name)
-    if args.json:
-        print_json(front_document(run))
-    elif result.front:
-        print_front(run)
-    interrupted = result.reason == INTERRUPTED
-    if result.message and not interrupted:
-        raise BitfrontError(result.message)
-    if not args.json:
-        where = f" --runs-dir {args.runs_dir}" if "runs_dir" in args.given else ""
-        storage = " --storage URL" if args.storage else ""
-        going_on = [f"bitfront search --resume {run.name}{where}{storage}"] if interrupted else []
-        chosen = [f"bitfront export {run.name} --pick knee{where}"] if result.front else []
-        hint(*going_on, *chosen, f"pictures in {folder.path / 'plots'}")
-    return INTERRUPTED_STATUS if interrupted else 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import sys
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.search.engine.protocols import AccuracyPool, InlinePool
@@ -77,10 +81,15 @@ class WorkerOptions:
         )
 
     def on(self, device: str) -> WorkerOptions:
-        """These with the number of workers that suits this machine, where it was left open."""
-        if self.workers is not None or self.cluster is not None:
+        """These with the number of workers that suits this machine, where it was left open.
+
+        Raises:
+            UserError: There are to be processes, which the running script would not let start.
+        """
+        if self.cluster is not None or self.workers == 0:
             return self
-        return dataclasses.replace(self, workers=available_workers(device))
+        check_main_guard()
+        return self if self.workers else dataclasses.replace(self, workers=available_workers(device))
 
     @property
     def share_the_machine(self) -> bool:
@@ -91,6 +100,38 @@ class WorkerOptions:
     def words(self) -> str:
         """Who they are, in words."""
         return "the cluster" if self.cluster is not None else str(self.workers)
+
+
+def check_main_guard() -> None:
+    """Refuses to start processes from a script that would run once more in each of them.
+
+    A new process imports the script that started it. What the script does at its top level is done there,
+    too, unless it stands under ``if __name__ == "__main__":``.
+
+    Raises:
+        UserError: The running statement of the script's top level is not under such a guard.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)  # none in a notebook, a console or a command
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    line = 0
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
+            line = frame.f_lineno
+        frame = frame.f_back
+    if path is None or not line:
+        return
+    try:
+        statements = ast.parse(Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return
+    running = [node for node in statements if node.lineno <= line <= (node.end_lineno or node.lineno)]
+    guarded = [node for node in running if isinstance(node, ast.If) and "__name__" in ast.dump(node.test)]
+    if running and not guarded:
+        raise UserError(
+            f"worker processes import {Path(path).name} again and would run line {line} there, too: put it "
+            'under `if __name__ == "__main__":`, or give workers=0 to evaluate in this process'
+        )
 
 
 def one_thread_each(spec: RunSpec) -> RunSpec:

@@ -21,12 +21,15 @@ from bitfront.search.cli.options.model import (
 )
 from bitfront.search.problem.objectives import OBJECTIVES
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
-from bitfront.spaces import GRANULARITIES
+from bitfront.spaces import GRANULARITIES, BitfrontError, UserError
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
+# Options that a resumed run may change.
+_EXTENDABLE = ("evaluations", "time_budget", "plateau")
+INTERRUPTED_STATUS = 130
 _DETAIL = """\
 Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
 searches the built-in digits_deit, which takes a few minutes on two cores.
@@ -190,7 +193,49 @@ def add_worker_options(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Searches; see :func:`bitfront.search.session.search.run_search`."""
-    from bitfront.search.session.search import run_search
+    """Searches or resumes, and prints the front.
 
-    return run_search(args)
+    Raises:
+        BitfrontError: No configuration met the limits; the run folder is complete all the same.
+    """
+    from bitfront.search.cli.options.specs import run_spec, worker_arguments
+    from bitfront.search.reports.console import hint, print_json
+    from bitfront.search.reports.front_table import front_document, print_front
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.search import resume, search
+
+    options = {"runs_dir": args.runs_dir, "storage": args.storage, **worker_arguments(args)}
+    if args.resume:
+        _check_resumable(args)
+        budgets = {name: getattr(args, name) for name in _EXTENDABLE}
+        found = resume(args.resume, **budgets, **options, progress=stderr_reporter())
+    else:
+        found = search(run_spec(args), name=args.run, **options, progress=stderr_reporter())
+    if args.json:
+        print_json(front_document(found))
+    elif len(found.front):
+        print_front(found)
+    if found.message and not found.interrupted:
+        raise BitfrontError(found.message)
+    if not args.json:
+        where = f" --runs-dir {args.runs_dir}" if "runs_dir" in args.given else ""
+        storage = " --storage URL" if args.storage else ""
+        going_on = [f"bitfront search --resume {found.name}{where}{storage}"] if found.interrupted else []
+        chosen = [f"bitfront export {found.name} --pick knee{where}"] if len(found.front) else []
+        hint(*going_on, *chosen, f"pictures in {found.path / 'plots'}")
+    return INTERRUPTED_STATUS if found.interrupted else 0
+
+
+def _check_resumable(args: argparse.Namespace) -> None:
+    """Refuses settings of the run itself beside ``--resume``."""
+    from bitfront.search.cli.options.specs import WORKER_OPTIONS
+    from bitfront.search.runs.folder import checked_name
+
+    allowed = {*_EXTENDABLE, *WORKER_OPTIONS, "resume", "runs_dir", "storage"}
+    foreign = sorted(args.given - allowed)
+    if foreign:
+        option = f"--{foreign[0].replace('_', '-')}"
+        raise UserError(
+            f"{option} cannot be given with --resume: run {checked_name(args.resume)} keeps its settings; "
+            "only --evaluations, --time-budget, --plateau and the options of the machine may be"
+        )

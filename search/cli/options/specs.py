@@ -108,12 +108,15 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     )
 
 
+def worker_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Who evaluates, as the arguments of :func:`bitfront.search.search`."""
+    return {name: getattr(args, name) for name in WORKER_OPTIONS}
+
+
 def worker_options(args: argparse.Namespace) -> WorkerOptions:
-    """Who evaluates, as arguments have it.
+    """Who evaluates.
 
     Raises:
         UserError: An option cannot be read, or rules out another.
     """
-    return WorkerOptions.of(
-        args.workers, args.cluster, args.evaluation_timeout, args.worker_memory, args.send_data
-    )
+    return WorkerOptions.of(**worker_arguments(args))

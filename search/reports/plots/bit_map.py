@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -112,8 +112,8 @@ _MANY_COLUMNS = 60
 _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
-def draw_bit_map(info: BitMapInfo, path: Path, title: str, subtitle: str) -> Path:
-    """Draws a bit map; returns the path of the PNG."""
+def draw_bit_map(info: BitMapInfo, title: str, subtitle: str) -> Figure:
+    """Draws a bit map."""
     rows, columns = info.bits.shape
     cell = _CELL if columns < _MANY_COLUMNS else _NARROW_CELL
     span = columns + _GAP * (len(info.groups) - 1)
@@ -129,7 +129,7 @@ def draw_bit_map(info: BitMapInfo, path: Path, title: str, subtitle: str) -> Pat
         _label_rows(axes, info, span)
         style.heading(axes, title, subtitle, lift=20)
         _draw_legend(axes, info)
-        return style.save(figure, path)
+        return figure
 
 
 def _colors(info: BitMapInfo) -> list[tuple[float, float, float, float]]:

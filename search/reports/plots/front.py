@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from bitfront.search.reports.plots.labels import around, place_labels
 _SAMPLES = 24
 
 
-def draw_fronts(infos: Sequence[FrontInfo], path: Path, title: str, subtitle: str) -> Path:
-    """Top-1 against each cost, side by side on one top-1 axis; returns the path of the PNG."""
+def draw_fronts(infos: Sequence[FrontInfo], title: str, subtitle: str) -> Figure:
+    """Top-1 against each cost, side by side on one top-1 axis."""
     windows = [window_of(info) for info in infos]
     bottom, top = min(w.bottom for w in windows), max(w.top for w in windows)
     with style.house_style():
@@ -38,7 +37,7 @@ def draw_fronts(infos: Sequence[FrontInfo], path: Path, title: str, subtitle: st
         panels[0].set_ylabel("top-1 on the search split (%)")
         style.heading(panels[0], title, subtitle)
         _legend(figure, panels)
-        return style.save(figure, path)
+        return figure
 
 
 def _draw_panel(axes: Axes, info: FrontInfo, window: Window) -> None:

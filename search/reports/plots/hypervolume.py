@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bitfront.search.reports.plots import style
@@ -25,8 +25,8 @@ def collect_hypervolume(run: Run) -> HypervolumeInfo:
     return HypervolumeInfo(history[:, 0].astype(np.int64), history[:, 1])
 
 
-def draw_hypervolume(info: HypervolumeInfo, path: Path, title: str, subtitle: str) -> Path:
-    """Draws the history as steps with its last value written at the end; returns the path of the PNG."""
+def draw_hypervolume(info: HypervolumeInfo, title: str, subtitle: str) -> Figure:
+    """Draws the history as steps with its last value written at the end."""
     last, final = int(info.evaluations[-1]), float(info.hypervolume[-1])
     with style.house_style():
         figure = style.new_figure(7.2, 3.6)
@@ -37,7 +37,7 @@ def draw_hypervolume(info: HypervolumeInfo, path: Path, title: str, subtitle: st
         axes.set(xlabel="evaluations", ylabel="hypervolume (larger is better)")
         axes.set(xlim=(0, max(last, 1) * 1.03), ylim=_window(info))
         style.heading(axes, title, subtitle)
-        return style.save(figure, path)
+        return figure
 
 
 def _window(info: HypervolumeInfo) -> tuple[float, float]:

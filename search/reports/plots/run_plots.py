@@ -1,57 +1,69 @@
-"""All pictures of a run, written into its ``plots`` folder."""
+"""All pictures of a run, as figures or as files of its ``plots`` folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
-from bitfront.search.reports.plots.front_points import FrontInfo, collect_front, has_points
+from bitfront.search.reports.plots.front_points import collect_front, has_points
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume
-from bitfront.search.reports.plots.style import latency_axis, size_axis
+from bitfront.search.reports.plots.style import latency_axis, save, size_axis
 from bitfront.search.runs.reader import Run
 from bitfront.search.wording import megabytes, milliseconds, points, quantization
 
 
+def run_figures(run: Run) -> dict[str, Figure]:
+    """Every picture that the run has data for, drawn without a display.
+
+    Args:
+        run: A finished or running run.
+
+    Returns:
+        Figures by name: ``front`` (against size and latency side by side), ``front_size``, ``front_latency``,
+        ``bit_map`` and ``hypervolume``, without those for which nothing has been recorded.
+    """
+    found = _fronts(run)
+    if len(run.front) and run.genes:
+        info = collect_bit_map(run)
+        hidden = f", {info.hidden} of the front left out" if info.hidden else ""
+        subtitle = f"{points(len(info.rows))} of the front, largest on top{hidden}"
+        found["bit_map"] = draw_bit_map(info, f"Chosen bits, {_title(run)}", subtitle)
+    history = collect_hypervolume(run)
+    if len(history.evaluations):
+        title = f"Hypervolume, {_title(run)}"
+        found["hypervolume"] = draw_hypervolume(history, title, _reference_point(run))
+    return found
+
+
 def write_plots(run: Run, folder: Path | None = None) -> list[Path]:
-    """Draws every picture that the run has data for.
+    """Draws every picture that the run has data for and writes them as PNG.
 
     Args:
         run: A finished or running run.
         folder: Where to write; the run's ``plots`` folder by default.
 
     Returns:
-        The PNG files written: ``front.png``, ``front_size.png``, ``front_latency.png``, ``bit_map.png`` and
-        ``hypervolume.png``, without those for which nothing has been recorded.
+        The files written, named after the figures of :func:`run_figures`.
 
     Raises:
         BitfrontError: The folder cannot be written.
     """
     folder = folder or run.path / "plots"
-    written = _write_fronts(run, folder)
-    if len(run.front) and run.genes:
-        info = collect_bit_map(run)
-        hidden = f", {info.hidden} of the front left out" if info.hidden else ""
-        subtitle = f"{points(len(info.rows))} of the front, largest on top{hidden}"
-        written.append(draw_bit_map(info, folder / "bit_map.png", f"Chosen bits, {_title(run)}", subtitle))
-    history = collect_hypervolume(run)
-    if len(history.evaluations):
-        title = f"Hypervolume, {_title(run)}"
-        written.append(draw_hypervolume(history, folder / "hypervolume.png", title, _reference_point(run)))
-    return written
+    return [save(figure, folder / f"{name}.png") for name, figure in run_figures(run).items()]
 
 
-def _write_fronts(run: Run, folder: Path) -> list[Path]:
-    infos: dict[str, FrontInfo] = {
-        "front_size.png": collect_front(run, size_axis()),
-        "front_latency.png": collect_front(run, latency_axis(run.latency_source, run.latency_batch)),
+def _fronts(run: Run) -> dict[str, Figure]:
+    infos = {
+        "front_size": collect_front(run, size_axis()),
+        "front_latency": collect_front(run, latency_axis(run.latency_source, run.latency_batch)),
     }
-    drawn = {name: info for name, info in infos.items() if has_points(info)}
+    drawn = {name: [info] for name, info in infos.items() if has_points(info)}
+    both = {"front": [info for (info,) in drawn.values()]} if drawn else {}
     title, subtitle = f"Pareto front, {_title(run)}", _subtitle(run)
-    written = [draw_fronts([info], folder / name, title, subtitle) for name, info in drawn.items()]
-    if drawn:
-        written.insert(0, draw_fronts(list(drawn.values()), folder / "front.png", title, subtitle))
-    return written
+    return {name: draw_fronts(shown, title, subtitle) for name, shown in {**both, **drawn}.items()}
 
 
 def _title(run: Run) -> str:

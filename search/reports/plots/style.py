@@ -129,7 +129,8 @@ def heading(axes: Axes, title: str, subtitle: str, lift: float = 0.0) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Writes a figure as PNG, whole or not at all, trimmed to its content."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
+    with house_style():
+        figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, picture.getvalue())

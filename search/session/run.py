@@ -1,0 +1,170 @@
+"""A run as Python sees it: its tables, figures and configurations, and what can be made of these."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.search.engine.result import INTERRUPTED
+from bitfront.search.export.export import chosen_point
+from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.runs import listing, reader
+from bitfront.spaces import BitConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from bitfront.search.export.verification import Verified
+    from bitfront.search.session.evaluate import Evaluation
+    from bitfront.search.session.export import Exported
+    from bitfront.search.session.reporter import ProgressCallback, Reporter
+
+
+@dataclass(frozen=True, eq=False)
+class Run(reader.Run):
+    """A run and what can be made of it.
+
+    ``front`` and ``trials`` are tables of pandas, one row per point and per trial: top-1 in percent (higher
+    is better), ``latency_ms`` and ``size_bytes`` (lower is better), and a column of bits for every gene.
+    A notebook shows the front.
+
+    A *choice* is ``knee`` (the compromise), ``top1``, ``latency`` or ``size`` (the best in that), or the
+    number of a trial on the front.
+
+    Attributes:
+        interrupted: Whether the search was stopped before its end; :func:`resume` goes on with it.
+    """
+
+    interrupted: bool = False
+
+    @property
+    def message(self) -> str:
+        """Where the front is empty: which limits were missed, and what came nearest; empty otherwise."""
+        return str(self.summary.get("message") or "")
+
+    @property
+    def knee(self) -> int | None:
+        """The trial number of the front's compromise; None where the front is empty."""
+        return None if self.front.empty else int(self.pick(KNEE)["trial"])
+
+    def pick(self, choice: str | int = KNEE) -> pd.Series:
+        """The row of the front that a choice stands for.
+
+        Raises:
+            UserError: The front is empty, or the choice is none of its points.
+        """
+        return pick(self.front, str(choice), self.objectives)
+
+    def config(self, choice: str | int = KNEE) -> BitConfig:
+        """The bit configuration of a point of the front.
+
+        Raises:
+            UserError: There is no such point.
+        """
+        return chosen_point(self, str(choice)).config
+
+    def figures(self) -> dict[str, Figure]:
+        """The pictures of the run, as ``bitfront plot`` writes them; no display is needed.
+
+        Returns:
+            Matplotlib figures by name: ``front``, ``front_size``, ``front_latency``, ``bit_map`` and
+            ``hypervolume``, without those for which nothing has been recorded.
+        """
+        from bitfront.search.reports.plots.run_plots import run_figures
+
+        return run_figures(self)
+
+    def export(
+        self,
+        choice: str | int = KNEE,
+        format: str = "json",  # noqa: A002 - as the option is called
+        path: str | Path | None = None,
+        *,
+        runtime: str | None = None,
+        verify: bool = True,
+        progress: Reporter | ProgressCallback | None = None,
+        **options: Any,
+    ) -> Exported:
+        """Writes a point of the front as a file, and verifies a file that computes in its runtime.
+
+        Args:
+            choice: The point.
+            format: ``json`` (the bit configuration), ``packed``, ``onnx``, ``openvino`` or that of another
+                toolchain.
+            path: The file; None for one in ``exports`` of the run folder.
+            runtime: Whose fast paths the file is written for; None for the format's first.
+            verify: Whether a file that computes is compared with the evaluator on the test split.
+            progress: Is told of the steps.
+            options: Others of :func:`bitfront.search.session.export.export_run`.
+
+        Raises:
+            UserError: There is no such point, or it cannot be written in that format or place.
+            BitfrontError: Writing failed.
+        """
+        from bitfront.search.session.export import export_run
+
+        return export_run(
+            self,
+            choice,
+            format=format,
+            path=path,
+            runtime=runtime,
+            verify=verify,
+            progress=progress,
+            **options,
+        )
+
+    def verify(self, path: str | Path, **options: Any) -> Verified:
+        """Compares an exported file with the evaluator; see :func:`bitfront.search.verify`."""
+        from bitfront.search.session.verify import verify
+
+        return verify(path, **options)
+
+    def evaluate(self, choice: str | int = KNEE, **options: Any) -> Evaluation:
+        """Measures a point of the front, or uniform widths such as ``W8A8T8``, on the test split.
+
+        Args:
+            choice: The point, or uniform widths.
+            options: ``latency``, ``latency_batch`` and ``progress`` of :func:`bitfront.search.evaluate`;
+                latencies are the run's unless another source is named.
+
+        Raises:
+            UserError: There is no such point, or the model or the data cannot be used.
+        """
+        from bitfront.search.session.evaluate import evaluate
+
+        uniform = isinstance(choice, str) and choice[:1] == "W"
+        options = {"latency": self.spec["latency"], **options}
+        spec = EvaluationSpec.from_json(self.evaluation)
+        return evaluate(spec, str(choice) if uniform else self.config(choice), **options)
+
+    def _repr_html_(self) -> str:
+        """The front as a table, for notebooks."""
+        from bitfront.search.reports.front_table import front_html
+
+        return front_html(self)
+
+
+def open_run(name: str | None = None, *, runs_dir: str | Path = "runs") -> Run:
+    """Opens a run as far as it has come.
+
+    Args:
+        name: Its name; None for the run that was changed last.
+        runs_dir: The folder of the runs.
+
+    Raises:
+        UserError: There is no such run (the nearest names are offered), or a file of it is damaged.
+    """
+    root = Path(runs_dir)
+    read = reader.open_run(root, name or listing.latest_run(root))
+    fields = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
+    return Run(**fields, interrupted=read.summary.get("stopped_because") == INTERRUPTED)
+
+
+def list_runs(*, runs_dir: str | Path = "runs") -> list[listing.RunSummary]:
+    """A summary of every run in a folder, the one changed last first; damaged runs say so in their state."""
+    return listing.list_runs(Path(runs_dir))
