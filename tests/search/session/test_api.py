@@ -1,0 +1,195 @@
+"""The public interface for Python: the README's example, threads, scripts without a guard, objects in memory."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bitfront import search as public
+from bitfront.search import (
+    BitConfig,
+    EvaluationSpec,
+    Run,
+    RunSpec,
+    UserError,
+    list_runs,
+    open_run,
+    resume,
+    search,
+)
+from bitfront.search.session.worker_pool import WorkerOptions
+
+README = Path(__file__).parents[3] / "README.md"
+# Prepared in seconds.
+QUICK = EvaluationSpec(
+    recipe="fq-vit", calibration_images=32, search_images=64, test_images=64, batch_size=64, threads=1
+)
+
+
+def script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "script.py"
+    path.write_text(text)
+    return subprocess.run([sys.executable, path], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder in which the README's example has run as a script, and what it printed."""
+    folder = tmp_path_factory.mktemp("example")
+    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(text.splitlines()) < 20
+    done = script(folder, text.replace("evaluations=40", "evaluations=6"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+class TestTheExampleOfTheReadme:
+    def test_prints_a_front_and_leaves_a_picture_and_a_verified_file(self, example: tuple[Path, str]) -> None:
+        folder, printed = example
+        assert "test_top1" in printed
+        assert printed.splitlines()[-1].endswith(".safetensors True")
+        assert (folder / "front.png").stat().st_size > 10_000
+
+    def test_its_run_can_be_opened(self, example: tuple[Path, str]) -> None:
+        run = open_run(runs_dir=example[0] / "runs")
+        assert run.name == "digits"
+        assert (len(run.trials), run.interrupted, run.message) == (6, False, "")
+        assert isinstance(run.front, pd.DataFrame)
+        assert run.knee in set(run.front["trial"])
+        assert run.pick("size")["size_bytes"] == run.front["size_bytes"].min()
+        assert isinstance(run.config(), BitConfig)
+        assert run.config(run.knee).digest == run.pick()["digest"]
+        figures = run.figures()
+        assert list(figures) == ["front", "front_size", "front_latency", "bit_map", "hypervolume"]
+        assert all(isinstance(figure, Figure) for figure in figures.values())
+        assert [summary.name for summary in list_runs(runs_dir=example[0] / "runs")] == ["digits"]
+
+    def test_its_run_is_resumed_in_another_thread(self, example: tuple[Path, str]) -> None:
+        found: list[Run] = []
+        told: list[tuple[str, float]] = []
+        threads = set()
+
+        def progress(text: str, share: float) -> None:
+            threads.add(threading.current_thread())
+            told.append((text, share))
+
+        def go_on() -> None:
+            runs = example[0] / "runs"
+            found.append(resume("digits", runs_dir=runs, evaluations=8, workers=0, progress=progress))
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        thread.join()
+        assert (found[0].trials["state"] != "rejected").sum() == 8
+        assert threads == {thread}
+        assert all(0.0 <= share <= 1.0 for _, share in told)
+        steps = list(dict.fromkeys(text for text, _ in told))
+        assert steps[0].startswith("preparing digits_deit")
+        assert "searching, 8 evaluations" in steps
+        assert ("searching, 8 evaluations", 1.0) in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
+    from bitfront.evaluators.data.digits import DigitsSource
+    from bitfront.evaluators.models.loading import load_model
+
+    model = load_model("digits_deit").module
+    source = DigitsSource()
+    images = [(source.load(i), source.labels[i]) for i in range(200)]
+    spec = RunSpec(evaluation=QUICK, latency="model:bops", evaluations=2, space="encoder", allow_uniform=True)
+    run = search(spec, name="mine", runs_dir=tmp_path, model=model, data=images, workers=0)
+    assert Path(run.evaluation["checkpoint"]).parent == tmp_path / "mine" / "inputs"
+    assert len(run.front) > 0
+    assert run.evaluate().size_bytes == run.pick()["size_bytes"]
+
+
+def test_a_script_that_starts_processes_without_a_guard_is_told(tmp_path: Path) -> None:
+    done = script(
+        tmp_path,
+        "from bitfront.search import RunSpec, UserError, search\n"
+        "def main():\n"
+        "    search(RunSpec(), workers=2)\n"
+        "try:\n"
+        "    main()\n"
+        "except UserError as error:\n"
+        "    print(error)\n",
+    )
+    assert done.stdout == (
+        "worker processes import script.py again and would run line 5 there, too: put it under "
+        '`if __name__ == "__main__":`, or give workers=0 to evaluate in this process\n'
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_guarded_script_may_start_processes(tmp_path: Path, thread: bool) -> None:
+    run = "thread = threading.Thread(target=check_main_guard); thread.start(); thread.join()"
+    done = script(
+        tmp_path,
+        "import threading\n"
+        "from bitfront.search.session.worker_pool import check_main_guard\n"
+        'if __name__ == "__main__":\n'
+        f"    {run if thread else 'check_main_guard()'}\n",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    program = (
+        "import sys, bitfront.search as b\n"
+        "print([m for m in ('numpy', 'torch', 'pandas') if m in sys.modules], set(b.__all__) <= set(dir(b)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True\n"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(public, name) is not None for name in public.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'serch'"):
+        _ = public.serch
+
+
+def test_specs_take_texts_and_name_what_is_wrong(tmp_path: Path) -> None:
+    spec = RunSpec(time_budget="10m", objectives="top1,size")  # type: ignore[arg-type]
+    assert (spec.time_budget, spec.objectives) == (600.0, ("top1", "size"))
+    for changes, message in (
+        ({"max_size": "4 parsecs"}, "--max-size '4 parsecs' is not a limit"),
+        ({"sampler": "luck"}, "unknown sampler 'luck'"),
+        ({"population": 1}, "--population 1 is too small"),
+        ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
+        ({"evaluation": EvaluationSpec(scheme="magic")}, "unknown scheme 'magic'"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            search(RunSpec(**changes), runs_dir=tmp_path / "runs", workers=0)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_options_of_workers_are_checked_against_each_other() -> None:
+    assert WorkerOptions.of(2, None, "2m", "1GB") == WorkerOptions(2, None, 120.0, 1_000_000_000)
+    for options, message in (
+        ({"workers": -1}, "--workers -1"),
+        ({"workers": 2, "cluster": "tcp://a:1"}, "either them or --cluster"),
+        ({"send_data": True}, "give their scheduler with --cluster"),
+        ({"cluster": "tcp://a:1", "worker_memory": "1GB"}, "--worker-memory is for workers of this machine"),
+    ):
+        with pytest.raises(UserError, match=message):
+            WorkerOptions.of(**options)
+
+
+def test_a_run_shows_its_front_in_a_notebook(tmp_path: Path, make_run) -> None:
+    make_run(tmp_path, name="r", count=30, encoders=2, model="<b>bold</b>")
+    shown = open_run("r", runs_dir=tmp_path)._repr_html_()
+    assert shown.count("<tr>") == 1 + len(open_run(runs_dir=tmp_path).front) + 2
+    assert "<b>bold" not in shown
