@@ -1,4 +1,4 @@
-"""The public interface for Python: the README's example, threads, scripts without a guard, objects in memory."""
+"""The interface for Python: the README's example, threads, scripts without a guard, objects in memory."""
 
 from __future__ import annotations
 
@@ -190,6 +190,7 @@ def test_options_of_workers_are_checked_against_each_other() -> None:
 
 def test_a_run_shows_its_front_in_a_notebook(tmp_path: Path, make_run) -> None:
     make_run(tmp_path, name="r", count=30, encoders=2, model="<b>bold</b>")
-    shown = open_run("r", runs_dir=tmp_path)._repr_html_()
-    assert shown.count("<tr>") == 1 + len(open_run(runs_dir=tmp_path).front) + 2
+    run = open_run("r", runs_dir=tmp_path)
+    shown = run._repr_html_()
+    assert shown.count("<tr>") == 1 + len(run.references) + len(run.front)
     assert "<b>bold" not in shown
