@@ -229,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_resumable(args: argparse.Namespace) -> None:
     """Refuses settings of the run itself beside ``--resume``."""
     from bitfront.search.cli.options.specs import WORKER_OPTIONS
-    from bitfront.search.runs.folder import checked_name
+    from bitfront.search.runs.names import checked_name
 
     allowed = {*_EXTENDABLE, *WORKER_OPTIONS, "resume", "runs_dir", "storage"}
     foreign = sorted(args.given - allowed)
