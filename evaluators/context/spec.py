@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bitfront.evaluators.context.machine import device_named
-from bitfront.evaluators.data.registry import DIGITS
+from bitfront.evaluators.data.registry import DIGITS, path_of
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.spaces import Precision, UserError, check_scheme
@@ -121,14 +121,19 @@ class EvaluationSpec:
         """The same with the weights or the data in another place; None leaves them where they were."""
         spec = self
         if checkpoint is not None:
-            spec = dataclasses.replace(spec, checkpoint=_absolute(checkpoint), pretrained=False)
-        return spec if data is None else dataclasses.replace(spec, data=_absolute(data))
+            place = absolute_place("checkpoint", checkpoint)
+            spec = dataclasses.replace(spec, checkpoint=place, pretrained=False)
+        return spec if data is None else dataclasses.replace(spec, data=absolute_place("data", data))
 
     def canonical(self) -> str:
         """The spec as one line of JSON, for use as a cache key."""
         return json.dumps(self.to_json(), sort_keys=True)
 
 
-def _absolute(place: str | Path) -> str:
-    """A path that is there in full, so that it holds in any folder; a name such as ``digits`` as it is."""
-    return str(Path(place).resolve()) if Path(place).exists() else str(place)
+def absolute_place(field: str, place: str | Path) -> str:
+    """Where weights or data are, as it holds in any folder; as it was written where nothing is there."""
+    written = str(place)
+    path = written if field == "checkpoint" else path_of(written)
+    if path is None or not Path(path).exists():
+        return written
+    return written.removesuffix(path) + str(Path(path).resolve())

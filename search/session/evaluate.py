@@ -14,10 +14,13 @@ from bitfront.search.session.configs import config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.search.session.reporter import ProgressCallback, Reporter, ShareDone, reporter_of
-from bitfront.spaces import BitConfig, UserError, parse_uniform, triples
+from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.data.given_images import LabelledImages
     from bitfront.evaluators.latency.source import LatencySource
 
 
@@ -96,6 +99,8 @@ def evaluate(
     *,
     latency: str = "measured",
     latency_batch: int | None = None,
+    model: nn.Module | None = None,
+    data: LabelledImages | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Evaluation:
     """Measures one configuration on the test split: accuracy, latency and size, beside the float model.
@@ -107,43 +112,51 @@ def evaluate(
             encoder such as ``W8A8T4``.
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+        model: A timm model in memory, instead of that of the spec.
+        data: A map-style data set of images and labels, instead of that of the spec.
         progress: Is told of the steps.
 
     Raises:
         UserError: The configuration, the model or the data cannot be used.
     """
+    from bitfront.search.session.given_inputs import given_inputs
+
+    spec, wanted = _wanted(spec, config)
+    with given_inputs(spec, model, data) as given:
+        if isinstance(wanted, BitConfig):
+            _check_same(wanted, given)
+        return _evaluated(given, wanted, latency, latency_batch, reporter_of(progress))
+
+
+def _evaluated(
+    spec: EvaluationSpec,
+    wanted: BitConfig | Triple,
+    latency: str,
+    latency_batch: int | None,
+    reporter: Reporter,
+) -> Evaluation:
     from bitfront.evaluators.context.context import EvaluationContext
 
-    uniform = config if isinstance(config, str) and not Path(config).suffix else None
-    if uniform is not None:
-        spec = dataclasses.replace(
-            spec or EvaluationSpec(), widths=tuple(sorted(set(parse_uniform(uniform))))
-        )
-    else:
-        spec, config = _of_config(spec, config)
-    reporter = reporter_of(progress)
     source, batch = chosen_latency(latency, spec.scheme, latency_batch)
     with reporter.stage(preparing(spec)) as share_done:
         keep_codes = source.measured and source.timer.needs_codes
         context = EvaluationContext.from_spec(spec, share_done, keep_codes)
-    if not isinstance(config, BitConfig):
-        bits = parse_uniform(str(config))
-        config = BitConfig.uniform(spec.model, spec.scheme, context.encoders, bits)
+    if not isinstance(wanted, BitConfig):
+        wanted = BitConfig.uniform(spec.model, spec.scheme, context.encoders, wanted)
     with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):
-        figures = accuracy_report(context, config) | describe_evaluator(context)
+        figures = accuracy_report(context, wanted) | describe_evaluator(context)
     with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
-        figures |= _latencies(source, batch, context, config, share_done)
+        figures |= _latencies(source, batch, context, wanted, share_done)
     return Evaluation(**figures)
 
 
-def _of_config(
+def _wanted(
     spec: EvaluationSpec | None, config: BitConfig | str | Path
-) -> tuple[EvaluationSpec, BitConfig]:
-    """The spec for a configuration that is given, or that a file holds.
-
-    Raises:
-        UserError: The configuration is for another model or scheme than the spec.
-    """
+) -> tuple[EvaluationSpec, BitConfig | Triple]:
+    """The spec with the widths of a configuration, and that configuration or the bits of every encoder."""
+    if isinstance(config, str) and not Path(config).suffix:
+        bits = parse_uniform(config)
+        return dataclasses.replace(spec or EvaluationSpec(), widths=tuple(sorted(set(bits)))), bits
     if isinstance(config, BitConfig):
         found = config
         spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)
@@ -151,10 +164,14 @@ def _of_config(
         document = read_config_document(Path(config))
         found = BitConfig.from_json(document)
         spec = spec or config_spec(document)
-    for name, theirs, ours in (("scheme", found.scheme, spec.scheme), ("model", found.model, spec.model)):
+    return dataclasses.replace(spec, widths=tuple(sorted(found.widths()))), found
+
+
+def _check_same(config: BitConfig, spec: EvaluationSpec) -> None:
+    """Raises :class:`UserError` where a configuration is for another model or scheme than the spec."""
+    for name, theirs, ours in (("scheme", config.scheme, spec.scheme), ("model", config.model, spec.model)):
         if theirs != ours:
             raise UserError(f"the bit config is for {name} {theirs}, not {ours}: give --{name} {theirs}")
-    return dataclasses.replace(spec, widths=tuple(sorted(found.widths()))), found
 
 
 def _latencies(

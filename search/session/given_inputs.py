@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -57,3 +60,19 @@ def write_given(
     if data is not None:
         spec = dataclasses.replace(spec, data=str(write_images(place / IMAGES, data, classes, share_done)))
     return spec
+
+
+@contextmanager
+def given_inputs(
+    spec: EvaluationSpec, model: nn.Module | None, data: LabelledImages | None
+) -> Iterator[EvaluationSpec]:
+    """What was given as Python objects, as files that are there for the length of a block.
+
+    Yields:
+        The spec with these files; see :func:`write_given`.
+    """
+    if model is None and data is None:
+        yield spec
+        return
+    with tempfile.TemporaryDirectory(prefix="bitfront-") as folder:
+        yield write_given(Path(folder), spec, model, data)

@@ -15,7 +15,10 @@ from bitfront.search.session.reporter import ProgressCallback, Reporter, reporte
 from bitfront.spaces import Granularity, SearchSpace, UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.data.given_images import LabelledImages
 
 
 Sensitivities = Literal["both", "gradient", "none"]
@@ -47,6 +50,8 @@ def profile(
     *,
     space: Granularity = "encoder-kind",
     sensitivities: Sensitivities = "both",
+    model: nn.Module | None = None,
+    data: LabelledImages | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Profile:
     """Prepares a model and tells what it consists of and what it is sensitive to.
@@ -56,12 +61,15 @@ def profile(
         space: Granularity of the genes whose sensitivities are found.
         sensitivities: ``gradient`` estimates those of all genes in one pass, ``both`` also evaluates each
             gene on the search images, ``none`` leaves them out.
+        model: A timm model in memory, instead of that of the spec.
+        data: A map-style data set of images and labels, instead of that of the spec.
         progress: Is told of the steps.
 
     Raises:
         UserError: The model or the data cannot be used, or sensitivities are asked for with one width.
     """
     from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.search.session.given_inputs import given_inputs
 
     spec, reporter = spec or EvaluationSpec(), reporter_of(progress)
     if sensitivities != "none" and len(set(spec.widths)) < 2:
@@ -69,12 +77,13 @@ def profile(
         raise UserError(f"--bits {widths}: sensitivities compare at least two widths, such as 4,8")
     if sensitivities != "both":  # nothing is classified, so that no batch size needs to be measured
         spec = dataclasses.replace(spec, batch_size=1)
-    with reporter.stage(preparing(spec)) as share_done:
-        context = EvaluationContext.from_spec(spec, share_done)
-    figures, found = profile_document(context), None
-    if sensitivities != "none":
-        found = _sensitivities(context, space, sensitivities == "both", reporter)
-    return Profile(spec, figures, found)
+    with given_inputs(spec, model, data) as given:
+        with reporter.stage(preparing(given)) as share_done:
+            context = EvaluationContext.from_spec(given, share_done)
+        figures, found = profile_document(context), None
+        if sensitivities != "none":
+            found = _sensitivities(context, space, sensitivities == "both", reporter)
+        return Profile(given, figures, found)
 
 
 def _sensitivities(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.data.registry import path_of
+from bitfront.evaluators.context.spec import EvaluationSpec, absolute_place
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.session.specs import MACHINE_FIELDS
 from bitfront.search.session.worker_pool import WorkerOptions
@@ -72,9 +70,8 @@ def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
 def _value(args: argparse.Namespace, name: str) -> Any:
     """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
     value = getattr(args, name)
-    path = value if name == "checkpoint" else path_of(value) if name == "data" else None
-    if path is not None and Path(path).exists():
-        return value.removesuffix(path) + str(Path(path).resolve())
+    if name in ("checkpoint", "data") and value is not None:
+        return absolute_place(name, value)
     return value
 
 

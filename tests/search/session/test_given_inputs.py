@@ -17,8 +17,7 @@ from bitfront.evaluators.context.bundle import bundle_of, context_of_bundle, fin
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.documents import provenance_of
-from bitfront.evaluators.deployment.formats import Subject, write_file
-from bitfront.evaluators.packed.file import read_packed
+from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.search.session.given_inputs import write_given
@@ -127,8 +126,8 @@ def test_a_packed_export_is_read_without_the_run(context: EvaluationContext, tmp
     encoders = tuple(EncoderBits(i, encoder.name, 4, 8, 8) for i, encoder in enumerate(blueprint.encoders))
     config = BitConfig(context.spec.model, context.spec.scheme, encoders)
     document = config.to_json(provenance=provenance_of(context.model))
-    subject = Subject(context.prepared, config, recipe_named(context.spec.recipe), document)
-    (path,) = write_file(subject, "packed", tmp_path / "m.safetensors", "")
+    path = tmp_path / "m.safetensors"
+    write_packed(path, context.prepared, config, recipe_named(context.spec.recipe), document)
     packed = read_packed(path)
     (batch,) = (pixels for pixels, _ in context.images("test").batches(6))
     assert torch.equal(packed.assemble()(batch), context.prepared.assemble(config)(batch))
