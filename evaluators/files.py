@@ -43,7 +43,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _NO_FOLDER:
             raise UserError(f"cannot write {path}: {reason}; choose a folder that can hold it") from error
-        remedy = "free some space" if error.errno in _FULL else "mend that"
+        remedy = "free some space" if error.errno in _FULL else "fix that"
         raise BitfrontError(f"cannot write {path}: {reason}; {remedy} and try again") from error
 
 

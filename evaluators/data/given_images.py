@@ -115,7 +115,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _read(dataset: LabelledImages, index: int, classes: int | None) -> tuple[Image.Image, int]:
     try:
         item = dataset[index]
-    except Exception as error:  # whatever code of others raises
+    except Exception as error:  # a data set raises any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UserError(f"item {index} of the data set cannot be read ({reason})") from error
     if not isinstance(item, tuple | list) or len(item) != 2:

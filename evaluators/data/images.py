@@ -32,7 +32,7 @@ class PreprocessedImages:
         labels: int64 tensor ``[images]``.
         indices: Position of every image in its source, shape ``[images]``.
         mean: Mean per channel, of pixel values scaled to 0..1.
-        std: Standard deviation per channel, likewise.
+        std: Standard deviation per channel, of the same values.
         skipped: Why each unreadable image was left out, naming it.
     """
 
@@ -143,7 +143,7 @@ def preprocessing_to_json(data_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preprocessing_from_json(document: Any) -> dict[str, Any]:
-    """The inverse of :func:`preprocessing_to_json`, of a document of whatever origin.
+    """The inverse of :func:`preprocessing_to_json`, of a document of any origin.
 
     Raises:
         ValueError: Something is missing, or images cannot be preprocessed so.

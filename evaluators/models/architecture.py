@@ -99,7 +99,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, document: object) -> Architecture:
-        """Reads a JSON value of whatever origin; nothing but timm's own classes can come of it.
+        """Reads a JSON value of any origin; nothing but timm's own classes can come of it.
 
         Raises:
             UserError: It is no such document of this version, or a value is not what it has to be.

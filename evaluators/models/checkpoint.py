@@ -1,8 +1,9 @@
-"""Checkpoints: reading a weights file without running any code in it, and loading it strictly."""
+"""Checkpoints: reading weights files without running code in them, loading them strictly, writing them."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import pickletools
 import re
@@ -15,7 +16,17 @@ from typing import IO
 import torch
 from torch import nn
 
+from bitfront.evaluators.files import write_atomically
 from bitfront.spaces import UserError
+
+log = logging.getLogger(__name__)
+
+State = dict[str, torch.Tensor]
+
+WRAPPERS = ("state_dict", "model", "model_ema", "ema")
+PARALLEL_PREFIX = "module."
+HEADS = ("head.weight", "head.fc.weight")  # of ViTs and Swins
+_SHOWN = 3  # names in a message
 
 # What a file of plain tensors refers to: torch.FloatStorage, torch._utils._rebuild_tensor_v2, ...
 _TENSOR_FORMAT = re.compile(
@@ -84,16 +95,6 @@ def _renamed(name: str) -> str:
     if name.startswith("head."):
         return f"head.fc.{name.removeprefix('head.')}"
     return _MERGE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
-
-
-log = logging.getLogger(__name__)
-
-WRAPPERS = ("state_dict", "model", "model_ema", "ema")
-PARALLEL_PREFIX = "module."
-HEADS = ("head.weight", "head.fc.weight")  # of ViTs and Swins
-_SHOWN = 3
-
-State = dict[str, torch.Tensor]
 
 
 def read_checkpoint(path: Path) -> State:
@@ -189,7 +190,7 @@ def _read_torch(path: Path) -> object:
                 "ignore"
             )  # about pickle protocols and TorchScript: the errors below say more
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
+    except Exception as error:  # damaged bytes make torch raise many types
         foreign = foreign_names(path)
         if foreign:
             raise UserError(
@@ -227,3 +228,22 @@ def _first(names: tuple[str, ...]) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def round_to_half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous float16 copies of all tensors."""
+    return {name: value.detach().half().contiguous() for name, value in state.items()}
+
+
+def write_weights(state: Mapping[str, torch.Tensor], path: Path, facts: Mapping[str, object]) -> None:
+    """Writes tensors, with ``facts`` as JSON strings in the header; the file appears only when complete.
+
+    Raises:
+        UserError: The folder does not exist or cannot be written.
+        BitfrontError: The disk is full.
+    """
+    from safetensors.torch import save
+
+    header = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    content = save(dict(state), metadata=header)
+    write_atomically(path, content)

@@ -62,7 +62,7 @@ def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, ra
 
     Args:
         module: A classifier of the images.
-        train: What it is trained on, distorted anew in every epoch.
+        train: What it is trained on, distorted differently in every epoch.
         epochs: Passes over the images.
         seed: Of the order of the images and their distortions.
         rate: Largest learning rate of the schedule.

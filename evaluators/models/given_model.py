@@ -12,10 +12,12 @@ from torch import nn
 
 from bitfront.evaluators.data.images import preprocessing_from_json
 from bitfront.evaluators.models.architecture import DISTILLED, SWIN, Architecture, family_of
+from bitfront.evaluators.models.checkpoint import (
+    write_weights,
+)
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.families import EXPECTED, check_family
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.weights_file import write_weights
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
@@ -50,7 +52,10 @@ def write_model(path: Path, module: nn.Module) -> Architecture:
     name = _name(plain)
     check_family(name, plain)
     architecture = _architecture_of(name, plain)
-    write_weights(plain.state_dict(), path, architecture.metadata(plain.state_dict()))
+    state = {
+        key: value.clone(memory_format=torch.contiguous_format) for key, value in plain.state_dict().items()
+    }
+    write_weights(state, path, architecture.metadata(state))
     try:
         _check_rebuilt(architecture, plain, path)
     except BaseException:
@@ -77,7 +82,7 @@ def _plain_copy(module: object) -> Any:
             raise UserError(f"the model's {name} is {value.dtype}: give model.float()")
     try:
         return copy.deepcopy(found).cpu().float().eval().requires_grad_(False)
-    except Exception as error:  # whatever a part that cannot be copied raises
+    except Exception as error:  # a part that cannot be copied raises any type
         raise UserError(f"the model cannot be copied ({_one_line(error)}); {EXPECTED}") from error
 
 
@@ -222,7 +227,7 @@ def _check_rebuilt(architecture: Architecture, plain: Any, path: Path) -> None:
     try:
         with torch.inference_mode():
             expected = plain(images)
-    except Exception as error:  # whatever a forward pass of its own raises
+    except Exception as error:  # a forward pass of its own raises any type
         raise UserError(
             f"the model cannot classify images of shape {list(images.shape[1:])}: {_one_line(error)}"
         ) from error

@@ -17,9 +17,12 @@ from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 from bitfront.evaluators.files import check_writable
+from bitfront.evaluators.models.checkpoint import (
+    round_to_half,
+    write_weights,
+)
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, build_digits
 from bitfront.evaluators.models.fitting import fit
-from bitfront.evaluators.models.weights_file import round_to_half, write_weights
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 

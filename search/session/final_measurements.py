@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.references import References
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.tables import FinalMeasurement
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-ShareDone = Callable[[float], None]
 
 
 def held_out_accuracies(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder
@@ -34,7 +35,6 @@ MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured.
 # The embedded model is so small that calling kernels takes most of its time: a measured lead below this
 # factor is the machine's mood.
 LEAD_OF_EMBEDDED = 1.25
-ShareDone = Callable[[float], None]
 Stage = Callable[[str], AbstractContextManager[ShareDone]]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.protocols import Progress, SearchObserver
 from bitfront.search.problem.trial import Trial
 
 logger = logging.getLogger(__name__)
-ShareDone = Callable[[float], None]
 # Takes what is being done and the share of it that is done, from 0 to 1.
 ProgressCallback = Callable[[str, float], None]
 

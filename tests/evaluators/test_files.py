@@ -131,7 +131,7 @@ class TestCheckWritable:
         (errno.EACCES, UserError, "make the folder writable"),
         (errno.ENOTDIR, UserError, "choose a folder that can hold it"),
         (errno.ENOSPC, BitfrontError, "free some space"),
-        (errno.EIO, BitfrontError, "mend that"),
+        (errno.EIO, BitfrontError, "fix that"),
     ],
 )
 def test_failures_are_told_in_one_line(number: int, kind: type[Exception], remedy: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import explained
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.protocols import AccuracyPool
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 SEARCHES = "searches"
 TRUTH = "exhaustive"
-ShareDone = Callable[[float], None]
 
 
 class SharedSearches:

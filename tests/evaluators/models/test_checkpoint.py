@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import pickle
 import re
@@ -15,10 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bitfront.evaluators.models.checkpoint import classes_of, foreign_names, load_strictly, read_checkpoint
+from bitfront.evaluators.models.checkpoint import (
+    classes_of,
+    foreign_names,
+    load_strictly,
+    read_checkpoint,
+    round_to_half,
+    write_weights,
+)
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.spaces import UserError
+from bitfront.spaces import BitfrontError, UserError
 
 State = dict[str, torch.Tensor]
 SmallSwin = Callable[..., nn.Module]
@@ -189,3 +197,18 @@ class TestRefused:
         with pytest.raises(UserError, match=r"bias has shape \[3\] in the file and \[2\] in the model"):
             load_strictly(module, state, "layer", Path("c.pth"))
         assert torch.equal(module.weight, before)
+
+
+class TestWriting:
+    def test_a_full_disk_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(b"old")
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(BitfrontError, match="no space left on device; free some space"):
+            write_weights(round_to_half({"w": torch.ones(4)}), path, {})
+        assert path.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [path]

@@ -132,7 +132,13 @@ def test_the_module_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrap",
-    [nn.DataParallel, torch.compile, lambda m: nn.DataParallel(torch.compile(m)), nn.Module.bfloat16],
+    [
+        nn.DataParallel,
+        torch.compile,
+        lambda module: nn.DataParallel(torch.compile(module)),
+        nn.Module.bfloat16,
+        lambda module: module.to(memory_format=torch.channels_last),
+    ],
 )
 def test_wrappers_and_half_precision(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
     architecture = write_model(tmp_path / "m.safetensors", wrap(built()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from safetensors.torch import load_file
 from bitfront.evaluators.models.fitting import Distortion
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.training import TrainingProgress, train_digits
-from bitfront.evaluators.models.weights_file import round_to_half, write_weights
-from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces import UserError
 
 
 class TestTraining:
@@ -106,18 +103,3 @@ class TestDistortion:
         assert moved.min() >= 0.0
         assert moved.max() <= 255.0
         assert not torch.equal(moved[0], moved[1])
-
-
-class TestWeightsFile:
-    def test_a_full_disk_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = tmp_path / "w.safetensors"
-        path.write_bytes(b"old")
-
-        def full(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(BitfrontError, match="no space left on device; free some space"):
-            write_weights(round_to_half({"w": torch.ones(4)}), path, {})
-        assert path.read_bytes() == b"old"
-        assert list(tmp_path.iterdir()) == [path]
