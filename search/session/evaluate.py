@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.environment import describe_evaluator
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.reports.evaluation import accuracy_report
 from bitfront.search.session.configs import config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.latency_choice import chosen_latency
-from bitfront.search.session.reporter import ProgressCallback, Reporter, ShareDone, reporter_of
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:
