@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.problem.wording import evaluator, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
-from bitfront.search.wording import evaluator, quantization
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:

@@ -7,6 +7,16 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
+from bitfront.search.problem.wording import (
+    MISSING,
+    difference,
+    is_modelled,
+    megabytes,
+    milliseconds,
+    percent,
+    points,
+    quantization,
+)
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.front_rows import (
     FrontRow,
@@ -19,16 +29,6 @@ from bitfront.search.reports.tables import Table
 from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
 from bitfront.search.runs.reader import Run
-from bitfront.search.wording import (
-    MISSING,
-    difference,
-    is_modelled,
-    megabytes,
-    milliseconds,
-    percent,
-    points,
-    quantization,
-)
 
 # Columns of a terminal, and how many the front takes with both differences to the float model.
 NARROW, WIDE = 80, 104

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.models.sites import role
+from bitfront.search.problem.wording import MISSING, megabytes, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
-from bitfront.search.wording import MISSING, megabytes, quantization
 from bitfront.spaces import KINDS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bitfront.search.wording import megabytes, milliseconds, percent
+from bitfront.search.problem.wording import megabytes, milliseconds, percent
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import FRONT_COLUMNS
 from bitfront.search.runs.files import read_json, read_table
 from bitfront.search.runs.folder import SPEC
-from bitfront.search.wording import quantization
 from bitfront.spaces import UserError
 
 UNFINISHED = "unfinished"

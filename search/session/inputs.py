@@ -13,9 +13,9 @@ from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import begins_with_scores
-from bitfront.search.wording import quantization
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
 if TYPE_CHECKING:

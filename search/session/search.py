@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.environment import describe_environment, describe_evaluator
-from bitfront.search import wording
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
+from bitfront.search.problem import wording
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space

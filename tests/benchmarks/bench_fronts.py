@@ -25,13 +25,13 @@ from bitfront.search.problem.archive import Point
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import FLOAT_NAME
+from bitfront.search.problem.wording import points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.front_marks import draw_limits, draw_references, note_hidden
 from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window, collect_front, window_of
 from bitfront.search.reports.plots.labels import Label, around, place_labels
 from bitfront.search.runs.files import read_json
 from bitfront.search.runs.reader import Run, open_run
-from bitfront.search.wording import points, quantization
 from bitfront.spaces import BitfrontError, UserError
 
 # What may differ: the recipe, how quickly evaluations run, and the source of latencies, which is looked at.

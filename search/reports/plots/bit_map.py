@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.problem.wording import megabytes
 from bitfront.search.reports.plots import style
 from bitfront.search.runs.columns import GeneColumn
 from bitfront.search.runs.reader import Run
-from bitfront.search.wording import megabytes
 from bitfront.spaces import KINDS
 
 MAX_ROWS = 40

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.references import Reference
+from bitfront.search.problem.wording import same_source
 from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import Run
-from bitfront.search.wording import same_source
 
 Floats = NDArray[np.float64]
 

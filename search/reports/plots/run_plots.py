@@ -6,13 +6,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import collect_front, has_points
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume
 from bitfront.search.reports.plots.style import latency_axis, save, size_axis
 from bitfront.search.runs.reader import Run
-from bitfront.search.wording import megabytes, milliseconds, points, quantization
 
 
 def run_figures(run: Run) -> dict[str, Figure]:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from bitfront.evaluators.files import explained, write_atomically
-from bitfront.search.wording import is_modelled
+from bitfront.search.problem.wording import is_modelled
 
 DPI = 150
 INK = "#222222"

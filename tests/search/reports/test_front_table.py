@@ -12,11 +12,11 @@ from rich.table import Table
 
 from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.search.export.selection import pick
+from bitfront.search.problem.wording import MISSING, difference, megabytes, milliseconds, percent
 from bitfront.search.reports.front_rows import front_rows
 from bitfront.search.reports.front_table import STAR, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import Run, open_run
-from bitfront.search.wording import MISSING, difference, megabytes, milliseconds, percent
 
 
 def front(run: Run, width: int, plain: bool = False) -> list[str]:
