@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import Run, list_runs, open_run
     from bitfront.search.session.search import resume, search
     from bitfront.search.session.verify import verify
+    from bitfront.search.session.worker_pool import WorkerOptions
     from bitfront.spaces import BitConfig, BitfrontError, UserError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Run",
     "RunSpec",
     "UserError",
+    "WorkerOptions",
     "bench",
     "compare_samplers",
     "evaluate",
@@ -54,6 +56,7 @@ _PLACES = {
     "Run": "bitfront.search.session.run",
     "RunSpec": "bitfront.search.problem.spec",
     "UserError": "bitfront.spaces",
+    "WorkerOptions": "bitfront.search.session.worker_pool",
     "bench": "bitfront.search.session.bench",
     "compare_samplers": "bitfront.search.session.compare_samplers",
     "evaluate": "bitfront.search.session.evaluate",

@@ -11,9 +11,9 @@ from bitfront.spaces import UserError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
-def default_root() -> Path:
-    """The folder of the runs: what the environment variable ``BITFRONT_RUNS`` names, else ``runs``."""
-    return Path(os.environ.get("BITFRONT_RUNS") or "runs")
+def runs_root(runs_dir: str | Path | None = None) -> Path:
+    """The folder of the runs: the given one, what the variable ``BITFRONT_RUNS`` names, or ``runs``."""
+    return Path(runs_dir or os.environ.get("BITFRONT_RUNS") or "runs")
 
 
 def checked_name(name: str) -> str:

@@ -18,7 +18,7 @@ from bitfront.search.runs.folder import (
     RunStore,
 )
 from bitfront.search.runs.names import (
-    default_root,
+    runs_root,
 )
 from bitfront.search.samplers.registry import (
     COMPARED_SAMPLERS,
@@ -30,7 +30,7 @@ from bitfront.search.session.comparison.settings import ComparisonSettings, open
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
+from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers, worker_options
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def compare_samplers(
     truth: bool = False,
     name: str | None = None,
     runs_dir: str | Path | None = None,
-    workers: WorkerOptions | None = None,
+    workers: int | WorkerOptions | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Comparison:
     """Runs several samplers with several seeds on one problem; evaluations are paid for once and shared.
@@ -94,7 +94,8 @@ def compare_samplers(
         truth: Whether all configurations of a small space are evaluated first, to know the true front.
         name: Of the comparison; None for one of the model and the time.
         runs_dir: Folder that it goes to; None for that of the runs.
-        workers: Who evaluates; None for processes that suit this machine.
+        workers: Processes that evaluate, or 0 for this one, or more of who evaluates; None for processes that
+            suit this machine.
         progress: Is told of the steps.
 
     Returns:
@@ -107,10 +108,10 @@ def compare_samplers(
     """
     names = parse_samplers(samplers)
     spec = completed_spec(spec or RunSpec())
-    store = RunStore(default_root() if runs_dir is None else Path(runs_dir))
+    store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
     settings = ComparisonSettings(spec, names, seeds, truth)
-    return _compared(settings, folder, workers or WorkerOptions(), reporter_of(progress), new=True)
+    return _compared(settings, folder, worker_options(workers), reporter_of(progress), new=True)
 
 
 def resume_comparison(
@@ -121,7 +122,7 @@ def resume_comparison(
     evaluations: int | None = None,
     truth: bool = False,
     runs_dir: str | Path | None = None,
-    workers: WorkerOptions | None = None,
+    workers: int | WorkerOptions | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Comparison:
     """Goes on with a comparison, whose settings stay; None leaves samplers, seeds and evaluations, too.
@@ -131,7 +132,7 @@ def resume_comparison(
         BitfrontError: No configuration met the limits, or nothing could be evaluated.
         KeyboardInterrupt: Ctrl-C came before any search was finished.
     """
-    path = open_comparison(RunStore(default_root() if runs_dir is None else Path(runs_dir)), name)
+    path = open_comparison(RunStore(runs_root(runs_dir)), name)
     settings = ComparisonSettings.read(path)
     changes: dict[str, Any] = {"truth": settings.truth or truth}
     if samplers is not None:
@@ -141,12 +142,12 @@ def resume_comparison(
     if evaluations is not None:
         changes["spec"] = dataclasses.replace(settings.spec, evaluations=evaluations)
     settings = dataclasses.replace(settings, **changes)
-    return _compared(settings, RunFolder(path), workers or WorkerOptions(), reporter_of(progress), new=False)
+    return _compared(settings, RunFolder(path), worker_options(workers), reporter_of(progress), new=False)
 
 
 def resume_command(folder: Path) -> str:
     """The command that goes on with a comparison."""
-    where = "" if folder.parent == default_root() else f" --runs-dir {folder.parent}"
+    where = "" if folder.parent == runs_root() else f" --runs-dir {folder.parent}"
     return f"bitfront compare-samplers --resume {folder.name}{where}"
 
 

@@ -12,6 +12,7 @@ from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.export.export import chosen_point
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.runs import listing, reader
+from bitfront.search.runs.names import runs_root
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
@@ -149,22 +150,23 @@ class Run(reader.Run):
         return front_html(self)
 
 
-def open_run(name: str | None = None, *, runs_dir: str | Path = "runs") -> Run:
+def open_run(name: str | None = None, *, runs_dir: str | Path | None = None) -> Run:
     """Opens a run as far as it has come.
 
     Args:
         name: Its name; None for the run that was changed last.
-        runs_dir: The folder of the runs.
+        runs_dir: The folder of the runs; None for ``runs``, or what the environment variable
+            ``BITFRONT_RUNS`` says.
 
     Raises:
         UserError: There is no such run (the nearest names are offered), or a file of it is damaged.
     """
-    root = Path(runs_dir)
+    root = runs_root(runs_dir)
     read = reader.open_run(root, name or listing.latest_run(root))
     fields = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
     return Run(**fields, interrupted=read.summary.get("stopped_because") == INTERRUPTED)
 
 
-def list_runs(*, runs_dir: str | Path = "runs") -> list[listing.RunSummary]:
+def list_runs(*, runs_dir: str | Path | None = None) -> list[listing.RunSummary]:
     """A summary of every run in a folder, the one changed last first; damaged runs say so in their state."""
-    return listing.list_runs(Path(runs_dir))
+    return listing.list_runs(runs_root(runs_dir))

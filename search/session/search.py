@@ -18,6 +18,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.search.runs.locks import study_lock
+from bitfront.search.runs.names import runs_root
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
 from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
@@ -46,7 +47,7 @@ def search(
     spec: RunSpec | None = None,
     *,
     name: str | None = None,
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
     workers: int | None = None,
@@ -64,7 +65,8 @@ def search(
     Args:
         spec: What is searched, for what and how; None for the defaults.
         name: Name of the run; None for one of model and time.
-        runs_dir: Folder of the runs; made with the first.
+        runs_dir: Folder of the runs, made with the first; None for ``runs``, or what the environment variable
+            ``BITFRONT_RUNS`` says.
         model: A timm ViT, DeiT or Swin in memory, in place of the spec's. Its architecture and weights become
             files of the run folder.
         data: A map-style data set of images and labels, in place of the spec's. Its images become files of
@@ -92,7 +94,7 @@ def search(
     options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
     spec = completed_spec(spec or RunSpec())
     options = options.on(spec.evaluation.device)
-    store = RunStore(Path(runs_dir))
+    store = RunStore(runs_root(runs_dir))
     called = spec.evaluation.model if model is None else type(model).__name__
     folder = store.create(name or store.default_name(called))
     given = _Given(model, data)
@@ -102,7 +104,7 @@ def search(
 def resume(
     name: str,
     *,
-    runs_dir: str | Path = "runs",
+    runs_dir: str | Path | None = None,
     evaluations: int | None = None,
     time_budget: str | float | None = None,
     plateau: int | None = None,
@@ -118,7 +120,7 @@ def resume(
 
     Args:
         name: Name of the run.
-        runs_dir: Folder of the runs.
+        runs_dir: Folder of the runs, as of :func:`search`.
         evaluations: Another number of evaluations in all.
         time_budget: Another search time in all, in seconds or such as ``10m``.
         plateau: Another number of evaluations without growth of the hypervolume that end the search.
@@ -135,7 +137,7 @@ def resume(
         BitfrontError: The search failed; what was evaluated is kept.
     """
     options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
-    folder = RunStore(Path(runs_dir)).open(name)
+    folder = RunStore(runs_root(runs_dir)).open(name)
     if (folder.path / STORAGE_NOTE).exists() and storage is None:
         url = folder.read_json(STORAGE_NOTE).get("url")
         raise UserError(f"run {folder.name} keeps its study in {url}: give it again with --storage")

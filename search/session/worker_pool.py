@@ -102,6 +102,11 @@ class WorkerOptions:
         return "the cluster" if self.cluster is not None else str(self.workers)
 
 
+def worker_options(workers: int | WorkerOptions | None) -> WorkerOptions:
+    """The options that an argument ``workers`` stands for: itself, or a number of processes."""
+    return workers if isinstance(workers, WorkerOptions) else WorkerOptions(workers)
+
+
 def check_main_guard() -> None:
     """Refuses to start processes from a script that would run once more in each of them.
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bitfront.search.runs.names import default_root
+from bitfront.search.runs.names import runs_root
 
 if TYPE_CHECKING:
     from bitfront.search.runs.reader import Run
@@ -47,7 +47,7 @@ def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs-dir",
         type=Path,
-        default=default_root(),
+        default=runs_root(),
         metavar="DIR",
         help="folder of the runs (default: %(default)s; the environment variable BITFRONT_RUNS sets it)",
     )
