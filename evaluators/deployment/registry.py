@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class FileContent:
     """What is written: one configuration of a prepared model.
 
     Attributes:
@@ -71,7 +71,7 @@ class ModelFormat:
     summary: str
     suffix: str
     runtimes: tuple[str, ...]
-    write: Callable[[Subject, Path, str], list[Path]]
+    write: Callable[[FileContent, Path, str], list[Path]]
     read: Callable[[Path], dict[str, Any]]
     companions: tuple[str, ...] = ()
 
@@ -102,7 +102,7 @@ def _toolchain(
     return to_document(mapping_named(name), config, layers, measured, provenance)
 
 
-def _write_packed(subject: Subject, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - all alike
+def _write_packed(subject: FileContent, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - all alike
     from bitfront.evaluators.packed.file import write_packed
 
     write_packed(path, subject.prepared, subject.config, subject.recipe, subject.document)
@@ -115,7 +115,7 @@ def _read_packed(path: Path) -> dict[str, Any]:
     return dict(read_packed(path).document)
 
 
-def _write_onnx(subject: Subject, path: Path, runtime: str) -> list[Path]:
+def _write_onnx(subject: FileContent, path: Path, runtime: str) -> list[Path]:
     from bitfront.evaluators.deployment.graph.operands import DIALECTS
     from bitfront.evaluators.deployment.graph.parts import GraphParts
     from bitfront.evaluators.deployment.graph_files import onnx_bytes
@@ -132,7 +132,7 @@ def _read_onnx(path: Path) -> dict[str, Any]:
     return onnx_document(path)
 
 
-def _write_openvino(subject: Subject, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - its own
+def _write_openvino(subject: FileContent, path: Path, runtime: str) -> list[Path]:  # noqa: ARG001 - its own
     from bitfront.evaluators.deployment.graph.parts import GraphParts
     from bitfront.evaluators.deployment.graph_files import write_openvino
 

@@ -9,11 +9,10 @@ import traceback
 from collections.abc import Sequence
 from typing import cast
 
+from bitfront.search.cli.options.common import FAILED, INTERRUPTED
 from bitfront.search.cli.parser import parse
 
-INTERRUPTED = 130
 PIPE_CLOSED = 141
-FAILURE = 1
 
 
 def exit_status(error: BaseException, debug: bool) -> int:
@@ -24,7 +23,7 @@ def exit_status(error: BaseException, debug: bool) -> int:
         debug: Whether to print the traceback as well.
     """
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 0 if error.code is None else FAILURE
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else FAILED
     if isinstance(error, BrokenPipeError):
         _discard_output()
         return PIPE_CLOSED
@@ -39,7 +38,7 @@ def exit_status(error: BaseException, debug: bool) -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
     print(f"error: {_internal(error)}; run with --debug for the traceback", file=sys.stderr)
-    return FAILURE
+    return FAILED
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""The report of ``bitfront evaluate``: one configuration beside the float model, as JSON and for a person."""
+"""One configuration beside the float model, and an exported file beside the evaluator, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bitfront.search.problem.wording import evaluator, quantization
@@ -130,3 +131,23 @@ def _paired(report: dict[str, Any]) -> str:
         f"right in float32 only: {lost} images, right when quantized only: {won}; were both models equally "
         f"good, so uneven a split would come about with probability {probability} (exact McNemar test)"
     )
+
+
+def print_verification(report: Mapping[str, Any]) -> None:
+    """Prints a verification, as :meth:`bitfront.search.export.verification.Verified.to_json` gives it."""
+    products, floor = report["kernels"]["products"], report["evaluator_kernels_equal"]
+    kernels = f", {report['kernels']['on_integers']} of {products} matrix products on integer kernels"
+    own = "" if floor is None else f"; the evaluator's two sets of kernels agree on {floor:.2f} %"
+    lines = [
+        f"{report['file']}: {report['file_bytes'] / 1e6:.3f} MB, {report['runtime']} "
+        f"{report['runtime_version']}{kernels if products else ''}",
+        f"top-1 {report['top1']:.2f} %, evaluator {report['evaluator_top1']:.2f} %: "
+        f"{report['top1_difference']:+.2f} \N{PLUS-MINUS SIGN} "
+        f"{report['top1_difference_standard_error']:.2f} points on {report['images']} images (allowed "
+        f"{report['largest_top1_difference']:.2f})",
+        f"equal predictions {report['equal_predictions']:.2f} % (at least "
+        f"{report['least_equal_predictions']:.2f} %{own})",
+        *(f"note: {note}" for note in report["notes"]),
+        "verified" if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}",
+    ]
+    print_lines(stdout_console(), lines)

@@ -16,6 +16,7 @@ from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
+from bitfront.search.runs.names import default_root
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
 from bitfront.search.session.configs import Document, read_config_document, recorded_evaluation
 from bitfront.search.session.inputs import preparing
@@ -114,7 +115,8 @@ def bench(
     spec = dataclasses.replace(
         spec, widths=tuple(sorted(widths)) or (8,), device="cpu", batch_size=1, threads=1
     )
-    place = _output_folder(Path("runs") / default_name(spec.model) if folder is None else Path(folder), force)
+    place = default_root() / default_name(spec.model) if folder is None else Path(folder)
+    _check_folder(place, force)
     with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)
     entries = _entries(model, options, named)
@@ -257,12 +259,11 @@ def _write(folder: Path, figures: dict[str, Any]) -> None:
     draw_bench(figures, folder / PICTURE)
 
 
-def _output_folder(folder: Path, force: bool) -> Path:
-    """The folder that results go to, made now, so that no minutes are lost over one that cannot be."""
+def _check_folder(folder: Path, force: bool) -> None:
+    """Makes the folder that results go to, so that no minutes are lost over one that cannot be."""
     there = [file for file in FILES if (folder / file).exists()]
     if there and not force:
         raise UserError(
             f"--output {folder} has a {there[0]}: choose another folder, or overwrite it with --force"
         )
     check_writable(folder / CSV, make_folder=True)
-    return folder

@@ -13,8 +13,8 @@ from bitfront.evaluators.progress import ShareDone
 from bitfront.search.reports.evaluation import accuracy_report
 from bitfront.search.session.configs import config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
-from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.specs import chosen_latency
 from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform, triples
 
 if TYPE_CHECKING:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.registry import ModelFormat, Subject, files_of, format_named, runtime_for
+from bitfront.evaluators.deployment.registry import (
+    FileContent,
+    ModelFormat,
+    files_of,
+    format_named,
+    runtime_for,
+)
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
@@ -173,7 +179,7 @@ def _write(
 
     recipe = context.spec.whole_recipe
     document = chosen.document(provenance_of(context.model))
-    subject = Subject(context.prepared, chosen.config, recipe, document)
+    subject = FileContent(context.prepared, chosen.config, recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         written = form.write(subject, Path(folder) / path.name, runtime)
         place_files(written, path, force)

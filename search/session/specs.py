@@ -1,16 +1,18 @@
-"""Specs as a session needs them: completed, or as a bit config has recorded them."""
+"""Specs as a session needs them: completed, as a bit config has recorded them, and with a latency source."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
-from bitfront.search.session.latency_choice import chosen_latency
 from bitfront.spaces import UserError
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.latency.source import LatencySource
 
 # Fields that say on what it runs: they belong to the machine at hand, not to a configuration.
 MACHINE_FIELDS = ("device", "batch_size", "threads")
@@ -61,3 +63,27 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
         # What was left out of, or set beside, another recipe says nothing about this one.
         written = {"without": (), "observer": None, **written}
     return dataclasses.replace(spec, **written)
+
+
+def chosen_latency(name: str, scheme: str, batch: int | None = None) -> tuple[LatencySource, int]:
+    """The latency source of a name and the images of a batch.
+
+    Args:
+        name: Such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        scheme: The quantization scheme.
+        batch: Images of a batch as asked for; None for the table's, or 1.
+
+    Raises:
+        UserError: The source is unknown, cannot be used for the scheme, or is for another batch.
+    """
+    from bitfront.evaluators.latency.source import latency_source
+
+    source = latency_source(name, scheme)
+    if source.batch is None:
+        return source, 1 if batch is None else batch
+    if batch not in (None, source.batch):
+        raise UserError(
+            f"--latency-batch {batch}: {name} is for batches of {source.batch}: leave the option out, or "
+            f"give a table for that batch (`bitfront latency-table --latency-batch {batch}`)"
+        )
+    return source, source.batch

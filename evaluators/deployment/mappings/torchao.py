@@ -10,7 +10,7 @@ _ACTIVATIONS = 8  # bits of the only integer activations that its configurations
 
 
 class TorchaoMapping:
-    """Weights of each layer at their own width, activations at 8 bits, scaled anew for every token.
+    """Weights of each layer at their own width, activations at 8 bits, scaled for every token.
 
     Where weights and activations have 8 bits, ``Int8DynamicActivationInt8WeightConfig`` multiplies integers;
     narrower weights take ``Int8DynamicActivationIntxWeightConfig``. A convolution is left out: the one

@@ -46,7 +46,7 @@ class OnnxRuntimeSession:
 
     Args:
         session: ONNX Runtime's own.
-        path: The file, loaded anew where its optimized graph is asked for.
+        path: The file, loaded again where its optimized graph is asked for.
     """
 
     def __init__(self, session: Any, path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural
+from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, command_parser, natural
 from bitfront.search.cli.options.model import add_model_options, add_quantization_options
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, RUNTIMES, UNIFORM
 from bitfront.spaces.schemes import DEPLOY
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-INTERRUPTED = 130
 _DETAIL = """\
 Times a model as float32, bfloat16, torch's dynamic INT8 and in configurations, in every installed runtime,
 beside convolutional networks in float32 and INT8; all in turn, in short bursts and random order, on one

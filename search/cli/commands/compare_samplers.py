@@ -10,7 +10,7 @@ from bitfront.search.cli.commands.search import (
     add_space_options,
     add_worker_options,
 )
-from bitfront.search.cli.options.common import add_runs_dir, command_parser, natural, positive
+from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, command_parser, natural, positive
 from bitfront.search.cli.options.model import (
     add_machine_options,
     add_model_options,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bitfront.search.session.worker_pool import WorkerOptions
 
 
-INTERRUPTED = 130
 # Fewer tell no differences of a few percent.
 ENOUGH_SEEDS = 10
 # Options that may be written beside --resume, with those of the workers.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from bitfront.evaluators.deployment.registry import FORMATS
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
-from bitfront.search.cli.commands.verify import FAILED, add_tolerance_options
-from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
+from bitfront.search.cli.commands.verify import add_tolerance_options
+from bitfront.search.cli.options.common import FAILED, add_run_argument, command_parser, open_chosen_run
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
@@ -109,12 +109,12 @@ def run(args: argparse.Namespace) -> int:
 def _print(exported: Exported, run: Run) -> None:
     """What was written, what came of it, and what to do next."""
     from bitfront.search.reports.console import hint, stdout_console
-    from bitfront.search.reports.verification import print_verification
+    from bitfront.search.reports.evaluation import print_verification
 
     console = stdout_console()
     console.print(str(exported.path), soft_wrap=True)
     if exported.verification is not None:
-        print_verification(exported.verification.to_json(), console)
+        print_verification(exported.verification.to_json())
         hint(shlex.join(["bitfront", "verify", str(exported.path)]))
     elif exported.format == JSON:
         hint(_evaluate_command(run, exported.path))

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import (
+    INTERRUPTED,
     add_runs_dir,
     command_parser,
     natural,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # Options that a resumed run may change.
 _EXTENDABLE = ("evaluations", "time_budget", "plateau")
-INTERRUPTED_STATUS = 130
 _DETAIL = """\
 Searches for the Pareto-best bit widths of a vision transformer and writes a run folder. Without options it
 searches the built-in digits_deit, which takes a few minutes on two cores.
@@ -177,7 +177,7 @@ def add_worker_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--send-data",
         action="store_true",
-        help="send the model and the images to the workers of --cluster, which have them not",
+        help="send the model and the images to the workers of --cluster, which do not have them",
     )
     group.add_argument(
         "--evaluation-timeout",
@@ -223,7 +223,7 @@ def run(args: argparse.Namespace) -> int:
         going_on = [f"bitfront search --resume {found.name}{where}{storage}"] if found.interrupted else []
         chosen = [f"bitfront export {found.name} --pick knee{where}"] if len(found.front) else []
         hint(*going_on, *chosen, f"pictures in {found.path / 'plots'}")
-    return INTERRUPTED_STATUS if found.interrupted else 0
+    return INTERRUPTED if found.interrupted else 0
 
 
 def _check_resumable(args: argparse.Namespace) -> None:

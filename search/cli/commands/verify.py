@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
-from bitfront.search.cli.options.common import command_parser, percentage, positive
+from bitfront.search.cli.options.common import FAILED, command_parser, percentage, positive
 
 if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-FAILED = 1
 _DETAIL = """\
 Runs an exported file in its runtime and compares its predictions with the evaluator's: those kept beside the
 file when it was exported or, with --rebuild or without such a record, those of the model prepared again.
@@ -83,8 +82,8 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verifies a file; the status is 1 where it does not compute what was evaluated."""
     from bitfront.search.reports.console import print_json, stdout_console
+    from bitfront.search.reports.evaluation import print_verification
     from bitfront.search.reports.progress import stderr_reporter
-    from bitfront.search.reports.verification import print_verification
     from bitfront.search.session.verify import verify
 
     found = verify(
@@ -103,5 +102,5 @@ def run(args: argparse.Namespace) -> int:
         print_json(found.to_json())
     else:
         stdout_console().print(f"against {found.against}", soft_wrap=True)
-        print_verification(found.to_json(), stdout_console())
+        print_verification(found.to_json())
     return 0 if found.passed else FAILED

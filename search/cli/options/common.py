@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bitfront.search.runs.names import runs_root
 
+# Exit statuses.
+FAILED, INTERRUPTED = 1, 130
+
 if TYPE_CHECKING:
     from bitfront.search.runs.reader import Run
 

@@ -15,8 +15,8 @@ from quantized_cases import config_of
 from bitfront.evaluators.data.images import preprocessing_to_json
 from bitfront.evaluators.deployment.documents import LONGEST, read_document
 from bitfront.evaluators.deployment.registry import (
+    FileContent,
     ModelFormat,
-    Subject,
     file_document,
     format_named,
     runtime_for,
@@ -34,25 +34,25 @@ from bitfront.spaces import BitConfig, UserError
 KINDS = {"packed": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
 
 
-def write_file(subject: Subject, kind: str, path: Path, runtime: str) -> list[Path]:
+def write_file(subject: FileContent, kind: str, path: Path, runtime: str) -> list[Path]:
     form = format_named(kind)
     assert isinstance(form, ModelFormat)
     return form.write(subject, path, runtime)
 
 
-def subject(model: PreparedModel, config: BitConfig, recipe: str = "best", without: str = "") -> Subject:
+def subject(model: PreparedModel, config: BitConfig, recipe: str = "best", without: str = "") -> FileContent:
     document = config.to_json({"top1": 71.5}, {"run": "a run", "preprocessing": {"mean": [0.5]}})
-    return Subject(model, config, recipe_named(recipe, without.split()), document)
+    return FileContent(model, config, recipe_named(recipe, without.split()), document)
 
 
 @pytest.fixture(scope="module")
-def small() -> Subject:
+def small() -> FileContent:
     model = prepared("vit")
     return subject(model, bits_of(model, "mixed 1"))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_equal_models_are_equal_files(tmp_path: Path, small: Subject, kind: str) -> None:
+def test_equal_models_are_equal_files(tmp_path: Path, small: FileContent, kind: str) -> None:
     if kind == "openvino":
         pytest.importorskip("openvino")
     first, second = (tmp_path / name for name in ("first", "second"))
@@ -66,7 +66,7 @@ def test_equal_models_are_equal_files(tmp_path: Path, small: Subject, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_files_carry_their_document(tmp_path: Path, small: Subject, kind: str) -> None:
+def test_files_carry_their_document(tmp_path: Path, small: FileContent, kind: str) -> None:
     if kind == "openvino":
         pytest.importorskip("openvino")
     [path, *_] = write_file(small, kind, tmp_path / f"m{KINDS[kind]}", "openvino")
@@ -75,7 +75,7 @@ def test_files_carry_their_document(tmp_path: Path, small: Subject, kind: str) -
     assert BitConfig.from_json(found) == BitConfig.from_json(small.config.to_json())
 
 
-def test_what_an_onnx_file_is(tmp_path: Path, small: Subject) -> None:
+def test_what_an_onnx_file_is(tmp_path: Path, small: FileContent) -> None:
     [path] = write_file(small, "onnx", tmp_path / "m.onnx", "onnxruntime")
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
@@ -91,7 +91,7 @@ def test_what_an_onnx_file_is(tmp_path: Path, small: Subject) -> None:
     assert {node.domain for node in model.graph.node} == {""}
 
 
-def test_four_bit_weights_are_two_to_a_byte(tmp_path: Path, small: Subject) -> None:
+def test_four_bit_weights_are_two_to_a_byte(tmp_path: Path, small: FileContent) -> None:
     [path] = write_file(small, "onnx", tmp_path / "m.onnx", "onnxruntime")
     stored = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
     seen = set()
@@ -210,7 +210,7 @@ def test_what_does_not_run_a_file(name: str, runtime: str) -> None:
 
 
 def test_packed_files_are_run_by_this_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Subject
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: FileContent
 ) -> None:
     import copy
 

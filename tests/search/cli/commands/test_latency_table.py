@@ -14,7 +14,9 @@ from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.search.reports.latency_table import print_table
-from bitfront.search.session.latency_choice import chosen_latency
+from bitfront.search.session.specs import (
+    chosen_latency,
+)
 
 SHAPE = "65x32h2m64"
 ABACUS = ("--latency", "measured:abacus", "--scheme", "deploy")
