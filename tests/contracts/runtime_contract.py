@@ -64,3 +64,11 @@ class RuntimeContract:
         with pytest.raises(BitfrontError, match=r"damaged\.onnx") as caught:
             runtime.load(path)
         assert len(str(caught.value).splitlines()) == 1
+
+    @pytest.mark.parametrize("shape", [(2, 3, 16, 13), (2, 1, 16, 16), (2, 3, 32, 32), (3, 16, 16)])
+    def test_other_images_are_refused_in_one_line(
+        self, runtime: Runtime, file: Path, shape: tuple[int, ...]
+    ) -> None:
+        with pytest.raises(BitfrontError) as caught:
+            runtime.load(file)(np.zeros(shape, np.float32))
+        assert len(str(caught.value).splitlines()) == 1

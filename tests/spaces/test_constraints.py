@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from search_contracts import StructuralConstraintContract
 
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, NotUniform, mixed_only
 
@@ -35,3 +36,17 @@ def test_one_layer_that_differs_is_enough() -> None:
 def test_the_extremes_of_other_widths() -> None:
     assert [rule.name for rule in mixed_only((8, 3, 6))] == ["not_all_3bit", "not_all_8bit"]
     assert all(rule.violation(uniform(6, 6, 6)) <= 0 for rule in mixed_only((3, 6, 8)))
+
+
+class TestContract(StructuralConstraintContract):
+    @pytest.fixture
+    def rule(self) -> NotUniform:
+        return NotUniform(4)
+
+    @pytest.fixture
+    def allowed(self) -> BitConfig:
+        return uniform(4, 8, 4)
+
+    @pytest.fixture
+    def forbidden(self) -> BitConfig:
+        return uniform(4, 4, 4)

@@ -43,9 +43,18 @@ class OpenVinoSession:
         self._products = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _PRODUCTS}
         self._compiled = compiled
         self._request = compiled.create_infer_request()
+        # None where any length will do, as for the batch.
+        shape = compiled.inputs[0].partial_shape
+        self._lengths = tuple(length.get_length() if length.is_static else None for length in shape)
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
         """See :class:`Session`."""
+        # OpenVINO itself classifies other images as none at all, without an error.
+        if len(images.shape) != len(self._lengths) or any(
+            length not in (None, given) for given, length in zip(images.shape, self._lengths, strict=True)
+        ):
+            reason = ValueError(f"their shape is {list(images.shape)}, the model takes {list(self._lengths)}")
+            raise not_run(OpenVinoRuntime.name, reason)
         try:
             found = self._request.infer({0: images})[0]
         except RuntimeError as error:

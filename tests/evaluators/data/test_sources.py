@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluator_contracts import ImageSourceContract
 from PIL import Image
 from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
 from bitfront.evaluators.data.registry import CIFAR10, DIGITS, open_source, path_of, with_absolute_path
-from bitfront.evaluators.data.source import CorruptImageError
+from bitfront.evaluators.data.source import CorruptImageError, ImageSource
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -306,3 +307,15 @@ class TestSharedData:
         assert len(source) == 1000
         assert len(np.unique(source.labels)) == 430
         assert source.load(0).size == (299, 299)
+
+
+class TestContract(ImageSourceContract):
+    @pytest.fixture(params=["digits", "folder", "labels.csv", "cifar10"])
+    def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> ImageSource:
+        if request.param == "cifar10":
+            return open_source(f"cifar10:{cifar_tar(tmp_path / 'cifar10.tar', ALL_CLASSES)}")
+        for name in ("train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/dog/d.png"):
+            write_image(tmp_path / "images" / name)
+        (tmp_path / "labels.csv").write_text("path,label\nimages/train/cat/a.png,0\nimages/val/dog/d.png,1\n")
+        places = {"folder": str(tmp_path / "images"), "labels.csv": str(tmp_path / "labels.csv")}
+        return open_source(places.get(request.param, "digits"))

@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from evaluator_contracts import RangeObserverContract
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantizers.observers import TensorStatistics
+from bitfront.evaluators.quantizers.observers import RangeObserver, TensorStatistics
 from bitfront.evaluators.quantizers.registry import OBSERVERS, observer_named
 from bitfront.spaces import BitfrontError, UserError
 
@@ -149,3 +150,9 @@ def test_unknown_observers_are_refused() -> None:
         UserError, match="unknown observer 'mse': choose one of auto, minmax, ema, percentile, omse"
     ):
         observer_named("mse")
+
+
+class TestContract(RangeObserverContract):
+    @pytest.fixture(params=OBSERVERS)
+    def observer(self, request: pytest.FixtureRequest) -> RangeObserver:
+        return observer_named(request.param)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluator_contracts import ScoresContract
 
 from bitfront.evaluators.sensitivity.gene_scores import GeneScores, scores_of, shrunk_moments
 from bitfront.evaluators.sensitivity.projections import Projections
@@ -107,3 +108,13 @@ def test_other_documents_are_refused(change: dict[str, Any], named: str) -> None
     document = GeneScores(("a", "b"), (4, 8), np.eye(2)).to_json()
     with pytest.raises(UserError, match=named):
         GeneScores.from_json({**document, **change})
+
+
+class TestContract(ScoresContract):
+    @pytest.fixture(params=["encoder", "encoder-kind", "layer"])
+    def space(self, request: pytest.FixtureRequest) -> SearchSpace:
+        return space((4, 6, 8), request.param)
+
+    @pytest.fixture
+    def scores(self, space: SearchSpace) -> GeneScores:
+        return scores_of(projected((4, 6, 8)), space)

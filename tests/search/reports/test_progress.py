@@ -8,12 +8,13 @@ import re
 
 import pytest
 from rich.console import Console
+from search_contracts import ReporterContract
 
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.trial import Trial
 from bitfront.search.reports import progress as display
 from bitfront.search.reports import progress as stages
-from bitfront.search.reports.progress import SearchProgress, duration, stage
+from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration, stage
 
 FRONT = [
     {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0},
@@ -137,3 +138,9 @@ def test_failed_stage_claims_nothing() -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert " s" not in file.getvalue()
+
+
+class TestContract(ReporterContract):
+    @pytest.fixture(params=[True, False], ids=["terminal", "plain"])
+    def reporter(self, request: pytest.FixtureRequest) -> ConsoleReporter:
+        return ConsoleReporter(console(terminal=request.param)[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from search_contracts import TrialRecordContract
 
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
@@ -182,3 +183,12 @@ def test_a_study_of_a_process_that_was_killed_while_creating_it_is_gone_on_with(
     assert record.trials == ()
     again = StudyRecord.open(folder.path, "test", SPEC, problem, None)
     assert again.trials == ()
+
+
+class TestContract(TrialRecordContract):
+    @pytest.fixture(params=["journal", "sqlite", "memory"])
+    def record(self, request, problem, folder, tmp_path):
+        if request.param == "memory":
+            return StudyRecord.in_memory(problem)
+        url = databases(tmp_path)[request.param == "sqlite"]
+        return StudyRecord.create(folder.path, "contract", SPEC, problem, url)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from search_contracts import ObserverContract
 
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.columns import FRONT_COLUMNS, TRIAL_COLUMNS
 from bitfront.search.runs.files import read_table
 from bitfront.search.runs.folder import RunStore
-from bitfront.search.runs.tables import FinalMeasurement, RunTables
+from bitfront.search.runs.study import StudyRecord
+from bitfront.search.runs.tables import FinalMeasurement, FolderWriter, RunTables
 
 FRONT = [
     "trial", "digest", "top1", "loss", "latency_ms", "latency_source", "latency_measured_ms", "size_bytes",
@@ -65,3 +67,12 @@ def test_what_is_written_is_read_again(result, tmp_path: Path) -> None:
     assert pd.api.types.is_float_dtype(front[list(genes)].to_numpy().dtype)
     best = max(trial.values["top1"] for trial in result.front)
     assert front["top1"].max() == pytest.approx(best, abs=1e-4)
+
+
+class TestFolderWriter(ObserverContract):
+    @pytest.fixture
+    def observer(self, synthetic, folder):
+        problem = synthetic.problem(RunSpec())
+        yield FolderWriter(RunTables(folder, problem), StudyRecord.in_memory(problem))
+        assert (folder.path / "front.csv").exists()
+        assert (folder.path / "trials.csv").exists()

@@ -1,5 +1,6 @@
-"""The pool's own manners: what it changes it changes back, wherever it was started and however it ends."""
+"""The pool keeps the contract; what it changes it changes back, wherever it starts and however it ends."""
 
+import json
 import logging
 import signal
 import threading
@@ -7,12 +8,13 @@ import time
 
 import dask.config
 import pytest
+from search_contracts import PoolContract
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.workers import pool as pool_module
 from bitfront.search.workers.local_cluster import dask_settings
 from bitfront.search.workers.pool import DaskPool
-from bitfront.spaces import BitfrontError
+from bitfront.spaces import BitConfig, BitfrontError
 
 PRELOAD, PATIENCE = "distributed.worker.preload", "distributed.deploy.lost-worker-timeout"
 
@@ -102,3 +104,23 @@ def test_a_pool_on_somebody_elses_cluster_leaves_their_nannies_settings_alone():
     before = settings()
     with dask_settings(None):
         assert settings()[:2] == before[:2]
+
+
+@pytest.fixture(scope="module")
+def started():
+    """One pool for both tests: its start takes seconds."""
+    found = []
+    yield found
+    for pool in found:
+        pool.close()
+
+
+class TestDaskPool(PoolContract):
+    @pytest.fixture
+    def pool(self, score, started):
+        def evaluate(spec_json, config_json, required):
+            return score(BitConfig.from_json(json.loads(config_json)), required)
+
+        if not started:
+            started.append(DaskPool(EvaluationSpec(), 1, evaluate=evaluate))
+        return started[0]

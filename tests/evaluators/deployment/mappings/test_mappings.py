@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from evaluator_contracts import ToolMappingContract
 from torch import nn
 
-from bitfront.evaluators.deployment.mappings.assignment import ModelLayer, assign, model_layers
-from bitfront.evaluators.deployment.mappings.registry import MAPPINGS, mapping_named, to_document
+from bitfront.evaluators.deployment.mappings.assignment import Assignment, ModelLayer, assign, model_layers
+from bitfront.evaluators.deployment.mappings.registry import MAPPINGS, ToolMapping, mapping_named, to_document
 from bitfront.evaluators.models.loading import model_outline
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
@@ -280,3 +281,13 @@ def _nncf_hooks(model: nn.Module) -> Bits:
     inputs = input_bits(model) | attention_bits(model)
     expected |= {f"pre_hooks.{operator(name)}__0.0": bits for name, bits in inputs.items()}
     return expected | {f"post_hooks.{operator(name)}__0.0": b for name, b in product_bits(model).items()}
+
+
+class TestContract(ToolMappingContract):
+    @pytest.fixture(params=MAPPINGS)
+    def tool(self, request: pytest.FixtureRequest) -> ToolMapping:
+        return mapping_named(request.param)
+
+    @pytest.fixture
+    def assignment(self, model: nn.Module) -> Assignment:
+        return assign(config_of(model), model_layers(model))

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from evaluator_contracts import BenchEntryContract
 from torch import nn
 
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -22,7 +23,7 @@ from bitfront.evaluators.latency.bench.baselines import (
     quantize,
     set_apart,
 )
-from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
+from bitfront.evaluators.latency.bench.entry import BenchEntry, Candidate, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.graph_entry import (
     GraphEntry,
 )
@@ -316,3 +317,16 @@ def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPa
         assert computes_bfloat16() is expected
     monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "asimd bf16" if key == "Features" else "")
     assert computes_bfloat16()
+
+
+class TestContract(BenchEntryContract):
+    @pytest.fixture
+    def entry(self, candidates: dict[str, Candidate], kind: type) -> BenchEntry:
+        found = next((c.entry for c in candidates.values() if isinstance(c.entry, kind)), None)
+        if found is None:
+            pytest.skip("needs onnxruntime")
+        return found
+
+    @pytest.fixture(params=[TorchEntry, PackedEntry, GraphEntry])
+    def kind(self, request: pytest.FixtureRequest) -> type:
+        return request.param

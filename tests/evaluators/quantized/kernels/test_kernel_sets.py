@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from evaluator_contracts import KernelsContract
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
@@ -123,3 +124,12 @@ def test_a_cpu_says_what_it_lacks(plain_cpu: CpuKernels) -> None:
 @pytest.mark.skipif(not int8_kernels_are_exact(), reason="this CPU has no exact int8 kernels")
 def test_a_cpu_with_int8_kernels_uses_them() -> None:
     assert "oneDNN int8" in CpuKernels().description
+
+
+class TestContract(KernelsContract):
+    @pytest.fixture(params=["quickest", "plain_cpu", "torch_operations"])
+    def kernels(self, request: pytest.FixtureRequest) -> Kernels:
+        if request.param == "quickest":
+            return CpuKernels()
+        found: Kernels = request.getfixturevalue(request.param)
+        return found

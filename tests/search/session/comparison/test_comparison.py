@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from sampler_contract import SamplerContract
+from search_contracts import PoolContract
 
 from bitfront.search.engine.protocols import (
     InlinePool,
@@ -18,6 +20,7 @@ from bitfront.search.problem.trial import (
 )
 from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
 from bitfront.search.reports.plots.comparison import draw_comparison
+from bitfront.search.samplers.random_search import RandomSearch
 from bitfront.search.session.comparison.document import comparison_document
 from bitfront.search.session.comparison.measures import (
     FIXED,
@@ -28,9 +31,9 @@ from bitfront.search.session.comparison.measures import (
     evaluations_to,
     marks,
 )
-from bitfront.search.session.comparison.searches import PlannedSearch
+from bitfront.search.session.comparison.searches import PlannedSearch, TimedSampler
 from bitfront.search.session.comparison.settings import ComparisonSettings, parse_samplers
-from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations
+from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations, SharingPool
 from bitfront.search.session.comparison.shared_searches import SharedSearches
 from bitfront.spaces import BitfrontError, UserError
 
@@ -259,3 +262,15 @@ def test_lists_of_samplers():
     for text in ("", "nsga2,,random", "tpe"):
         with pytest.raises(UserError, match="unknown sampler"):
             parse_samplers(text)
+
+
+class TestSharingPool(PoolContract):
+    @pytest.fixture
+    def pool(self, score, tmp_path):
+        return SharingPool(InlinePool(score), SharedEvaluations(tmp_path / EVALUATIONS))
+
+
+class TestTimedSampler(SamplerContract):
+    @pytest.fixture
+    def make(self):
+        return lambda problem, size, seed: TimedSampler(RandomSearch(problem.space, size, seed))
