@@ -180,7 +180,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
 
 
 def _calibrated_entry(context: EvaluationContext) -> tuple[Tensors, dict[str, Any]]:
-    """What calibration decided, anew from the cache: the prepared model has it in the kernels' forms."""
+    """What calibration decided, from the cache once more: the prepared model has it in the kernels' forms."""
     blueprint = blueprint_of(context.spec.model, context.model.module)
     images = load_images(context.source, context.splits.calibration, context.model.data_config)
     with torch_threads(preparing_threads(blueprint)):

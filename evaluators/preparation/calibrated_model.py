@@ -35,7 +35,7 @@ def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprin
     Args:
         blueprint: The float model.
         recipe: Says which transformations are applied.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
     """
     if ROTATED_STREAM in recipe:
         blueprint = rotate_stream(blueprint)
@@ -84,7 +84,7 @@ def calibrate_model(
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
         widths: Widths that searched tensors may take.
         recipe: What is done.
         observer: Chooses the ranges of activations.

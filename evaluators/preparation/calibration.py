@@ -108,7 +108,7 @@ def calibrate(
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
         widths: Widths that searched sites may take.
         observer: Chooses the ranges of per-tensor sites.
         scheme: Whose sites are calibrated.

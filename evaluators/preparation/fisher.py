@@ -42,7 +42,7 @@ def fisher_pair(logits: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
     Args:
         logits: As in :func:`fisher_direction`.
-        generator: Likewise.
+        generator: As there.
     """
     probability = logits.detach().softmax(-1)
     axis = _noise(probability, generator)
@@ -89,7 +89,7 @@ def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
     """
     generator = torch.Generator().manual_seed(SEED)
     found: dict[LayerKey, list[torch.Tensor]] = {}

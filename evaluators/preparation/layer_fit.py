@@ -103,7 +103,7 @@ def layer_moments(
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
         calibration: Grids of the inputs.
         widths: Widths of the inputs.
         weights: Of the tokens; all alike where None.
@@ -159,7 +159,7 @@ def fit_layers(
 
     Args:
         blueprint: The float model, equalized where the recipe has it so.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
         calibration: Grids of its activation sites.
         widths: Widths that searched tensors may take.
         recipe: What is fitted.

@@ -29,7 +29,7 @@ def search_log_steps(blueprint: Blueprint, batches: Batches) -> dict[int, float]
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
     """
     walk = EncoderWalk(blueprint, [next(iter(batches()))[:IMAGES]])
     found = {}

@@ -101,7 +101,7 @@ class PowerOfTwoSearch:
 
     Args:
         low: Smallest value of the tensor over the calibration set.
-        high: Largest value likewise.
+        high: Largest value there.
         bits: Width of the codes.
     """
 

@@ -33,7 +33,7 @@ EMBEDDED_MODEL = "digits_deit"
 FALLBACK = "model:bops"
 MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
 # The embedded model is so small that calling kernels takes most of its time: a measured lead below this
-# factor is the machine's mood.
+# factor is within the noise of the machine.
 LEAD_OF_EMBEDDED = 1.25
 Stage = Callable[[str], AbstractContextManager[ShareDone]]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 SPLITS: tuple[SplitName, ...] = ("calibration", "search", "test")
-REBUILT = "the evaluator, prepared anew"
+REBUILT = "the evaluator, prepared again"
 RECORDED = "what the evaluator predicted when the file was exported"
 
 

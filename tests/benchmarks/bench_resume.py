@@ -4,7 +4,7 @@ python tests/benchmarks/bench_resume.py [--moments 20] [--evaluations 40] [--wor
 
 Further options go to ``bitfront search``, such as --model and --data. Moments are drawn evenly over the time
 that the uninterrupted run takes, so that some fall into the preparation and some into the measurement of the
-front. Columns of latency are left out of the comparison: a front that is measured anew has other times.
+front. Columns of latency are left out of the comparison: a front that is measured again has other times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def start(root: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def front(folder: Path) -> list[dict[str, str]]:
-    """The front, without what is measured anew each time."""
+    """The front, without what is measured each time."""
     with (folder / "front.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k not in LATENCY} for row in csv.DictReader(file)]
 
@@ -60,7 +60,7 @@ def killed(root: Path, name: str, moment_s: float, options: list[str]) -> tuple[
         if again.wait() != 0 and not (root / name / "space.json").exists():
             # It was killed before the search proper, when there is nothing to resume yet.
             shutil.rmtree(root / name, ignore_errors=True)
-            again, how = start(root, "--run", name, *options), "begun anew"
+            again, how = start(root, "--run", name, *options), "begun again"
         if again.wait() != 0:
             how = "FAILED"
     return done, how

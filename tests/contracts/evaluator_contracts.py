@@ -160,7 +160,7 @@ class KernelsContract:
 
 
 class StagesContract:
-    """What the stages of every :class:`Scheme` do; ``scheme`` has those of a ``blueprint`` with a class token."""
+    """What the stages of every :class:`Scheme` do; ``scheme`` has those of ``blueprint``, a ViT."""
 
     @pytest.fixture
     def scheme(self) -> Scheme:

@@ -152,7 +152,7 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
 
     Args:
         blueprint: The float model.
-        batches: Yields the batches of normalised images anew at each call.
+        batches: Yields the batches of normalised images, from the first on at each call.
     """
     generator = torch.Generator().manual_seed(SAMPLE_SEED)
     kept: dict[str, list[torch.Tensor]] = {}

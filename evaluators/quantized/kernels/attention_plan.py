@@ -116,8 +116,8 @@ class Plan(NamedTuple):
     reach: int  # vectors of differences that may have attention
     logarithmic: int
     thresholds: int  # double [16], where the base of the codes is not 2
-    single_thresholds: int  # float [16], likewise
-    values: int  # int32 [16], likewise
+    single_thresholds: int  # float [16], as above
+    values: int  # int32 [16], as above
     operands: int  # bytes of an attention value
     scale: float
     largest: float

@@ -125,7 +125,7 @@ def _integer_rows(
 
 @compiled
 def _float_rows(count: int, factor: float, bias: int, keep: int, plan: Plan, room: Room) -> None:
-    """Attention of a tile's rows of products by the softmax in float32, likewise."""
+    """Attention of a tile's rows of products by the softmax in float32."""
     single, scale = np.float32(factor), np.float32(plan.scale)
     columns, step, low = room.columns, LINE * room.columns, TILE_ROWS * room.size
     for i in range(count):

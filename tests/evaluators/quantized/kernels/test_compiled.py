@@ -1,4 +1,4 @@
-"""Kernels on disk: one is compiled anew when another module changes, whose code it contains."""
+"""Kernels on disk: one is compiled again when another module changes, whose code it contains."""
 
 from __future__ import annotations
 

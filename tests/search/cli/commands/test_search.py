@@ -139,7 +139,7 @@ def test_killed_and_resumed_run_finds_the_same_front(runs: Path) -> None:
     process.wait()
     spec = (runs / "killed" / "spec.json").read_text()
     subprocess.run(command(runs, "", "--resume", "killed"), check=True, capture_output=True)
-    assert (runs / "killed" / "spec.json").read_text() == spec, "nothing is measured anew"
+    assert (runs / "killed" / "spec.json").read_text() == spec, "nothing is measured again"
     pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "killed" / "front.csv"))
 
 

@@ -21,7 +21,7 @@ from bitfront.evaluators.deployment.runtimes import registry as runtimes
 
 KINDS = ("onnx", "openvino", "packed")
 RECORDED = "against what the evaluator predicted when the file was exported"
-ANEW = "against the evaluator, prepared anew"
+AGAIN = "against the evaluator, prepared again"
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ class TestRebuilt:
         outcome = bitfront("verify", file(kind))
         assert outcome.status == 0, outcome.err
         lines = outcome.out.splitlines()
-        assert (lines[0], lines[-1]) == (ANEW, "verified")
+        assert (lines[0], lines[-1]) == (AGAIN, "verified")
         assert "preparing digits_deit (deploy, recipe best without log-base)" in outcome.err
 
     def test_on_request(self, bitfront: Callable, file: Callable) -> None:
@@ -157,7 +157,7 @@ class TestRebuilt:
         outcome = bitfront("verify", path, "--rebuild", "--json")
         assert outcome.status == 0, outcome.err
         found, recorded = json.loads(outcome.out), json.loads(before)
-        assert found["against"] in ANEW
+        assert found["against"] in AGAIN
         for name in ("top1", "evaluator_top1", "equal_predictions", "evaluator_kernels_equal"):
             assert found[name] == recorded[name]
         assert sidecar_of(path).read_bytes() == before
@@ -168,7 +168,7 @@ class TestRebuilt:
         assert outcome.status == 0, outcome.err
         found = json.loads(outcome.out)
         assert found["images"] == images
-        assert found["against"] in ANEW
+        assert found["against"] in AGAIN
 
     def test_a_file_that_has_changed(self, bitfront: Callable, file: Callable) -> None:
         path = changed(file(sidecar=True), lambda model: scale_classifier(model, -1.0))
