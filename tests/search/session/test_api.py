@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -113,6 +114,24 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
     assert Path(run.evaluation["checkpoint"]).parent == tmp_path / "mine" / "inputs"
     assert len(run.front) > 0
     assert run.evaluate().size_bytes == run.pick()["size_bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ctrl_c_returns_the_run_as_far_as_it_has_come(tmp_path: Path) -> None:
+    def interrupt(text: str, share: float) -> None:
+        if text.startswith("searching") and share >= 0.5 and not interrupted:
+            interrupted.append(share)
+            signal.raise_signal(signal.SIGINT)
+
+    interrupted: list[float] = []
+    spec = RunSpec(evaluation=QUICK, latency="model:bops", evaluations=8, allow_uniform=True)
+    run = search(spec, name="cut", runs_dir=tmp_path, workers=0, progress=interrupt)
+    assert run.interrupted
+    assert 4 <= len(run.trials) < 8
+    whole = resume("cut", runs_dir=tmp_path, workers=0)
+    assert (whole.interrupted, whole.summary["evaluations"]) == (False, 8)
+    assert whole.trials["digest"].tolist()[: len(run.trials)] == run.trials["digest"].tolist()
 
 
 def test_a_script_that_starts_processes_without_a_guard_is_told(tmp_path: Path) -> None:
