@@ -20,7 +20,9 @@ from bitfront.evaluators.deployment.documents import provenance_of
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.search.session.evaluate import evaluate
 from bitfront.search.session.given_inputs import write_given
+from bitfront.search.session.profile import profile
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 CLASSES = 3
@@ -163,3 +165,30 @@ def test_a_folder_that_cannot_be_made(model: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         write_given(tmp_path / "file", SPEC, model)
+
+
+def test_models_and_data_in_memory_are_evaluated_and_profiled_silently(
+    model: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    found = evaluate(
+        SPEC,
+        "W4A8T8",
+        latency="model:bops",
+        model=model,
+        data=Scenes(),
+        progress=lambda text, _: told.append(text),
+    )
+    assert (found.images, found.encoders, found.latency_source) == (6, 2, "model:bops")
+    assert 0 < found.size_bytes < found.fp32_size_bytes
+    assert 0 < found.latency_ms < found.fp32_latency_ms
+    assert found.to_json()["top1"] == found.top1
+    assert any(text.startswith("classifying 6 test images") for text in told)
+    profiled = profile(SPEC, sensitivities="gradient", model=model, data=Scenes())
+    assert profiled.figures["widths"] == [4, 8]
+    assert profiled.sensitivities is not None
+    assert len(profiled.sensitivities["genes"]) == 6
+    other = BitConfig("deit_tiny_patch16_224", "deploy", (EncoderBits(0, "blocks.0", 8, 8, 8),))
+    with pytest.raises(UserError, match="the bit config is for model deit_tiny_patch16_224, not"):
+        evaluate(SPEC, other, model=model, data=Scenes())
+    assert capfd.readouterr().out == ""
