@@ -16,7 +16,7 @@ from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
-from bitfront.search.runs.names import default_root
+from bitfront.search.runs.names import runs_root
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
 from bitfront.search.session.configs import Document, read_config_document, recorded_evaluation
 from bitfront.search.session.inputs import preparing
@@ -115,7 +115,7 @@ def bench(
     spec = dataclasses.replace(
         spec, widths=tuple(sorted(widths)) or (8,), device="cpu", batch_size=1, threads=1
     )
-    place = default_root() / default_name(spec.model) if folder is None else Path(folder)
+    place = runs_root() / default_name(spec.model) if folder is None else Path(folder)
     _check_folder(place, force)
     with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)
