@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitfront.spaces import BitConfig, SearchSpace
+from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import TableLatency
     from bitfront.evaluators.packed.layout import SizeModel
+
+Indices = tuple[int, ...]
+# Genes that take one width together, and groups of them that are varied together.
+Group = tuple[int, ...]
+Move = tuple[Group, ...]
 
 
 class ModelCosts:
@@ -53,10 +61,91 @@ class ModelCosts:
         """Size of the packed file, in bytes."""
         return self._size.size_bytes(config)
 
-    def minimum_latency_ms(self, space: SearchSpace) -> float:
-        """The least latency that any configuration of the space has."""
-        return self._latency.minimum_latency_ms(space)
+    def minimum_latency_ms(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:
+        """The least latency of the configurations of a space that satisfy the rules."""
+        return least_cost(space, self.latency_ms, rules)
 
-    def minimum_size_bytes(self, space: SearchSpace) -> int:
-        """The least size of the space: every width that is not held at its lowest."""
-        return self._size.size_bytes(space.decode(np.zeros(len(space), dtype=np.int64)))
+    def minimum_size_bytes(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> int:
+        """The least size of the configurations of a space that satisfy the rules.
+
+        It is not that of the lowest widths: activations of few bits bring codebooks, and attention bases.
+        """
+        return int(least_cost(space, self.size_bytes, rules, separable=True))
+
+    def maximum_size_bytes(self, space: SearchSpace) -> int:
+        """The greatest size of any configuration of a space."""
+        return -int(least_cost(space, lambda config: -self.size_bytes(config), separable=True))
+
+
+def least_cost(
+    space: SearchSpace,
+    cost: Callable[[BitConfig], float],
+    rules: Sequence[StructuralConstraint] = (),
+    separable: bool = False,
+) -> float:
+    """The least cost of the configurations of a space that satisfy the rules.
+
+    It is found for costs that are sums over encoders: sizes, to which every gene contributes by itself but
+    for the digits of offsets in the file's header, and latencies, where the layers of an encoder are shares
+    of one table of its widths. Where the least configuration breaks a rule, one change is the cheapest way to
+    satisfy it: of a gene, of the genes of a layer, or of an encoder. Where no change does, the rule is left
+    out of account.
+
+    Args:
+        space: The space.
+        cost: Cost of a configuration; lower is better.
+        rules: Constraints on configurations alone.
+        separable: Whether every gene contributes by itself, so that fewer configurations need be looked at.
+    """
+
+    @functools.cache
+    def config_of(genome: Indices) -> BitConfig:
+        return space.decode(np.array(genome, dtype=np.int64))
+
+    @functools.cache
+    def cost_of(genome: Indices) -> float:
+        return cost(config_of(genome))
+
+    def broken(genome: Indices) -> bool:
+        return any(rule.violation(config_of(genome)) > 0 for rule in rules)
+
+    def variations(genome: Indices, moves: Iterable[Move]) -> Iterator[Indices]:
+        return (changed for groups in moves for changed in _variations(genome, groups, len(space.widths)))
+
+    single: list[Move] = [((index,),) for index in range(len(space))]
+    encoders, layers = _moves(space)
+    least = (0,) * len(space)
+    for groups in single if separable else encoders:
+        least = min(variations(least, [groups]), key=cost_of)
+
+    if broken(least):
+        moves = single if separable else [*single, *layers, *encoders]
+        others = [other for other in variations(least, moves) if not broken(other)]
+        least = min(others, key=cost_of, default=least)
+    return cost_of(least)
+
+
+def _moves(space: SearchSpace) -> tuple[list[Move], list[Move]]:
+    """The genes of each encoder, in groups by kind, and those of each layer, to be varied together."""
+    encoders: dict[int, dict[str, set[int]]] = {}
+    layers: dict[tuple[int, str], set[int]] = {}
+    for index, gene in enumerate(space.genes):
+        for slot in gene.slots:
+            encoders.setdefault(slot.encoder, {}).setdefault(slot.kind, set()).add(index)
+            layers.setdefault((slot.encoder, slot.layer), set()).add(index)
+    by_kind = [tuple(dict.fromkeys(map(_sorted, kinds.values()))) for kinds in encoders.values()]
+    return by_kind, [tuple((index,) for index in sorted(genes)) for genes in layers.values()]
+
+
+def _sorted(genes: set[int]) -> Group:
+    return tuple(sorted(genes))
+
+
+def _variations(genome: Indices, groups: Sequence[Group], widths: int) -> Iterator[Indices]:
+    """A genome with every combination of widths in groups of its genes."""
+    for choice in itertools.product(range(widths), repeat=len(groups)):
+        changed = list(genome)
+        for group, index in zip(groups, choice, strict=True):
+            for gene in group:
+                changed[gene] = index
+        yield tuple(changed)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.spaces import KINDS, BitConfig, EncoderBits, SearchSpace, Triple, UserError
+from bitfront.spaces import BitConfig, EncoderBits, Triple, UserError
 
 
 def encoder_shape(encoder: EncoderParts) -> str:
@@ -89,18 +89,6 @@ class TableLatency:
     def latency_ms(self, config: BitConfig) -> float:
         """Milliseconds of a batch; lower is better."""
         return self.table.rest.milliseconds + sum(self._encoder_ms(bits) for bits in config.encoders)
-
-    def minimum_latency_ms(self, space: SearchSpace) -> float:
-        """The least time of any configuration of the space: every encoder at its quickest precision."""
-        uniform = space.granularity == "encoder"
-        widths = [(held,) if (held := space.fixed.get(kind)) else space.widths for kind in KINDS]
-        choices: list[Triple] = [(width, width, width) for width in space.widths]
-        if not uniform:
-            choices = [(w, a, t) for w, a, t in itertools.product(*widths)]
-        return self.table.rest.milliseconds + sum(
-            min(self.table.encoders[shape, triple].milliseconds for triple in choices)
-            for shape in self._shapes
-        )
 
     def _encoder_ms(self, bits: EncoderBits) -> float:
         shape = self._shapes[bits.index]

@@ -29,23 +29,28 @@ class HypervolumeBox:
 
     @classmethod
     def fixed(
-        cls, objectives: Sequence[Objective], references: References, minima: Mapping[str, float]
+        cls,
+        objectives: Sequence[Objective],
+        references: References,
+        minima: Mapping[str, float],
+        largest_bytes: float,
     ) -> HypervolumeBox:
         """The box that references and analytic minima give.
 
         Top-1 spans 0 to 100 %, loss and KL 0 to the natural logarithm of the number of classes, latency the
         least of the space to the slower of the float and the 8-bit model, size the least of the space to
-        that of the 8-bit model. None of it depends on what a run finds.
+        the most that is allowed. None of it depends on what a run finds.
 
         Args:
             objectives: The axes.
             references: The float and the uniform 8-bit model.
             minima: Least ``latency_ms`` and ``size_bytes`` of the space.
+            largest_bytes: Size of the 8-bit model, or what stands in for it (see ``paper_limits``).
         """
         base, eight = references.float_model, references.eight_bit
         costs = {
             "latency": _span(minima["latency_ms"], max(base.latency_ms, eight.latency_ms)),
-            "size": _span(minima["size_bytes"], float(eight.size_bytes)),
+            "size": _span(minima["size_bytes"], largest_bytes),
         }
 
         def corner(objective: Objective) -> tuple[float, float]:

@@ -174,9 +174,20 @@ def _top1_option(option: str, value: float, what: str) -> str:
     return f"{option} {value:g}"
 
 
-def paper_limits(references: References) -> tuple[Limit, ...]:
-    """Constraints 3 and 4 of PoMQ-ViT (Appl. Sci. 2025, 15, 9856): faster than float, at most 8-bit size."""
+def paper_limits(references: References, largest_bytes: float | None = None) -> tuple[Limit, ...]:
+    """Constraints 3 and 4 of PoMQ-ViT (Appl. Sci. 2025, 15, 9856): faster than float, at most 8-bit size.
+
+    Where weights are fixed at 8 bits, no mixed configuration is as small as the uniform 8-bit model: narrow
+    activations and attention add tables of some bytes to the same weights. Whoever fixes the weights searches
+    the others, so constraint 4 must not forbid them: its bound is then the largest model of the space, which
+    all of them meet.
+
+    Args:
+        references: The float and the uniform 8-bit model.
+        largest_bytes: The bound of constraint 4; None for the size of the 8-bit model.
+    """
     latency, size = references.float_model.latency_ms, float(references.eight_bit.size_bytes)
+    size = size if largest_bytes is None else largest_bytes
     faster, smaller = "constraint 3 (faster than the float model)", "constraint 4 (at most the 8-bit size)"
     return (
         Limit("faster_than_float", "latency_ms", "at most", latency, faster),
@@ -200,6 +211,8 @@ def check_achievable(limits: tuple[Limit, ...], minima: Mapping[str, float]) -> 
 
 
 def _remedy(limit: Limit) -> str:
+    if limit.name == "at_most_8bit_size":
+        return "allow narrower weights with --bits"
     if limit.name == "faster_than_float":
         return "search with --latency model:bops or a table of the target machine"
     return f"raise --{limit.name.replace('_', '-')}"

@@ -17,7 +17,7 @@ from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
-from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, mixed_only
+from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
@@ -40,11 +40,14 @@ class CostModel(Protocol):
     def size_bytes(self, config: BitConfig) -> int:
         """Size of the packed file, in bytes."""
 
-    def minimum_latency_ms(self, space: SearchSpace) -> float:
-        """The least latency that any configuration of the space has."""
+    def minimum_latency_ms(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:
+        """The least latency of the configurations of the space that satisfy the rules."""
 
-    def minimum_size_bytes(self, space: SearchSpace) -> int:
-        """The least size that any configuration of the space has."""
+    def minimum_size_bytes(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> int:
+        """The least size of the configurations of the space that satisfy the rules."""
+
+    def maximum_size_bytes(self, space: SearchSpace) -> int:
+        """The greatest size that any configuration of the space has."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +112,18 @@ class SearchProblem:
         Raises:
             UserError: An objective or limit is not understood, or a limit is out of reach.
         """
+        structural = spec.structural
         minima = {
-            "latency_ms": cost.minimum_latency_ms(space),
-            "size_bytes": float(cost.minimum_size_bytes(space)),
+            "latency_ms": cost.minimum_latency_ms(space, structural),
+            "size_bytes": float(cost.minimum_size_bytes(space, structural)),
         }
-        base = references.float_model
-        limits = (*paper_limits(references), *(asked.against(base) for asked in spec.limits))
+        base, largest = references.float_model, float(references.eight_bit.size_bytes)
+        if minima["size_bytes"] > largest:
+            largest = float(cost.maximum_size_bytes(space))
+        limits = (*paper_limits(references, largest), *(asked.against(base) for asked in spec.limits))
         check_achievable(limits, minima)
         objectives = parse_objectives(spec.objectives)
-        structural = () if spec.allow_uniform else mixed_only(space.widths)
-        box = HypervolumeBox.fixed(objectives, references, minima)
+        box = HypervolumeBox.fixed(objectives, references, minima, largest)
         return cls(
             space,
             objectives,

@@ -12,7 +12,15 @@ from typing import Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.limits import AskedLimit, read_limits
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.spaces import Granularity, Kind, UserError, check_fixed, parse_fixed
+from bitfront.spaces import (
+    Granularity,
+    Kind,
+    StructuralConstraint,
+    UserError,
+    check_fixed,
+    mixed_only,
+    parse_fixed,
+)
 from bitfront.spaces.quantities import parse_duration
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
@@ -91,6 +99,11 @@ class RunSpec:
     def limits(self) -> tuple[AskedLimit, ...]:
         """The limits that are asked for; :class:`UserError` where one cannot be read or met by any model."""
         return read_limits(self.max_latency, self.max_size, self.min_top1, self.max_drop)
+
+    @property
+    def structural(self) -> tuple[StructuralConstraint, ...]:
+        """Constraints on configurations alone: constraint 2 unless it is switched off."""
+        return () if self.allow_uniform else mixed_only(self.evaluation.widths)
 
     def check(self) -> None:
         """Refuses what can be seen to be impossible before anything is loaded.

@@ -166,9 +166,10 @@ def _costs(
     with stage(f"latency of encoders ({spec.latency})") as share_done:
         table = source.table(subject, spec.latency_batch or 1, share_done)
     costs = _model_costs(table, context)
+    least = costs.minimum_latency_ms(space, spec.structural)
     lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
-    if source.measured and lead * costs.minimum_latency_ms(space) > costs.float_latency_ms:
-        notes = (_slower_than_float(spec, costs.minimum_latency_ms(space), costs.float_latency_ms),)
+    if source.measured and lead * least > costs.float_latency_ms:
+        notes = (_slower_than_float(spec, least, costs.float_latency_ms),)
         table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
         costs = _model_costs(table, context)
     folder.write_text(LATENCY_TABLE, table_csv(table))

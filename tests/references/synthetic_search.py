@@ -77,11 +77,14 @@ class Cost:
     def size_bytes(self, config: BitConfig) -> int:
         return int(20_000 + (bits_of(config)[:, 0] * (1000 + 100 * np.arange(len(config.encoders)))).sum())
 
-    def minimum_latency_ms(self, space: SearchSpace) -> float:
+    def minimum_latency_ms(self, space: SearchSpace, rules: object = ()) -> float:
         return self.latency_ms(uniform(space, space.widths[0]))
 
-    def minimum_size_bytes(self, space: SearchSpace) -> int:
+    def minimum_size_bytes(self, space: SearchSpace, rules: object = ()) -> int:
         return self.size_bytes(uniform(space, space.widths[0]))
+
+    def maximum_size_bytes(self, space: SearchSpace) -> int:
+        return self.size_bytes(uniform(space, space.widths[-1]))
 
 
 def uniform(space: SearchSpace, bits: int) -> BitConfig:

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
@@ -17,8 +16,6 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.spaces import (
     BitConfig,
     EncoderBits,
-    EncoderLayers,
-    SearchSpace,
     Triple,
     UserError,
     triples,
@@ -196,19 +193,6 @@ class TestSums:
         ) / 12
         expected = 0.7 + 2 * milliseconds((8, 8, 8)) + mean
         assert TableLatency(table, blueprint, triples((4, 8))).latency_ms(config) == pytest.approx(expected)
-
-    @pytest.mark.parametrize(("granularity", "encoders"), [("encoder", 3), ("encoder-kind", 2), ("layer", 1)])
-    def test_the_minimum_is_that_of_all_configurations(
-        self, table: LatencyTable, blueprint: Blueprint, granularity: str, encoders: int
-    ) -> None:
-        part = dataclasses.replace(blueprint, encoders=blueprint.encoders[:encoders])
-        layers = [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(part.encoders)]
-        space = SearchSpace("small", "fq-vit", layers, (4, 8), granularity)  # type: ignore[arg-type]
-        latency = TableLatency(table, part, triples(space.widths))
-        every = itertools.product(range(2), repeat=len(space))
-        times = [latency.latency_ms(space.decode(np.array(genome))) for genome in every]
-        assert len(times) == space.cardinality
-        assert latency.minimum_latency_ms(space) == pytest.approx(min(times))
 
     def test_missing_precisions_are_named(self, table: LatencyTable, blueprint: Blueprint) -> None:
         entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}

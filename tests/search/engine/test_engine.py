@@ -312,7 +312,7 @@ def test_the_time_budget_ends_the_search(synthetic, folder):
 
 def test_a_search_that_finds_nothing_admissible_ends_with_the_reason(synthetic, folder):
     class Unpriced(synthetic.Cost):
-        def minimum_size_bytes(self, space):
+        def minimum_size_bytes(self, space, rules=()):
             return 1
 
     space = synthetic.space()

@@ -109,7 +109,7 @@ def test_hypervolume_of_corners():
 def test_the_box_is_fixed_by_references_alone():
     references = References(Reference("float32", 20.0, 400, classes=10), Reference("W8A8T8", 12.0, 100))
     minima = {"latency_ms": 5.0, "size_bytes": 60.0}
-    box = HypervolumeBox.fixed(parse_objectives("top1,latency,size,kl"), references, minima)
+    box = HypervolumeBox.fixed(parse_objectives("top1,latency,size,kl"), references, minima, 100.0)
     assert box.ideal == (-100.0, 5.0, 60.0, 0.0)
     assert box.reference == pytest.approx((0.0, 20.0, 100.0, math.log(10)))
 

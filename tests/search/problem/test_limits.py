@@ -97,6 +97,8 @@ def test_limits_out_of_reach_name_the_nearest_value():
         check_achievable(tuple(limits(max_latency="0.4x").values()), minima)
     with pytest.raises(UserError, match=r"constraint 3 .* search with --latency model:bops"):
         check_achievable(paper_limits(REFERENCES), {"latency_ms": 21.0})
+    with pytest.raises(UserError, match=r"constraint 4 .* allow narrower weights with --bits"):
+        check_achievable(paper_limits(REFERENCES), {"size_bytes": 1_000_001.0})
 
 
 def test_an_accuracy_limit_of_zero_has_a_finite_violation():
