@@ -1,0 +1,96 @@
+"""The problem that a spec states on the embedded model's own costs: limits that can be met are accepted."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.latency.hardware_profile import profile_named
+from bitfront.evaluators.latency.roofline import model_table
+from bitfront.evaluators.latency.table import TableLatency
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.models.sites import trace_sites
+from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.preparation.recipes import RECIPES
+from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.references import Reference, References
+from bitfront.search.problem.spec import RunSpec
+from bitfront.spaces import BitConfig, EncoderLayers, SearchSpace, UserError, triples
+
+MODEL, SCHEME, WIDTHS = "digits_deit", "fq-vit", (4, 8)
+
+
+@pytest.fixture(scope="module")
+def layers() -> list[EncoderLayers]:
+    blueprint = blueprint_of(MODEL, load_model(MODEL).module)
+    return [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(blueprint.encoders)]
+
+
+@pytest.fixture(scope="module")
+def costs() -> ModelCosts:
+    blueprint = blueprint_of(MODEL, load_model(MODEL).module)
+    table = model_table(profile_named("bops"), blueprint, WIDTHS, SCHEME)
+    size = SizeModel(blueprint, trace_sites(blueprint, SCHEME), SCHEME, RECIPES["best"])
+    return ModelCosts(TableLatency(table, blueprint, triples(WIDTHS)), size)
+
+
+def problem_of(costs: ModelCosts, layers: list[EncoderLayers], **options: Any) -> SearchProblem:
+    spec = RunSpec(evaluation=EvaluationSpec(widths=WIDTHS), **options)
+    eight = BitConfig.uniform(MODEL, SCHEME, layers, (8, 8, 8))
+    references = References(
+        Reference("float32", costs.float_latency_ms, costs.float_size_bytes, 95.0, classes=10),
+        Reference("W8A8T8", costs.latency_ms(eight), costs.size_bytes(eight), 95.0),
+    )
+    space = SearchSpace(MODEL, SCHEME, layers, WIDTHS, spec.space, spec.fixed)
+    return SearchProblem.from_spec(spec, space, costs, references)
+
+
+def admissible(problem: SearchProblem, config: BitConfig) -> bool:
+    return problem.prepare([int(index) for index in problem.space.encode(config)]).admissible
+
+
+def test_the_smallest_configuration_can_be_asked_for(costs: ModelCosts, layers: list[EncoderLayers]) -> None:
+    problem = problem_of(costs, layers, max_size="0.128MB")
+    smallest = BitConfig.uniform(MODEL, SCHEME, layers, (4, 8, 8))
+    assert costs.size_bytes(smallest) == 127_666
+    assert admissible(problem, smallest)
+    assert problem.box.ideal[2] == 127_666
+    with pytest.raises(UserError, match=r"nearest achievable .* is 127,666 bytes; raise --max-size$"):
+        problem_of(costs, layers, max_size="127kB")
+
+
+def test_activations_and_attention_can_be_searched_with_weights_of_8_bits(
+    costs: ModelCosts, layers: list[EncoderLayers]
+) -> None:
+    problem = problem_of(costs, layers, hold="W8")
+    largest = BitConfig.uniform(MODEL, SCHEME, layers, (8, 4, 4))
+    limit = next(limit for limit in problem.limits if limit.name == "at_most_8bit_size")
+    assert (
+        limit.threshold
+        == costs.size_bytes(largest)
+        > costs.size_bytes(BitConfig.uniform(MODEL, SCHEME, layers, (8, 8, 8)))
+    )
+    for activations, attention in itertools.product(WIDTHS, WIDTHS):
+        config = BitConfig.uniform(MODEL, SCHEME, layers, (8, activations, attention))
+        assert admissible(problem, config) == ((activations, attention) != (8, 8)), config
+    genomes = problem.space.sample(np.random.default_rng(0), 20)
+    found = [problem.prepare([int(index) for index in genome]) for genome in genomes]
+    assert all(candidate.admissible for candidate in found)
+    points = [(-90.0, each.values["latency_ms"], each.values["size_bytes"]) for each in found]
+    assert problem.box.share(points) > 0.0
+
+
+def test_the_8_bit_size_stays_the_bound_where_it_can_be_met(
+    costs: ModelCosts, layers: list[EncoderLayers]
+) -> None:
+    eight = costs.size_bytes(BitConfig.uniform(MODEL, SCHEME, layers, (8, 8, 8)))
+    for options in ({}, {"hold": "A4"}, {"hold": "A8T8"}, {"space": "layer"}):
+        problem = problem_of(costs, layers, **options)
+        limit = next(limit for limit in problem.limits if limit.name == "at_most_8bit_size")
+        assert limit.threshold == problem.box.reference[2] == eight
