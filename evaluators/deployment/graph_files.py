@@ -16,9 +16,7 @@ from bitfront.evaluators.deployment.graph.operands import OPENVINO, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import METADATA_KEY
 from bitfront.evaluators.deployment.runtimes.openvino import read_model
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.spaces import BitConfig, UserError
 
 

@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports.comparison import csv_text, markdown, title
-from bitfront.search.runs.folder import (
-    RunFolder,
-    RunStore,
-)
-from bitfront.search.runs.names import (
-    runs_root,
-)
+from bitfront.search.runs.folder import RunFolder, RunStore
+from bitfront.search.runs.names import runs_root
 from bitfront.search.samplers.registry import (
     COMPARED_SAMPLERS,
     COMPARED_SEEDS,

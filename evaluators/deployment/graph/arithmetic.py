@@ -16,9 +16,7 @@ from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves,
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
 from bitfront.evaluators.quantizers.grids import AffineGrid

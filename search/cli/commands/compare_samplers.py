@@ -5,17 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.commands.search import (
-    add_limit_options,
-    add_space_options,
-    add_worker_options,
-)
+from bitfront.search.cli.commands.search import add_limit_options, add_space_options, add_worker_options
 from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, command_parser, natural, positive
-from bitfront.search.cli.options.model import (
-    add_machine_options,
-    add_model_options,
-    add_quantization_options,
-)
+from bitfront.search.cli.options.model import add_machine_options, add_model_options, add_quantization_options
 from bitfront.search.samplers.registry import COMPARED_SAMPLERS, COMPARED_SEEDS, DEFAULT_EVALUATIONS, SAMPLERS
 from bitfront.spaces import UserError
 
@@ -148,9 +140,7 @@ def run(args: argparse.Namespace) -> int:
 def _resumed(args: argparse.Namespace, workers: WorkerOptions) -> Comparison:
     from bitfront.search.cli.options.specs import WORKER_OPTIONS
     from bitfront.search.reports.progress import stderr_reporter
-    from bitfront.search.runs.names import (
-        checked_name,
-    )
+    from bitfront.search.runs.names import checked_name
     from bitfront.search.session.compare_samplers import resume_comparison
 
     foreign = sorted(args.given - _WITH_RESUME - WORKER_OPTIONS)

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from bitfront.evaluators.files import check_writable
 from bitfront.search.cli.options.common import command_parser, natural, positive
-from bitfront.search.cli.options.model import (
-    add_device_option,
-    add_model_options,
-    add_quantization_options,
-)
+from bitfront.search.cli.options.model import add_device_option, add_model_options, add_quantization_options
 from bitfront.spaces import GRANULARITIES, UserError, parse_bits
 
 if TYPE_CHECKING:

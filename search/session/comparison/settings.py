@@ -9,12 +9,8 @@ from pathlib import Path
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.folder import (
-    RunStore,
-)
-from bitfront.search.runs.names import (
-    checked_name,
-)
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.names import checked_name
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, check_sampler
 from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.spaces import BitfrontError, UserError

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import explained
-from bitfront.search.engine.protocols import (
-    AccuracyPool,
-    Completed,
-)
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.engine.protocols import AccuracyPool, Completed
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.files import cut_incomplete_line
 from bitfront.spaces import BitConfig, BitfrontError
 

@@ -10,12 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bitfront.search.export.export import (
-    chosen_point,
-    chosen_uniform,
-    place_files,
-    write_config,
-)
+from bitfront.search.export.export import chosen_point, chosen_uniform, place_files, write_config
 from bitfront.search.export.selection import pick
 from bitfront.search.runs.reader import Run, open_run
 from bitfront.spaces import BitConfig, BitfrontError, Granularity, UserError

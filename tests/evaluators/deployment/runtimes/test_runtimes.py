@@ -14,9 +14,7 @@ from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.deployment.graph.model import float_graph
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.runtimes import registry as runtimes
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.deployment.runtimes.runtime import (
     KernelReport,
     Product,

@@ -14,9 +14,7 @@ from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.search.reports.latency_table import print_table
-from bitfront.search.session.specs import (
-    chosen_latency,
-)
+from bitfront.search.session.specs import chosen_latency
 
 SHAPE = "65x32h2m64"
 ABACUS = ("--latency", "measured:abacus", "--scheme", "deploy")

@@ -10,14 +10,10 @@ from PIL import Image
 from sampler_contract import SamplerContract
 from search_contracts import PoolContract
 
-from bitfront.search.engine.protocols import (
-    InlinePool,
-)
+from bitfront.search.engine.protocols import InlinePool
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
 from bitfront.search.reports.plots.comparison import draw_comparison
 from bitfront.search.samplers.random_search import RandomSearch
