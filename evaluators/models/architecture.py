@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,10 @@ VERSION = 1
 VIT, DISTILLED, SWIN = "VisionTransformer", "VisionTransformerDistilled", "SwinTransformer"
 
 _LARGEST_SIDE = 4096
-_LARGEST_WIDTH = 1 << 16
 _LONGEST = 1_000_000
 _LONGEST_NAME = 200
 # Entries of the attention masks of a Swin's stage: 4 bytes each, and no tensor of the file limits them.
 _LARGEST_MASK = 1 << 28
-
-Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
@@ -113,11 +110,11 @@ class Architecture:
             raise UserError(f"its name is {name!r:.40}; expected that of a model")
         if not isinstance(family, str) or family not in _ARGUMENTS:
             raise UserError(f"its family is {family!r:.40}; expected one of {', '.join(_ARGUMENTS)}")
-        checks = _ARGUMENTS[family]
-        if not isinstance(arguments, dict) or set(arguments) != set(checks):
-            raise UserError(f"its arguments are not those of a {family}: {', '.join(checks)}")
+        rules = _ARGUMENTS[family]
+        if not isinstance(arguments, dict) or set(arguments) != set(rules):
+            raise UserError(f"its arguments are not those of a {family}: {', '.join(rules)}")
         for key, value in arguments.items():
-            if not checks[key](value):
+            if not _fits(value, rules[key]) and not (value is None and key in _OPTIONAL):
                 raise UserError(f"its argument {key} is {value!r:.40}, which is out of range")
         if family == SWIN and _mask_entries(arguments) > _LARGEST_MASK:
             raise UserError("its attention masks are larger than any model needs")
@@ -218,72 +215,64 @@ def _mask_entries(arguments: Mapping[str, Any]) -> int:
     return int(rows * columns * max(height * width for height, width in arguments["window_size"]))
 
 
-def _whole(low: int, high: int) -> Check:
-    return lambda value: type(value) is int and low <= value <= high
+def _fits(value: Any, rule: Any) -> bool:
+    """Whether a JSON value is what a rule of ``_ARGUMENTS`` says."""
+    if isinstance(rule, range):
+        return type(value) is int and value in rule
+    if isinstance(rule, tuple):
+        return type(value) in (int, float) and rule[0] <= value <= rule[1]
+    if isinstance(rule, set):
+        return isinstance(value, str) and value in rule
+    if isinstance(rule, list):
+        lengths = range(1, _LARGEST_SIDE) if len(rule) == 1 else range(2, 3)
+        return isinstance(value, list) and len(value) in lengths and all(_fits(v, rule[0]) for v in value)
+    return type(value) is rule
 
 
-def _number(low: float, high: float) -> Check:
-    return lambda value: type(value) in (int, float) and low <= value <= high
-
-
-def _one_of(*values: object) -> Check:
-    return lambda value: isinstance(value, str | int) and value in values and type(value) is type(values[0])
-
-
-def _listed(check: Check, length: int | None = None) -> Check:
-    return lambda value: (
-        isinstance(value, list)
-        and 0 < len(value) <= _LARGEST_SIDE
-        and length in (None, len(value))
-        and all(map(check, value))
-    )
-
-
-def _or_none(check: Check) -> Check:
-    return lambda value: value is None or check(value)
-
-
-def _flag(value: Any) -> bool:
-    return type(value) is bool
-
-
-_SIDES = _listed(_whole(1, _LARGEST_SIDE), 2)
-
-_SHARED: dict[str, Check] = {
-    "img_size": _SIDES,
-    "patch_size": _SIDES,
-    "in_chans": _one_of(1, 3),
-    "num_classes": _whole(1, 1 << 24),
-    "embed_dim": _whole(1, _LARGEST_WIDTH),
-    "qkv_bias": _flag,
-    "norm_eps": _number(0.0, 1.0),
+# Whole numbers by ranges, others by their bounds, texts by sets of them, lists by the rule of their entries,
+# given twice for pairs.
+_SIDE, _WIDTH, _DEPTH, _RATIO = (
+    range(1, _LARGEST_SIDE + 1),
+    range(1, 1 + (1 << 16)),
+    range(1, 1024),
+    (1e-3, 1e3),
+)
+_SHARED: dict[str, Any] = {
+    "img_size": [_SIDE, _SIDE],
+    "patch_size": [_SIDE, _SIDE],
+    "in_chans": range(1, 4, 2),
+    "num_classes": range(1, 1 << 24),
+    "embed_dim": _WIDTH,
+    "qkv_bias": bool,
+    "norm_eps": (0.0, 1.0),
 }
-_PLAIN: dict[str, Check] = {
+_PLAIN: dict[str, Any] = {
     **_SHARED,
-    "global_pool": _one_of("token", "avg"),
-    "depth": _whole(1, 1024),
-    "num_heads": _whole(1, _LARGEST_WIDTH),
-    "mlp_ratio": _number(1e-3, 1e3),
-    "proj_bias": _flag,
-    "init_values": _or_none(_number(0.0, 1.0)),
-    "class_token": _flag,
-    "pos_embed": _one_of("learn", "none"),
-    "no_embed_class": _flag,
-    "reg_tokens": _whole(0, _LARGEST_SIDE),
-    "pre_norm": _flag,
-    "fc_norm": _flag,
-    "pool_include_prefix": _flag,
+    "global_pool": {"token", "avg"},
+    "depth": _DEPTH,
+    "num_heads": _WIDTH,
+    "mlp_ratio": _RATIO,
+    "proj_bias": bool,
+    "init_values": (0.0, 1.0),
+    "class_token": bool,
+    "pos_embed": {"learn", "none"},
+    "no_embed_class": bool,
+    "reg_tokens": range(_LARGEST_SIDE),
+    "pre_norm": bool,
+    "fc_norm": bool,
+    "pool_include_prefix": bool,
 }
-_ARGUMENTS: dict[str, dict[str, Check]] = {
+_ARGUMENTS: dict[str, dict[str, Any]] = {
     VIT: _PLAIN,
     DISTILLED: _PLAIN,
     SWIN: {
         **_SHARED,
-        "depths": _listed(_whole(1, 1024)),
-        "num_heads": _listed(_whole(1, _LARGEST_WIDTH)),
-        "head_dim": _or_none(_listed(_whole(1, _LARGEST_WIDTH))),
-        "window_size": _listed(_SIDES),
-        "always_partition": _flag,
-        "mlp_ratio": _listed(_number(1e-3, 1e3)),
+        "depths": [_DEPTH],
+        "num_heads": [_WIDTH],
+        "head_dim": [_WIDTH],
+        "window_size": [[_SIDE, _SIDE]],
+        "always_partition": bool,
+        "mlp_ratio": [_RATIO],
     },
 }
+_OPTIONAL = ("init_values", "head_dim")  # may be None
