@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.data.registry import DIGITS, path_of
+from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.spaces import Precision, UserError, check_scheme
@@ -43,7 +44,7 @@ class EvaluationSpec:
             choose by the size of the split.
     """
 
-    model: str = "digits_deit"
+    model: str = EMBEDDED
     checkpoint: str | None = None
     pretrained: bool = False
     data: str = DIGITS

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
+if TYPE_CHECKING:  # torch is loaded where a model is built: names and defaults are read without it
+    from torch import nn
 
 CLASSES = 10
 EMBEDDED = "digits_deit"  # the one whose weights are shipped
@@ -83,6 +82,10 @@ DIGITS_MODELS: dict[str, DigitsModel] = {
 
 def build_digits(name: str, *, classes: int = CLASSES) -> nn.Module:
     """A timm module with random weights; ``digits_deit`` has 64 patches and 107 thousand parameters."""
+    from torch import nn
+
+    from bitfront.evaluators.torchvision_shim import ensure_torchvision
+
     ensure_torchvision()
     from timm.models.swin_transformer import SwinTransformer
     from timm.models.vision_transformer import VisionTransformer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 LATENCY_TABLE = "latency_table.csv"
 GENE_SCORES = "gene_scores.json"
 SPLITS = "splits.json"
-EMBEDDED_MODEL = "digits_deit"
 FALLBACK = "model:bops"
 MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
 # The embedded model is so small that calling kernels takes most of its time: a measured lead below this
@@ -167,7 +167,7 @@ def _costs(
         table = source.table(subject, spec.latency_batch or 1, share_done)
     costs = _model_costs(table, context)
     least = costs.minimum_latency_ms(space, spec.structural)
-    lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED_MODEL else 1.0
+    lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED else 1.0
     if source.measured and lead * least > costs.float_latency_ms:
         notes = (_slower_than_float(spec, least, costs.float_latency_ms),)
         table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
@@ -191,7 +191,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
             f"{fact}; --max-latency {spec.max_latency} cannot be judged on modelled times: give a share such "
             "as 0.9x, or --latency table:FILE"
         )
-    if spec.evaluation.model != EMBEDDED_MODEL:
+    if spec.evaluation.model != EMBEDDED:
         raise UserError(
             f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
             "(modelled), or try another --latency-batch"

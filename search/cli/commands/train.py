@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import check_writable
+from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
 from bitfront.search.cli.options.common import command_parser, natural, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from bitfront.search.cli.options.common import Subparsers
 
 
-# Those of bitfront.evaluators.models.digits_models, which needs torch.
-MODELS = ("digits_deit", "digits_vit", "digits_swin")
 _DETAIL = """\
 Trains a small model from random weights on scikit-learn's digits: digits_deit, which `bitfront search` uses
 by default and whose shipped weights the default options reproduce, or digits_vit or digits_swin, whose
@@ -31,8 +30,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = command_parser(subparsers, "train", "train a small model of digits", _DETAIL)
     parser.add_argument(
         "--model",
-        choices=MODELS,
-        default=MODELS[0],
+        choices=tuple(DIGITS_MODELS),
+        default=EMBEDDED,
         help="what is trained (default: %(default)s)",
     )
     parser.add_argument(
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
         soft_wrap=True,
     )
-    model = "" if args.model == MODELS[0] else f"--model {args.model} "
+    model = "" if args.model == EMBEDDED else f"--model {args.model} "
     hint(f"bitfront search {model}--checkpoint {result.path}")
     return 0
 

@@ -6,6 +6,7 @@ import argparse
 
 from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
+from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.search.cli.options.common import positive, positive_or_auto
@@ -48,7 +49,7 @@ def add_weights_options(group: argparse._ArgumentGroup) -> None:
     """Model and weights."""
     group.add_argument(
         "--model",
-        default="digits_deit",
+        default=EMBEDDED,
         metavar="NAME",
         help="digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin "
         "(default: %(default)s)",
