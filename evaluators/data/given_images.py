@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from bitfront.evaluators.data.source import CorruptImageError, with_channels
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
+
+log = logging.getLogger(__name__)
 
 TABLE = "labels.csv"
 _LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA")  # modes of PIL that PNG files keep as they are
@@ -39,7 +42,13 @@ class LabelledImages(Protocol):
 
 
 def write_images(
-    folder: Path, dataset: LabelledImages, classes: int | None, share_done: ShareDone = unreported
+    folder: Path,
+    dataset: LabelledImages,
+    classes: int | None,
+    share_done: ShareDone = unreported,
+    *,
+    most: int | None = None,
+    seed: int = 0,
 ) -> Path:
     """Writes a data set so that :func:`~bitfront.evaluators.data.registry.open_source` gives the same images.
 
@@ -51,6 +60,8 @@ def write_images(
             makes them.
         classes: Of the model; labels are below it. None where it is not known yet.
         share_done: Is told the share that is written.
+        most: Images to write at most, drawn from all; None for all.
+        seed: Of the draw.
 
     Returns:
         The ``labels.csv`` file: its columns are ``path`` and ``label``, and ``class`` where the data set
@@ -62,17 +73,21 @@ def write_images(
         BitfrontError: The disk is full.
     """
     count, names = _length(dataset), _class_names(dataset)
+    chosen = list(range(count))
+    if most is not None and most < count:
+        chosen = np.sort(np.random.default_rng(seed).choice(count, most, replace=False)).tolist()
+        log.info("%d of the %d images given are written: the splits take no more", most, count)
     scratch = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with explained(folder):
         try:
             scratch.mkdir()
             rows = []
-            for index in range(count):
+            for done, index in enumerate(chosen, start=1):
                 image, label = _read(dataset, index, classes)
                 name = f"{index:0{len(str(count - 1))}d}.png"
                 image.save(scratch / name, compress_level=_COMPRESSION)
                 rows.append((name, label, *(names[label : label + 1] if names else ())))
-                share_done((index + 1) / count)
+                share_done(done / len(chosen))
             header = (*COLUMNS, "class") if names else COLUMNS
             (scratch / TABLE).write_text(_table(header, rows), encoding="utf-8", newline="")
             if folder.exists():

@@ -42,6 +42,15 @@ class Splits:
         }
 
 
+def largest_splits(calibration: int, search: int | None, test: int | None) -> int:
+    """Images with which :func:`make_splits` gives the largest splits; a larger source gives no larger ones.
+
+    It takes at most half of what calibration leaves for a search split of the default size.
+    """
+    rest = (search or LARGEST_DEFAULT_SEARCH) + (test or LARGEST_DEFAULT_TEST)
+    return calibration + (rest if search else max(rest, 2 * LARGEST_DEFAULT_SEARCH))
+
+
 def make_splits(
     source: ImageSource, *, calibration: int, search: int | None, test: int | None, seed: int
 ) -> Splits:

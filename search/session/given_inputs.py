@@ -12,6 +12,7 @@ from torch import nn
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.given_images import LabelledImages, write_images
+from bitfront.evaluators.data.splits import largest_splits
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.models.given_model import write_model
 from bitfront.evaluators.progress import ShareDone, unreported
@@ -37,7 +38,8 @@ def write_given(
         model: A timm ViT, DeiT or Swin with its weights; see
             :func:`~bitfront.evaluators.models.given_model.write_model`.
         data: A map-style data set of images and labels; see
-            :func:`~bitfront.evaluators.data.given_images.write_images`.
+            :func:`~bitfront.evaluators.data.given_images.write_images`. Of a large one, as many images are
+            drawn and written as the splits can take.
         share_done: Is told the share of the images that is written.
 
     Returns:
@@ -58,7 +60,9 @@ def write_given(
         classes = int(architecture.arguments["num_classes"])
         spec = dataclasses.replace(spec, model=architecture.name, checkpoint=str(path), pretrained=False)
     if data is not None:
-        spec = dataclasses.replace(spec, data=str(write_images(place / IMAGES, data, classes, share_done)))
+        most = largest_splits(spec.calibration_images, spec.search_images, spec.test_images)
+        table = write_images(place / IMAGES, data, classes, share_done, most=most, seed=spec.seed)
+        spec = dataclasses.replace(spec, data=str(table))
     return spec
 
 

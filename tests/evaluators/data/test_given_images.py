@@ -123,6 +123,23 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert shares == [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
+def test_of_a_large_set_some_are_drawn_and_keep_their_numbers(tmp_path: Path) -> None:
+    dataset = Pairs([(np.full((4, 4), index, np.uint8), index % 3) for index in range(200)])
+    tables = [
+        write_images(tmp_path / f"seed{seed}", dataset, 3, most=20, seed=seed).read_text()
+        for seed in (0, 0, 1)
+    ]
+    assert tables[0] == tables[1] != tables[2]
+    source = open_source(str(tmp_path / "seed1" / "labels.csv"))
+    assert len(source) == 20
+    for index in range(20):
+        number = int(Path(source.describe(index)).stem)
+        assert source.labels[index] == number % 3
+        assert np.asarray(source.load(index)).max() == number
+    assert len(written(tmp_path, dataset, 3)) == 200
+    assert len(open_source(str(write_images(tmp_path / "all", dataset, 3, most=200)))) == 200
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         yield COLOURS[0], 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bitfront.evaluators.data.digits import DigitsSource
-from bitfront.evaluators.data.splits import Splits, check_labels, make_splits
+from bitfront.evaluators.data.splits import Splits, check_labels, largest_splits, make_splits
 from bitfront.spaces import UserError
 
 
@@ -62,6 +62,16 @@ def test_without_a_partition_everything_is_shared_out() -> None:
 def test_defaults_are_capped() -> None:
     splits = make_splits(Labels([0] * 9000), calibration=10, search=None, test=None, seed=0)
     assert [len(part) for part in lists(splits)] == [10, 512, 5000]
+
+
+@pytest.mark.parametrize(("search", "test"), [(None, None), (700, None), (None, 30), (9, 8)])
+def test_a_larger_source_gives_no_larger_splits(search: int | None, test: int | None) -> None:
+    most = largest_splits(100, search, test)
+    sizes = []
+    for count in (most, 3 * most):
+        splits = make_splits(Labels([0] * count), calibration=100, search=search, test=test, seed=0)
+        sizes.append([len(part) for part in lists(splits)])
+    assert sizes[0] == sizes[1] == [100, search or 512, test or 5000]
 
 
 def test_the_default_search_split_leaves_room_for_the_test_split() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -90,8 +91,9 @@ def test_logits_are_those_of_the_module(model: Any, context: EvaluationContext) 
     with torch.inference_mode():
         assert torch.equal(context.model.module(batch), model(batch))
     for index, label in zip(images.indices, images.labels, strict=True):
-        assert np.array_equal(np.asarray(context.source.load(index)), np.asarray(Scenes()[index][0]))
-        assert label == index % CLASSES
+        image, expected = Scenes()[int(Path(context.source.describe(int(index))).stem)]
+        assert np.array_equal(np.asarray(context.source.load(int(index))), np.asarray(image))
+        assert label == expected
 
 
 WORKER = """
@@ -154,6 +156,14 @@ def test_one_of_both_alone(model: Any, tmp_path: Path) -> None:
     weights = write_given(tmp_path, SPEC, model)
     assert weights.data == SPEC.data
     assert weights.checkpoint is not None
+
+
+def test_as_many_images_are_written_as_the_splits_take(tmp_path: Path) -> None:
+    shares: list[float] = []
+    few = dataclasses.replace(SPEC, calibration_images=2, search_images=3, test_images=4, seed=5)
+    spec = write_given(tmp_path, few, data=Scenes(), share_done=shares.append)
+    assert len(shares) == 9
+    assert len(Path(spec.data).read_text().splitlines()) == 10
 
 
 def test_labels_are_those_of_the_model(model: Any, tmp_path: Path) -> None:
