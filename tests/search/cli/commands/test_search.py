@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +20,57 @@ import pytest
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import BATCHES
+from bitfront.evaluators.latency import measured
+from bitfront.evaluators.latency.timing import TimingProtocol
+from bitfront.search.cli.main import main
 from bitfront.search.reports.plots import run_plots
 from bitfront.search.runs.folder import read_space
 
+SEARCH_IMAGES, TEST_IMAGES = 200, 100
+SIZES = ("--search-images", str(SEARCH_IMAGES), "--test-images", str(TEST_IMAGES))
 # A modelled latency is the same table every time, whatever the machine.
-SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6")
+SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6", *SIZES)
 OBJECTIVES = {"top1": -1.0, "latency_ms": 1.0, "size_bytes": 1.0}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def command(runs: Path, name: str, *arguments: str) -> list[str]:
-    return [
-        sys.executable, "-m", "bitfront.search.cli", "search", "--runs-dir", str(runs), *arguments,
-        *(() if "--resume" in arguments else ("--run", name, *SETTINGS)),
-    ]  # fmt: skip
+def words(runs: Path, name: str, *arguments: str) -> list[str]:
+    """The arguments of a search; where an option is written twice, the last one holds."""
+    return ["search", "--runs-dir", str(runs), "--run", name, *SETTINGS, *arguments]
+
+
+def search(*arguments: str, drawn: bool = False) -> tuple[int, str]:
+    """Searches from this process, and returns the status and what was written to stderr."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(io.StringIO()) as told,
+    ):
+        if not drawn:  # drawing takes as long as searching
+            patch.setattr(run_plots, "write_plots", lambda run: [])
+        status = main(arguments)
+    return status, told.getvalue()
+
+
+def process(runs: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+    """A search in a process of its own, which can be killed and interrupted."""
+    command = [sys.executable, "-m", "bitfront.search.cli", *words(runs, name, *arguments)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_timing() -> Iterator[None]:
+    """The front is timed for half a second: how long its models take decides nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "TimingProtocol", lambda: TimingProtocol(budget_seconds=0.5))
+        yield
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    subprocess.run(command(folder, "two", "--workers", "2"), check=True, capture_output=True)
+    status, told = search(*words(folder, "two", "--workers", "2"), drawn=True)
+    assert status == 0, told
     return folder
 
 
@@ -65,7 +99,7 @@ def test_plots_that_cannot_be_drawn_cost_nothing_else(bitfront, tmp_path: Path, 
     monkeypatch.setattr(run_plots, "write_plots", failing)
     outcome = bitfront(
         "search", "--runs-dir", tmp_path, "--run", "bare", "--workers", "1",
-        "--latency", "model:bops", "--evaluations", "4", "--population", "2",
+        "--latency", "model:bops", "--evaluations", "4", "--population", "2", *SIZES,
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
     message = "the plots could not be drawn (ValueError: no such font): draw them with `bitfront plot bare`"
@@ -100,7 +134,8 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
     for point in points:
         assert not ((others <= point).all(1) & (others < point).any(1)).any()
     space = read_space(folder)
-    context = EvaluationContext.from_spec(EvaluationSpec())
+    spec = EvaluationSpec(search_images=SEARCH_IMAGES, test_images=TEST_IMAGES)
+    context = EvaluationContext.from_spec(spec)
     eight_bit = json.loads((folder / "references.json").read_text())[1]["size_bytes"]
     for _, row in front.iterrows():
         config = space.decode(np.array([space.widths.index(row[name]) for name in space.gene_names]))
@@ -120,40 +155,38 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
 
 
 def test_one_worker_finds_the_same_front(runs: Path) -> None:
-    subprocess.run(command(runs, "one", "--workers", "1"), check=True, capture_output=True)
+    status, told = search(*words(runs, "one", "--workers", "1"))
+    assert status == 0, told
     pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "one" / "front.csv"))
     pd.testing.assert_frame_equal(table(runs / "two" / "trials.csv"), table(runs / "one" / "trials.csv"))
 
 
 def test_killed_and_resumed_run_finds_the_same_front(runs: Path) -> None:
-    process = subprocess.Popen(
-        command(runs, "killed", "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    started = process(runs, "killed", "--workers", "2")
     journal = runs / "killed" / "study.log"
     deadline = time.monotonic() + 240
     while not (journal.exists() and journal.read_text().count('"measured"') >= 10):
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert started.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    started.kill()
+    started.communicate()
     spec = (runs / "killed" / "spec.json").read_text()
-    subprocess.run(command(runs, "", "--resume", "killed"), check=True, capture_output=True)
+    status, told = search("search", "--runs-dir", str(runs), "--resume", "killed")
+    assert status == 0, told
     assert (runs / "killed" / "spec.json").read_text() == spec, "nothing is measured again"
     pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "killed" / "front.csv"))
 
 
 def test_interrupted_run_is_complete_and_can_be_resumed(runs: Path) -> None:
-    process = subprocess.Popen(
-        command(runs, "stopped", "--workers", "1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    started = process(runs, "stopped", "--workers", "1")
     trials = runs / "stopped" / "study.log"
     while not (trials.exists() and trials.read_text().count('"measured"') >= 4):
-        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert started.poll() is None, "the run ended before it could be interrupted"
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    os.kill(started.pid, signal.SIGINT)
+    _, err = started.communicate(timeout=120)
+    assert started.returncode == 130, err
     assert "Traceback" not in err
     assert "--resume stopped" in err
     summary = json.loads((runs / "stopped" / "summary.json").read_text())
@@ -163,11 +196,8 @@ def test_interrupted_run_is_complete_and_can_be_resumed(runs: Path) -> None:
 
 def test_latency_table_of_a_run_can_be_used_again(runs: Path) -> None:
     source = runs / "two" / "latency_table.csv"
-    arguments = [
-        *command(runs, "tabled", "--workers", "2")[:-6],
-        "--latency", f"table:{source}", "--evaluations", "24", "--population", "6",
-    ]  # fmt: skip
-    subprocess.run(arguments, check=True, capture_output=True)
+    status, told = search(*words(runs, "tabled", "--workers", "1", "--latency", f"table:{source}"))
+    assert status == 0, told
     first, again = (table(runs / name / "front.csv") for name in ("two", "tabled"))
     pd.testing.assert_frame_equal(first.drop(columns="latency_source"), again.drop(columns="latency_source"))
     assert set(again["latency_source"]) == {"table:latency_table.csv (model:bops)"}
@@ -189,9 +219,9 @@ def test_exported_knee_is_confirmed_by_evaluate(runs: Path, bitfront) -> None:
 
 
 def test_limits_are_kept(runs: Path) -> None:
-    arguments = command(runs, "limited", "--max-size", "0.36x", "--max-drop", "3", "--workers", "2")
-    finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    limits = ("--max-size", "0.36x", "--max-drop", "3")
+    status, told = search(*words(runs, "limited", *limits, "--workers", "1"))
+    assert status == 0, told
     front = pd.read_csv(runs / "limited" / "front.csv")
     references = json.loads((runs / "limited" / "references.json").read_text())
     assert (front["size_bytes"] <= 0.36 * references[0]["size_bytes"]).all()
@@ -199,10 +229,9 @@ def test_limits_are_kept(runs: Path) -> None:
 
 
 def test_limits_nobody_can_meet_name_the_nearest_values(runs: Path) -> None:
-    arguments = command(runs, "hopeless", "--min-top1", "99.99", "--workers", "2")
-    finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
-    assert finished.returncode == 1
-    message = finished.stderr.strip().splitlines()[-1]
+    status, told = search(*words(runs, "hopeless", "--min-top1", "99.99", "--workers", "1"))
+    assert status == 1
+    message = told.strip().splitlines()[-1]
     assert message.startswith("error: no configuration met the limits: --min-top1 99.99 asks for at least")
     assert "the nearest was 9" in message
     assert (runs / "hopeless" / "trials.csv").exists()
