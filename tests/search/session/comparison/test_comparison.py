@@ -53,7 +53,7 @@ class Counted:
         return self.score(config)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def problem(synthetic):
     return synthetic.problem(
         RunSpec(objectives=("top1", "size"), max_drop=30.0), synthetic.space("encoder", 8)
@@ -82,17 +82,21 @@ def test_searches_share_evaluations_and_are_those_of_a_search_alone(synthetic, p
     assert any(trial.state == "failed" for trial in searches[0].trials)
 
 
+@pytest.fixture(scope="module")
+def whole(synthetic, problem, tmp_path_factory):
+    return compared(synthetic, problem, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("moment", [1, 41, 100])
-def test_a_kill_loses_no_evaluation(synthetic, problem, tmp_path, moment):
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole, evaluate = compared(synthetic, problem, tmp_path / "whole")
+def test_a_kill_loses_no_evaluation(synthetic, problem, tmp_path, whole, moment):
+    uncut, evaluate = whole
+    (tmp_path / "cut").mkdir()
     with pytest.raises(SystemExit):
         compared(synthetic, problem, tmp_path / "cut", last=moment)
     with (tmp_path / "cut" / EVALUATIONS).open("a") as file:
         file.write('{"digest": "abc", "images"')
     resumed, rest = compared(synthetic, problem, tmp_path / "cut")
-    assert [s.trials for s in resumed] == [s.trials for s in whole]
+    assert [s.trials for s in resumed] == [s.trials for s in uncut]
     assert len(rest.digests) == len(evaluate.digests) - moment
     again, nothing = compared(synthetic, problem, tmp_path / "cut")
     assert again == resumed, "what is finished is read, with the time it took"
@@ -117,10 +121,10 @@ def test_failures_are_shared_too(tmp_path):
     assert len(again) == 1
 
 
-@pytest.fixture
-def finished(synthetic, problem, tmp_path):
+@pytest.fixture(scope="module")
+def finished(synthetic, problem, tmp_path_factory):
     evaluate = Counted(synthetic)
-    comparison = SharedSearches(problem, InlinePool(evaluate), tmp_path)
+    comparison = SharedSearches(problem, InlinePool(evaluate), tmp_path_factory.mktemp("finished"))
     everything = comparison.evaluate_all(0, lambda share: None)
     shares = []
     searches = comparison.run([*ENTRIES, PlannedSearch("exhaustive", 0, 256)], shares.append)
