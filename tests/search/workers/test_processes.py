@@ -17,6 +17,7 @@ from bitfront.spaces import UserError
 
 PROGRAM = Path(__file__).parents[2] / "references/synthetic_search.py"
 EVALUATIONS = 40
+SPEC = RunSpec(evaluations=EVALUATIONS, population=16)
 
 
 def start(root, name, *options):
@@ -37,6 +38,11 @@ def finish(process):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out.splitlines()[-1]
+
+
+def resumed(synthetic, root):
+    """Finishes a run that another process began, and returns why it ended."""
+    return synthetic.search(RunStore(root).open("cut"), SPEC, resume=True).reason
 
 
 def left_in_group(group):
@@ -61,7 +67,7 @@ def _group(pid):
 def whole(synthetic, tmp_path_factory):
     """An uninterrupted run in one process."""
     root = tmp_path_factory.mktemp("whole")
-    synthetic.search(RunStore(root).create("whole"), RunSpec(evaluations=EVALUATIONS, population=16))
+    synthetic.search(RunStore(root).create("whole"), SPEC)
     return root / "whole"
 
 
@@ -78,29 +84,29 @@ def test_dask_workers_find_the_front_of_one_process(tmp_path, whole, workers):
 
 
 @pytest.mark.parametrize("moment", [5, 18, 31])
-def test_a_killed_coordinator_resumes_to_the_same_front(tmp_path, whole, moment):
+def test_a_killed_coordinator_resumes_to_the_same_front(synthetic, tmp_path, whole, moment):
     process = start(tmp_path, "cut", "--pause", "0.02")
     wait_for(process, f"evaluated {moment}")
     process.kill()
     process.communicate()
-    assert finish(start(tmp_path, "cut", "--resume")) == "the evaluations are spent"
+    assert resumed(synthetic, tmp_path) == "the evaluations are spent"
     assert same_tables(tmp_path / "cut", whole)
 
 
-def test_workers_end_with_a_killed_coordinator(tmp_path, whole):
+def test_workers_end_with_a_killed_coordinator(synthetic, tmp_path, whole):
     process = start(tmp_path, "cut", "--workers", "2", "--pause", "0.3")
     wait_for(process, "evaluated 6")
     process.kill()
     process.communicate()
     assert left_in_group(process.pid) == []
-    finish(start(tmp_path, "cut", "--resume"))
+    resumed(synthetic, tmp_path)
     assert same_tables(tmp_path / "cut", whole)
 
 
 @pytest.mark.parametrize(
     ("number", "options"), [(signal.SIGINT, ("--workers", "2")), (signal.SIGTERM, ())], ids=["dask", "inline"]
 )
-def test_an_interrupt_leaves_a_complete_folder(tmp_path, whole, number, options):
+def test_an_interrupt_leaves_a_complete_folder(synthetic, tmp_path, whole, number, options):
     process = start(tmp_path, "cut", "--pause", "0.1", *options)
     wait_for(process, "evaluated 10")
     if number == signal.SIGINT:
@@ -113,7 +119,7 @@ def test_an_interrupt_leaves_a_complete_folder(tmp_path, whole, number, options)
     assert {"spec.json", "study.log", "trials.csv", "front.csv", "summary.json", "log.txt"} <= names
     rows = (tmp_path / "cut/trials.csv").read_text().splitlines()[1:]
     assert 10 <= sum(",complete," in row for row in rows) < EVALUATIONS
-    finish(start(tmp_path, "cut", "--resume"))
+    resumed(synthetic, tmp_path)
     assert same_tables(tmp_path / "cut", whole)
 
 
