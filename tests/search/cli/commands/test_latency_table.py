@@ -14,6 +14,7 @@ from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.search.reports.latency_table import print_table
+from bitfront.search.reports.plots import run_plots
 from bitfront.search.session.specs import chosen_latency
 
 SHAPE = "65x32h2m64"
@@ -186,8 +187,13 @@ def test_mistakes_leave_nothing_behind(
 @pytest.mark.slow
 @pytest.mark.parametrize("latency", ["table", "measured"])
 def test_a_search_times_its_front_in_the_runtime_it_went_by(
-    bitfront: Callable, tmp_path: Path, abacus: AdditiveRuntime, latency: str
+    bitfront: Callable,
+    tmp_path: Path,
+    abacus: AdditiveRuntime,
+    monkeypatch: pytest.MonkeyPatch,
+    latency: str,
 ) -> None:
+    monkeypatch.setattr(run_plots, "write_plots", lambda run: [])
     abacus.between_ms = 0.5
     source = ABACUS
     if latency == "table":
@@ -195,18 +201,9 @@ def test_a_search_times_its_front_in_the_runtime_it_went_by(
         source = ("--latency", "table:t.csv", "--scheme", "deploy")
         abacus.between_ms = 1.0  # since then the machine has become slower
     outcome = bitfront(
-        "search",
-        *source,
-        "--run",
-        "r",
-        "--evaluations",
-        "12",
-        "--population",
-        "6",
-        "--workers",
-        "1",
-        "--json",
-    )
+        "search", *source, "--run", "r", "--evaluations", "12", "--population", "6", "--workers", "1", "--json",
+        "--search-images", "100", "--test-images", "100", "--batch-size", "20",
+    )  # fmt: skip
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
     summary = json.loads((tmp_path / "runs" / "r" / "summary.json").read_text())
