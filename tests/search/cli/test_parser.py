@@ -37,7 +37,7 @@ def seconds(*arguments: str) -> float:
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_are_quick(option: str) -> None:
-    assert min(seconds(option) for _ in range(5)) < 0.5
+    assert any(seconds(option) < 0.5 for _ in range(5)), "the quickest of five counts"
 
 
 def test_help_loads_nothing_heavy() -> None:

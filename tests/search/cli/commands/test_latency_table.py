@@ -201,8 +201,8 @@ def test_a_search_times_its_front_in_the_runtime_it_went_by(
         source = ("--latency", "table:t.csv", "--scheme", "deploy")
         abacus.between_ms = 1.0  # since then the machine has become slower
     outcome = bitfront(
-        "search", *source, "--run", "r", "--evaluations", "12", "--population", "6", "--workers", "1", "--json",
-        "--search-images", "100", "--test-images", "100", "--batch-size", "20",
+        "search", *source, "--run", "r", "--evaluations", "12", "--population", "6", "--workers", "1",
+        "--search-images", "100", "--test-images", "100", "--batch-size", "20", "--json",
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
