@@ -23,6 +23,7 @@ from bitfront.search.workers.local_cluster import WorkerSettings
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitfrontError, UserError
 
+pytestmark = pytest.mark.slow
 SPEC = RunSpec(evaluations=40, population=16)
 SMALL = EvaluationSpec(
     calibration_images=16, search_images=24, test_images=8, batch_size=8, threads=1, first_images=24

@@ -18,6 +18,7 @@ from bitfront.search.workers.local_cluster import WorkerSettings
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, BitfrontError
 
+pytestmark = pytest.mark.slow
 LIMIT = 700_000_000
 MORE = "give workers more with --worker-memory, or use fewer --workers or a smaller --batch-size"
 

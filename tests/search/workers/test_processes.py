@@ -15,6 +15,7 @@ from bitfront.search.runs.folder import RunStore
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import UserError
 
+pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).parents[2] / "references/synthetic_search.py"
 EVALUATIONS = 40
 SPEC = RunSpec(evaluations=EVALUATIONS, population=16)
