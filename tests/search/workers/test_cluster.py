@@ -79,6 +79,14 @@ def cluster(tmp_path_factory):
     started.close()
 
 
+@pytest.fixture
+def one_worker(tmp_path):
+    """Another cluster, whose workers need not all prepare the model."""
+    started = Cluster(tmp_path, workers=1)
+    yield started
+    started.close()
+
+
 @pytest.fixture(scope="module")
 def inline(synthetic, tmp_path_factory):
     """The tables of a search in one process."""
@@ -205,7 +213,7 @@ def answer_of(pool, config):
     raise AssertionError("no answer")
 
 
-def test_what_is_sent_evaluates_to_the_very_same(cluster, tmp_path):
+def test_what_is_sent_evaluates_to_the_very_same(one_worker, tmp_path):
     from safetensors.torch import save_file
 
     from bitfront.evaluators.context.bundle import bundle_of, fingerprint_of
@@ -223,19 +231,19 @@ def test_what_is_sent_evaluates_to_the_very_same(cluster, tmp_path):
     space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.widths, "encoder-kind")
     (genome,) = space.sample(np.random.default_rng(0), 1)
     config = space.decode(np.array(genome))
-    with pool_on(cluster, spec, bundle=bundle, reference=reference) as pool:
+    with pool_on(one_worker, spec, bundle=bundle, reference=reference) as pool:
         found = answer_of(pool, config)
     assert not isinstance(found, EvaluationFailure)
     assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(
         context.accuracy(config), seconds=0.0
     )
     with (
-        pool_on(cluster, SMALL, reference=dataclasses.replace(reference, images="0")) as pool,
+        pool_on(one_worker, SMALL, reference=dataclasses.replace(reference, images="0")) as pool,
         pytest.raises(BitfrontError, match="has other images of the search split: bring them in line"),
     ):
         answer_of(pool, config)
     with (
-        pool_on(cluster, dataclasses.replace(SMALL, model="no_such_model")) as pool,
+        pool_on(one_worker, dataclasses.replace(SMALL, model="no_such_model")) as pool,
         pytest.raises(BitfrontError, match="cannot prepare the model: unknown model 'no_such_model'"),
     ):
         answer_of(pool, config)
