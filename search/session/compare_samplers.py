@@ -29,6 +29,7 @@ from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, 
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
+    from bitfront.evaluators.latency.source import LatencySource
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.problem.trial import Trial
     from bitfront.search.session.comparison.searches import FinishedSearch
@@ -102,11 +103,11 @@ def compare_samplers(
         KeyboardInterrupt: Ctrl-C came before any search was finished.
     """
     names = parse_samplers(samplers)
-    spec = completed_spec(spec or RunSpec())
+    spec, source = completed_spec(spec or RunSpec())
     store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
     settings = ComparisonSettings(spec, names, seeds, truth)
-    return _compared(settings, folder, worker_options(workers), reporter_of(progress), new=True)
+    return _compared(settings, folder, worker_options(workers), reporter_of(progress), source)
 
 
 def resume_comparison(
@@ -137,7 +138,7 @@ def resume_comparison(
     if evaluations is not None:
         changes["spec"] = dataclasses.replace(settings.spec, evaluations=evaluations)
     settings = dataclasses.replace(settings, **changes)
-    return _compared(settings, RunFolder(path), worker_options(workers), reporter_of(progress), new=False)
+    return _compared(settings, RunFolder(path), worker_options(workers), reporter_of(progress), None)
 
 
 def resume_command(folder: Path) -> str:
@@ -147,13 +148,18 @@ def resume_command(folder: Path) -> str:
 
 
 def _compared(
-    settings: ComparisonSettings, folder: RunFolder, workers: WorkerOptions, reporter: Reporter, *, new: bool
+    settings: ComparisonSettings,
+    folder: RunFolder,
+    workers: WorkerOptions,
+    reporter: Reporter,
+    source: LatencySource | None,
 ) -> Comparison:
-    path = folder.path
+    """Runs a comparison; only a new one has its latency source already."""
+    path, new = folder.path, source is not None
     with _told_how_to_go_on(path, new, reporter), folder.lock(), folder.log_file(), explained(path):
         settings.write(path)
         reporter.note(f"comparison {folder.name} in {path}")
-        return Comparison(path, _Session(settings, folder, workers, reporter).compare())
+        return Comparison(path, _Session(settings, folder, workers, reporter).compare(source))
 
 
 @contextmanager
@@ -188,7 +194,7 @@ class _Session:
         self._folder = folder
         self._reporter = reporter
 
-    def compare(self) -> Mapping[str, Any]:
+    def compare(self, source: LatencySource | None) -> Mapping[str, Any]:
         """Runs what is not finished yet; returns the document, whose files are written."""
         from bitfront.search.problem.problem import SearchProblem
         from bitfront.search.session.comparison.shared_searches import SharedSearches
@@ -199,7 +205,7 @@ class _Session:
         # Those that begin with the genes' sensitivities need them, and the others do not mind.
         sampler = max(self._settings.samplers, key=begins_with_scores)
         spec = dataclasses.replace(self._settings.spec, sampler=sampler)
-        ready = prepare_run(spec, prepared, self._reporter.stage)
+        ready = prepare_run(spec, prepared, self._reporter.stage, source)
         # Settings that were measured, such as the batch size, are the comparison's own from here on.
         self._settings = dataclasses.replace(self._settings, spec=ready.spec)
         self._settings.write(self._folder.path)

@@ -63,7 +63,9 @@ class RunInputs:
     notes: tuple[str, ...]
 
 
-def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> RunInputs:
+def prepare_run(
+    spec: RunSpec, folder: RunFolder, stage: Stage, source: LatencySource | None = None
+) -> RunInputs:
     """Loads and prepares the model, finds its latencies and scores the reference models.
 
     A latency table that the run folder has already, from an earlier part of the run, is taken as it is.
@@ -72,6 +74,7 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> RunInputs:
         spec: The run's settings.
         folder: Its folder; receives ``latency_table.csv``, ``splits.json`` and the resolved ``spec.json``.
         stage: Shows a step while it runs.
+        source: The latency source of a new run; that of a resumed one is found in its folder.
 
     Raises:
         UserError: The spec cannot be carried out.
@@ -79,7 +82,7 @@ def prepare_run(spec: RunSpec, folder: RunFolder, stage: Stage) -> RunInputs:
     from bitfront.evaluators.context.context import EvaluationContext
 
     evaluation = spec.evaluation
-    source = _run_source(spec, folder)
+    source = source or _run_source(spec, folder)
     with stage(preparing(evaluation)) as share_done:
         context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes)
     _keep_splits(folder, context)

@@ -71,13 +71,14 @@ def search(
         BitfrontError: The search failed; what was evaluated is kept, and :func:`resume` goes on with it.
     """
     options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
-    spec = completed_spec(spec or RunSpec())
+    spec, source = completed_spec(spec or RunSpec())
     options = options.on(spec.evaluation.device)
     store = RunStore(runs_root(runs_dir))
     called = spec.evaluation.model if model is None else type(model).__name__
     folder = store.create(name or store.default_name(called))
     told = reporter_of(progress)
-    return SearchSession(spec, folder, options, storage, told, model=model, data=data).run()
+    session = SearchSession(spec, folder, options, storage, told, model=model, data=data, source=source)
+    return session.run()
 
 
 def resume(

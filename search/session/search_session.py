@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bitfront.evaluators.data.given_images import LabelledImages
+    from bitfront.evaluators.latency.source import LatencySource
     from bitfront.search.engine.result import SearchResult
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.runs.tables import RunTables
@@ -66,6 +67,7 @@ class SearchSession:
         reporter: Is told of the steps.
         model: A model in memory, in place of the spec's.
         data: Images and labels in memory, in place of the spec's.
+        source: The latency source of a new run; that of a resumed one is found in its folder.
         resumed: Whether an earlier part of the run is gone on with.
     """
 
@@ -79,6 +81,7 @@ class SearchSession:
         *,
         model: nn.Module | None = None,
         data: LabelledImages | None = None,
+        source: LatencySource | None = None,
         resumed: bool = False,
     ) -> None:
         self._spec = spec
@@ -88,6 +91,7 @@ class SearchSession:
         self._reporter = reporter
         self._model = model
         self._data = data
+        self._source = source
         self._resumed = resumed
 
     def run(self) -> Run:
@@ -122,7 +126,7 @@ class SearchSession:
         from bitfront.search.problem.problem import SearchProblem
         from bitfront.search.runs.tables import RunTables
 
-        ready = prepare_run(self._spec, self._folder, self._reporter.stage)
+        ready = prepare_run(self._spec, self._folder, self._reporter.stage, self._source)
         self._spec = self._with_evaluations(ready)
         evaluator = describe_evaluator(ready.context)
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})

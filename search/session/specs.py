@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 MACHINE_FIELDS = ("device", "batch_size", "threads")
 
 
-def completed_spec(spec: RunSpec) -> RunSpec:
+def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     """A run spec with what was left to choose; everything that can be checked without loading is.
+
+    Returns:
+        The spec, and its latency source, which was needed to choose the batch.
 
     Raises:
         UserError: The spec cannot be carried out as stated.
@@ -28,8 +31,8 @@ def completed_spec(spec: RunSpec) -> RunSpec:
     spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
-    _, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
-    return dataclasses.replace(spec, population=population, latency_batch=batch)
+    source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
+    return dataclasses.replace(spec, population=population, latency_batch=batch), source
 
 
 def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> EvaluationSpec:

@@ -126,7 +126,7 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     # Unwritten, these are as it suits the sampler.
     assert (args.evaluations, args.population) == (None, None)
     assert (spec.evaluations, spec.population) == (None, None)
-    assert (completed_spec(spec).population, spec.latency_batch) == (4, None)
+    assert (completed_spec(spec)[0].population, spec.latency_batch) == (4, None)
     for name in ("hold", "max_latency", "max_size", "min_top1", "max_drop", "time_budget", "plateau"):
         assert getattr(args, name) is None
         assert getattr(spec, name) is None
