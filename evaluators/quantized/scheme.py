@@ -1,13 +1,18 @@
-"""Quantization schemes: which stages a quantized model is built of."""
+"""Quantization schemes: which stages a quantized model is built of, and the one of a name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, ScoreTerms, StreamStage, Update
+from bitfront.spaces.schemes import DEPLOY, FQ_VIT, check_scheme
 
 
 class Scheme(Protocol):
@@ -51,3 +56,13 @@ class Scheme(Protocol):
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """Logits as the scheme puts them out, from the classifier's float32 output ``[batch, classes]``."""
+
+
+def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:
+    """The scheme of that name for a model; raises :class:`UserError` for an unknown one."""
+    from bitfront.evaluators.quantized.deploy import Deploy
+    from bitfront.evaluators.quantized.fq_vit import FqVit
+
+    check_scheme(name)
+    made_by: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = {FQ_VIT: FqVit, DEPLOY: Deploy}
+    return made_by[name](blueprint, calibration, kernels)
