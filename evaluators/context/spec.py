@@ -13,7 +13,10 @@ from bitfront.evaluators.data.registry import DIGITS, path_of
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
-from bitfront.spaces import Precision, UserError, check_scheme
+from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
+
+# Fields that may name files.
+PLACES = ("checkpoint", "data")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,16 @@ class EvaluationSpec:
     threads: int | None = None
     first_images: int | None = None
 
+    def __post_init__(self) -> None:
+        """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
+        widths: Any = self.widths
+        taken: dict[str, Any] = {name: getattr(self, name) for name in PLACES}
+        taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
+        taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
+        taken["without"] = tuple(self.without)
+        for name, value in taken.items():
+            object.__setattr__(self, name, value)
+
     @property
     def resolved(self) -> bool:
         """Whether nothing is left to be measured or chosen."""
@@ -106,8 +119,9 @@ class EvaluationSpec:
         Fields that an earlier version did not have may be absent.
         """
         lists = [name for name in ("widths", "without") if name in document]
-        tuples: dict[str, Any] = {name: tuple(document[name]) for name in lists}
-        spec = cls(**{**document, **tuples})
+        if any(isinstance(document[name], str) for name in lists):
+            raise TypeError("widths and without are lists")
+        spec = cls(**document)
         kinds = {**get_type_hints(cls), "widths": tuple, "without": tuple}
         for field in dataclasses.fields(cls):
             value, kind = getattr(spec, field.name), kinds[field.name]
@@ -117,6 +131,11 @@ class EvaluationSpec:
             if any(type(entry) is not kind for entry in getattr(spec, name)):
                 raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
         return spec
+
+    def at_absolute_places(self) -> EvaluationSpec:
+        """The same with the files that it names by absolute paths, so that it holds in any folder."""
+        checkpoint = None if self.checkpoint is None else absolute_place("checkpoint", self.checkpoint)
+        return dataclasses.replace(self, checkpoint=checkpoint, data=absolute_place("data", self.data))
 
     def moved(self, checkpoint: str | Path | None = None, data: str | Path | None = None) -> EvaluationSpec:
         """The same with the weights or the data in another place; None leaves them where they were."""

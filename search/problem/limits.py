@@ -159,7 +159,7 @@ def read_limits(
 
 def _at_most(option: str, text: str, column: str, units: Mapping[str, float], example: str) -> AskedLimit:
     name, origin = option.removeprefix("--").replace("-", "_"), f"{option} {text}"
-    share, amount = read_quantity(text, {"x": 1.0}), read_quantity(text, units)
+    share, amount = (read_quantity(str(text), known) for known in ({"x": 1.0}, units))
     if not (share or amount):
         raise UserError(
             f"{option} {text!r} is not a limit: write {example}, or 0.9x for a share of the float model "

@@ -13,6 +13,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.limits import AskedLimit, read_limits
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.spaces import (
+    GRANULARITIES,
     Granularity,
     Kind,
     StructuralConstraint,
@@ -109,10 +110,15 @@ class RunSpec:
         """Refuses what can be seen to be impossible before anything is loaded.
 
         Raises:
-            UserError: A population or a list of widths is too short, kinds cannot be fixed at their width, or
-                a limit cannot be read.
+            UserError: The space is unknown, a number is too small, there are too few widths, kinds cannot be
+                fixed at their width, or a limit cannot be read.
         """
         widths = self.evaluation.widths
+        if self.space not in GRANULARITIES:
+            raise UserError(f"unknown space {self.space!r}: choose one of {', '.join(GRANULARITIES)}")
+        for option, number in (("--evaluations", self.evaluations), ("--plateau", self.plateau)):
+            if number is not None and number < 1:
+                raise UserError(f"{option} {number} is too small: give at least 1")
         if self.population is not None and self.population < 2:
             raise UserError(f"--population {self.population} is too small: give at least 2")
         if len(widths) < 2:

@@ -32,7 +32,9 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
     source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
-    return dataclasses.replace(spec, population=population, latency_batch=batch), source
+    evaluation = spec.evaluation.at_absolute_places()
+    spec = dataclasses.replace(spec, evaluation=evaluation, population=population, latency_batch=batch)
+    return spec, source
 
 
 def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> EvaluationSpec:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec, absolute_place
+from bitfront.evaluators.context.spec import PLACES, EvaluationSpec, absolute_place
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.session.specs import MACHINE_FIELDS
 from bitfront.search.session.worker_pool import WorkerOptions
@@ -70,7 +70,7 @@ def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
 def _value(args: argparse.Namespace, name: str) -> Any:
     """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
     value = getattr(args, name)
-    if name in ("checkpoint", "data") and value is not None:
+    if name in PLACES and value is not None:
         return absolute_place(name, value)
     return value
 

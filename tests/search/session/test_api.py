@@ -183,8 +183,13 @@ def test_every_public_name_is_there() -> None:
 def test_specs_take_texts_and_name_what_is_wrong(tmp_path: Path) -> None:
     spec = RunSpec(time_budget="10m", objectives="top1,size")  # type: ignore[arg-type]
     assert (spec.time_budget, spec.objectives) == (600.0, ("top1", "size"))
+    assert EvaluationSpec(widths="8, 4") == EvaluationSpec(widths=[4, 8])  # type: ignore[arg-type]
+    assert EvaluationSpec(data=Path("d"), without=["log-base"]).to_json()["data"] == "d"  # type: ignore[arg-type]
     for changes, message in (
         ({"max_size": "4 parsecs"}, "--max-size '4 parsecs' is not a limit"),
+        ({"max_size": 4e6}, "--max-size 4000000.0 is not a limit: write 4MB"),
+        ({"evaluations": 0}, "--evaluations 0 is too small"),
+        ({"space": "block"}, "unknown space 'block': choose one of encoder, encoder-kind, layer"),
         ({"sampler": "luck"}, "unknown sampler 'luck'"),
         ({"population": 1}, "--population 1 is too small"),
         ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
