@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -140,11 +139,9 @@ def test_the_embedded_model_is_smallest_with_wide_activations() -> None:
     table = model_table(profile_named("bops"), blueprint, widths, "fq-vit")
     size = SizeModel(blueprint, trace_sites(blueprint, "fq-vit"), "fq-vit", RECIPES["best"])
     costs = ModelCosts(TableLatency(table, blueprint, triples(widths)), size)
-    uniform: Callable[[tuple[int, int, int]], BitConfig] = lambda bits: BitConfig.uniform(  # noqa: E731
-        "digits_deit", "fq-vit", layers, bits
-    )
+    wide, narrow = (BitConfig.uniform("digits_deit", "fq-vit", layers, (4, a, a)) for a in (8, 4))
     for granularity in ("encoder-kind", "layer"):
         space = SearchSpace("digits_deit", "fq-vit", layers, widths, granularity)  # type: ignore[arg-type]
         least = costs.minimum_size_bytes(space, mixed_only(widths))
-        assert least == costs.size_bytes(uniform((4, 8, 8))) == 127_666
-        assert least < costs.size_bytes(uniform((4, 4, 4))) == 128_810
+        assert least == costs.size_bytes(wide) == 127_666
+        assert least < costs.size_bytes(narrow) == 128_810
