@@ -17,6 +17,8 @@ from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
 
 Side = Literal["at most", "at least"]
 UNMEASURABLE = 1e6
+# Names of the constraints 3 and 4.
+FASTER, SMALLER = "faster_than_float", "at_most_8bit_size"
 Measured = TypeVar("Measured", float, NDArray[np.float64])
 
 
@@ -190,8 +192,8 @@ def paper_limits(references: References, largest_bytes: float | None = None) -> 
     size = size if largest_bytes is None else largest_bytes
     faster, smaller = "constraint 3 (faster than the float model)", "constraint 4 (at most the 8-bit size)"
     return (
-        Limit("faster_than_float", "latency_ms", "at most", latency, faster),
-        Limit("at_most_8bit_size", "size_bytes", "at most", size, smaller),
+        Limit(FASTER, "latency_ms", "at most", latency, faster),
+        Limit(SMALLER, "size_bytes", "at most", size, smaller),
     )
 
 
@@ -211,8 +213,8 @@ def check_achievable(limits: tuple[Limit, ...], minima: Mapping[str, float]) -> 
 
 
 def _remedy(limit: Limit) -> str:
-    if limit.name == "at_most_8bit_size":
-        return "allow narrower weights with --bits"
-    if limit.name == "faster_than_float":
-        return "search with --latency model:bops or a table of the target machine"
+    if limit.name == FASTER:
+        return "search with --latency model:bops or a table of the target machine, or with --allow-slower"
+    if limit.name == SMALLER:
+        return "allow narrower weights with --bits, or search with --allow-larger"
     return f"raise --{limit.name.replace('_', '-')}"

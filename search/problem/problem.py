@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from bitfront.search.problem.hypervolume import HypervolumeBox
-from bitfront.search.problem.limits import Limit, check_achievable, paper_limits
+from bitfront.search.problem.limits import FASTER, SMALLER, Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
@@ -118,9 +118,11 @@ class SearchProblem:
             "size_bytes": float(cost.minimum_size_bytes(space, structural)),
         }
         base, largest = references.float_model, float(references.eight_bit.size_bytes)
-        if minima["size_bytes"] > largest:
+        if spec.allow_larger or minima["size_bytes"] > largest:
             largest = float(cost.maximum_size_bytes(space))
-        limits = (*paper_limits(references, largest), *(asked.against(base) for asked in spec.limits))
+        lifted = {FASTER: spec.allow_slower, SMALLER: spec.allow_larger}
+        papers = (limit for limit in paper_limits(references, largest) if not lifted[limit.name])
+        limits = (*papers, *(asked.against(base) for asked in spec.limits))
         check_achievable(limits, minima)
         objectives = parse_objectives(spec.objectives)
         box = HypervolumeBox.fixed(objectives, references, minima, largest)

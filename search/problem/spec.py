@@ -28,6 +28,8 @@ from bitfront.spaces.quantities import parse_duration
 # kinds held, a plateau.
 SPEC_VERSION = 3
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
+# Written where they are set alone: specs of earlier versions have none of them.
+_SWITCHES = ("allow_slower", "allow_larger")
 
 
 def bitfront_version() -> str:
@@ -58,6 +60,8 @@ class RunSpec:
         population: Candidates proposed at a time; None for what suits the sampler.
         seed: Seed of the sampler.
         allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
+        allow_slower: Whether models slower than the float model are allowed (constraint 3 switched off).
+        allow_larger: Whether models larger than at 8 bits are allowed (constraint 4 switched off).
         bitfront: Version of bitfront that wrote the spec.
 
     Raises:
@@ -81,6 +85,8 @@ class RunSpec:
     population: int | None = None
     seed: int = 0
     allow_uniform: bool = False
+    allow_slower: bool = False
+    allow_larger: bool = False
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
     def __post_init__(self) -> None:
@@ -131,6 +137,7 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field and the version of this form."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields = {name: value for name, value in fields.items() if value or name not in _SWITCHES}
         return {
             "version": SPEC_VERSION,
             **fields,
@@ -191,7 +198,7 @@ def _evaluation(document: dict[str, Any]) -> EvaluationSpec:
 
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
-    fields = spec.to_json()
+    fields = {**{name: getattr(spec, name) for name in _SWITCHES}, **spec.to_json()}
     evaluation = fields.pop("evaluation")
     return {**evaluation, **{k: v for k, v in fields.items() if k != "seed"}, "search seed": spec.seed}
 

@@ -171,7 +171,8 @@ def _costs(
     costs = _model_costs(table, context)
     least = costs.minimum_latency_ms(space, spec.structural)
     lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED else 1.0
-    if source.measured and lead * least > costs.float_latency_ms:
+    slower = lead * least > costs.float_latency_ms
+    if source.measured and slower and not spec.allow_slower:
         notes = (_slower_than_float(spec, least, costs.float_latency_ms),)
         table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
         costs = _model_costs(table, context)
@@ -197,7 +198,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
     if spec.evaluation.model != EMBEDDED:
         raise UserError(
             f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
-            "(modelled), or try another --latency-batch"
+            "(modelled), or try another --latency-batch, or --allow-slower"
         )
     return f"{fact}. {MODELLED_NOTE}"
 

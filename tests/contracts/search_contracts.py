@@ -177,6 +177,7 @@ class CostModelContract:
             config = space.decode(genome)
             assert cost.latency_ms(config) == cost.latency_ms(config) >= least_ms * (1 - 1e-9)
             assert cost.size_bytes(config) == cost.size_bytes(config) >= least_bytes
+            assert cost.size_bytes(config) <= cost.maximum_size_bytes(space)
 
 
 class StructuralConstraintContract:

@@ -91,6 +91,16 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
     group.add_argument("--max-latency", metavar="TIME", help="such as 12ms, or 0.9x of the float model's")
     group.add_argument("--max-size", metavar="SIZE", help="such as 4MB, or 0.6x of the float model's")
+    group.add_argument(
+        "--allow-slower",
+        action="store_true",
+        help="also allow what is slower than the float model, such as where latency is no objective",
+    )
+    group.add_argument(
+        "--allow-larger",
+        action="store_true",
+        help="also allow what is larger than at 8 bits throughout, such as where size is no objective",
+    )
     accuracy = group.add_mutually_exclusive_group()
     accuracy.add_argument("--min-top1", type=percentage, metavar="PERCENT", help="lowest top-1, such as 70")
     accuracy.add_argument(

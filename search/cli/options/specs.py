@@ -47,6 +47,8 @@ _RUN_OPTIONS = (
     "population",
     "seed",
     "allow_uniform",
+    "allow_slower",
+    "allow_larger",
 )
 # Options of the workers, which decide nothing of what is found: they may be given to a resumed run.
 WORKER_OPTIONS = frozenset({"workers", "cluster", "evaluation_timeout", "worker_memory", "send_data"})

@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess, Prediction
@@ -35,21 +34,30 @@ class PriorScores(Protocol):
 
 
 class ObjectiveModel:
-    """Gaussian processes of the divergence and, given that, of each objective that has to be evaluated.
+    """Gaussian processes of the divergence and, given that, of each objective or limit that is evaluated.
 
     The divergence from the float logits is finer than top-1, which counts images, and nearly a sum over genes
     (the gradient scores are its expansion to second order); so the processes for top-1 and loss have it in
     their means, and learn what it does not tell.
 
     Args:
-        problem: Space and objectives.
+        problem: Space, objectives and limits.
         scores: Sensitivities of the genes; None where there are none.
     """
 
     def __init__(self, problem: SearchProblem, scores: PriorScores | None) -> None:
         self._widths = len(problem.space.widths)
         self._scores = scores
-        self._evaluated = tuple(o for o in problem.objectives if not o.analytic)
+        # By column; the value stands for candidates that failed: the worst that was seen.
+        self._worst = {
+            limit.column: np.max if limit.side == "at most" else np.min
+            for limit in problem.limits
+            if not limit.analytic
+        } | {
+            objective.column: np.min if objective.direction == "maximise" else np.max
+            for objective in problem.objectives
+            if not objective.analytic
+        }
         count = len(problem.space) * (self._widths - 1)
         alone = np.ones(count) if scores is None else scores.additive[:, :-1].ravel()
         relevance = np.maximum(alone, 0.0) ** TEMPER
@@ -58,11 +66,6 @@ class ObjectiveModel:
         self._least_kl = LEAST_KL
         self._divergence: GaussianProcess | None = None
         self._processes: dict[str, GaussianProcess] = {}
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """The objectives that have to be evaluated, in the problem's order."""
-        return self._evaluated
 
     def fit(self, trials: Sequence[Trial]) -> None:
         """Learns from evaluated trials; failed ones count as the worst that was seen."""
@@ -75,43 +78,42 @@ class ObjectiveModel:
         features, prior = self._features(genomes), self._prior(genomes)
         self._divergence = GaussianProcess(features, prior, np.log(kl))
         basis = _divergence_terms(np.log(kl))
-        for objective in self._evaluated:
-            if objective.column != "kl":
-                worst = np.min if objective.direction == "maximise" else np.max
-                values = _column(seen, objective.column, len(failed), worst)
-                self._processes[objective.name] = GaussianProcess(features, basis, values)
+        for column, worst in self._worst.items():
+            if column != "kl":
+                values = _column(seen, column, len(failed), worst)
+                self._processes[column] = GaussianProcess(features, basis, values)
 
     def mean(self, genomes: Genomes) -> dict[str, Array]:
-        """Expected values by objective, in the objectives' own direction."""
+        """Expected values by column, ``[count]`` each, in the column's own direction."""
         assert self._divergence is not None, "fit() comes first"
         features = self._features(genomes)
         divergence = self._divergence.mean(features, self._prior(genomes))
         return {
-            o.name: np.exp(divergence)
-            if o.column == "kl"
-            else self._processes[o.name].mean(features, _divergence_terms(divergence))
-            for o in self._evaluated
+            column: np.exp(divergence)
+            if column == "kl"
+            else self._processes[column].mean(features, _divergence_terms(divergence))
+            for column in self._worst
         }
 
     def predict(self, genomes: Genomes) -> dict[str, Prediction]:
-        """Expected values and their standard deviations, by objective, in the objectives' own direction."""
+        """Expected values and their standard deviations by column, in the column's own direction."""
         assert self._divergence is not None, "fit() comes first"
         features = self._features(genomes)
         divergence = self._divergence.predict(features, self._prior(genomes))
         found: dict[str, Prediction] = {}
-        for objective in self._evaluated:
-            if objective.column == "kl":
+        for column in self._worst:
+            if column == "kl":
                 mean = np.exp(divergence.mean)
-                found[objective.name] = Prediction(mean, mean * divergence.std)
+                found[column] = Prediction(mean, mean * divergence.std)
                 continue
-            process = self._processes[objective.name]
+            process = self._processes[column]
             here = process.predict(features, _divergence_terms(divergence.mean))
             above, below = (
                 process.mean(features, _divergence_terms(divergence.mean + shift))
                 for shift in (divergence.std, -divergence.std)
             )
             slope = 0.5 * (above - below)
-            found[objective.name] = Prediction(here.mean, np.hypot(here.std, slope))
+            found[column] = Prediction(here.mean, np.hypot(here.std, slope))
         return found
 
     def _features(self, genomes: Genomes) -> Array:

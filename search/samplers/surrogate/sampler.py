@@ -155,22 +155,20 @@ class SurrogateSampler:
 
     def _expectation(self, genomes: Genomes) -> Expectation:
         """Objectives in minimisation form, and the sum of relative violations of the limits."""
-        costs, foreseen = self._costs(genomes), self._model.mean(genomes)
-        known = {column: costs[:, i] for i, column in enumerate(ANALYTIC)}
-        known |= {objective.column: foreseen[objective.name] for objective in self._model.objectives}
+        costs = self._costs(genomes)
+        known = {column: costs[:, i] for i, column in enumerate(ANALYTIC)} | self._model.mean(genomes)
         signs = [-1.0 if o.direction == "maximise" else 1.0 for o in self._problem.objectives]
         mean = np.stack(
             [sign * known[o.column] for sign, o in zip(signs, self._problem.objectives, strict=True)], axis=1
         )
         violation = np.zeros(len(genomes))
         for limit in self._problem.limits:
-            if limit.column in known:
-                violation += np.maximum(limit.violation_of(known[limit.column]), 0.0)
+            violation += np.maximum(limit.violation_of(known[limit.column]), 0.0)
         return mean, violation
 
     def _deviations(self, genomes: Genomes) -> Array:
         """Standard deviations of the objectives; those that are computed have none."""
         foreseen = self._model.predict(genomes)
         none = np.zeros(len(genomes))
-        columns = [none if o.analytic else foreseen[o.name].std for o in self._problem.objectives]
+        columns = [none if o.analytic else foreseen[o.column].std for o in self._problem.objectives]
         return np.stack(columns, axis=1)

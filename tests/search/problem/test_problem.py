@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from bitfront.search.problem.references import Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.spaces import BitConfig, EncoderLayers, SearchSpace, UserError, triples
 
+OBJECTIVES = ("top1", "size")
 MODEL, SCHEME, WIDTHS = "digits_deit", "fq-vit", (4, 8)
 
 
@@ -94,3 +96,36 @@ def test_the_8_bit_size_stays_the_bound_where_it_can_be_met(
         problem = problem_of(costs, layers, **options)
         limit = next(limit for limit in problem.limits if limit.name == "at_most_8bit_size")
         assert limit.threshold == problem.box.reference[2] == eight
+
+
+@pytest.mark.parametrize(
+    ("lifted", "left"),
+    [
+        ({}, {"faster_than_float", "at_most_8bit_size"}),
+        ({"allow_slower": True}, {"at_most_8bit_size"}),
+        ({"allow_larger": True}, {"faster_than_float"}),
+        ({"allow_slower": True, "allow_larger": True}, set()),
+    ],
+)
+def test_constraints_3_and_4_can_be_lifted(
+    synthetic: ModuleType, lifted: dict[str, bool], left: set[str]
+) -> None:
+    problem = synthetic.problem(RunSpec(objectives=OBJECTIVES, max_latency="2x", **lifted))
+    assert {limit.name for limit in problem.limits} == {"max_latency", *left}
+    candidate = problem.prepare([0, 1] * (len(problem.space) // 2))
+    assert left <= candidate.violations.keys()
+    assert not {"faster_than_float", "at_most_8bit_size"} - left & candidate.violations.keys()
+
+
+def test_a_space_that_is_slower_throughout_can_be_searched_for_its_sizes(
+    synthetic: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic.Cost, "minimum_latency_ms", lambda self, space, *_: 30.0)
+    monkeypatch.setattr(synthetic.Cost, "latency_ms", lambda self, config: 30.0)
+    spec = RunSpec(objectives=OBJECTIVES)
+    references = synthetic.references(synthetic.space())
+    assert references.float_model.latency_ms < 30.0
+    with pytest.raises(UserError, match=r"constraint 3 .* or with --allow-slower"):
+        synthetic.problem(spec)
+    problem = synthetic.problem(RunSpec(objectives=OBJECTIVES, allow_slower=True))
+    assert problem.prepare([0, 1] * (len(problem.space) // 2)).admissible

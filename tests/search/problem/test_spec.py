@@ -114,3 +114,13 @@ def test_light_modules_load_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_switches_of_later_versions_are_written_where_they_are_set_alone():
+    usual, lifted = RunSpec(), RunSpec(allow_slower=True)
+    assert "allow_slower" not in usual.to_json()
+    assert "allow_larger" not in lifted.to_json()
+    assert RunSpec.from_json(json.loads(json.dumps(usual.to_json()))) == usual
+    assert RunSpec.from_json(json.loads(json.dumps(lifted.to_json()))) == lifted
+    assert lifted.difference(usual) == ["allow_slower (True, not False)"]
+    assert usual.difference(lifted) == ["allow_slower (False, not True)"]
