@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 # Whole files go to as many processes as there are processors, those with slow tests first.
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: search test lint docs clean
+.PHONY: search test lint docs examples clean
 
 search: $(STAMP)
 	$(BIN)/bitfront search $(ARGS)
@@ -24,6 +24,12 @@ lint: $(STAMP)
 # Warnings are errors: a link to a page that has moved, an option of a command that is gone.
 docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+# Copies in a folder of their own: neither the runs nor the output of the notebook belong in the checkout.
+examples: $(DOCS_STAMP)
+	rm -rf build/examples && mkdir -p build && cp -r examples build/examples
+	cd build/examples && for script in *.py; do ../../$(BIN)/python $$script || exit 1; done
+	cd build/examples && ../../$(BIN)/python -c 'from nbclient.cli import main; main()' --inplace front.ipynb
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache evaluators/quantized/kernels/__pycache__
