@@ -59,7 +59,7 @@ def to_document(
     Args:
         tool: The toolchain.
         config: The bits.
-        layers: Of the model, by :func:`bitfront.evaluators.deployment.mappings.model_layers`.
+        layers: Of the model, by :func:`bitfront.evaluators.deployment.mappings.assignment.model_layers`.
         measured: What was measured of the configuration.
         provenance: Where it comes from.
 
