@@ -1,4 +1,4 @@
-"""The project's errors: what was wrong, what was expected, how to mend it, in one line."""
+"""The project's errors: what was wrong, what was expected, how to fix it, in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ class BitfrontError(Exception):
 class UserError(BitfrontError):
     """A request that cannot be carried out as stated; the command line exits with status 2.
 
-    The message is one line: what was wrong, what was expected, and how to mend it.
+    The message is one line: what was wrong, what was expected, and how to fix it.
     """
 
     exit_status = 2
+
+
+def one_line(error: BaseException, longest: int | None = None) -> str:
+    """An error's message for a terminal: on one line, without control characters, or else its type's name."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)[:longest]

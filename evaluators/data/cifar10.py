@@ -16,6 +16,7 @@ from bitfront.evaluators.data.tar_images import TarImages, read_tar
 from bitfront.evaluators.files import CACHE_VARIABLE, cache_folder
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces.errors import one_line
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TORCHVISION_FOLDER = "cifar-10-batches-py"
@@ -64,9 +65,8 @@ def download_cifar10() -> Cifar10Arrays:
         cache.mkdir(parents=True, exist_ok=True)
         return _torchvision_files(cache, download=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise BitfrontError(
-            f"cannot download CIFAR-10 into {cache}: {reason}; "
+            f"cannot download CIFAR-10 into {cache}: {one_line(error)}; "
             "with a copy at hand, pass --data cifar10:DIR or cifar10:FILE.tar"
         ) from error
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from bitfront.spaces import BitfrontError
+from bitfront.spaces.errors import one_line
 
 TRAIN = "train"
 HELD_OUT = "held-out"
@@ -101,4 +102,4 @@ def _reason(error: Exception) -> str:
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     if isinstance(error, UnidentifiedImageError):
         return "not an image file"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

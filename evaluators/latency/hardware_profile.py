@@ -21,6 +21,7 @@ from typing import Any
 
 from bitfront.evaluators.latency.registry import PROFILE_SUFFIX, PROFILES, shipped_profiles
 from bitfront.spaces import UserError
+from bitfront.spaces.errors import one_line
 
 Pair = tuple[int, int]
 
@@ -140,9 +141,7 @@ def read_profile(path: Path, name: str) -> HardwareProfile:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(
-            f"profile {path} cannot be read ({' '.join(str(error).split())}): give a TOML file"
-        ) from error
+        raise UserError(f"profile {path} cannot be read ({one_line(error)}): give a TOML file") from error
     try:
         return _profile(document, name)
     except ValueError as error:

@@ -16,6 +16,7 @@ from torch import nn
 from bitfront.evaluators.data.images import preprocessing_from_json, preprocessing_to_json
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
+from bitfront.spaces.errors import one_line
 
 METADATA_KEY = "bitfront_model"  # of the description in a safetensors header
 DIGEST_KEY = "bitfront_digest"  # of the digest of the description and the weights
@@ -60,8 +61,9 @@ class Architecture:
         try:
             module: nn.Module = _class_of(self.family)(**arguments)
         except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise UserError(f"timm cannot construct a {self.family} as described: {reason}") from error
+            raise UserError(
+                f"timm cannot construct a {self.family} as described: {one_line(error, 120)}"
+            ) from error
         module.pretrained_cfg = {  # type: ignore[assignment]
             **self.preprocessing,
             "architecture": self.name,

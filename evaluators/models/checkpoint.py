@@ -18,6 +18,7 @@ from torch import nn
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.spaces import UserError
+from bitfront.spaces.errors import one_line
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: {_one_line(error)}") from error
+        raise UserError(f"{path} is not a readable safetensors file: {one_line(error, 160)}") from error
 
 
 def _read_torch(path: Path) -> object:
@@ -197,7 +198,7 @@ def _read_torch(path: Path) -> object:
                 f"{path} was refused because loading it would run code ({_first(foreign)}); expected plain "
                 "tensors: save the state dict alone, best as .safetensors"
             ) from error
-        reason = "" if "weights_only" in str(error) else f" ({_one_line(error)})"
+        reason = "" if "weights_only" in str(error) else f" ({one_line(error, 160)})"
         raise UserError(
             f"{path} is not a readable weights file{reason}; "
             "expected a .safetensors file or a torch state dict"
@@ -224,10 +225,6 @@ def _all_tensors(values: Iterable[object]) -> bool:
 
 def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def round_to_half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ from bitfront.evaluators.models.families import EXPECTED, check_family
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
+from bitfront.spaces.errors import one_line
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # of weights that float32 holds as they are
 _WRAPPERS = nn.DataParallel, nn.parallel.DistributedDataParallel
@@ -83,7 +84,7 @@ def _plain_copy(module: object) -> Any:
     try:
         return copy.deepcopy(found).cpu().float().eval().requires_grad_(False)
     except Exception as error:  # a part that cannot be copied raises any type
-        raise UserError(f"the model cannot be copied ({_one_line(error)}); {EXPECTED}") from error
+        raise UserError(f"the model cannot be copied ({one_line(error, 160)}); {EXPECTED}") from error
 
 
 def _name(module: Any) -> str:
@@ -229,7 +230,7 @@ def _check_rebuilt(architecture: Architecture, plain: Any, path: Path) -> None:
             expected = plain(images)
     except Exception as error:  # a forward pass of its own raises any type
         raise UserError(
-            f"the model cannot classify images of shape {list(images.shape[1:])}: {_one_line(error)}"
+            f"the model cannot classify images of shape {list(images.shape[1:])}: {one_line(error, 160)}"
         ) from error
     if not isinstance(expected, torch.Tensor) or expected.shape != found.shape:
         raise UserError(
@@ -244,7 +245,3 @@ def _check_rebuilt(architecture: Architecture, plain: Any, path: Path) -> None:
             f"the model cannot be rebuilt: logits deviate by {deviation:.2g}: something other "
             "than architecture and weights, such as a hook, changes its forward pass; give it without that"
         )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -22,6 +22,7 @@ from bitfront.evaluators.models.digits_models import (
 from bitfront.evaluators.models.families import check_family
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces.errors import one_line
 
 FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")  # timm's files with names to suggest
 SUGGESTIONS = 3
@@ -200,9 +201,9 @@ def _from_hub(name: str, outline: Any, num_classes: int | None) -> nn.Module:
     except (
         Exception
     ) as error:  # no network, no such file, proxies, full disk: the hub's clients raise many types
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BitfrontError(
-            f"timm's weights for {name} cannot be downloaded ({reason}); offline, pass --checkpoint FILE"
+            f"timm's weights for {name} cannot be downloaded ({one_line(error, 200)}); "
+            "offline, pass --checkpoint FILE"
         ) from error
     return module
 

@@ -63,6 +63,7 @@ from bitfront.evaluators.quantized.model import QuantizedEncoder, QuantizedModel
 from bitfront.evaluators.quantized.parts import ChosenParts, PartsBuilder
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.spaces import BitConfig, EncoderBits, UserError
+from bitfront.spaces.errors import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ def read_packed(path: Path) -> PackedModel:
             return _read(file, os.fstat(file.fileno()).st_size)
         except (UserError, OSError) as error:
             raise UserError(
-                f"{path} is not a packed model that can be read: {_one_line(error)}; "
+                f"{path} is not a packed model that can be read: {one_line(error, _LONGEST_REASON)}; "
                 "write it again with `bitfront export`"
             ) from error
 
@@ -239,9 +240,3 @@ def _model(
         decode_log_steps(layout, tensors),
         timm.data.resolve_data_config({}, model=module),
     )
-
-
-def _one_line(error: Exception) -> str:
-    """What an error says, which may quote the file, for a terminal."""
-    text = " ".join(str(error).split())
-    return "".join(character if character.isprintable() else "?" for character in text)[:_LONGEST_REASON]

@@ -32,7 +32,7 @@ def exit_status(error: BaseException, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    from bitfront.spaces.errors import BitfrontError
+    from bitfront.spaces.errors import BitfrontError, one_line
 
     if isinstance(error, BitfrontError):
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -41,12 +41,9 @@ def exit_status(error: BaseException, debug: bool) -> int:
     return FAILED
 
 
-def one_line(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _internal(error: BaseException) -> str:
+    from bitfront.spaces.errors import one_line
+
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror.lower()}:{where}" if where else error.strerror.lower()

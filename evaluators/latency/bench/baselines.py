@@ -26,6 +26,7 @@ from bitfront.evaluators.latency.bench.torch_entries import (
     save_weights,
 )
 from bitfront.spaces import BitfrontError
+from bitfront.spaces.errors import one_line
 
 OPSET = 17
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 2, 2
@@ -180,5 +181,5 @@ def _module(name: str, shape: Shape) -> nn.Module:
             module(torch.zeros(1, *shape))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         size = "x".join(map(str, shape))
-        raise BitfrontError(f"it takes no images of {size} ({' '.join(str(error).split())[:120]})") from error
+        raise BitfrontError(f"it takes no images of {size} ({one_line(error, 120)})") from error
     return module
