@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 from shared_data import SHARED
 
-from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.spaces import SCHEMES, BitConfig
 
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
@@ -22,18 +26,42 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def photographs() -> Iterator[dict[SplitName, PreprocessedImages]]:
+    """Those that were decoded; the float model, which both schemes begin with, goes through them once."""
+    float_run = EvaluationContext._float_run
+    found: dict[SplitName, tuple[torch.Tensor, float]] = {}
+
+    def run_once(context: EvaluationContext, split: SplitName) -> tuple[torch.Tensor, float]:
+        if split not in found:
+            found[split] = float_run(context, split)
+        return found[split]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvaluationContext, "_float_run", run_once)
+        yield {}
+
+
 @pytest.fixture(scope="module", params=SCHEMES)
-def context(request: pytest.FixtureRequest) -> EvaluationContext:
+def context(
+    request: pytest.FixtureRequest, photographs: dict[SplitName, PreprocessedImages]
+) -> EvaluationContext:
     """Calibrated on 64 photographs; half of the other 936 are looked at."""
-    return EvaluationContext.from_spec(
+    context = EvaluationContext.from_spec(
         EvaluationSpec(
             model="deit_tiny_patch16_224",
             checkpoint=str(WEIGHTS),
             data=str(PHOTOS),
             scheme=request.param,
             calibration_images=64,
+            batch_size=16,
+            threads=1,
         )
     )
+    for split, images in photographs.items():
+        context.take_images(split, images)
+    photographs["test"] = context.images("test")
+    return context
 
 
 def uniform(context: EvaluationContext, bits: tuple[int, int, int]) -> BitConfig:
