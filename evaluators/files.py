@@ -23,6 +23,8 @@ _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENA
 
 UNFINISHED = ".part"  # ending of the files that `replacing` has not finished
 _SHOWN_NAME = 40  # characters of the final name in an unfinished file's, which ends at 255 bytes
+CACHE_VARIABLE = "BITFRONT_CACHE"
+CACHE_OFF = "off"
 
 
 @contextmanager
@@ -110,10 +112,6 @@ def check_writable(path: Path, *, overwrite: bool = True, make_folder: bool = Fa
         if not overwrite and path.exists():
             raise UserError(f"{path} exists: choose another file, or overwrite it with --force")
         tempfile.TemporaryFile(dir=path.parent).close()
-
-
-CACHE_VARIABLE = "BITFRONT_CACHE"
-CACHE_OFF = "off"
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path | None:

@@ -45,10 +45,7 @@ def your_model() -> torch.nn.Module:
 def main() -> None:
     """Searches under a limit of accuracy, and exports the smallest point as ONNX."""
     spec = RunSpec(
-        evaluation=EvaluationSpec(scheme="deploy"),
-        evaluations=30,
-        latency="model:bops",
-        max_drop=2.0,
+        evaluation=EvaluationSpec(scheme="deploy"), evaluations=30, latency="model:bops", max_drop=2.0
     )
     run = search(spec, model=your_model(), data=Scans(), workers=0)
     print(run.front[["trial", "top1", "test_top1", "latency_ms", "size_bytes"]].to_string(index=False))

@@ -5,15 +5,7 @@ from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_fixed, parse_uniform
 from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits
-from bitfront.spaces.sites import (
-    KINDS,
-    EncoderLayers,
-    Kind,
-    QuantSite,
-    Triple,
-    encoder_layers,
-    triples,
-)
+from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, Triple, encoder_layers, triples
 from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_fixed
 
 __all__ = [

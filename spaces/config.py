@@ -96,11 +96,7 @@ class BitConfig:
 
     @classmethod
     def uniform(
-        cls,
-        model: str,
-        scheme: str,
-        encoders: Sequence[EncoderLayers],
-        bits: tuple[int, int, int],
+        cls, model: str, scheme: str, encoders: Sequence[EncoderLayers], bits: tuple[int, int, int]
     ) -> BitConfig:
         """The same (weights, activations, attention) bits in every encoder."""
         weights, activations, attention = bits
@@ -134,9 +130,7 @@ class BitConfig:
         }
 
     def to_json(
-        self,
-        measured: Mapping[str, Any] | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        self, measured: Mapping[str, Any] | None = None, provenance: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The exported form: format, version, the assignment, what was measured, where it came from."""
         return {

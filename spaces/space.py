@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the com
 Granularity = Literal["encoder", "encoder-kind", "layer"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 Genome: TypeAlias = "NDArray[np.int64]"
+ATTENTION_LAYER = "attn"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,6 @@ class Gene:
 
     name: str
     slots: tuple[Slot, ...]
-
-
-ATTENTION_LAYER = "attn"
 
 
 def _slots(encoder: EncoderLayers) -> list[Slot]:

@@ -10,12 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("spaces", "evaluators", "search")
 # Packages that are imported under another name than they are installed under.
-INSTALLED_AS = {
-    "PIL": "pillow",
-    "google": "protobuf",
-    "ml_dtypes": "ml-dtypes",
-    "sklearn": "scikit-learn",
-}
+INSTALLED_AS = {"PIL": "pillow", "google": "protobuf", "ml_dtypes": "ml-dtypes", "sklearn": "scikit-learn"}
 
 
 def settings() -> dict:

@@ -10,6 +10,12 @@ import torch
 
 from bitfront.evaluators.context.significance import PairedComparison, standard_error
 
+# Below so many images, a first look decides too little to be worth its own step.
+FEWEST_FIRST = 256
+FIRST_SHARE = 0.25
+# Paired standard errors by which a candidate may fall short and still be given more images.
+PATIENCE = 2.0
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -91,13 +97,6 @@ def accuracy_of_logits(
         lost=int((float_right & ~right).sum()),
         won=int((right & ~float_right).sum()),
     )
-
-
-# Below so many images, a first look decides too little to be worth its own step.
-FEWEST_FIRST = 256
-FIRST_SHARE = 0.25
-# Paired standard errors by which a candidate may fall short and still be given more images.
-PATIENCE = 2.0
 
 
 def first_images(whole: int) -> int:

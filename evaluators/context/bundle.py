@@ -15,9 +15,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
-from bitfront.evaluators.context.context import (
-    EvaluationContext,
-)
+from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.context.preparing import (
     calibrated_for,
@@ -34,13 +32,14 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
-from bitfront.evaluators.preparation.calibrated_model_file import (
-    calibrated_digest,
-    from_entry,
-    to_entry,
-)
+from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest, from_entry, to_entry
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.spaces import BitfrontError
+
+FORMAT = "bitfront/evaluation-bundle"
+VERSION = "1"
+_MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,6 @@ def fingerprint_of(context: EvaluationContext) -> ContextFingerprint:
         images=fingerprint({"pixels": images.pixels, "labels": images.labels}),
         calibration=context.calibration,
     )
-
-
-FORMAT = "bitfront/evaluation-bundle"
-VERSION = "1"
-_MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)

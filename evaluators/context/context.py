@@ -46,13 +46,7 @@ from bitfront.evaluators.preparation.calibrated_model_file import calibrated_dig
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import (
-    BitConfig,
-    BitfrontError,
-    EncoderLayers,
-    QuantSite,
-    encoder_layers,
-)
+from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, QuantSite, encoder_layers
 
 SplitName = Literal["calibration", "search", "test"]
 

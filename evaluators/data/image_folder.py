@@ -14,6 +14,9 @@ from PIL import Image
 from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN, decode_image
 from bitfront.spaces import UserError
 
+TRAIN_FOLDER = "train"
+HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
@@ -45,10 +48,6 @@ class ImageFiles:
     def describe(self, index: int) -> str:
         """The file's path, starting at the source's folder."""
         return str(self.root / self.files[index])
-
-
-TRAIN_FOLDER = "train"
-HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
 
 
 def read_image_folder(folder: Path, name: str) -> ImageFiles:

@@ -21,6 +21,10 @@ from bitfront.spaces import UserError
 log = logging.getLogger(__name__)
 
 LARGEST_ASPECT = 64  # resizing the shorter side of a sliver would make an enormous image
+LARGEST_SIDE = 4096
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_CROP_MODES = ("center", "squash", "border")
+_PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +132,6 @@ def _readable(source: ImageSource, index: int, channels: int) -> Image.Image:
             f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be resized"
         )
     return with_channels(image, channels, source.describe(index))
-
-
-LARGEST_SIDE = 4096
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-_CROP_MODES = ("center", "squash", "border")
-_PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 
 
 def preprocessing_to_json(data_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from bitfront.spaces.errors import one_line
 
 TRAIN = "train"
 HELD_OUT = "held-out"
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_MODES = {1: "L", 3: "RGB"}
 
 
 class CorruptImageError(BitfrontError):
@@ -52,11 +54,6 @@ class ImageSource(Protocol):
 
     def describe(self, index: int) -> str:
         """The item's name for messages, such as its file name."""
-
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-_MODES = {1: "L", 3: "RGB"}
 
 
 def decode_image(file: Path | IO[bytes], name: str) -> Image.Image:

@@ -21,6 +21,11 @@ from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.spaces import BitConfig, UserError
 
+FORMAT, VERSION = "bitfront/verification", 1
+SUFFIX = ".verification.json"
+LARGEST_BYTES = 100_000_000
+_BLOCK = 1 << 20
+
 
 def expected_of(
     context: EvaluationContext, config: BitConfig, splits: Sequence[SplitName], *, second: bool
@@ -54,12 +59,6 @@ def _second_model(context: EvaluationContext, config: BitConfig) -> QuantizedMod
         path = Path(folder) / "second.safetensors"
         write_packed(path, context.prepared, config, recipe, config.to_json())
         return read_packed(path).assemble(PortableKernels(torch.device("cpu")))
-
-
-FORMAT, VERSION = "bitfront/verification", 1
-SUFFIX = ".verification.json"
-LARGEST_BYTES = 100_000_000
-_BLOCK = 1 << 20
 
 
 def sidecar_of(path: Path) -> Path:

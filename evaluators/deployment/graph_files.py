@@ -19,6 +19,9 @@ from bitfront.evaluators.deployment.runtimes.openvino import read_model
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.spaces import BitConfig, UserError
 
+CONSTANTS = ".bin"
+_INFO = [METADATA_KEY, "document"]
+
 
 def onnx_bytes(parts: GraphParts, config: BitConfig, dialect: Dialect, document: Mapping[str, Any]) -> bytes:
     """A configuration as the content of an ONNX file.
@@ -64,10 +67,6 @@ def _is_elsewhere(message: Any) -> bool:
     return any(
         _is_elsewhere(part) for value in parts for part in ([value] if isinstance(value, Message) else value)
     )
-
-
-CONSTANTS = ".bin"
-_INFO = [METADATA_KEY, "document"]
 
 
 def write_openvino(

@@ -17,18 +17,11 @@ from bitfront.evaluators.deployment.graph.model import (
 )
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
-from bitfront.evaluators.deployment.runtimes.runtime import (
-    Runtime,
-    Session,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.deployment.runtimes.runtime import Runtime, Session
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimedRun
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.spaces import BitConfig, Triple
 
 # Whole models in memory side by side, each with weights of its own.

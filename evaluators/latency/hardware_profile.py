@@ -24,6 +24,13 @@ from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
 
 Pair = tuple[int, int]
+_PAIR = re.compile(r"(\d{1,2})x(\d{1,2})")
+_WIDEST = 32
+_MOST_FLOAT_BYTES = 8
+_TOP = ("description", "source", "bit_operations_per_second", "macs_per_second", "memory", "overhead")
+_MEMORY = ("bytes_per_second", "float_bytes")
+_OVERHEAD = ("seconds_per_encoder", "seconds_per_operator")
+_WORDS = {"description": "what machine this is", "source": "where its figures come from"}
 
 
 @dataclass(frozen=True)
@@ -104,15 +111,6 @@ class HardwareProfile:
 
 def _named(pair: Pair) -> str:
     return f"{pair[0]}x{pair[1]}"
-
-
-_PAIR = re.compile(r"(\d{1,2})x(\d{1,2})")
-_WIDEST = 32
-_MOST_FLOAT_BYTES = 8
-_TOP = ("description", "source", "bit_operations_per_second", "macs_per_second", "memory", "overhead")
-_MEMORY = ("bytes_per_second", "float_bytes")
-_OVERHEAD = ("seconds_per_encoder", "seconds_per_operator")
-_WORDS = {"description": "what machine this is", "source": "where its figures come from"}
 
 
 def profile_named(name: str) -> HardwareProfile:

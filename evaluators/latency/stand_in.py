@@ -7,10 +7,7 @@ from pathlib import Path
 import torch
 
 from bitfront.evaluators.context.machine import device_named
-from bitfront.evaluators.context.preparing import (
-    REFERENCE_BITS,
-    compute_in_float32,
-)
+from bitfront.evaluators.context.preparing import REFERENCE_BITS, compute_in_float32
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.models.blueprint import Blueprint

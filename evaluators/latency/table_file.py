@@ -49,6 +49,8 @@ ENCODER, REST, FLOAT_MODEL = "encoder", "rest", "float_model"
 # Columns that must say the same in every row that has them.
 _UNIFORM = ("scheme", "machine")
 Row = Mapping[str, str | None]
+REQUIRED = ("part", "shape", "weights", "activations", "attention", "milliseconds", "batch")
+COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machine")
 
 
 @dataclass
@@ -126,10 +128,6 @@ def _batch(text: str | None) -> int:
 
 def _bits(row: Row, column: str) -> int:
     return int(row[column] or "")
-
-
-REQUIRED = ("part", "shape", "weights", "activations", "attention", "milliseconds", "batch")
-COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machine")
 
 
 def table_csv(table: LatencyTable) -> str:

@@ -76,9 +76,7 @@ def never() -> bool:
 
 
 def time_interleaved(
-    runs: Mapping[Name, TimedRun],
-    protocol: TimingProtocol | None = None,
-    progress: ShareDone | None = None,
+    runs: Mapping[Name, TimedRun], protocol: TimingProtocol | None = None, progress: ShareDone | None = None
 ) -> dict[Name, Latency]:
     """Times programs as :func:`sample_interleaved` does.
 

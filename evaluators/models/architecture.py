@@ -29,6 +29,53 @@ _LONGEST = 1_000_000
 _LONGEST_NAME = 200
 # Entries of the attention masks of a Swin's stage: 4 bytes each, and no tensor of the file limits them.
 _LARGEST_MASK = 1 << 28
+# Whole numbers by ranges, others by their bounds, texts by sets of them, lists by the rule of their entries,
+# given twice for pairs.
+_SIDE, _WIDTH, _DEPTH, _RATIO = (
+    range(1, _LARGEST_SIDE + 1),
+    range(1, 1 + (1 << 16)),
+    range(1, 1024),
+    (1e-3, 1e3),
+)
+_SHARED: dict[str, Any] = {
+    "img_size": [_SIDE, _SIDE],
+    "patch_size": [_SIDE, _SIDE],
+    "in_chans": range(1, 4, 2),
+    "num_classes": range(1, 1 << 24),
+    "embed_dim": _WIDTH,
+    "qkv_bias": bool,
+    "norm_eps": (0.0, 1.0),
+}
+_PLAIN: dict[str, Any] = {
+    **_SHARED,
+    "global_pool": {"token", "avg"},
+    "depth": _DEPTH,
+    "num_heads": _WIDTH,
+    "mlp_ratio": _RATIO,
+    "proj_bias": bool,
+    "init_values": (0.0, 1.0),
+    "class_token": bool,
+    "pos_embed": {"learn", "none"},
+    "no_embed_class": bool,
+    "reg_tokens": range(_LARGEST_SIDE),
+    "pre_norm": bool,
+    "fc_norm": bool,
+    "pool_include_prefix": bool,
+}
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    VIT: _PLAIN,
+    DISTILLED: _PLAIN,
+    SWIN: {
+        **_SHARED,
+        "depths": [_DEPTH],
+        "num_heads": [_WIDTH],
+        "head_dim": [_WIDTH],
+        "window_size": [[_SIDE, _SIDE]],
+        "always_partition": bool,
+        "mlp_ratio": [_RATIO],
+    },
+}
+_OPTIONAL = ("init_values", "head_dim")  # may be None
 
 
 @dataclass(frozen=True)
@@ -229,52 +276,3 @@ def _fits(value: Any, rule: Any) -> bool:
         lengths = range(1, _LARGEST_SIDE) if len(rule) == 1 else range(2, 3)
         return isinstance(value, list) and len(value) in lengths and all(_fits(v, rule[0]) for v in value)
     return type(value) is rule
-
-
-# Whole numbers by ranges, others by their bounds, texts by sets of them, lists by the rule of their entries,
-# given twice for pairs.
-_SIDE, _WIDTH, _DEPTH, _RATIO = (
-    range(1, _LARGEST_SIDE + 1),
-    range(1, 1 + (1 << 16)),
-    range(1, 1024),
-    (1e-3, 1e3),
-)
-_SHARED: dict[str, Any] = {
-    "img_size": [_SIDE, _SIDE],
-    "patch_size": [_SIDE, _SIDE],
-    "in_chans": range(1, 4, 2),
-    "num_classes": range(1, 1 << 24),
-    "embed_dim": _WIDTH,
-    "qkv_bias": bool,
-    "norm_eps": (0.0, 1.0),
-}
-_PLAIN: dict[str, Any] = {
-    **_SHARED,
-    "global_pool": {"token", "avg"},
-    "depth": _DEPTH,
-    "num_heads": _WIDTH,
-    "mlp_ratio": _RATIO,
-    "proj_bias": bool,
-    "init_values": (0.0, 1.0),
-    "class_token": bool,
-    "pos_embed": {"learn", "none"},
-    "no_embed_class": bool,
-    "reg_tokens": range(_LARGEST_SIDE),
-    "pre_norm": bool,
-    "fc_norm": bool,
-    "pool_include_prefix": bool,
-}
-_ARGUMENTS: dict[str, dict[str, Any]] = {
-    VIT: _PLAIN,
-    DISTILLED: _PLAIN,
-    SWIN: {
-        **_SHARED,
-        "depths": [_DEPTH],
-        "num_heads": [_WIDTH],
-        "head_dim": [_WIDTH],
-        "window_size": [[_SIDE, _SIDE]],
-        "always_partition": bool,
-        "mlp_ratio": [_RATIO],
-    },
-}
-_OPTIONAL = ("init_values", "head_dim")  # may be None

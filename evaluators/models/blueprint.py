@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 
+T = TypeVar("T")
+Visit = Callable[[str, torch.Tensor], torch.Tensor]
+
 
 @dataclass(frozen=True)
 class LinearParts:
@@ -208,10 +211,6 @@ class Blueprint:
         if index in self.merges:
             return f"{self.merges[index].name}.reduction"
         return "embed" if index == 0 else f"{self.encoders[index - 1].name}.residual2"
-
-
-T = TypeVar("T")
-Visit = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def map_tensors(value: T, visit: Visit, name: str) -> T:

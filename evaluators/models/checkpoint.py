@@ -35,6 +35,9 @@ _TENSOR_FORMAT = re.compile(
 )
 _NAMING = {"GLOBAL", "STACK_GLOBAL", "INST"}
 _LARGEST_PICKLE = 64 * 2**20
+_BUFFER = re.compile(r"\.(relative_position_index|attn_mask)$")  # computed from the architecture
+_MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
+_PUBLISHED = "layers.0.downsample.reduction.weight"
 
 
 def foreign_names(path: Path) -> tuple[str, ...]:
@@ -73,11 +76,6 @@ def _imported(stream: IO[bytes]) -> Iterator[str]:
                     strings.append(argument)
         except Exception:  # the pickles have ended, or this never was one: genops raises many types
             return
-
-
-_BUFFER = re.compile(r"\.(relative_position_index|attn_mask)$")  # computed from the architecture
-_MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
-_PUBLISHED = "layers.0.downsample.reduction.weight"
 
 
 def under_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

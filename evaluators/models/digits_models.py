@@ -15,29 +15,6 @@ CLASSES = 10
 EMBEDDED = "digits_deit"  # the one whose weights are shipped
 WEIGHTS = "weights/digits_deit.safetensors"
 MEAN, STD = 0.306, 0.319  # of the training scans
-
-
-@dataclass(frozen=True)
-class DigitsModel:
-    """An architecture for greyscale digits.
-
-    Attributes:
-        name: As the user gives it.
-        side: Rows and columns of an image, to which the 8x8 scans are enlarged.
-        options: Of timm's constructor.
-        windowed: Whether it is a ``SwinTransformer``, or else a ``VisionTransformer``.
-        epochs: Passes over the scans that its training takes by default.
-        learning_rate: Largest learning rate of its training.
-    """
-
-    name: str
-    side: int
-    options: Mapping[str, Any]
-    windowed: bool
-    epochs: int
-    learning_rate: float
-
-
 # So narrow that precision matters: at width 96 every assignment of 4 and 8 bits keeps the float model's top-1
 # but for noise, and a search has nothing to find.
 _DEIT: dict[str, Any] = {
@@ -69,6 +46,28 @@ _SWIN: dict[str, Any] = {
     "mlp_ratio": 2.0,
     "drop_path_rate": 0.0,
 }
+
+
+@dataclass(frozen=True)
+class DigitsModel:
+    """An architecture for greyscale digits.
+
+    Attributes:
+        name: As the user gives it.
+        side: Rows and columns of an image, to which the 8x8 scans are enlarged.
+        options: Of timm's constructor.
+        windowed: Whether it is a ``SwinTransformer``, or else a ``VisionTransformer``.
+        epochs: Passes over the scans that its training takes by default.
+        learning_rate: Largest learning rate of its training.
+    """
+
+    name: str
+    side: int
+    options: Mapping[str, Any]
+    windowed: bool
+    epochs: int
+    learning_rate: float
+
 
 DIGITS_MODELS: dict[str, DigitsModel] = {
     model.name: model

@@ -12,6 +12,12 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from bitfront.evaluators.data.images import PreprocessedImages
 
+BATCH_SIZE = 64
+WARMUP_SHARE = 0.1
+WEIGHT_DECAY = 0.05
+LABEL_SMOOTHING = 0.1
+LARGEST_GRADIENT = 1.0
+
 
 @dataclass(frozen=True)
 class Distortion:
@@ -48,13 +54,6 @@ class Distortion:
         grid = affine_grid(matrices, list(pixels.shape), align_corners=False)
         moved = grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return (moved * (1.0 + draw(self.contrast)).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
-
-
-BATCH_SIZE = 64
-WARMUP_SHARE = 0.1
-WEIGHT_DECAY = 0.05
-LABEL_SMOOTHING = 0.1
-LARGEST_GRADIENT = 1.0
 
 
 def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, rate: float) -> Iterator[float]:

@@ -19,6 +19,7 @@ from bitfront.evaluators.models.blueprint import (
 )
 
 Tap = Callable[[str, torch.Tensor], None]
+Batches = Callable[[], Iterable[torch.Tensor]]
 
 
 def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
@@ -175,6 +176,3 @@ def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
     tap("head", logits)
     return logits
-
-
-Batches = Callable[[], Iterable[torch.Tensor]]

@@ -12,9 +12,7 @@ from torch import nn
 
 from bitfront.evaluators.data.images import preprocessing_from_json
 from bitfront.evaluators.models.architecture import DISTILLED, SWIN, Architecture, family_of
-from bitfront.evaluators.models.checkpoint import (
-    write_weights,
-)
+from bitfront.evaluators.models.checkpoint import write_weights
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.families import EXPECTED, check_family
 from bitfront.evaluators.models.loading import load_model

@@ -32,6 +32,17 @@ _FLOAT_IN_DEPLOY = frozenset(
     }
 )
 _RESIDUAL = frozenset({"embed_sum", "embed", "residual1", "residual2", "reduction", "pool"})
+# The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
+LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
+LAYER_OUTPUTS = {
+    "attn.qkv": "attn.qkv",
+    "attn.proj": "attn.proj",
+    "mlp.fc1": "mlp.gelu",
+    "mlp.fc2": "mlp.fc2",
+}
+# The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
+# query, key and value layer also its output, the operands of both attention products.
+FOLLOWS = {site: layer for layer, site in LAYER_INPUTS.items()} | {"attn.qkv": "attn.qkv"}
 
 
 def role(site: str) -> str:
@@ -64,19 +75,6 @@ def is_centred(site: str, scheme: str) -> bool:
     centred these tensors by then. Accelerators of ``fq-vit`` have zero points of any value.
     """
     return scheme == "deploy" and role(site) == "qkv"
-
-
-# The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
-LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
-LAYER_OUTPUTS = {
-    "attn.qkv": "attn.qkv",
-    "attn.proj": "attn.proj",
-    "mlp.fc1": "mlp.gelu",
-    "mlp.fc2": "mlp.fc2",
-}
-# The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
-# query, key and value layer also its output, the operands of both attention products.
-FOLLOWS = {site: layer for layer, site in LAYER_INPUTS.items()} | {"attn.qkv": "attn.qkv"}
 
 
 @dataclass(frozen=True)

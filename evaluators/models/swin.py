@@ -7,13 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.blueprint import (
-    Blueprint,
-    EncoderParts,
-    MergeParts,
-    Readout,
-    WindowParts,
-)
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
 from bitfront.evaluators.models.vit import (
     block_refusal,
     constants_device,

@@ -17,10 +17,7 @@ from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 from bitfront.evaluators.files import check_writable
-from bitfront.evaluators.models.checkpoint import (
-    round_to_half,
-    write_weights,
-)
+from bitfront.evaluators.models.checkpoint import round_to_half, write_weights
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, build_digits
 from bitfront.evaluators.models.fitting import fit
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -114,12 +111,7 @@ def train_digits(
         state = round_to_half(module.state_dict())
         module.load_state_dict({name: value.float() for name, value in state.items()})
         top1 = _top1(module, held_out)
-    facts = {
-        "architecture": model,
-        "seed": seed,
-        "epochs": epochs,
-        "held_out_top1": round(top1, 3),
-    }
+    facts = {"architecture": model, "seed": seed, "epochs": epochs, "held_out_top1": round(top1, 3)}
     write_weights(state, output, facts)
     return TrainingResult(
         model=model,

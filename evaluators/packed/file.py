@@ -65,6 +65,8 @@ from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 from bitfront.spaces.errors import one_line
 
+_LONGEST_REASON = 300
+
 
 @dataclass(frozen=True, eq=False)
 class PackedModel:
@@ -138,9 +140,6 @@ class PackedModel:
         attention = build.attention(index, build.scores(index, operands), widths)
         linear = {layer: build.linear(self.layers[index, layer]) for layer in inputs}
         return build.encoder(bits, ChosenParts(linear.__getitem__, norms, build.updates(index), attention))
-
-
-_LONGEST_REASON = 300
 
 
 def write_packed(

@@ -17,6 +17,10 @@ from bitfront.spaces import BitConfig, UserError
 FORMAT = "bitfront/packed"
 VERSION = 1
 _LONGEST_NAME = 200
+# Name of the one text in its metadata: of several, safetensors would not keep the order.
+DOCUMENT = "document"
+# Many times what the largest models have.
+LARGEST_HEADER = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,6 @@ def _recipe(document: Mapping[str, Any]) -> Recipe:
     if unknown:
         raise UserError(f"its recipe has an unknown ingredient {unknown[0]!r:.40}")
     return Recipe(name, tuple(ingredients))
-
-
-# Name of the one text in its metadata: of several, safetensors would not keep the order.
-DOCUMENT = "document"
-# Many times what the largest models have.
-LARGEST_HEADER = 1 << 23
 
 
 @dataclass(frozen=True)

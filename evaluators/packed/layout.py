@@ -16,9 +16,7 @@ from bitfront.evaluators.packed.tensors import (
     packed_bytes,
     safetensors_bytes,
 )
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
 from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
@@ -27,6 +25,8 @@ from bitfront.spaces.precision import MAX_BITS
 
 # One tensor of a kind for the whole model.
 SCORE_SCALES, CODEBOOKS, LOG_STEPS = "score_scales", "levels", "log_steps"
+# Of files in which the codes are all there is.
+_FAITHFUL = RECIPES["fq-vit"]
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,6 @@ class PackedLayout:
             yield StoredTensor(CODEBOOKS, "U8", (levels,))
         if self.has_log_steps and self.log_encoders:
             yield StoredTensor(LOG_STEPS, "F32", (len(self.log_encoders),))
-
-
-# Of files in which the codes are all there is.
-_FAITHFUL = RECIPES["fq-vit"]
 
 
 class SizeModel:

@@ -13,6 +13,7 @@ from bitfront.spaces import QuantSite
 # A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
 LENGTH_BYTES = 8
 _TYPES = {"U8": 1, "I8": 1, "F32": 4}
+PREFIX, POSITIONS = "prefix", "positions"
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,6 @@ def safetensors_bytes(tensors: Iterable[StoredTensor]) -> int:
 def packed_bytes(values: int, bits: int) -> int:
     """Bytes of ``values`` integers of ``bits`` bits side by side (4-bit values two to a byte)."""
     return math.ceil(values * bits / 8)
-
-
-PREFIX, POSITIONS = "prefix", "positions"
 
 
 def norms(blueprint: Blueprint) -> dict[str, LayerNormParts]:

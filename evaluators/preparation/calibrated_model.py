@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.float_forward import (
-    Batches,
-)
-from bitfront.evaluators.preparation.calibration import (
-    Calibration,
-    calibrate,
-)
+from bitfront.evaluators.models.float_forward import Batches
+from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.equalization.channels import equalize_heads, equalize_norms, observe
 from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, fit_layers
@@ -27,6 +22,9 @@ from bitfront.evaluators.preparation.recipes import (
 )
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.observers import RangeObserver
+
+# Shares of the time that the steps before the fit of the layers are done after, in order.
+_EQUALIZED, _CALIBRATED = 0.05, 0.15
 
 
 def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprint:
@@ -48,10 +46,6 @@ def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprin
     if HEAD_CHANNELS in recipe:
         encoders = tuple(equalize_heads(encoder, observed.qkv) for encoder in encoders)
     return dataclasses.replace(blueprint, encoders=encoders)
-
-
-# Shares of the time that the steps before the fit of the layers are done after, in order.
-_EQUALIZED, _CALIBRATED = 0.05, 0.15
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,7 @@ import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches, forward
-from bitfront.evaluators.models.sites import (
-    is_centred,
-    is_quantized,
-    is_residual,
-    keeps_full_range,
-    role,
-)
+from bitfront.evaluators.models.sites import is_centred, is_quantized, is_residual, keeps_full_range, role
 from bitfront.evaluators.quantizers.grids import (
     GRID_BITS,
     WIDEST_CODEBOOK,

@@ -13,14 +13,19 @@ from collections.abc import Mapping
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.float_forward import (
-    Batches,
-    forward,
-)
+from bitfront.evaluators.models.float_forward import Batches, forward
 from bitfront.evaluators.models.sites import LAYER_OUTPUTS
 
 # Of the power iteration; any start and number leave the pair's covariance exact.
 ITERATIONS = 20
+# Images in one backward pass, which holds all of their intermediate values.
+IMAGES = 4
+# Every token has at least this share of the average weight: what does not matter for one random direction
+# may do so for another.
+LEAST_SHARE = 0.1
+SEED = 0
+LayerKey = tuple[int, str]
+TokenWeights = Mapping[LayerKey, list[torch.Tensor]]
 
 
 def fisher_direction(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -66,16 +71,6 @@ def _spread(probability: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
 def _gathered(probability: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """``S^T y``."""
     return probability.sqrt() * (y - (probability * y).sum(-1, keepdim=True))
-
-
-# Images in one backward pass, which holds all of their intermediate values.
-IMAGES = 4
-# Every token has at least this share of the average weight: what does not matter for one random direction
-# may do so for another.
-LEAST_SHARE = 0.1
-SEED = 0
-LayerKey = tuple[int, str]
-TokenWeights = Mapping[LayerKey, list[torch.Tensor]]
 
 
 def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:

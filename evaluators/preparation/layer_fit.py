@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
-from bitfront.evaluators.models.float_forward import (
-    Batches,
-    EncoderWalk,
-)
+from bitfront.evaluators.models.float_forward import Batches, EncoderWalk
 from bitfront.evaluators.models.sites import LAYER_INPUTS
-from bitfront.evaluators.preparation.calibration import (
-    Calibration,
-)
+from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.fisher import TokenWeights, token_weights
 from bitfront.evaluators.preparation.recipes import (
     CLIPPED_WEIGHTS,
@@ -30,6 +25,12 @@ from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_wei
 
 # Variance that every centred input has at least, as a share of the inputs' mean square.
 LEAST_SPREAD = 1e-9
+# Wider codes round so finely that compensation and regression change nothing that can be measured.
+WIDEST_COMPENSATED = 6
+# Of the ridge, as a share of the inputs' mean square: images are few, and a regression without one would
+# shrink what is rare in them.
+RIDGE = 1.0
+FITTING = frozenset({GROUPED_WEIGHTS, COMPENSATED_ROUNDING, REGRESSED_WEIGHTS, CORRECTED_BIASES})
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +126,6 @@ def layer_moments(
         yield index, {key: found.moments() for key, found in sums.items()}
 
 
-# Wider codes round so finely that compensation and regression change nothing that can be measured.
-WIDEST_COMPENSATED = 6
-# Of the ridge, as a share of the inputs' mean square: images are few, and a regression without one would
-# shrink what is rare in them.
-RIDGE = 1.0
-FITTING = frozenset({GROUPED_WEIGHTS, COMPENSATED_ROUNDING, REGRESSED_WEIGHTS, CORRECTED_BIASES})
-
-
 @dataclass(frozen=True, eq=False)
 class FittedLayer:
     """A quantized linear layer: codes with their scales, and the float32 bias ``[out]``."""
@@ -146,11 +139,7 @@ FittedLayers = Mapping[tuple[int, str, int, int], FittedLayer]
 
 
 def fit_layers(
-    blueprint: Blueprint,
-    batches: Batches,
-    calibration: Calibration,
-    widths: Sequence[int],
-    recipe: Recipe,
+    blueprint: Blueprint, batches: Batches, calibration: Calibration, widths: Sequence[int], recipe: Recipe
 ) -> Iterator[tuple[int, dict[tuple[int, str, int, int], FittedLayer]]]:
     """Yields each encoder's index and fitted layers, at all pairs of weight and activation bits.
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.evaluators.models.float_forward import (
-    Batches,
-    EncoderWalk,
-)
+from bitfront.evaluators.models.float_forward import Batches, EncoderWalk
 from bitfront.evaluators.quantizers.grids import single
 
 # Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.

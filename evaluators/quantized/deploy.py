@@ -18,9 +18,7 @@ from bitfront.evaluators.quantized.float_stages import (
     FloatSum,
 )
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.stages import (
-    ScoreTerms,
-)
+from bitfront.evaluators.quantized.stages import ScoreTerms
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
 

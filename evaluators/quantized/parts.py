@@ -11,9 +11,7 @@ from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
 from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
@@ -24,14 +22,8 @@ from bitfront.evaluators.quantized.model import (
     QuantizedMerging,
     QuantizedReadout,
 )
-from bitfront.evaluators.quantized.scheme import (
-    scheme_named,
-)
-from bitfront.evaluators.quantized.stages import (
-    Norm,
-    ScoreTerms,
-    Update,
-)
+from bitfront.evaluators.quantized.scheme import scheme_named
+from bitfront.evaluators.quantized.stages import Norm, ScoreTerms, Update
 from bitfront.spaces import EncoderBits, pinned_bits
 
 

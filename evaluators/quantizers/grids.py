@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 # The smallest scale, so that a constant tensor still has a grid.
 SMALLEST_SCALE = 1e-8
+LARGEST_EXPONENT = 3
+GRID_BITS = 8
+GRID_CODES = 1 << GRID_BITS
+# Tensors of up to this many bits have a codebook where a recipe says so.
+WIDEST_CODEBOOK = 4
 
 
 def single(number: float) -> float:
@@ -55,9 +60,6 @@ class AffineGrid:
     def dequantize(self, codes: torch.Tensor) -> torch.Tensor:
         """Values of codes, float32, same shape."""
         return (codes.float() - self.zero_point) * self.scale
-
-
-LARGEST_EXPONENT = 3
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,6 @@ class PowerOfTwoSearch:
             raise ValueError("observe at least one batch before asking for the grid")
         exponents = self._errors.argmin(0).cpu().numpy()
         return PowerOfTwoGrid(self._scale, self._zero_point, exponents, self._qmax)
-
-
-GRID_BITS = 8
-GRID_CODES = 1 << GRID_BITS
-# Tensors of up to this many bits have a codebook where a recipe says so.
-WIDEST_CODEBOOK = 4
 
 
 def fit_codebook(counts: NDArray[np.float64], levels: int) -> NDArray[np.uint8]:

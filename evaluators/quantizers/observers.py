@@ -16,6 +16,11 @@ from bitfront.spaces import BitfrontError
 BINS = 2048
 LARGEST_COUNT = 1 << 24  # up to which torch.histc, which counts in float32, is exact
 EMA_MOMENTUM = 0.9
+CANDIDATES = 64
+ROUNDS = 2
+# From this width on, a LayerNorm output has codes enough for its outliers.
+WIDE_BITS = 7
+_NORMS = ("norm1", "norm2", "norm", "norm_tokens")
 
 
 def check_finite(site: str, value: torch.Tensor) -> tuple[float, float]:
@@ -139,10 +144,6 @@ class PercentileObserver:
         return statistics.low + first * width, statistics.low + (last + 1) * width
 
 
-CANDIDATES = 64
-ROUNDS = 2
-
-
 class OmseObserver:
     """Minimises the squared quantization error of the whole calibration set.
 
@@ -177,11 +178,6 @@ def _squared_errors(
     restored = (np.clip(np.rint(x / scale) + zero, 0, qmax) - zero) * scale
     errors: NDArray[np.float64] = ((restored - x) ** 2) @ weight
     return errors
-
-
-# From this width on, a LayerNorm output has codes enough for its outliers.
-WIDE_BITS = 7
-_NORMS = ("norm1", "norm2", "norm", "norm_tokens")
 
 
 class AutoObserver:

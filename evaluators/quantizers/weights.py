@@ -12,6 +12,11 @@ from bitfront.spaces.precision import MAX_BITS
 
 # Inputs that share a factor.
 GROUP = 16
+WEIGHT_RANGES = ("mse", "minmax")
+DAMPING = 0.01
+BLOCK = 64
+# Tried about the scale of least squared error of each channel.
+SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,6 @@ def groups_of(inputs: int) -> int:
 def spread_out(factors: torch.Tensor, inputs: int) -> torch.Tensor:
     """Factors ``[out, groups]`` by input, int16 ``[out, in]``."""
     return factors.repeat_interleave(GROUP, 1)[:, :inputs].to(torch.int16)
-
-
-WEIGHT_RANGES = ("mse", "minmax")
-DAMPING = 0.01
-BLOCK = 64
-# Tried about the scale of least squared error of each channel.
-SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 def quantize_weight(

@@ -118,9 +118,7 @@ def gene_scores(
         space: Whose genes are scored.
         progress: Is told the share that is done.
     """
-    from bitfront.evaluators.context.preparing import (
-        preparing_threads,
-    )
+    from bitfront.evaluators.context.preparing import preparing_threads
     from bitfront.evaluators.context.throughput import torch_threads
     from bitfront.evaluators.sensitivity.projections import pass_images, project
 

@@ -22,6 +22,8 @@ from bitfront.spaces.space import ATTENTION_LAYER
 FEWEST, MOST = 64, 256
 AT_A_TIME, MOST_AT_A_TIME = 2, 64
 _PIXELS = 224 * 224
+SEED = 0
+Samples = NDArray[np.float64]
 
 
 def pass_images(images: PreprocessedImages) -> tuple[int, Iterator[torch.Tensor]]:
@@ -38,10 +40,6 @@ def pass_images(images: PreprocessedImages) -> tuple[int, Iterator[torch.Tensor]
     places = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
     parts = torch.split(images.pixels[torch.from_numpy(places)], min(MOST_AT_A_TIME, AT_A_TIME * times))
     return count, (images.normalised(part) for part in parts)
-
-
-SEED = 0
-Samples = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +76,7 @@ def states(config: BitConfig) -> Iterator[State]:
 
 
 def project(
-    prepared: PreparedModel,
-    batches: Iterable[torch.Tensor],
-    seen: Callable[[int], None] | None = None,
+    prepared: PreparedModel, batches: Iterable[torch.Tensor], seen: Callable[[int], None] | None = None
 ) -> Projections:
     """Projects the errors of every part at every width, each with the rest of the model in float.
 

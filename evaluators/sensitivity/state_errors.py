@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-    logarithmic,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS, logarithmic
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import EncoderBits, pinned_bits

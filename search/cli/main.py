@@ -13,6 +13,7 @@ from bitfront.search.cli.options.common import FAILED, INTERRUPTED
 from bitfront.search.cli.parser import parse
 
 PIPE_CLOSED = 141
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 def exit_status(error: BaseException, debug: bool) -> int:
@@ -53,9 +54,6 @@ def _internal(error: BaseException) -> str:
 def _discard_output() -> None:
     # The interpreter flushes stdout once more at exit, which would print a second error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class StderrHandler(logging.Handler):

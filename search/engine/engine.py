@@ -15,6 +15,15 @@ from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.spaces import BitfrontError
 
+logger = logging.getLogger(__name__)
+POLL_S = 0.2
+FAILURES_TOLERATED = 5
+BARREN_BATCHES = 25
+EVALUATIONS_SPENT = "the evaluations are spent"
+TIME_SPENT = "the time is spent"
+EXHAUSTED = "every configuration of the space has been tried"
+BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
+
 
 def required_difference(problem: SearchProblem, candidate: Candidate, known: Archive) -> float | None:
     """The least top-1 with which a candidate may stand on the front, less that of the float model.
@@ -42,17 +51,6 @@ def required_difference(problem: SearchProblem, candidate: Candidate, known: Arc
             if all(o.minimised(trial.values) <= o.minimised(candidate.values) for o in priced)
         ]
     return max(bounds) - problem.float_top1 if bounds else None
-
-
-logger = logging.getLogger(__name__)
-POLL_S = 0.2
-FAILURES_TOLERATED = 5
-BARREN_BATCHES = 25
-
-EVALUATIONS_SPENT = "the evaluations are spent"
-TIME_SPENT = "the time is spent"
-EXHAUSTED = "every configuration of the space has been tried"
-BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 GenomeTuple = tuple[int, ...]
+logger = logging.getLogger(__name__)
+Completed = tuple[int, "Accuracy | EvaluationFailure"]
 
 
 class Sampler(Protocol):
@@ -70,12 +72,6 @@ class SearchObserver(Protocol):
 
     def on_generation(self, progress: Progress) -> None:
         """After every batch, and once when the search has ended."""
-
-
-logger = logging.getLogger(__name__)
-
-
-Completed = tuple[int, "Accuracy | EvaluationFailure"]
 
 
 class AccuracyPool(Protocol):

@@ -168,11 +168,7 @@ def measured(row: pd.Series) -> dict[str, Any]:
 
 def provenance(run: Run, row: pd.Series) -> dict[str, Any]:
     """Where a front point comes from: enough to find it again and to repeat the run."""
-    return {
-        **_origin(run),
-        "trial": int(row["trial"]),
-        "digest": str(row["digest"]),
-    }
+    return {**_origin(run), "trial": int(row["trial"]), "digest": str(row["digest"])}
 
 
 def _origin(run: Run) -> dict[str, Any]:

@@ -92,11 +92,7 @@ class Check:
     tolerance: Tolerance
 
     def run(
-        self,
-        images: Sequence[PreprocessedImages],
-        expected: Expected,
-        config: BitConfig,
-        progress: ShareDone,
+        self, images: Sequence[PreprocessedImages], expected: Expected, config: BitConfig, progress: ShareDone
     ) -> Verified:
         """Classifies images by the file and compares its predictions with the evaluator's.
 

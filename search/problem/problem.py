@@ -126,16 +126,7 @@ class SearchProblem:
         check_achievable(limits, minima)
         objectives = parse_objectives(spec.objectives)
         box = HypervolumeBox.fixed(objectives, references, minima, largest)
-        return cls(
-            space,
-            objectives,
-            structural,
-            limits,
-            cost,
-            box,
-            base.top1,
-            base.images,
-        )
+        return cls(space, objectives, structural, limits, cost, box, base.top1, base.images)
 
     @cached_property
     def constraint_names(self) -> tuple[str, ...]:

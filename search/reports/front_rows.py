@@ -16,6 +16,7 @@ from bitfront.search.runs.reader import Run
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
 _FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
 _UNKNOWN_BITS = MeanBits(math.nan, math.nan, math.nan)
+SHOWN_FAILURES = 3
 
 
 class FrontRow(NamedTuple):
@@ -122,9 +123,6 @@ def _comparison(images: float | None, lost: float | None, won: float | None) -> 
     """None where a count is not known, as in runs of earlier versions."""
     counts = [count for count in (images, lost, won) if count is not None and not math.isnan(count)]
     return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
-
-
-SHOWN_FAILURES = 3
 
 
 def latency_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:

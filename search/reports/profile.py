@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
 Gene = Mapping[str, Any]
+COST_NOTES = (
+    "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
+    "of file: share of the file at the widest; of MACs: share of the products that it is an operand of, so "
+    "that kinds overlap",
+)
+Site = Mapping[str, Any]
 
 
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
@@ -73,14 +79,6 @@ def _notes(document: Mapping[str, Any]) -> Iterable[str]:
     ]
     if agreements:
         yield f"rank correlation (Spearman): {'; '.join(agreements)}"
-
-
-COST_NOTES = (
-    "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
-    "of file: share of the file at the widest; of MACs: share of the products that it is an operand of, so "
-    "that kinds overlap",
-)
-Site = Mapping[str, Any]
 
 
 def print_profile(document: Mapping[str, Any]) -> None:

@@ -10,6 +10,14 @@ from bitfront.spaces import BitConfig, QuantSite, pinned_bits
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
 
+QUERIES_KEYS_VALUES = "queries, keys and values are activations; the softmax output is the attention"
+SCHEME_NOTES = {
+    "fq-vit": "scheme fq-vit: everything in integers; the residual stream, scores, patch embedding and head "
+    "are pinned to 8 bits",
+    "deploy": "scheme deploy: matrix products in integers; the residual stream, LayerNorm, softmax and GELU "
+    "in float32; patch embedding and head are pinned to 8 bits",
+}
+
 
 def site_widths(context: EvaluationContext, site: QuantSite) -> tuple[int, ...]:
     """The widths that a site may take: those prepared, or the one it is pinned to."""
@@ -41,9 +49,7 @@ def _stream(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
 
 
 def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, Any]:
-    from bitfront.evaluators.preparation.log_base import (
-        LOG_BITS,
-    )
+    from bitfront.evaluators.preparation.log_base import LOG_BITS
 
     prepared = context.prepared
     if site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
@@ -58,15 +64,6 @@ def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, A
 
 def _described(low: float, high: float, scale: float, zero_point: int) -> dict[str, Any]:
     return {"low": low, "high": high, "scale": scale, "zero_point": zero_point}
-
-
-QUERIES_KEYS_VALUES = "queries, keys and values are activations; the softmax output is the attention"
-SCHEME_NOTES = {
-    "fq-vit": "scheme fq-vit: everything in integers; the residual stream, scores, patch embedding and head "
-    "are pinned to 8 bits",
-    "deploy": "scheme deploy: matrix products in integers; the residual stream, LayerNorm, softmax and GELU "
-    "in float32; patch embedding and head are pinned to 8 bits",
-}
 
 
 def profile_document(context: EvaluationContext) -> dict[str, Any]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SEARCH_INTERVAL_S = 5.0
 Point = Mapping[str, float]
+STAGE_INTERVAL_S = 10.0
+# Earlier shares and times say little of the time that is left.
+LEAST_SHARE, LEAST_S = 0.02, 2.0
 
 
 class SearchProgress:
@@ -168,11 +171,6 @@ def stderr_reporter() -> ConsoleReporter:
     from bitfront.search.reports.console import stderr_console
 
     return ConsoleReporter(stderr_console())
-
-
-STAGE_INTERVAL_S = 10.0
-# Earlier shares and times say little of the time that is left.
-LEAST_SHARE, LEAST_S = 0.02, 2.0
 
 
 @contextmanager

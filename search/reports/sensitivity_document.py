@@ -26,10 +26,7 @@ MEASURES: dict[str, tuple[str, bool]] = {
 
 
 def sensitivity_document(
-    context: EvaluationContext,
-    space: SearchSpace,
-    flips: Sequence[OneFlip] | None,
-    scores: GeneScores | None,
+    context: EvaluationContext, space: SearchSpace, flips: Sequence[OneFlip] | None, scores: GeneScores | None
 ) -> dict[str, Any]:
     """One entry for each gene in genome order, and how the rankings agree.
 

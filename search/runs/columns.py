@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, cast
 from bitfront.search.problem.objectives import OBJECTIVES
 from bitfront.spaces import KINDS, Kind, SearchSpace
 
+_GENE = re.compile(r"encoder(\d+)(?:\.(?:(.+)\.)?(weights|activations|attention))?")
+
 
 @dataclass(frozen=True)
 class Column:
@@ -106,9 +108,6 @@ def gene_columns(space: SearchSpace) -> tuple[GeneColumn, ...]:
         layer = slot.layer if space.granularity == "layer" and kind != "attention" else None
         found.append(GeneColumn(gene.name, slot.encoder, layer, kind))
     return tuple(found)
-
-
-_GENE = re.compile(r"encoder(\d+)(?:\.(?:(.+)\.)?(weights|activations|attention))?")
 
 
 def gene_columns_named(columns: Iterable[str]) -> tuple[GeneColumn, ...]:

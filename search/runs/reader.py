@@ -20,15 +20,9 @@ from bitfront.search.runs.columns import (
     gene_columns_named,
 )
 from bitfront.search.runs.files import damaged_file, read_json, read_table
-from bitfront.search.runs.folder import (
-    SPACE,
-    SPEC,
-    read_space,
-)
+from bitfront.search.runs.folder import SPACE, SPEC, read_space
 from bitfront.search.runs.listing import unknown_run
-from bitfront.search.runs.names import (
-    checked_name,
-)
+from bitfront.search.runs.names import checked_name
 
 
 @dataclass(frozen=True, eq=False)

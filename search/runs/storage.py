@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+JOURNAL = "study.log"
+# Up to the last "@" before the path; a password may hold a slash, and then it is the first "@" that counts.
+_USER = re.compile(r"(://[^:/@]*):(?:[^/?#]*|[^@]*)@")
+_SECRET = re.compile(
+    r"([?&][^=&]*(?:passw|passphrase|pwd|secret|token|api_?key|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE
+)
 
 
 def remove_stale_locks(path: Path) -> None:
@@ -28,9 +34,6 @@ def remove_stale_locks(path: Path) -> None:
         logger.warning("removed the lock %s of a process that is gone", lock.name)
         with explained(lock):
             lock.unlink(missing_ok=True)
-
-
-JOURNAL = "study.log"
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
@@ -122,13 +125,6 @@ def opening(url: str) -> Iterator[None]:
             f"--storage {without_password(url)} cannot be opened: {reason}; expected a database URL that "
             "SQLAlchemy reads, such as postgresql://user@host/name"
         ) from error
-
-
-# Up to the last "@" before the path; a password may hold a slash, and then it is the first "@" that counts.
-_USER = re.compile(r"(://[^:/@]*):(?:[^/?#]*|[^@]*)@")
-_SECRET = re.compile(
-    r"([?&][^=&]*(?:passw|passphrase|pwd|secret|token|api_?key|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE
-)
 
 
 def without_password(url: str) -> str:

@@ -27,6 +27,7 @@ from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
 FRONT, TRIALS = "front.csv", "trials.csv"
+INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,6 @@ class RunTables:
             "feasible": trial.feasible,
             "error": trial.error,
         }
-
-
-INTERVAL_S = 10.0
 
 
 class FolderWriter:

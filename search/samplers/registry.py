@@ -83,11 +83,7 @@ def default_evaluations(name: str, space: SearchSpace) -> int:
 
 
 def make_sampler(
-    name: str,
-    problem: SearchProblem,
-    population: int | None,
-    seed: int,
-    scores: PriorScores | None = None,
+    name: str, problem: SearchProblem, population: int | None, seed: int, scores: PriorScores | None = None
 ) -> Sampler:
     """The sampler of a name.
 

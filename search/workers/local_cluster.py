@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 # Less does not hold torch and a model.
 LEAST_MEMORY = 100_000_000
+_IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+NEVER_S = 10 * 365 * 86_400
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_lock = threading.Lock()
+_users = 0
+_before = ExitStack()
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,6 @@ def parse_memory(text: str) -> int:
     return int(size)
 
 
-_IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-NEVER_S = 10 * 365 * 86_400
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
 def available_workers(device: str = "cpu") -> int:
     """How many worker processes suit this machine: one for each CPU that may be used, or one for a GPU."""
     return available_cpus() if device == "cpu" else 1
@@ -69,11 +70,6 @@ def equal_share(workers: int) -> int:
     from distributed.system import MEMORY_LIMIT  # what psutil finds, within the limits of containers
 
     return int(MEMORY_LIMIT) // workers
-
-
-_lock = threading.Lock()
-_users = 0
-_before = ExitStack()
 
 
 @contextmanager

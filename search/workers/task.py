@@ -31,6 +31,7 @@ Phase = Literal["preparing", "evaluating"]
 
 # A worker of somebody else's cluster may have several threads; a context evaluates one candidate at a time.
 _ONE_AT_A_TIME = threading.Lock()
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     # torch's CPU allocator raises a plain RuntimeError
     name, text = type(error).__name__, str(error)
     return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
-
-
-Stamp = tuple[tuple[str, int, int], ...]
 
 
 def prepare_on_worker(spec_json: str) -> ContextFingerprint:

@@ -12,6 +12,7 @@ TIMES_THE_LONGEST = 20.0
 LEAST_LIMIT_S = 300.0
 # Evaluations quicker than this are sent one ahead: fetching the next one would take a share of their time.
 QUICK_S = 5.0
+logger = logging.getLogger(__name__)
 
 
 class EvaluationClock:
@@ -59,9 +60,6 @@ def _shown(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:g} s"
     return f"{seconds / 60:.0f} min"
-
-
-logger = logging.getLogger(__name__)
 
 
 class Outage:

@@ -18,9 +18,7 @@ from subject import parser_for, spec_of
 
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, SearchSpace
 

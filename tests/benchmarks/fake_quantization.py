@@ -12,9 +12,7 @@ from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, Linear
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.sites import site_width
 from bitfront.evaluators.preparation.layer_fit import FITTING
-from bitfront.evaluators.preparation.log_base import (
-    LOG_BITS,
-)
+from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.grids import AffineGrid

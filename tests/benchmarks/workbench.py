@@ -11,12 +11,8 @@ import torch
 from subject import parser_for, spec_of
 
 from bitfront.evaluators.context.accuracy import Accuracy, accuracy_of_logits
-from bitfront.evaluators.context.context import (
-    EvaluationContext,
-)
-from bitfront.evaluators.context.preparing import (
-    CALIBRATION_BATCH,
-)
+from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.preparing import CALIBRATION_BATCH
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import classify_batches, torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images

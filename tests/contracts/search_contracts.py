@@ -9,13 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bitfront.search.engine.protocols import (
-    AccuracyPool,
-    Completed,
-    Progress,
-    SearchObserver,
-    TrialRecord,
-)
+from bitfront.search.engine.protocols import AccuracyPool, Completed, Progress, SearchObserver, TrialRecord
 from bitfront.search.problem.problem import CostModel, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial

@@ -120,9 +120,7 @@ def layers_of() -> Callable[[Blueprint], list[EncoderLayers]]:
 
 
 @pytest.fixture(scope="session")
-def uniform(
-    layers_of: Callable[[Blueprint], list[EncoderLayers]],
-) -> Callable[..., BitConfig]:
+def uniform(layers_of: Callable[[Blueprint], list[EncoderLayers]]) -> Callable[..., BitConfig]:
     """The configuration of a blueprint with the same bits in every encoder."""
     return lambda blueprint, bits, scheme="fq-vit": BitConfig.uniform(
         blueprint.name, scheme, layers_of(blueprint), bits

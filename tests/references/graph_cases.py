@@ -14,12 +14,8 @@ from quantized_cases import WIDTHS, Bits, Case, config_of, small_case
 from bitfront.evaluators.deployment.graph.model import configuration_graph, encoder_graph
 from bitfront.evaluators.deployment.graph.operands import Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
-from bitfront.evaluators.deployment.runtimes.runtime import (
-    Session,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.deployment.runtimes.runtime import Session
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
 from bitfront.evaluators.quantized.kernels.backend import Kernels

@@ -136,8 +136,7 @@ class Comparison:
             wanted = exact.logits(images)
             parts.append(
                 Deviations(
-                    (model(images).double() - wanted).abs(),
-                    (single.logits(images).double() - wanted).abs(),
+                    (model(images).double() - wanted).abs(), (single.logits(images).double() - wanted).abs()
                 )
             )
         return Deviations.pooled(parts)

@@ -25,6 +25,9 @@ from bitfront.spaces.precision import MAX_BITS
 
 # The narrowest integers that ONNX and both runtimes store.
 PACKED_BITS = 4
+WIDEST = (1 << MAX_BITS) - 1
+# From unsigned codes to signed ones of the same values.
+SIGNED = 128
 
 
 def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> str:
@@ -112,11 +115,6 @@ class FloatArithmetic:
     def attention(self, probability: str, site: str, index: int) -> str:  # noqa: ARG002
         """See :class:`Arithmetic`: as it is."""
         return probability
-
-
-WIDEST = (1 << MAX_BITS) - 1
-# From unsigned codes to signed ones of the same values.
-SIGNED = 128
 
 
 class IntegerArithmetic:

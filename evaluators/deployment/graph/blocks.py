@@ -10,6 +10,7 @@ from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeP
 
 # What is added to scores that a window hides: enough for a probability of 0, not too much for any float.
 HIDDEN = -1e4
+LAST = np.iinfo(np.int64).max
 
 
 def write_encoder(
@@ -84,9 +85,6 @@ def _hiding(writer: GraphWriter, window: WindowParts) -> str:
     columns = writer.reshape(writer.constant(regions), 1, count, 1, 1, tokens)
     alike = writer.op("Equal", rows, columns)
     return writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
-
-
-LAST = np.iinfo(np.int64).max
 
 
 def write_embedding(writer: GraphWriter, arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:

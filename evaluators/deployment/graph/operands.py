@@ -11,6 +11,9 @@ import numpy as np
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import EncoderParts, LayerNormParts, LinearParts
 
+KEYS = 1
+Moves = Callable[[str], str]
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -31,9 +34,6 @@ class Dialect:
 OPENVINO = Dialect("openvino", operands_apart=False)
 ONNXRUNTIME = Dialect("onnxruntime", operands_apart=True)
 DIALECTS = {dialect.name: dialect for dialect in (OPENVINO, ONNXRUNTIME)}
-
-
-KEYS = 1
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,6 @@ class Heads:
         rows = writer.constant(encoder.window.rows.flatten().cpu().numpy())
         gathered = writer.op("Gather", x, rows, axis=1)
         return writer.reshape(gathered, -1, encoder.window.rows.shape[1], count, encoder.head_dim)
-
-
-Moves = Callable[[str], str]
 
 
 @dataclass(frozen=True)

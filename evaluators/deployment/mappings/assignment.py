@@ -11,6 +11,12 @@ from bitfront.spaces import BitConfig, EncoderBits, UserError
 if TYPE_CHECKING:
     from torch import nn
 
+# Its output, queries, keys and values, takes the width of its input: operands of both attention products.
+_QKV = "attn.qkv"
+# timm's module between softmax and the product with the values: its input is the attention matrix.
+_ATTENTION = "attn.attn_drop"
+_HEAD = "head"
+
 
 @dataclass(frozen=True)
 class ModelLayer:
@@ -41,13 +47,6 @@ def model_layers(module: nn.Module) -> tuple[ModelLayer, ...]:
         elif isinstance(child, nn.Conv2d):
             layers.append(ModelLayer(name, child.out_channels, convolution=True))
     return tuple(layers)
-
-
-# Its output, queries, keys and values, takes the width of its input: operands of both attention products.
-_QKV = "attn.qkv"
-# timm's module between softmax and the product with the values: its input is the attention matrix.
-_ATTENTION = "attn.attn_drop"
-_HEAD = "head"
 
 
 @dataclass(frozen=True)

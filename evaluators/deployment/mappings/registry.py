@@ -11,6 +11,14 @@ from bitfront.evaluators.deployment.mappings.nncf import NncfMapping
 from bitfront.evaluators.deployment.mappings.torchao import TorchaoMapping
 from bitfront.spaces import BitConfig, UserError
 
+FORMAT = "bitfront/mapping"
+VERSION = 1
+_ALWAYS = (
+    "It is for the float model as timm builds it: ranges are the toolchain's to find, and nothing that a "
+    "recipe of bitfront changed in the weights is in it."
+)
+_FLOAT_HERE = "Residual stream, scores and positions stay float, where scheme fq-vit has integers."
+
 
 class ToolMapping(Protocol):
     """Says the same bits in the words of another toolchain."""
@@ -36,15 +44,6 @@ def mapping_named(name: str) -> ToolMapping:
     if name not in MAPPINGS:
         raise UserError(f"unknown toolchain {name!r}: choose one of {', '.join(MAPPINGS)}")
     return MAPPINGS[name]
-
-
-FORMAT = "bitfront/mapping"
-VERSION = 1
-_ALWAYS = (
-    "It is for the float model as timm builds it: ranges are the toolchain's to find, and nothing that a "
-    "recipe of bitfront changed in the weights is in it."
-)
-_FLOAT_HERE = "Residual stream, scores and positions stay float, where scheme fq-vit has integers."
 
 
 def to_document(

@@ -118,12 +118,7 @@ class OpenVinoRuntime:
         self.version = version("openvino")
 
     def load(
-        self,
-        path: Path,
-        *,
-        threads: int = 1,
-        batch: int | None = None,
-        precision: FloatPrecision = "f32",
+        self, path: Path, *, threads: int = 1, batch: int | None = None, precision: FloatPrecision = "f32"
     ) -> OpenVinoSession:
         """See :class:`Runtime`."""
         import openvino

@@ -11,6 +11,9 @@ from bitfront.spaces import UserError
 if TYPE_CHECKING:
     from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 
+# What runs packed files: this package.
+BITFRONT = "bitfront"
+
 
 def _onnxruntime() -> Runtime:
     from bitfront.evaluators.deployment.runtimes.onnxruntime import OnnxRuntime
@@ -30,8 +33,6 @@ def _packed() -> Runtime:
     return PackedRuntime()
 
 
-# What runs packed files: this package.
-BITFRONT = "bitfront"
 # By name, which is that of the library, too: what makes the runtime. They execute graphs.
 RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 

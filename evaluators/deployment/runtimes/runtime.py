@@ -13,6 +13,8 @@ from bitfront.spaces import BitfrontError, UserError
 
 FloatPrecision = Literal["f32", "bf16"]
 Images = NDArray[np.float32]
+# How runtimes begin lines that say where in their code an error was found.
+_PLACES = ("Exception from", "Check '")
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,7 @@ class Runtime(Protocol):
     precisions: tuple[FloatPrecision, ...]
 
     def load(
-        self,
-        path: Path,
-        *,
-        threads: int = 1,
-        batch: int | None = None,
-        precision: FloatPrecision = "f32",
+        self, path: Path, *, threads: int = 1, batch: int | None = None, precision: FloatPrecision = "f32"
     ) -> Session:
         """Loads a file.
 
@@ -100,10 +97,6 @@ class Runtime(Protocol):
         Raises:
             UserError: The file is missing or no model that this runtime reads.
         """
-
-
-# How runtimes begin lines that say where in their code an error was found.
-_PLACES = ("Exception from", "Check '")
 
 
 def check_file(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -13,18 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_is_installed,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed
 from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label
-from bitfront.evaluators.latency.bench.graph_entry import (
-    graph_candidate,
-)
-from bitfront.evaluators.latency.bench.torch_entries import (
-    TorchEntry,
-    baseline_module,
-    save_weights,
-)
+from bitfront.evaluators.latency.bench.graph_entry import graph_candidate
+from bitfront.evaluators.latency.bench.torch_entries import TorchEntry, baseline_module, save_weights
 from bitfront.spaces import BitfrontError
 from bitfront.spaces.errors import one_line
 
@@ -32,6 +24,7 @@ OPSET = 17
 CALIBRATION_BATCHES, CALIBRATION_BATCH = 2, 2
 # How far random weights are moved so that no two tensors are equal.
 _APART = 0.01
+Shape = tuple[int, ...]
 
 
 def set_apart(module: nn.Module) -> None:
@@ -126,9 +119,6 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-Shape = tuple[int, ...]
 
 
 def baseline_candidates(

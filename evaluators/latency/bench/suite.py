@@ -15,24 +15,11 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.graph.model import configuration_graph, float_graph
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import SCHEME, GraphParts
-from bitfront.evaluators.deployment.runtimes.registry import (
-    runtime_named,
-)
-from bitfront.evaluators.deployment.runtimes.runtime import (
-    FloatPrecision,
-)
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision
 from bitfront.evaluators.latency.bench.baselines import baseline_candidates
-from bitfront.evaluators.latency.bench.entry import (
-    BFLOAT16,
-    DYNAMIC_INT8,
-    FLOAT32,
-    TORCH,
-    Candidate,
-    Label,
-)
-from bitfront.evaluators.latency.bench.graph_entry import (
-    graph_candidate,
-)
+from bitfront.evaluators.latency.bench.entry import BFLOAT16, DYNAMIC_INT8, FLOAT32, TORCH, Candidate, Label
+from bitfront.evaluators.latency.bench.graph_entry import graph_candidate
 from bitfront.evaluators.latency.bench.torch_entries import (
     Arithmetic,
     PackedEntry,
@@ -52,6 +39,8 @@ from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, BitfrontError, Triple
+
+_VARIANTS: dict[Arithmetic, str] = {"float32": FLOAT32, "bfloat16": BFLOAT16, "dynamic": DYNAMIC_INT8}
 
 
 @dataclass(frozen=True)
@@ -119,9 +108,6 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
         recipe = recipe.without(FITTING | {TOKEN_WEIGHTS})
     blueprint = blueprint_of(spec.model, module)
     return BenchedModel(spec.model, module, blueprint, prepared, recipe, weights, architecture)
-
-
-_VARIANTS: dict[Arithmetic, str] = {"float32": FLOAT32, "bfloat16": BFLOAT16, "dynamic": DYNAMIC_INT8}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ _FLOAT = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": 2,
 }
 _INTEGER = {"quantized::linear_dynamic": 1}
+PRODUCTS_OF_ATTENTION = 2
+# Linux's names on x86 and on ARM.
+_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,6 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch do
         return func(*args, **(kwargs or {}))
 
 
-PRODUCTS_OF_ATTENTION = 2
-
-
 @dataclass(frozen=True)
 class PackedEntry:
     """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`.
@@ -173,10 +173,6 @@ class PackedEntry:
             return Products(linear + attention, integers)
 
         return Loaded(lambda: model(images), products)
-
-
-# Linux's names on x86 and on ARM.
-_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def computes_bfloat16() -> bool:

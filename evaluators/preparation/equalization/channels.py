@@ -16,10 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LayerNormParts, LinearParts
-from bitfront.evaluators.models.float_forward import (
-    Batches,
-    forward,
-)
+from bitfront.evaluators.models.float_forward import Batches, forward
 from bitfront.evaluators.models.sites import role
 from bitfront.evaluators.preparation.equalization.folding import (
     block_diagonal,
@@ -34,6 +31,10 @@ BITS = 4
 # Tried for either bound in turn, as shares of its distance to the median.
 SHARES = torch.linspace(0.2, 1.0, 33)
 ROUNDS = 2
+# Tokens of an image that are kept: 4,096 of 128 images.
+TOKENS_OF_AN_IMAGE = 32
+SAMPLE_SEED = 2
+ROTATION_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,6 @@ def _equalized(
     return normalising(norm, scale, ranges.centre), reading_channels(reader, scale, ranges.centre)
 
 
-# Tokens of an image that are kept: 4,096 of 128 images.
-TOKENS_OF_AN_IMAGE = 32
-SAMPLE_SEED = 2
-
-
 @dataclass(frozen=True)
 class ChannelMoments:
     """First and second moments of a tensor's channels.
@@ -176,9 +172,6 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
         first, second = found.total / found.rows
         observed.qkv[site] = ChannelMoments(first, (second - first.square()).clamp_min(0.0))
     return observed
-
-
-ROTATION_SEED = 1
 
 
 def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> EncoderParts:

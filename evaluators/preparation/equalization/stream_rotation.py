@@ -21,12 +21,7 @@ from bitfront.evaluators.models.blueprint import (
     MergeParts,
     Readout,
 )
-from bitfront.evaluators.preparation.equalization.folding import (
-    block_diagonal,
-    plain,
-    reading,
-    writing,
-)
+from bitfront.evaluators.preparation.equalization.folding import block_diagonal, plain, reading, writing
 
 SEED = 0
 

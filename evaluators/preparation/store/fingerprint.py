@@ -21,6 +21,9 @@ from bitfront.evaluators.models.blueprint import Blueprint
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+# What a preparation is computed by: the rooms of evaluators and of spaces, whose grids and layers it takes.
+_ROOMS = (Path(__file__).resolve().parents[2], Path(spaces.__file__).resolve().parent)
+
 
 def fingerprint(value: object) -> str:
     """SHA-256 of a value in hexadecimal digits.
@@ -93,10 +96,6 @@ def _tag(digest: _Hash, kind: str, text: str) -> None:
     content = text.encode("utf-8", "surrogatepass")
     digest.update(f"{kind}:{len(content)}:".encode())
     digest.update(content)
-
-
-# What a preparation is computed by: the rooms of evaluators and of spaces, whose grids and layers it takes.
-_ROOMS = (Path(__file__).resolve().parents[2], Path(spaces.__file__).resolve().parent)
 
 
 @functools.cache

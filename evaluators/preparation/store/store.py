@@ -15,11 +15,7 @@ from typing import Any
 import torch
 
 from bitfront.evaluators.files import CACHE_OFF, CACHE_VARIABLE, UNFINISHED, cache_folder, replacing
-from bitfront.evaluators.preparation.store.entry_file import (
-    DamagedEntryError,
-    entry_bytes,
-    read_entry,
-)
+from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError, entry_bytes, read_entry
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import BYTES, read_quantity
 
@@ -27,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 LIMIT_VARIABLE = "BITFRONT_CACHE_LIMIT"
 DEFAULT_LIMIT = 4 * 2**30
+_KEY = r"[0-9a-f]{64}"
+_ENTRY = re.compile(rf"{_KEY}\.safetensors")
+_PART = re.compile(rf"\.[0-9a-f]+\.[0-9a-f]+{re.escape(UNFINISHED)}")
+_ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
 
 
 def cache_limit(environment: Mapping[str, str]) -> int:
@@ -45,12 +45,6 @@ def cache_limit(environment: Mapping[str, str]) -> int:
             f"{CACHE_VARIABLE}={CACHE_OFF} to keep nothing"
         )
     return int(limit)
-
-
-_KEY = r"[0-9a-f]{64}"
-_ENTRY = re.compile(rf"{_KEY}\.safetensors")
-_PART = re.compile(rf"\.[0-9a-f]+\.[0-9a-f]+{re.escape(UNFINISHED)}")
-_ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
 
 
 @dataclass(frozen=True)

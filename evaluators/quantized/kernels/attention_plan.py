@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantized.kernels.attention_terms import (
-    UNIT,
-    AttentionTerms,
-    IntegerScores,
-)
+from bitfront.evaluators.quantized.kernels.attention_terms import UNIT, AttentionTerms, IntegerScores
 from bitfront.evaluators.quantized.kernels.lanes import LANES, LINE, aligned, padded
 from bitfront.evaluators.quantized.kernels.logarithmic_rows import CODES
 from bitfront.evaluators.quantized.kernels.lookup import TABLE
 from bitfront.evaluators.quantized.kernels.vnni import TILE_ROWS
+
+BYTE_BITS = 8
+ALL_BITS = 255
 
 
 class Room(NamedTuple):
@@ -81,10 +80,6 @@ class WorkingMemory:
         base = self._array.ctypes.data
         places = {name: base + start for name, start in zip(counts, starts, strict=True)}
         self.room = Room(columns=columns // LANES, size=size, width=width, channels=channels, **places)
-
-
-BYTE_BITS = 8
-ALL_BITS = 255
 
 
 class Plan(NamedTuple):

@@ -16,6 +16,12 @@ UNIT = 2.0**15
 # 1.5 * 2^k; the second factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
 ONE_BIT = 2.0**52 + 1.0
 HALFWAY = 1.5 / math.sqrt(2.0)
+# exp(p) for p in (-ln 2, 0] by 0.35815147 p^2 + 0.96963238 p + 1 (I-BERT, arXiv 2101.01321, and FQ-ViT).
+COEFFICIENTS = (0.35815147, 0.96963238, 1.0)
+LARGEST_SHIFT = 30
+# Score steps are split so finely that ln 2 has at least this many of them: a coarser grid would round
+# ln 2 itself badly.
+STEPS_PER_LN2 = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +107,6 @@ class AttentionTerms:
     def log_values(self) -> list[int]:
         """Value of each logarithmic code, in units of ``2^-15``."""
         return [round(UNIT * 2.0 ** (-code * self.log_step)) for code in range(self.attention_codes)]
-
-
-# exp(p) for p in (-ln 2, 0] by 0.35815147 p^2 + 0.96963238 p + 1 (I-BERT, arXiv 2101.01321, and FQ-ViT).
-COEFFICIENTS = (0.35815147, 0.96963238, 1.0)
-LARGEST_SHIFT = 30
-# Score steps are split so finely that ln 2 has at least this many of them: a coarser grid would round
-# ln 2 itself badly.
-STEPS_PER_LN2 = 64
 
 
 def integer_exponentials(scale: float, differences: int) -> NDArray[np.int64]:

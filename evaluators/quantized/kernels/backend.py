@@ -8,11 +8,7 @@ import torch
 
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantized.kernels.norm_terms import (
-    FloatNormTerms,
-    IntegerNormTerms,
-    SumTerms,
-)
+from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms, IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.kernels.portable import Tap
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 

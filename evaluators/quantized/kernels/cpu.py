@@ -15,11 +15,7 @@ from bitfront.evaluators.quantized.kernels.linear import (
     OneDnnLinear,
     int8_kernels_are_exact,
 )
-from bitfront.evaluators.quantized.kernels.norm_terms import (
-    FloatNormTerms,
-    IntegerNormTerms,
-    SumTerms,
-)
+from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms, IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.kernels.portable import Tap, portable_attention
 from bitfront.evaluators.quantized.kernels.vnni import vnni_available
 from bitfront.evaluators.quantizers.weights import QuantizedWeight

@@ -56,6 +56,7 @@ SIGN = 128
 # Rounding log2 changes powers of two here, which makes them powers at or below the product with it.
 SQRT2 = math.sqrt(2.0)
 LOW_HALF = 0xFFFFFFFF
+_PREPARED: weakref.WeakKeyDictionary[AttentionTerms, PreparedAttention] = weakref.WeakKeyDictionary()
 
 
 @compiled
@@ -222,9 +223,6 @@ def _attend(qkv: int, out: int, batch: int, tokens: int, plan: Plan, room: Room)
                     room.channels,
                 )
             _put_tile(out, image * tokens, window, head, start, count, plan, room)
-
-
-_PREPARED: weakref.WeakKeyDictionary[AttentionTerms, PreparedAttention] = weakref.WeakKeyDictionary()
 
 
 def fused_attention(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> torch.Tensor:

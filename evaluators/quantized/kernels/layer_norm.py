@@ -16,6 +16,7 @@ I32 = NDArray[np.int32]
 # M has 8 bits and N at most 31 (FQ-ViT, arXiv 2111.13824, section 3.2).
 MULTIPLIER_MAX = 255.0
 FINEST_STEP = 2.0**-31
+F32 = NDArray[np.float32]
 
 
 @compiled_with_free_summation
@@ -156,9 +157,6 @@ def add_norm(
             total[i, c] = np.uint8(code)
             row[c] = (np.int32(code) - np.int32(zero)) * shift[c]
         _normalise_row(row, epsilon, gain, mantissa, step, bias, out_zero, out_qmax, out[i])
-
-
-F32 = NDArray[np.float32]
 
 
 @compiled_with_free_summation

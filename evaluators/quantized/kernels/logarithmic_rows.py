@@ -107,14 +107,7 @@ def fill_any_base(
 
 @kernel(INT, INT, INT, SINGLE, INT, INT, INT, INT)
 def any_base_bytes(
-    builder: Any,
-    floats: Any,
-    vectors: Any,
-    per_unit: Any,
-    thresholds: Any,
-    values: Any,
-    high: Any,
-    low: Any,
+    builder: Any, floats: Any, vectors: Any, per_unit: Any, thresholds: Any, values: Any, high: Any, low: Any
 ) -> Any:
     """The same of a row of floats, with thresholds that are float ``[16]``, as rows of bytes.
 

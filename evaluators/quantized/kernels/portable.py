@@ -19,11 +19,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import (
 )
 from bitfront.evaluators.quantized.kernels.layer_norm import FINEST_STEP, MULTIPLIER_MAX
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, IntMmLinear
-from bitfront.evaluators.quantized.kernels.norm_terms import (
-    FloatNormTerms,
-    IntegerNormTerms,
-    SumTerms,
-)
+from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms, IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 Tap = Callable[[str, torch.Tensor], None]

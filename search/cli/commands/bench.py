@@ -51,9 +51,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="bit configs, or models that carry one, written by `bitfront export`",
     )
     group.add_argument(
-        "--runtimes",
-        metavar="LIST",
-        help=f"out of {', '.join(RUNTIMES)} (default: all that are installed)",
+        "--runtimes", metavar="LIST", help=f"out of {', '.join(RUNTIMES)} (default: all that are installed)"
     )
     group.add_argument(
         "--baselines",

@@ -64,11 +64,7 @@ def run(args: argparse.Namespace) -> int:
         document = read_config_document(Path(args.config))
         spec, config = config_spec(document, spec, spec_changes(args)), BitConfig.from_json(document)
     found = evaluate(
-        spec,
-        config,
-        latency=args.latency,
-        latency_batch=written_batch(args),
-        progress=stderr_reporter(),
+        spec, config, latency=args.latency, latency_batch=written_batch(args), progress=stderr_reporter()
     )
     if args.json:
         print_json(found.to_json())

@@ -21,6 +21,11 @@ from bitfront.spaces import KINDS
 
 MAX_ROWS = 40
 _TITLES = {"weights": "weights", "activations": "activations", "attention": "attention", None: "all bits"}
+_GAP = 1.4
+_CELL = 0.2
+_NARROW_CELL = 0.105
+_MANY_COLUMNS = 60
+_SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
 class BitMapRow(NamedTuple):
@@ -103,13 +108,6 @@ def _groups(genes: Sequence[GeneColumn]) -> tuple[BitMapGroup, ...]:
             spans = [(e, columns[encoders.index(e)], encoders.count(e)) for e in sorted(set(encoders))]
             groups.append(BitMapGroup(_TITLES[kind], columns[0], tuple(spans)))
     return tuple(groups)
-
-
-_GAP = 1.4
-_CELL = 0.2
-_NARROW_CELL = 0.105
-_MANY_COLUMNS = 60
-_SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
 def draw_bit_map(info: BitMapInfo, title: str, subtitle: str) -> Figure:

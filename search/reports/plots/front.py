@@ -12,12 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bitfront.search.reports.plots import style
-from bitfront.search.reports.plots.front_marks import (
-    draw_knee,
-    draw_limits,
-    draw_references,
-    note_hidden,
-)
+from bitfront.search.reports.plots.front_marks import draw_knee, draw_limits, draw_references, note_hidden
 from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window, window_of
 from bitfront.search.reports.plots.labels import around, place_labels
 

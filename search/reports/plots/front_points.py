@@ -16,6 +16,11 @@ from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import Run
 
 Floats = NDArray[np.float64]
+_REACH = 0.35
+_FEW = 3
+_SIDE_MARGIN = 0.07
+_BOTTOM_MARGIN = 0.10
+_TOP_MARGIN = 0.10
 
 
 class Points(NamedTuple):
@@ -158,13 +163,6 @@ def _floor(run: Run) -> float:
     best, middle, lowest = float(top1.max()), float(np.quantile(top1, 0.25)), float(top1.min())
     floor = max(lowest, best - max(2.5 * (best - middle), 2.0))
     return float(top1[top1 >= floor].min()) if floor - lowest > 0.15 * (best - lowest) else lowest
-
-
-_REACH = 0.35
-_FEW = 3
-_SIDE_MARGIN = 0.07
-_BOTTOM_MARGIN = 0.10
-_TOP_MARGIN = 0.10
 
 
 class Window(NamedTuple):

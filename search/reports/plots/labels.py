@@ -40,10 +40,7 @@ class Spot(NamedTuple):
 
 
 def place_labels(
-    axes: Axes,
-    labels: Sequence[Label],
-    points: NDArray[np.float64],
-    taken: Sequence[Bbox] = (),
+    axes: Axes, labels: Sequence[Label], points: NDArray[np.float64], taken: Sequence[Bbox] = ()
 ) -> list[Bbox]:
     """Writes each label at the spot around its point that hides least; a far label gets a thin leader.
 

@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace
 
+Table = NDArray[np.float64]
+Genomes = NDArray[np.int64]
+# Up to so many choices optima are exact; beyond, within a ten-thousandth of the score.
+EXACT_CHOICES = 100
+RELATIVE_GAP = 1e-4
+# HiGHS judges by absolute tolerances of about 1e-6: scores and costs come in units in which that is nothing.
+_RANGE = 1e3
+
 
 @contextlib.contextmanager
 def silenced_stdout() -> Iterator[None]:
@@ -39,15 +47,6 @@ def silenced_stdout() -> Iterator[None]:
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nowhere)
-
-
-Table = NDArray[np.float64]
-Genomes = NDArray[np.int64]
-# Up to so many choices optima are exact; beyond, within a ten-thousandth of the score.
-EXACT_CHOICES = 100
-RELATIVE_GAP = 1e-4
-# HiGHS judges by absolute tolerances of about 1e-6: scores and costs come in units in which that is nothing.
-_RANGE = 1e3
 
 
 def gene_costs(space: SearchSpace, cost: Callable[[BitConfig], float]) -> Table:

@@ -31,12 +31,7 @@ class _Surrogate(Problem):  # type: ignore[misc]  # pymoo is untyped
         self, space: SearchSpace, foresee: Callable[[Genomes], Expectation], objectives: int
     ) -> None:
         super().__init__(
-            n_var=len(space),
-            n_obj=objectives,
-            n_ieq_constr=1,
-            xl=0,
-            xu=len(space.widths) - 1,
-            vtype=int,
+            n_var=len(space), n_obj=objectives, n_ieq_constr=1, xl=0, xu=len(space.widths) - 1, vtype=int
         )
         self._foresee = foresee
 
@@ -46,11 +41,7 @@ class _Surrogate(Problem):  # type: ignore[misc]  # pymoo is untyped
 
 
 def surrogate_front(
-    space: SearchSpace,
-    foresee: Callable[[Genomes], Expectation],
-    objectives: int,
-    start: Genomes,
-    seed: int,
+    space: SearchSpace, foresee: Callable[[Genomes], Expectation], objectives: int, start: Genomes, seed: int
 ) -> Genomes:
     """The last population of NSGA-II (Deb et al. 2002) on a surrogate, ``[count, genes]``.
 

@@ -19,6 +19,7 @@ from bitfront.search.problem.trial import Trial
 Curves = NDArray[np.float64]
 _MARKS = (20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800)
 REACHED = 0.99
+FIXED, TIGHT = "fixed", "tight"
 
 
 def curve(
@@ -84,9 +85,6 @@ def evaluations_to(curves: Curves, level: float) -> NDArray[np.float64]:
     reached = curves >= level
     first = reached.argmax(axis=1) + 1.0
     return np.where(reached.any(axis=1), first, np.inf)
-
-
-FIXED, TIGHT = "fixed", "tight"
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,7 @@ class SharedSearches:
     """
 
     def __init__(
-        self,
-        problem: SearchProblem,
-        pool: AccuracyPool,
-        folder: Path,
-        scores: PriorScores | None = None,
+        self, problem: SearchProblem, pool: AccuracyPool, folder: Path, scores: PriorScores | None = None
     ) -> None:
         self._problem = problem
         self._folder = folder

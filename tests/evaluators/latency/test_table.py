@@ -13,13 +13,7 @@ from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatenc
 from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_csv, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.spaces import (
-    BitConfig,
-    EncoderBits,
-    Triple,
-    UserError,
-    triples,
-)
+from bitfront.spaces import BitConfig, EncoderBits, Triple, UserError, triples
 
 Uniform = Callable[..., BitConfig]
 SHAPE = "17x32h2m128"

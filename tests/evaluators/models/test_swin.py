@@ -249,10 +249,7 @@ class TestTaps:
 class TestRefused:
     @pytest.mark.parametrize(
         ("name", "kind"),
-        [
-            ("swinv2_tiny_window8_256", "SwinTransformerV2"),
-            ("swinv2_cr_tiny_224", "SwinTransformerV2Cr"),
-        ],
+        [("swinv2_tiny_window8_256", "SwinTransformerV2"), ("swinv2_cr_tiny_224", "SwinTransformerV2Cr")],
     )
     def test_other_versions(self, timm: Any, name: str, kind: str) -> None:
         with torch.device("meta"):

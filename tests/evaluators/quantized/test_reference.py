@@ -31,11 +31,7 @@ FINE_BITS = 24
 
 @pytest.mark.parametrize(
     "out",
-    [
-        AffineGrid(0.05, 128, 255),
-        AffineGrid(0.7, 6, 15),
-        PowerOfTwoGrid(0.02, 130, np.arange(48) % 4, 255),
-    ],
+    [AffineGrid(0.05, 128, 255), AffineGrid(0.7, 6, 15), PowerOfTwoGrid(0.02, 130, np.arange(48) % 4, 255)],
     ids=["8 bits", "4 bits", "power of two"],
 )
 def test_integer_layer_norm_is_that_of_python_integers(out: AffineGrid | PowerOfTwoGrid) -> None:

@@ -8,25 +8,14 @@ import os
 
 import pytest
 
-from bitfront.search.engine.engine import (
-    BARREN,
-    EVALUATIONS_SPENT,
-    EXHAUSTED,
-    TIME_SPENT,
-    SearchEngine,
-)
-from bitfront.search.engine.protocols import (
-    InlinePool,
-)
+from bitfront.search.engine.engine import BARREN, EVALUATIONS_SPENT, EXHAUSTED, TIME_SPENT, SearchEngine
+from bitfront.search.engine.protocols import InlinePool
 from bitfront.search.engine.result import nothing_feasible
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.archive import dominates, objective_point
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-    Trial,
-)
+from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.search.reports.front_rows import failure_notes
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.reader import open_run

@@ -4,11 +4,7 @@ import math
 
 import pytest
 
-from bitfront.search.problem.limits import (
-    Limit,
-    check_achievable,
-    paper_limits,
-)
+from bitfront.search.problem.limits import Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.references import Reference, References
 from bitfront.search.problem.spec import RunSpec

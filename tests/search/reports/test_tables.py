@@ -22,12 +22,7 @@ def table() -> Table:
 
 
 def test_texts_stand_on_the_left_and_numbers_on_the_right(table: Table) -> None:
-    assert shown(table) == [
-        "          MB",
-        "name   of it",
-        "first    1.0",
-        "a|b    12.25",
-    ]
+    assert shown(table) == ["          MB", "name   of it", "first    1.0", "a|b    12.25"]
 
 
 def test_lines_are_drawn_below_headings_and_sections(table: Table) -> None:

@@ -9,19 +9,11 @@ import pytest
 from bitfront.search.engine.engine import EVALUATIONS_SPENT, EXHAUSTED
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-    Trial,
-)
+from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.samplers.exhaustive import ExhaustiveSearch, check_exhaustible
 from bitfront.search.samplers.optuna_sampler import OptunaSampler
-from bitfront.search.samplers.registry import (
-    SAMPLERS,
-    default_evaluations,
-    default_population,
-    make_sampler,
-)
+from bitfront.search.samplers.registry import SAMPLERS, default_evaluations, default_population, make_sampler
 from bitfront.spaces import UserError
 
 OPTUNA = [

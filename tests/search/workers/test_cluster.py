@@ -14,9 +14,7 @@ import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.workers import pool as dask_pool
 from bitfront.search.workers.local_cluster import WorkerSettings

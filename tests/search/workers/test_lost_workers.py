@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.problem.trial import (
-    EvaluationFailure,
-)
+from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.local_cluster import WorkerSettings
 from bitfront.search.workers.pool import DaskPool
 from bitfront.spaces import BitConfig, BitfrontError

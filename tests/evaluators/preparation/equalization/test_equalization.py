@@ -19,16 +19,8 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibrated_model import equalize
 from bitfront.evaluators.preparation.equalization.channels import fitted_ranges, head_rotation, observe
-from bitfront.evaluators.preparation.equalization.stream_rotation import (
-    rotate_stream,
-    stream_rotation,
-)
-from bitfront.evaluators.preparation.recipes import (
-    HEAD_CHANNELS,
-    NORM_CHANNELS,
-    ROTATED_STREAM,
-    Recipe,
-)
+from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream, stream_rotation
+from bitfront.evaluators.preparation.recipes import HEAD_CHANNELS, NORM_CHANNELS, ROTATED_STREAM, Recipe
 
 TRANSFORMATIONS = (ROTATED_STREAM, NORM_CHANNELS, HEAD_CHANNELS)
 SUBSETS = [s for size in (1, 2, 3) for s in itertools.combinations(TRANSFORMATIONS, size)]

@@ -16,11 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bitfront.evaluators.preparation.store import entry_file as entry_files
-from bitfront.evaluators.preparation.store.store import (
-    DEFAULT_LIMIT,
-    PreparationStore,
-    cache_limit,
-)
+from bitfront.evaluators.preparation.store.store import DEFAULT_LIMIT, PreparationStore, cache_limit
 from bitfront.spaces import UserError
 
 KEY = "0123456789abcdef" * 4

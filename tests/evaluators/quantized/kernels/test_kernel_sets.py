@@ -14,11 +14,7 @@ from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.quantized.kernels import cpu
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
 from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
-from bitfront.evaluators.quantized.kernels.linear import (
-    FloatLaneLinear,
-    IntMmLinear,
-    int8_kernels_are_exact,
-)
+from bitfront.evaluators.quantized.kernels.linear import FloatLaneLinear, IntMmLinear, int8_kernels_are_exact
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.grids import AffineGrid

@@ -42,11 +42,7 @@ SMALL = (
     ],
 )
 def test_mistakes_are_one_line(
-    bitfront: Callable,
-    arguments: list[str],
-    expected: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    bitfront: Callable, arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = bitfront("compare-samplers", *arguments)

@@ -187,11 +187,7 @@ def test_mistakes_leave_nothing_behind(
 @pytest.mark.slow
 @pytest.mark.parametrize("latency", ["table", "measured"])
 def test_a_search_times_its_front_in_the_runtime_it_went_by(
-    bitfront: Callable,
-    tmp_path: Path,
-    abacus: AdditiveRuntime,
-    monkeypatch: pytest.MonkeyPatch,
-    latency: str,
+    bitfront: Callable, tmp_path: Path, abacus: AdditiveRuntime, monkeypatch: pytest.MonkeyPatch, latency: str
 ) -> None:
     monkeypatch.setattr(run_plots, "write_plots", lambda run: [])
     abacus.between_ms = 0.5
