@@ -9,7 +9,7 @@ import torch
 from shared_data import SHARED
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
-from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.spaces import SCHEMES, BitConfig
@@ -20,6 +20,7 @@ PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 pytestmark = [
     pytest.mark.data,
     pytest.mark.slow,
+    pytest.mark.timeout(1200),  # one busy core prepares a model of this size for minutes
     pytest.mark.skipif(
         not (WEIGHTS.is_file() and PHOTOS.is_file()), reason="the shared data folder is absent"
     ),
@@ -77,7 +78,7 @@ def test_the_float_model_recognises_photographs(context: EvaluationContext) -> N
 
 # By scheme and configuration the largest drop in percentage points and the smallest share of equal
 # predictions. Another CPU rounds sums of floats in another order, which moves as many images as 8-bit
-# quantization does: a drop may exceed its limit by two standard errors.
+# quantization does: a drop may exceed its limit by two standard errors, an agreement miss it by one.
 LIMITS = {
     "deploy": {
         (8, 8, 8): (0.3, 97.0),
@@ -103,7 +104,7 @@ def test_quantized_models_stay_close_to_it(context: EvaluationContext, bits: tup
     assert seen.images == 468
     found = PairedComparison(seen.images, seen.lost, seen.won)
     assert -found.difference <= drop + 2 * found.difference_standard_error
-    assert seen.agreement >= agreement
+    assert seen.agreement >= agreement - standard_error(agreement, seen.images)
 
 
 def test_the_packed_file_is_a_quarter_of_the_float_file(context: EvaluationContext) -> None:
