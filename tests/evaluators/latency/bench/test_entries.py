@@ -295,7 +295,7 @@ def test_memory_that_cannot_be_measured_is_left_out(
 
 
 def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitfront.evaluators.latency.bench import entries as bfloat16
+    from bitfront.evaluators.latency.bench import torch_entries as bfloat16
 
     for flags, expected in (
         ("avx2 amx_bf16", True),

@@ -163,7 +163,7 @@ def test_a_document_that_is_not_json_is_refused(store: PreparationStore) -> None
 
 def assert_absent(store: PreparationStore, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The file is not loaded, is removed, and only informs."""
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="bitfront"):
         assert store.load(KEY) is None
     assert not path.exists()
     assert [record.levelno for record in caplog.records] == [logging.INFO]
