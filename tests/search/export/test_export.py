@@ -66,7 +66,7 @@ def test_missing_measurements_are_null(run: Run) -> None:
 def test_what_is_done_to_images_is_in_the_provenance(run: Run) -> None:
     chosen = chosen_point(run, "knee")
     assert "preprocessing" not in chosen.document()["provenance"]
-    document = chosen.document({"mean": [0.5]})
+    document = chosen.document({"preprocessing": {"mean": [0.5]}})
     assert document["provenance"]["preprocessing"] == {"mean": [0.5]}
     assert document["provenance"]["trial"] == chosen.provenance["trial"]
 
