@@ -16,13 +16,15 @@ import pandas as pd
 from bitfront.evaluators.files import check_writable, explained, write_atomically
 from bitfront.search.export.selection import pick
 from bitfront.search.problem.spec import bitfront_version
+from bitfront.search.runs.columns import LEADING
 from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.reader import Run
 from bitfront.spaces import BitConfig, UserError, parse_uniform
 
 # Prepared by every run, whatever its widths.
 _REFERENCE_BITS = 8
-_MEASURED = ("top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes", "test_top1")
+# Figures of a front point; its number stands in the provenance.
+_MEASURED = tuple(c.name for c in LEADING if c.kind == "number" and c.name != "trial")
 
 
 @dataclass(frozen=True)
