@@ -106,7 +106,7 @@ class SurrogateSampler:
         ]
 
     def _first_design(self, seeds: list[GenomeTuple]) -> list[GenomeTuple]:
-        """Every so many of the seeds, or genomes of all mean widths where there are none."""
+        """Every so many of the seeds; where limits leave few of them, genomes of all mean widths as well."""
         space, count = self._problem.space, max(FIRST, self._batch)
         if len(seeds) >= count:
             chosen = np.linspace(0, len(seeds) - 1, count).round().astype(int)
@@ -115,7 +115,8 @@ class SurrogateSampler:
         def excess(genome: GenomeTuple) -> float:
             return self._problem.prepare(genome).total_violation
 
-        return stratified_population(space, count, self._rng, excess)
+        others = [g for g in stratified_population(space, count, self._rng, excess) if g not in seeds]
+        return [*seeds, *others][:count]
 
     def _uniform_and_forbidden(self) -> set[GenomeTuple]:
         space, found = self._problem.space, set()

@@ -95,6 +95,16 @@ def test_the_first_population_prefers_admissible_genomes(synthetic):
     assert sum(admissible) > sum(problem.prepare(genome).admissible for genome in plain)
 
 
+def test_the_first_population_is_admissible_however_tight_the_limit(synthetic):
+    least = synthetic.problem().cost.minimum_size_bytes(synthetic.space())
+    problem = synthetic.problem(RunSpec(max_size=f"{int(least * 1.02)}B"))
+    rng = np.random.default_rng(0)
+    assert not any(problem.prepare(row.tolist()).admissible for row in problem.space.sample(rng, 500))
+    genomes = stratified_population(problem.space, 12, rng, lambda g: problem.prepare(g).total_violation)
+    assert len(set(genomes)) == 12
+    assert sum(problem.prepare(genome).admissible for genome in genomes) >= 8
+
+
 def test_crossover_exchanges_and_invents_nothing(synthetic):
     blocks = encoder_blocks(synthetic.space())
     parents = np.stack([np.zeros((200, 36), dtype=int), np.ones((200, 36), dtype=int)])
