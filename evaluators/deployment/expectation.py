@@ -18,13 +18,11 @@ from bitfront.evaluators.deployment.tolerance import Classes, Expected
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
-from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.spaces import BitConfig, UserError
 
 FORMAT, VERSION = "bitfront/verification", 1
 SUFFIX = ".verification.json"
 LARGEST_BYTES = 100_000_000
-_BLOCK = 1 << 20
 
 
 def expected_of(
@@ -41,7 +39,11 @@ def expected_of(
     first = [_classes(context.logits(config, split)) for split in splits]
     other: Classes | None = None
     if second:
-        model = _second_model(context, config)
+        # On torch operations alone, by way of a packed file.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "second.safetensors"
+            write_packed(path, context.prepared, config, context.spec.whole_recipe, config.to_json())
+            model = read_packed(path).assemble(PortableKernels(torch.device("cpu")))
         other = np.concatenate([_classes(context.logits_of(model, split)) for split in splits])
     labels = np.concatenate([context.images(split).labels.numpy() for split in splits])
     return Expected(np.concatenate(first), other, labels)
@@ -50,15 +52,6 @@ def expected_of(
 def _classes(logits: torch.Tensor) -> Classes:
     found: Classes = logits.argmax(1).numpy()
     return found
-
-
-def _second_model(context: EvaluationContext, config: BitConfig) -> QuantizedModel:
-    """The configuration on torch operations alone, by way of a packed file."""
-    recipe = context.spec.whole_recipe
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "second.safetensors"
-        write_packed(path, context.prepared, config, recipe, config.to_json())
-        return read_packed(path).assemble(PortableKernels(torch.device("cpu")))
 
 
 def sidecar_of(path: Path) -> Path:
@@ -71,8 +64,7 @@ def content_digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

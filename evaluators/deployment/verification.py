@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def verify(
     """
     total, done, seconds = len(expected.labels), 0, 0.0
     found: list[Classes] = []
-    for batch in float_batches(images):
+    for batch in (batch.numpy() for split in images for batch, _ in split.batches(BATCH)):
         started = time.perf_counter()
         logits = classify(batch)
         seconds += time.perf_counter() - started
@@ -110,10 +110,3 @@ def verify(
     )
     equal = 100.0 * float((predictions == expected.predictions).mean())
     return Verification(compared, 100.0 * float(right.mean()), expected, equal, tolerance, seconds)
-
-
-def float_batches(images: Sequence[PreprocessedImages]) -> Iterator[NDArray[np.float32]]:
-    """Normalised images of some splits, in batches."""
-    for split in images:
-        for batch, _ in split.batches(BATCH):
-            yield batch.numpy()

@@ -110,7 +110,14 @@ def least_cost(
         return any(rule.violation(config_of(genome)) > 0 for rule in rules)
 
     def variations(genome: Indices, moves: Iterable[Move]) -> Iterator[Indices]:
-        return (changed for groups in moves for changed in _variations(genome, groups, len(space.widths)))
+        """The genome with every combination of widths in the groups of genes of each move."""
+        for groups in moves:
+            for choice in itertools.product(range(len(space.widths)), repeat=len(groups)):
+                changed = list(genome)
+                for group, index in zip(groups, choice, strict=True):
+                    for gene in group:
+                        changed[gene] = index
+                yield tuple(changed)
 
     single: list[Move] = [((index,),) for index in range(len(space))]
     encoders, layers = _moves(space)
@@ -133,19 +140,7 @@ def _moves(space: SearchSpace) -> tuple[list[Move], list[Move]]:
         for slot in gene.slots:
             encoders.setdefault(slot.encoder, {}).setdefault(slot.kind, set()).add(index)
             layers.setdefault((slot.encoder, slot.layer), set()).add(index)
-    by_kind = [tuple(dict.fromkeys(map(_sorted, kinds.values()))) for kinds in encoders.values()]
+    by_kind = [
+        tuple(dict.fromkeys(tuple(sorted(genes)) for genes in kinds.values())) for kinds in encoders.values()
+    ]
     return by_kind, [tuple((index,) for index in sorted(genes)) for genes in layers.values()]
-
-
-def _sorted(genes: set[int]) -> Group:
-    return tuple(sorted(genes))
-
-
-def _variations(genome: Indices, groups: Sequence[Group], widths: int) -> Iterator[Indices]:
-    """A genome with every combination of widths in groups of its genes."""
-    for choice in itertools.product(range(widths), repeat=len(groups)):
-        changed = list(genome)
-        for group, index in zip(groups, choice, strict=True):
-            for gene in group:
-                changed[gene] = index
-        yield tuple(changed)

@@ -17,8 +17,7 @@ from bitfront.evaluators.deployment.graph.model import (
 )
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
-from bitfront.evaluators.deployment.runtimes.registry import runtime_named
-from bitfront.evaluators.deployment.runtimes.runtime import Runtime, Session
+from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.evaluators.preparation.log_base import LOG_BITS
@@ -77,8 +76,7 @@ class GraphRuntime:
 
     def rest(self, subject: Subject, batch: int) -> TimedRun:
         """Embedding, patch mergings and readout."""
-        graph = rest_graph(self._parts(subject), subject.widest, self._dialect)
-        return self._run(graph, batch)
+        return self._run(rest_graph(self._parts(subject), subject.widest, self._dialect), batch)
 
     def _parts(self, subject: Subject) -> GraphParts:
         if self._parts_of is None or self._parts_of[0] is not subject:
@@ -86,22 +84,10 @@ class GraphRuntime:
         return self._parts_of[1]
 
     def _run(self, graph: onnx.ModelProto, batch: int) -> TimedRun:
-        session = self._session(graph, batch)
-        shape = [dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[1:]]
-        x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
-        return lambda: session(x)
-
-    def _session(self, graph: onnx.ModelProto, batch: int) -> Session:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(graph, path)
-            return self._runtime.load(path, batch=batch)
-
-
-def graph_runtime(name: str) -> GraphRuntime:
-    """The runtime of that name.
-
-    Raises:
-        UserError: It is not installed.
-    """
-    return GraphRuntime(runtime_named(name))
+            session = self._runtime.load(path, batch=batch)
+        shape = [dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[1:]]
+        x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
+        return lambda: session(x)

@@ -10,6 +10,7 @@ nothing is added.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import tomllib
@@ -88,29 +89,20 @@ class HardwareProfile:
     def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
         """What must be known of times by this profile, one line each."""
         modelled = f"latencies by model:{self.name} are modelled, not measured: {self.description}"
-        return (f"{modelled} (source: {self.source})", *self._stand_ins(widths))
-
-    def _stand_ins(self, widths: Iterable[int]) -> list[str]:
-        """Which pairs it has no rate for, by what stands in for them."""
-        if self.bit_operations is not None:
-            return []
-        ascending = sorted(set(widths))
-        missing: dict[str, list[str]] = {}
-        for low in ascending:
-            for high in ascending[ascending.index(low) :]:
-                found = self.pair(low, high)
-                if found != (low, high):
-                    stand_in = "float" if found is None else _named(found)
-                    missing.setdefault(stand_in, []).append(_named((low, high)))
-        return [
-            f"model:{self.name} has no rate for operands of {', '.join(pairs)} bits: that of {stand_in} is "
-            "taken"
-            for stand_in, pairs in missing.items()
-        ]
-
-
-def _named(pair: Pair) -> str:
-    return f"{pair[0]}x{pair[1]}"
+        missing: dict[str, list[str]] = {}  # pairs that it has no rate for, by what stands in for them
+        if self.bit_operations is None:
+            for pair in itertools.combinations_with_replacement(sorted(set(widths)), 2):
+                if (found := self.pair(*pair)) != pair:
+                    stand_in = "float" if found is None else "{}x{}".format(*found)
+                    missing.setdefault(stand_in, []).append("{}x{}".format(*pair))
+        return (
+            f"{modelled} (source: {self.source})",
+            *(
+                f"model:{self.name} has no rate for operands of {', '.join(pairs)} bits: that of {stand_in} "
+                "is taken"
+                for stand_in, pairs in missing.items()
+            ),
+        )
 
 
 def profile_named(name: str) -> HardwareProfile:
@@ -161,6 +153,11 @@ def _profile(document: Mapping[str, Any], name: str) -> HardwareProfile:
         raise ValueError('[macs_per_second] needs float and at least one pair of widths, such as "8x8"')
     bandwidth = _positive(memory, "bytes_per_second", "memory.") if "bytes_per_second" in memory else None
     per_encoder, per_operator = (_overhead(overhead, key) for key in _OVERHEAD)
+    float_bytes = memory.get("float_bytes", 4)
+    if type(float_bytes) is not int or not 1 <= float_bytes <= _MOST_FLOAT_BYTES:
+        raise ValueError(
+            f"memory.float_bytes is {float_bytes!r}: give a whole number from 1 to {_MOST_FLOAT_BYTES}"
+        )
     return HardwareProfile(
         name,
         _text(document, "description"),
@@ -168,7 +165,7 @@ def _profile(document: Mapping[str, Any], name: str) -> HardwareProfile:
         _pairs(rates),
         None if operations else _positive(rates, "float", "macs_per_second."),
         operations,
-        8 * _float_bytes(memory.get("float_bytes", 4)),
+        8 * float_bytes,
         bandwidth,
         per_encoder,
         per_operator,
@@ -231,11 +228,3 @@ def _number(value: object) -> Fraction | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return Fraction(value)
-
-
-def _float_bytes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_FLOAT_BYTES:
-        raise ValueError(
-            f"memory.float_bytes is {value!r}: give a whole number from 1 to {_MOST_FLOAT_BYTES}"
-        )
-    return value

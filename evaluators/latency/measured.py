@@ -6,12 +6,10 @@ import dataclasses
 import statistics
 from collections.abc import Hashable, Sequence
 
-import torch
-
 from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.timing import TimedRun, TimingProtocol, time_interleaved
-from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import BitConfig, Triple, triples
 
 _FLOAT = "float model"
@@ -23,7 +21,7 @@ def measure_table(
     subject: Subject,
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: ShareDone | None = None,
+    progress: ShareDone = unreported,
 ) -> LatencyTable:
     """Times every distinct encoder shape at every precision, the rest and the float model, interleaved.
 
@@ -43,7 +41,7 @@ def measure_with_models(
     configs: Sequence[BitConfig],
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: ShareDone | None = None,
+    progress: ShareDone = unreported,
 ) -> tuple[LatencyTable, list[Latency]]:
     """Times the parts of a table and whole models in one go, so that both meet the same noise.
 
@@ -68,9 +66,12 @@ def measure_with_models(
                 runs[program] = runtime.encoder(subject, index, triple, batch)
     for config in dict.fromkeys([subject.widest, *configs]):
         runs[config] = runtime.model(subject, config, batch)
-    times = _timed(runs, protocol, progress)
+    times = time_interleaved(runs, protocol, progress)
     table = LatencyTable(
-        {key: _each(times[program], runtime.row) for key, program in keys.items()},
+        {
+            key: Latency(times[program].milliseconds / runtime.row, times[program].spread_percent)
+            for key, program in keys.items()
+        },
         times[_REST],
         times[_FLOAT],
         batch,
@@ -79,11 +80,6 @@ def measure_with_models(
         runtime.machine(subject),
     )
     return _filled_up(table, subject, times[subject.widest]), [times[config] for config in configs]
-
-
-def _each(entry: Latency, row: int) -> Latency:
-    """The time of one of a row of encoders."""
-    return Latency(entry.milliseconds / row, entry.spread_percent)
 
 
 def _filled_up(table: LatencyTable, subject: Subject, whole: Latency) -> LatencyTable:
@@ -101,7 +97,7 @@ def measure_models(
     configs: Sequence[BitConfig],
     batch: int,
     protocol: TimingProtocol | None = None,
-    progress: ShareDone | None = None,
+    progress: ShareDone = unreported,
 ) -> tuple[Latency, list[Latency]]:
     """Times whole models, interleaved: the float model and each configuration.
 
@@ -116,28 +112,17 @@ def measure_models(
     protocol = dataclasses.replace(protocol, budget_seconds=protocol.budget_seconds / len(groups))
     floats: list[Latency] = []
     entries: list[Latency] = []
-    for done, group in enumerate(groups):
+
+    def of_group(share: float) -> None:
+        progress((len(floats) + share) / len(groups))
+
+    for group in groups:
         runs: dict[Hashable, TimedRun] = {_FLOAT: runtime.float_model(subject, batch)}
         for place, config in enumerate(group):
             runs[place] = runtime.model(subject, config, batch)
-        times = _timed(runs, protocol, _part(progress, done, len(groups)))
+        times = time_interleaved(runs, protocol, of_group)
         del runs  # the next group needs their memory
         floats.append(times.pop(_FLOAT))
         entries += times.values()
-    return _median(floats), entries
-
-
-def _timed(
-    runs: dict[Hashable, TimedRun], protocol: TimingProtocol | None, progress: ShareDone | None
-) -> dict[Hashable, Latency]:
-    with torch.inference_mode():
-        return time_interleaved(runs, protocol, progress)
-
-
-def _part(progress: ShareDone | None, done: int, parts: int) -> ShareDone | None:
-    return None if progress is None else lambda share: progress((done + share) / parts)
-
-
-def _median(entries: Sequence[Latency]) -> Latency:
-    milliseconds = statistics.median(entry.milliseconds for entry in entries)
-    return Latency(milliseconds, max(entry.spread_percent for entry in entries))
+    milliseconds = statistics.median(entry.milliseconds for entry in floats)
+    return Latency(milliseconds, max(entry.spread_percent for entry in floats)), entries

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES, runtime_named
 from bitfront.spaces import SCHEMES, UserError
 from bitfront.spaces.schemes import DEPLOY
 
@@ -43,9 +43,9 @@ def _torch() -> TimedRuntime:
 
 def _graph(name: str) -> TimedRuntimeKind:
     def load() -> TimedRuntime:
-        from bitfront.evaluators.latency.graph_runtime import graph_runtime
+        from bitfront.evaluators.latency.graph_runtime import GraphRuntime
 
-        return graph_runtime(name)
+        return GraphRuntime(runtime_named(name))
 
     return TimedRuntimeKind((DEPLOY,), load)
 

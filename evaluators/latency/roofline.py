@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts
 from bitfront.evaluators.models.sites import attention_macs
 from bitfront.spaces import Triple, pinned_bits, triples
 
@@ -88,57 +88,36 @@ def encoder_operators(encoder: EncoderParts, widths: Widths, batch: int) -> list
 
 def outer_operators(blueprint: Blueprint, widths: Widths, batch: int) -> list[Operator]:
     """The operators outside the encoders on a batch: patch embedding, patch mergings, norm and heads."""
-    patches = batch * blueprint.patches
-    weight = blueprint.patch.weight
-    operands = widths.product(widths.weights, widths.activations)
-    embedding = Operator(
-        patches * weight.shape[1] * widths.activations
-        + weight.numel() * widths.weights
-        + patches * weight.shape[0] * widths.stream,
-        patches * weight.numel(),
-        operands,
-    )
-    mergings = [
-        operator
-        for merge in blueprint.merges.values()
-        for operator in _merging_operators(merge, widths, batch, operands)
-    ]
+
+    def linear(parts: LinearParts, rows: int, output_bits: int) -> Operator:
+        (outputs, inputs), size = parts.weight.shape, parts.weight.numel()
+        moved = rows * inputs * widths.activations + size * widths.weights + rows * outputs * output_bits
+        return Operator(moved, rows * size, widths.product(widths.weights, widths.activations))
+
+    def norm(elements: int) -> Operator:
+        return Operator(elements * (widths.stream + widths.activations))
+
+    found = [linear(blueprint.patch, batch * blueprint.patches, widths.stream)]
+    for merge in blueprint.merges.values():
+        rows = batch * len(merge.rows)
+        found.append(norm(rows * merge.reduction.weight.shape[1]))
+        found.append(linear(merge.reduction, rows, widths.stream))
     last, readout = blueprint.encoders[-1], blueprint.readout
-    read = batch * (len(readout.tokens) if readout.average is None else last.tokens) * last.channels
-    heads = [
-        Operator(
-            batch * head.weight.shape[1] * widths.activations
-            + head.weight.numel() * widths.weights
-            + batch * head.weight.shape[0] * _LOGIT_BITS,
-            batch * head.weight.numel(),
-            operands,
-        )
-        for head in readout.heads
-    ]
-    return [embedding, *mergings, Operator(read * (widths.stream + widths.activations)), *heads]
-
-
-def _merging_operators(
-    merge: MergeParts, widths: Widths, batch: int, operands: tuple[int, int] | None
-) -> tuple[Operator, Operator]:
-    rows, weight = batch * len(merge.rows), merge.reduction.weight
-    codes = rows * weight.shape[1] * widths.activations
-    moved = codes + weight.numel() * widths.weights + rows * weight.shape[0] * widths.stream
-    norm = Operator(rows * weight.shape[1] * widths.stream + codes)
-    return norm, Operator(moved, rows * weight.numel(), operands)
+    tokens = len(readout.tokens) if readout.average is None else last.tokens
+    found.append(norm(batch * tokens * last.channels))
+    return found + [linear(head, batch, _LOGIT_BITS) for head in readout.heads]
 
 
 def seconds(profile: HardwareProfile, operators: Iterable[Operator]) -> Fraction:
     """Time of operators one after the other."""
-    return sum((_operator_seconds(profile, operator) for operator in operators), Fraction(0))
-
-
-def _operator_seconds(profile: HardwareProfile, operator: Operator) -> Fraction:
-    rate = profile.whole_rate if operator.operands is None else profile.rate(*operator.operands)
-    computing, moving = operator.macs / rate, Fraction(0)
-    if profile.bytes_per_second is not None:
-        moving = Fraction(operator.bits_moved, 8) / profile.bytes_per_second
-    return max(computing, moving) + profile.operator_seconds
+    total = Fraction(0)
+    for operator in operators:
+        rate = profile.whole_rate if operator.operands is None else profile.rate(*operator.operands)
+        computing, moving = operator.macs / rate, Fraction(0)
+        if profile.bytes_per_second is not None:
+            moving = Fraction(operator.bits_moved, 8) / profile.bytes_per_second
+        total += max(computing, moving) + profile.operator_seconds
+    return total
 
 
 def model_table(

@@ -26,7 +26,7 @@ from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import is_this_machine
-from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
 
 
@@ -48,7 +48,7 @@ class LatencySource(Protocol):
     def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
         """What must be known of its times at these widths, one line each."""
 
-    def table(self, subject: Subject, batch: int, progress: ShareDone | None = None) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:
         """The table; ``progress`` hears the share that is done."""
 
 
@@ -64,7 +64,7 @@ class MeasuredSource:
         """Nothing."""
         return ()
 
-    def table(self, subject: Subject, batch: int, progress: ShareDone | None = None) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:
         """Measures for as long as the protocol's budget allows."""
         return measure_table(self.timer, subject, batch, progress=progress)
 
@@ -90,12 +90,7 @@ class TableSource:
             return (f"the latency table was measured on {self.found.machine}; this machine is {cpu_name()}",)
         return ()
 
-    def table(
-        self,
-        subject: Subject,  # noqa: ARG002
-        batch: int,  # noqa: ARG002
-        progress: ShareDone | None = None,  # noqa: ARG002
-    ) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:  # noqa: ARG002
         """The table."""
         return self.found
 
@@ -113,12 +108,7 @@ class ModelSource:
         """What the profile is, and what it has no rate for."""
         return self.profile.notes(widths)
 
-    def table(
-        self,
-        subject: Subject,
-        batch: int,
-        progress: ShareDone | None = None,  # noqa: ARG002
-    ) -> LatencyTable:
+    def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:  # noqa: ARG002
         """Computes times."""
         prepared = subject.prepared
         return model_table(self.profile, prepared.blueprint, prepared.widths, prepared.scheme, batch)
@@ -139,7 +129,11 @@ def latency_source(name: str, scheme: str) -> LatencySource:
     if kind == MEASURED and (rest or TORCH) in TIMED_RUNTIMES:
         return MeasuredSource(timed_runtime_named(rest or TORCH, scheme))
     if kind == TABLE and rest:
-        return table_source(_named_by_file(Path(rest)), scheme)
+        # Its source names the file, what that says of its origin, and another machine.
+        table = read_table(Path(rest))
+        where = f", {table.machine}" if _elsewhere(table) else ""
+        named = f"table:{Path(rest).name} ({table.source}{where})"
+        return table_source(dataclasses.replace(table, source=named), scheme)
     if kind == MODEL and rest:
         return ModelSource(profile_named(rest), timed_runtime_named(TORCH, scheme))
     measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in TIMED_RUNTIMES)
@@ -147,13 +141,6 @@ def latency_source(name: str, scheme: str) -> LatencySource:
         f"unknown latency source {name!r}: choose {MEASURED}, {measured}, {TABLE}:FILE, {MODEL}:NAME "
         f"({', '.join(shipped_profiles())}) or {MODEL}:FILE.toml"
     )
-
-
-def _named_by_file(path: Path) -> LatencyTable:
-    """The table of a file; its source names the file, what it says of its origin, and another machine."""
-    table = read_table(path)
-    where = f", {table.machine}" if _elsewhere(table) else ""
-    return dataclasses.replace(table, source=f"table:{path.name} ({table.source}{where})")
 
 
 def resumed_source(name: str, scheme: str, table: LatencyTable) -> LatencySource:

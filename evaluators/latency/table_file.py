@@ -43,7 +43,7 @@ from pathlib import Path
 from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.spaces import SCHEMES, Triple, UserError, triples
+from bitfront.spaces import KINDS, SCHEMES, Triple, UserError, triples
 
 ENCODER, REST, FLOAT_MODEL = "encoder", "rest", "float_model"
 # Columns that must say the same in every row that has them.
@@ -64,16 +64,22 @@ class TableRows:
 
     def add(self, number: int, row: Row) -> None:
         """Takes a row; raises ValueError or TypeError for one that is not understood."""
-        entry = Latency(_positive(row["milliseconds"]), float(row.get("spread_percent") or 0.0))
-        self._note("batch", str(_batch(row["batch"])))
+        milliseconds = float(row["milliseconds"] or "")
+        if not 0 < milliseconds < math.inf:
+            raise ValueError(f"{row['milliseconds']!r} is not a positive time")
+        entry = Latency(milliseconds, float(row.get("spread_percent") or 0.0))
+        images = int(row["batch"] or "")
+        if images < 1:
+            raise ValueError(f"batch {row['batch']} is below 1")
+        self._note("batch", str(images))
         for name in ("source", *_UNIFORM):
             self._note(name, (row.get(name) or "").strip())
         part = row["part"] or ""
         if part == ENCODER:
-            bits = (_bits(row, "weights"), _bits(row, "activations"), _bits(row, "attention"))
-            key = (row["shape"] or "", bits)
-            self._once(number, key, f"encoder {key[0]} at W{bits[0]}A{bits[1]}T{bits[2]}")
-            self.encoders[key] = entry
+            w, a, t = (int(row[kind] or "") for kind in KINDS)
+            shape = row["shape"] or ""
+            self._once(number, (shape, (w, a, t)), f"encoder {shape} at W{w}A{a}T{t}")
+            self.encoders[shape, (w, a, t)] = entry
         elif part in (REST, FLOAT_MODEL):
             self._once(number, part, part)
             self.single[part] = entry
@@ -110,24 +116,6 @@ class TableRows:
         scheme, machine = ("".join(self.values[name]) for name in _UNIFORM)
         rest, whole = self.single[REST], self.single[FLOAT_MODEL]
         return LatencyTable(self.encoders, rest, whole, batches[0], source, scheme, machine)
-
-
-def _positive(text: str | None) -> float:
-    value = float(text or "")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{text!r} is not a positive time")
-    return value
-
-
-def _batch(text: str | None) -> int:
-    images = int(text or "")
-    if images < 1:
-        raise ValueError(f"batch {text} is below 1")
-    return images
-
-
-def _bits(row: Row, column: str) -> int:
-    return int(row[column] or "")
 
 
 def table_csv(table: LatencyTable) -> str:
@@ -184,7 +172,12 @@ def read_table(path: Path) -> LatencyTable:
             f"latency table {path} has no column {', '.join(missing)}: expected {','.join(COLUMNS)} in its "
             "first line"
         )
-    _check_filled(path, rows)
+    empty = [number for number, row in rows if row["part"] and not (row["milliseconds"] or "").strip()]
+    if empty:
+        raise UserError(
+            f"latency table {path} is not filled in: {len(empty)} of {len(rows)} rows have no milliseconds "
+            f"({_lines(empty)})"
+        )
     found = TableRows()
     for number, row in rows:
         try:
@@ -194,15 +187,6 @@ def read_table(path: Path) -> LatencyTable:
                 f"latency table {path}, line {number}: {error}; expected columns {','.join(COLUMNS)}"
             ) from error
     return found.table(path)
-
-
-def _check_filled(path: Path, rows: Sequence[tuple[int, Row]]) -> None:
-    empty = [number for number, row in rows if row["part"] and not (row["milliseconds"] or "").strip()]
-    if empty:
-        raise UserError(
-            f"latency table {path} is not filled in: {len(empty)} of {len(rows)} rows have no milliseconds "
-            f"({_lines(empty)})"
-        )
 
 
 def _lines(numbers: Sequence[int]) -> str:

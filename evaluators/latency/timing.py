@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 
 from bitfront.evaluators.latency.table import Latency
-from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.progress import ShareDone, unreported
 
 TimedRun = Callable[[], object]
 Name = TypeVar("Name", bound=Hashable)
@@ -47,12 +49,10 @@ class TimingProtocol:
         full = (self.warmup + runs * self.repeats) * seconds_per_round
         share = min(1.0, self.budget_seconds / full)
         affordable = int(runs * share)
-        return TimingProtocol(
-            max(self.fewest, int(self.warmup * share)),
-            max(self.fewest, affordable - math.ceil(affordable / (BURST + 1))),
-            self.repeats,
-            self.budget_seconds,
-            self.fewest,
+        return dataclasses.replace(
+            self,
+            warmup=max(self.fewest, int(self.warmup * share)),
+            iterations=max(self.fewest, affordable - math.ceil(affordable / (BURST + 1))),
         )
 
 
@@ -70,28 +70,27 @@ class Samples:
     repeats: tuple[tuple[float, ...], ...]
 
 
-def never() -> bool:
-    """A timing that nobody stops."""
-    return False
-
-
 def time_interleaved(
-    runs: Mapping[Name, TimedRun], protocol: TimingProtocol | None = None, progress: ShareDone | None = None
+    runs: Mapping[Name, TimedRun], protocol: TimingProtocol | None = None, progress: ShareDone = unreported
 ) -> dict[Name, Latency]:
-    """Times programs as :func:`sample_interleaved` does.
+    """Times programs as :func:`sample_interleaved` does, in torch's inference mode.
 
     Returns:
         For each the median in milliseconds (p50) and the range of the repeats' medians in percent.
     """
-    samples = sample_interleaved(runs, protocol, progress)
-    return {name: _entry(found.repeats) for name, found in samples.items()}
+    with torch.inference_mode():
+        samples = sample_interleaved(runs, protocol, progress)
+    return {
+        name: Latency(_median(found.repeats), spread_percent(found.repeats))
+        for name, found in samples.items()
+    }
 
 
 def sample_interleaved(
     runs: Mapping[Name, TimedRun],
     protocol: TimingProtocol | None = None,
-    progress: ShareDone | None = None,
-    stopped: Callable[[], bool] = never,
+    progress: ShareDone = unreported,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[Name, Samples]:
     """Times programs in turn, in short bursts and an order that changes all the time.
 
@@ -118,8 +117,7 @@ def sample_interleaved(
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        if progress is not None:
-            progress(done / planned)
+        progress(done / planned)
 
     for _ in range(fitted.warmup):
         if stopped():
@@ -159,13 +157,11 @@ def _burst(run: TimedRun, iterations: int) -> list[float]:
     return found
 
 
-def _entry(repeats: Sequence[Sequence[float]]) -> Latency:
-    median = statistics.median(value for repeat in repeats for value in repeat)
-    return Latency(median, spread_percent(repeats))
+def _median(repeats: Sequence[Sequence[float]]) -> float:
+    return statistics.median(value for repeat in repeats for value in repeat)
 
 
 def spread_percent(repeats: Sequence[Sequence[float]]) -> float:
     """Range of the repeats' medians, in percent of the median of all."""
-    median = statistics.median(value for repeat in repeats for value in repeat)
     medians = [statistics.median(repeat) for repeat in repeats]
-    return 100.0 * (max(medians) - min(medians)) / median
+    return 100.0 * (max(medians) - min(medians)) / _median(repeats)

@@ -59,10 +59,10 @@ from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
-from bitfront.evaluators.quantized.model import QuantizedEncoder, QuantizedModel
-from bitfront.evaluators.quantized.parts import ChosenParts, PartsBuilder
+from bitfront.evaluators.quantized.model import QuantizedModel
+from bitfront.evaluators.quantized.parts import PartsBuilder
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
-from bitfront.spaces import BitConfig, EncoderBits, UserError
+from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.errors import one_line
 
 _LONGEST_REASON = 300
@@ -108,17 +108,12 @@ class PackedModel:
         kernels = kernels or kernels_for(torch.device("cpu"))
         here = self._on(kernels.device)
         build = PartsBuilder(here.blueprint, here.calibration, self.config.scheme, self.log_steps, kernels)
-        merges = {
-            index: build.merging(index, here.outer[f"{merge.name}.reduction"])
-            for index, merge in here.blueprint.merges.items()
-        }
-        heads = range(len(here.blueprint.readout.heads))
-        return QuantizedModel(
-            build.embedding(here.outer["patch_embed"]),
-            tuple(here._encoder(build, bits) for bits in self.config.encoders),
-            merges,
-            build.readout([here.outer[f"head.{number}"] for number in heads]),
-        )
+        embedding, merges, readout = build.around_encoders(here.outer)
+        encoders = []
+        for bits, parts in zip(self.config.encoders, here.blueprint.encoders, strict=True):
+            linear = {layer: build.linear(here.layers[bits.index, layer]) for layer in parts.linear()}
+            encoders.append(build.encoder(bits, linear))
+        return QuantizedModel(embedding, tuple(encoders), merges, readout)
 
     def _on(self, device: torch.device) -> PackedModel:
         def there(_: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -130,16 +125,6 @@ class PackedModel:
             layers=map_tensors(self.layers, there, "layers"),
             outer=map_tensors(self.outer, there, "outer"),
         )
-
-    def _encoder(self, build: PartsBuilder, bits: EncoderBits) -> QuantizedEncoder:
-        index = bits.index
-        inputs = {layer: bits.bits("activations", layer) for layer in self.blueprint.encoders[index].linear()}
-        operands, out = inputs["attn.qkv"], inputs["attn.proj"]
-        norms = build.norm(index, 1, operands), build.norm(index, 2, inputs["mlp.fc1"])
-        widths = (operands, bits.attention, out)
-        attention = build.attention(index, build.scores(index, operands), widths)
-        linear = {layer: build.linear(self.layers[index, layer]) for layer in inputs}
-        return build.encoder(bits, ChosenParts(linear.__getitem__, norms, build.updates(index), attention))
 
 
 def write_packed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from bitfront.evaluators.quantized.stages import ScoreTerms
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces.schemes import FQ_VIT, pinned_bits
 
+_PINNED = dict(pinned_bits(FQ_VIT))
+
 
 @dataclass(frozen=True, eq=False)
 class FqVit:
@@ -35,20 +38,16 @@ class FqVit:
     calibration: Calibration
     kernels: Kernels
 
-    @property
-    def _pinned(self) -> dict[str, int]:
-        return dict(pinned_bits(FQ_VIT))
-
     def _embedded(self) -> Grid:
         """Grid of the embedded patches: their own, or the stream's where nothing is added to them."""
         site = self.blueprint.embedded_site
         if is_residual(site):
             return self.calibration.stream(site)
-        return self.calibration.grid(site, self._pinned["embedding"])
+        return self.calibration.grid(site, _PINNED["embedding"])
 
     def project_patches(self, layer: FittedLayer) -> CodeProjection:
         """See :class:`Scheme`."""
-        image = self.calibration.grid("image", self._pinned["embedding"])
+        image = self.calibration.grid("image", _PINNED["embedding"])
         return CodeProjection(layer, image, self._embedded(), self.kernels)
 
     def prefix(self) -> torch.Tensor:
@@ -60,7 +59,7 @@ class FqVit:
         values = self.blueprint.positions
         if values is None:
             return None
-        bits = self._pinned["embedding"]
+        bits = _PINNED["embedding"]
         grid = self.calibration.grid("pos_embed", bits)
         total = self.calibration.stream("embed" if self.blueprint.embed_norm is None else "embed_sum")
         return IntegerPositions(
@@ -85,7 +84,7 @@ class FqVit:
 
     def updates(self, index: int) -> tuple[IntegerSum, IntegerSum]:
         """See :class:`Scheme`."""
-        name, bits = self.blueprint.encoders[index].name, self._pinned["residual"]
+        name, bits = self.blueprint.encoders[index].name, _PINNED["residual"]
         stream, grid = self.calibration.stream, self.calibration.grid
         middle, last = stream(f"{name}.residual1"), stream(f"{name}.residual2")
         entering = stream(self.blueprint.entering(index))
@@ -96,7 +95,7 @@ class FqVit:
 
     def scores(self, index: int, activations: int) -> ScoreTerms:
         """See :class:`Scheme`."""
-        encoder, bits = self.blueprint.encoders[index], self._pinned["scores"]
+        encoder, bits = self.blueprint.encoders[index], _PINNED["scores"]
         grid = self.calibration.grid(f"{encoder.name}.attn.scores", bits)
         step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale
         bias = None
@@ -115,16 +114,14 @@ class FqVit:
         """See :class:`Scheme`; the four tokens side by side keep their channels' exponents."""
         merge = self.blueprint.merges[index]
         stream = self.calibration.stream(f"{self.blueprint.encoders[index - 1].name}.residual2")
-        side_by_side = PowerOfTwoGrid(
-            stream.scale, stream.zero_point, np.tile(stream.exponents, 4), stream.qmax
-        )
-        out = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
+        side_by_side = dataclasses.replace(stream, exponents=np.tile(stream.exponents, 4))
+        out = self.calibration.grid(f"{merge.name}.norm", _PINNED["embedding"])
         return IntegerNorm(merge.norm, side_by_side, out, self.kernels)
 
     def merge_projection(self, index: int, layer: FittedLayer) -> CodeProjection:
         """See :class:`Scheme`."""
         merge = self.blueprint.merges[index]
-        source = self.calibration.grid(f"{merge.name}.norm", self._pinned["embedding"])
+        source = self.calibration.grid(f"{merge.name}.norm", _PINNED["embedding"])
         out = self.calibration.stream(f"{merge.name}.reduction")
         return CodeProjection(layer, source, out, self.kernels)
 
@@ -133,15 +130,15 @@ class FqVit:
 
     def final_norm(self) -> IntegerNorm:
         """See :class:`Scheme`."""
-        out = self.calibration.grid("norm", self._pinned["head"])
+        out = self.calibration.grid("norm", _PINNED["head"])
         return IntegerNorm(self.blueprint.readout.norm, self._last(), out, self.kernels)
 
     def average(self, first: int) -> NormThenAverage | AverageThenNorm:
         """See :class:`Scheme`."""
         readout, calibration = self.blueprint.readout, self.calibration
-        out = calibration.grid("norm", self._pinned["head"])
+        out = calibration.grid("norm", _PINNED["head"])
         if readout.norm_first:
-            tokens = calibration.grid("norm_tokens", self._pinned["residual"])
+            tokens = calibration.grid("norm_tokens", _PINNED["residual"])
             return NormThenAverage(
                 IntegerNorm(readout.norm, self._last(), tokens, self.kernels), tokens, out, first
             )
@@ -151,5 +148,5 @@ class FqVit:
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """See :class:`Scheme`: on their 8-bit grid."""
-        grid = self.calibration.grid("head", self._pinned["head"])
+        grid = self.calibration.grid("head", _PINNED["head"])
         return grid.dequantize(grid.quantize(value))

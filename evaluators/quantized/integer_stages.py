@@ -40,13 +40,11 @@ class IntegerNorm:
         scales = channel_scales(out, len(parts.weight))
         gain = parts.weight.double().cpu() / scales
         mantissa, exponent = torch.frexp(gain.abs())
-        exponents = torch.from_numpy(source.exponents)
+        exponents = torch.from_numpy(source.exponents).to(torch.int32)
         self._kernels = kernels
         self.terms = IntegerNormTerms(
             source.zero_point,
-            torch.ones(len(gain), dtype=torch.int32)
-            .bitwise_left_shift(exponents.to(torch.int32))
-            .to(kernels.device),
+            torch.bitwise_left_shift(torch.ones_like(exponents), exponents).to(kernels.device),
             parts.eps / source.scale**2,
             gain.to(kernels.device),
             mantissa.to(kernels.device),

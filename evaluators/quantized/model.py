@@ -128,9 +128,6 @@ class QuantizedEncoder:
                 tap(f"{self.name}.{site}", value)
             return value
 
-        def attention_seen(site: str, value: torch.Tensor) -> None:
-            seen(site, value)
-
         grids = self.grids
         normed = grids.by_codebook("norm1", normed)
         seen("norm1", normed)
@@ -138,7 +135,7 @@ class QuantizedEncoder:
             "attn.qkv",
             self.qkv.to_codes(normed, grids.norm1, grids.qkv, codebook=grids.codebooks.get("attn.qkv")),
         )
-        inner = None if tap is None else attention_seen
+        inner = None if tap is None else lambda site, value: tap(f"{self.name}.{site}", value)
         context = seen(
             "attn.context",
             grids.by_codebook("attn.context", self.kernels.attention(qkv, batch, self.attention, inner)),

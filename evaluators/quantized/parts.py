@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -23,29 +24,12 @@ from bitfront.evaluators.quantized.model import (
     QuantizedReadout,
 )
 from bitfront.evaluators.quantized.scheme import scheme_named
-from bitfront.evaluators.quantized.stages import Norm, ScoreTerms, Update
+from bitfront.evaluators.quantized.stages import ScoreTerms
 from bitfront.spaces import EncoderBits, pinned_bits
 
 
-@dataclass(frozen=True, eq=False)
-class ChosenParts:
-    """What an encoder at chosen bits is assembled of.
-
-    Attributes:
-        linear: Gives the layer of a name, such as ``attn.qkv``.
-        norms: The two LayerNorms.
-        updates: The two residual updates.
-        attention: The attention.
-    """
-
-    linear: Callable[[str], IntegerLinear]
-    norms: tuple[Norm, Norm]
-    updates: tuple[Update, Update]
-    attention: AttentionTerms
-
-
 class PartsBuilder:
-    """Builds the parts of one model in one scheme.
+    """Builds the parts of one model in one scheme; what does not depend on layers once for all that share it.
 
     Of the blueprint's linear layers inside and outside of the encoders only the shapes are used.
 
@@ -69,74 +53,91 @@ class PartsBuilder:
         self._calibration = calibration
         self._log_steps = log_steps
         self._kernels = kernels
-        self._stages = scheme_named(scheme, blueprint, calibration, kernels)
         self._pinned = dict(pinned_bits(scheme))
+        self._stages = scheme_named(scheme, blueprint, calibration, kernels)
+        self._norm = functools.cache(self._stages.norm)
+        self._updates = functools.cache(self._stages.updates)
+        self._scores = functools.cache(self._stages.scores)
+        self._attentions: dict[tuple[int, int, int, int], AttentionTerms] = {}
 
-    def embedding(self, layer: FittedLayer) -> QuantizedEmbedding:
-        """The embedding by a patch projection."""
-        image = self._calibration.grid("image", self._pinned["embedding"])
-        return QuantizedEmbedding(self._stages, image, self._blueprint.patch_size, layer)
+    def around_encoders(
+        self, outer: Mapping[str, FittedLayer]
+    ) -> tuple[QuantizedEmbedding, dict[int, QuantizedMerging], QuantizedReadout]:
+        """The embedding, the patch mergings by the index of the encoder that follows, and the readout.
 
-    def merging(self, index: int, layer: FittedLayer) -> QuantizedMerging:
-        """The patch merging before encoder ``index``, by its projection."""
-        merge = self._blueprint.merges[index]
-        projection = self._stages.merge_projection(index, layer)
-        return QuantizedMerging(merge.name, merge.rows, self._stages.merge_norm(index), projection)
-
-    def readout(self, layers: Sequence[FittedLayer]) -> QuantizedReadout:
-        """The readout by its classifiers."""
-        parts = self._blueprint.readout
-        heads = [self.linear(layer) for layer in layers]
-        normed = self._calibration.grid("norm", self._pinned["head"])
-        return QuantizedReadout(self._stages, parts.tokens, parts.average, heads, normed)
+        Args:
+            outer: The linear layers outside the encoders, by the names of :meth:`Blueprint.outer`.
+        """
+        stages, grid, blueprint = self._stages, self._calibration.grid, self._blueprint
+        image = grid("image", self._pinned["embedding"])
+        embedding = QuantizedEmbedding(stages, image, blueprint.patch_size, outer["patch_embed"])
+        merges = {}
+        for index, merge in blueprint.merges.items():
+            projection = stages.merge_projection(index, outer[f"{merge.name}.reduction"])
+            merges[index] = QuantizedMerging(merge.name, merge.rows, stages.merge_norm(index), projection)
+        parts = blueprint.readout
+        heads = [self.linear(outer[f"head.{number}"]) for number in range(len(parts.heads))]
+        normed = grid("norm", self._pinned["head"])
+        return embedding, merges, QuantizedReadout(stages, parts.tokens, parts.average, heads, normed)
 
     def linear(self, layer: FittedLayer) -> IntegerLinear:
         """A linear layer as kernels run it."""
         return self._kernels.linear(layer.weight, layer.bias)
 
-    def norm(self, index: int, number: int, bits: int) -> Norm:
-        """LayerNorm 1 or 2 of encoder ``index`` with codes of ``bits`` bits."""
-        return self._stages.norm(index, number, bits)
+    def prepare_encoders(self, widths: Sequence[int]) -> None:
+        """Builds what encoders need beside their linear layers, at all combinations of widths."""
+        encoders = range(len(self._blueprint.encoders))
+        for index, number, bits in itertools.product(encoders, (1, 2), widths):
+            self._norm(index, number, bits)
+        for index, operands, attention, out in itertools.product(encoders, widths, widths, widths):
+            self._attention(index, operands, attention, out)
+        for index in encoders:
+            self._updates(index)
 
-    def updates(self, index: int) -> tuple[Update, Update]:
-        """The two residual updates of encoder ``index``."""
-        return self._stages.updates(index)
-
-    def scores(self, index: int, operands: int) -> ScoreTerms:
-        """The scores of encoder ``index`` whose queries and keys have ``operands`` bits."""
-        return self._stages.scores(index, operands)
-
-    def attention(self, index: int, scores: ScoreTerms, bits: tuple[int, int, int]) -> AttentionTerms:
+    def _attention(self, index: int, operands: int, attention: int, out: int) -> AttentionTerms:
         """The attention of encoder ``index``, by the bits of operands, attention matrix and output."""
-        step = self._log_steps.get(index, 1.0) if bits[1] == LOG_BITS else 1.0
-        encoder = self._blueprint.encoders[index]
-        return attention_terms(encoder, scores, self._calibration, bits, self._kernels.device, step)
+        key = (index, operands, attention, out)
+        if key not in self._attentions:
+            step = self._log_steps.get(index, 1.0) if attention == LOG_BITS else 1.0
+            encoder, scores = self._blueprint.encoders[index], self._scores(index, operands)
+            self._attentions[key] = attention_terms(
+                encoder, scores, self._calibration, key[1:], self._kernels.device, step
+            )
+        return self._attentions[key]
 
-    def encoder(self, bits: EncoderBits, parts: ChosenParts) -> QuantizedEncoder:
-        """One encoder at the given bits, from parts at these bits."""
+    def encoder(self, bits: EncoderBits, linear: Mapping[str, IntegerLinear]) -> QuantizedEncoder:
+        """One encoder at the given bits.
+
+        Args:
+            bits: Its bits.
+            linear: Its linear layers at these bits by name, such as ``attn.qkv``.
+        """
+        index = bits.index
+        operands, out = bits.bits("activations", "attn.qkv"), bits.bits("activations", "attn.proj")
+        sum1, sum2 = self._updates(index)
         return QuantizedEncoder(
             name=bits.name,
             kernels=self._kernels,
             grids=self._grids(bits),
-            norm1=parts.norms[0],
-            qkv=parts.linear("attn.qkv"),
-            attention=parts.attention,
-            proj=parts.linear("attn.proj"),
-            sum1=parts.updates[0],
-            norm2=parts.norms[1],
-            fc1=parts.linear("mlp.fc1"),
-            fc2=parts.linear("mlp.fc2"),
-            sum2=parts.updates[1],
+            norm1=self._norm(index, 1, operands),
+            qkv=linear["attn.qkv"],
+            attention=self._attention(index, operands, bits.attention, out),
+            proj=linear["attn.proj"],
+            sum1=sum1,
+            norm2=self._norm(index, 2, bits.bits("activations", "mlp.fc1")),
+            fc1=linear["mlp.fc1"],
+            fc2=linear["mlp.fc2"],
+            sum2=sum2,
         )
 
     def _grids(self, bits: EncoderBits) -> EncoderGrids:
         grid, codebooks, name = self._calibration.grid, self._calibration.codebooks, bits.name
         widths = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
-        found = {}
-        for site, width in widths.items():
-            table = codebooks.get((f"{name}.{site}", width))
-            if table is not None:
-                found[site] = table.to(self._kernels.device)
+        found = {
+            site: codebooks[f"{name}.{site}", width].to(self._kernels.device)
+            for site, width in widths.items()
+            if (f"{name}.{site}", width) in codebooks
+        }
         return EncoderGrids(
             norm1=grid(f"{name}.norm1", widths["norm1"]),
             qkv=grid(f"{name}.attn.qkv", widths["attn.qkv"]),

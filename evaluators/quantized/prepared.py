@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
-from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.model import QuantizedEncoder, QuantizedModel
-from bitfront.evaluators.quantized.parts import ChosenParts, PartsBuilder
+from bitfront.evaluators.quantized.parts import PartsBuilder
 from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import BitConfig, BitfrontError, EncoderBits, UserError, pinned_bits
 
@@ -26,21 +25,6 @@ def check_config(config: BitConfig, blueprint: Blueprint, scheme: str) -> None:
         raise UserError(
             f"the bit config is for scheme {config.scheme!r}; this model was prepared for {scheme!r}"
         )
-    _check_encoders(config, blueprint)
-    if config.pinned != pinned_bits(scheme):
-        raise UserError(
-            f"the bit config pins {dict(config.pinned)}; scheme {scheme!r} runs {dict(pinned_bits(scheme))}"
-        )
-    for parts, bits in zip(blueprint.encoders, config.encoders, strict=True):
-        unknown = bits.named_layers() - set(parts.linear())
-        if unknown:
-            raise UserError(
-                f"bit config: {bits.name} has no layer {', '.join(sorted(unknown))}; "
-                f"its layers are {', '.join(parts.linear())}"
-            )
-
-
-def _check_encoders(config: BitConfig, blueprint: Blueprint) -> None:
     names = [encoder.name for encoder in blueprint.encoders]
     theirs = [encoder.name for encoder in config.encoders]
     if len(theirs) == len(names) and theirs != names:
@@ -54,6 +38,17 @@ def _check_encoders(config: BitConfig, blueprint: Blueprint) -> None:
             f"the bit config has {len(config.encoders)} encoders, but {blueprint.name} has "
             f"{len(names)}: give the model that it was searched for"
         )
+    if config.pinned != pinned_bits(scheme):
+        raise UserError(
+            f"the bit config pins {dict(config.pinned)}; scheme {scheme!r} runs {dict(pinned_bits(scheme))}"
+        )
+    for parts, bits in zip(blueprint.encoders, config.encoders, strict=True):
+        unknown = bits.named_layers() - set(parts.linear())
+        if unknown:
+            raise UserError(
+                f"bit config: {bits.name} has no layer {', '.join(sorted(unknown))}; "
+                f"its layers are {', '.join(parts.linear())}"
+            )
 
 
 class PreparedModel:
@@ -101,24 +96,10 @@ class PreparedModel:
         self._weight_ranges = weight_ranges
         self._kept: dict[Hashable, FittedLayer] | None = {} if keep_codes else None
         self._build = PartsBuilder(blueprint, calibration, scheme, self.log_steps, self.kernels)
-        outer_layers = self._outer_layers(outer or {})
-        self.embedding = self._build.embedding(outer_layers["patch_embed"])
-        self.merges = {
-            index: self._build.merging(index, outer_layers[f"{merge.name}.reduction"])
-            for index, merge in blueprint.merges.items()
-        }
-        heads = range(len(blueprint.readout.heads))
-        self.readout = self._build.readout([outer_layers[f"head.{number}"] for number in heads])
+        around = self._build.around_encoders(self._outer_layers(outer or {}))
+        self.embedding, self.merges, self.readout = around
         self._linear = self._linears(layers or {})
-        encoders = range(len(blueprint.encoders))
-        self._norms = {
-            (index, number, bits): self._build.norm(index, number, bits)
-            for index in encoders
-            for number in (1, 2)
-            for bits in self.widths
-        }
-        self._attention = self._attentions()
-        self._updates = [self._build.updates(index) for index in encoders]
+        self._build.prepare_encoders(self.widths)
 
     def _rounded(self, name: str, parts: LinearParts, bits: int) -> FittedLayer:
         return FittedLayer(quantize_weight(parts.weight, bits, self._weight_ranges, name=name), parts.bias)
@@ -146,29 +127,18 @@ class PreparedModel:
         for index, encoder in enumerate(self.blueprint.encoders):
             for layer, parts in encoder.linear().items():
                 for bits in self.widths:
-                    keys = [(index, layer, bits, activations) for activations in self.widths]
-                    for key in keys:
+                    rounded: tuple[FittedLayer, IntegerLinear] | None = None
+                    for activations in self.widths:
+                        key = (index, layer, bits, activations)
                         if key in fitted:
                             prepared[key] = self._build.linear(self._keep(key, fitted[key]))
-                    missing = [key for key in keys if key not in fitted]
-                    if missing:
-                        rounded = self._rounded(f"{encoder.name}.{layer}", parts, bits)
-                        prepared |= dict.fromkeys(missing, self._build.linear(rounded))
-                        for key in missing:
-                            self._keep(key, rounded)
+                            continue
+                        if rounded is None:  # shared by the widths of activations that no layer is fitted to
+                            found = self._rounded(f"{encoder.name}.{layer}", parts, bits)
+                            rounded = found, self._build.linear(found)
+                        self._keep(key, rounded[0])
+                        prepared[key] = rounded[1]
         return prepared
-
-    def _attentions(self) -> dict[tuple[int, int, int, int], AttentionTerms]:
-        """Attention by encoder and the bits of its operands, of the attention matrix and of its output."""
-        found: dict[tuple[int, int, int, int], AttentionTerms] = {}
-        for index in range(len(self.blueprint.encoders)):
-            for operands in self.widths:
-                scores = self._build.scores(index, operands)
-                for attention in self.widths:
-                    for out in self.widths:
-                        bits = (operands, attention, out)
-                        found[index, *bits] = self._build.attention(index, scores, bits)
-        return found
 
     def fitted(self, index: int, layer: str, weight_bits: int, activation_bits: int) -> FittedLayer:
         """Codes, scales and bias of a linear layer of an encoder.
@@ -207,17 +177,13 @@ class PreparedModel:
 
     def encoder(self, bits: EncoderBits) -> QuantizedEncoder:
         """One encoder at the given bits, from prepared parts."""
-        index, activations = bits.index, {}
-        for layer in self.blueprint.encoders[index].linear():
-            activations[layer] = bits.bits("activations", layer)
-
-        def linear(layer: str) -> IntegerLinear:
-            return self._linear[index, layer, bits.bits("weights", layer), activations[layer]]
-
-        operands, out = activations["attn.qkv"], activations["attn.proj"]
-        norms = self._norms[index, 1, operands], self._norms[index, 2, activations["mlp.fc1"]]
-        attention = self._attention[index, operands, bits.attention, out]
-        return self._build.encoder(bits, ChosenParts(linear, norms, self._updates[index], attention))
+        linear = {
+            layer: self._linear[
+                bits.index, layer, bits.bits("weights", layer), bits.bits("activations", layer)
+            ]
+            for layer in self.blueprint.encoders[bits.index].linear()
+        }
+        return self._build.encoder(bits, linear)
 
     def assemble(self, config: BitConfig) -> QuantizedModel:
         """The quantized model of a configuration.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -72,7 +73,7 @@ def _grouped(writer: GraphWriter, weight: QuantizedWeight, factors: torch.Tensor
     fits = largest_factor(weight.bits) <= 1 << PACKED_BITS
     code = _wide(writer, padded.astype(ml_dtypes.int4) if weight.bits <= PACKED_BITS else padded, stored)
     stored_factor = _wide(writer, less_one.astype(ml_dtypes.uint4) if fits else less_one)
-    factor = writer.op("Add", stored_factor, _int32(writer, 1))
+    factor = writer.op("Add", stored_factor, writer.constant(np.array(1, np.int32)))
     product = writer.reshape(writer.op("Mul", code, factor), groups * GROUP, outputs)
     if groups * GROUP != inputs:
         product = writer.op("Slice", product, writer.integers(0), writer.integers(inputs), writer.integers(0))
@@ -84,19 +85,15 @@ def _wide(writer: GraphWriter, values: NDArray[Any], name: str | None = None) ->
     return writer.op("Cast", writer.constant(values, name), to=TensorProto.INT32)
 
 
-def _int32(writer: GraphWriter, value: int) -> str:
-    return writer.constant(np.array(value, np.int32))
-
-
+@dataclass(frozen=True, eq=False)
 class FloatArithmetic:
     """Tensors as they are; see :class:`Arithmetic`."""
 
-    def __init__(self, writer: GraphWriter) -> None:
-        self._writer = writer
+    writer: GraphWriter
 
     def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:  # noqa: ARG002
         """See :class:`Arithmetic`."""
-        return Operand(layer_norm(self._writer, x, parts))
+        return Operand(layer_norm(self.writer, x, parts))
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:  # noqa: ARG002
         """See :class:`Arithmetic`: only moved."""
@@ -104,9 +101,9 @@ class FloatArithmetic:
 
     def linear(self, x: Operand, layer: str, parts: LinearParts) -> str:
         """See :class:`Arithmetic`."""
-        weight = self._writer.constant(parts.weight.T.contiguous().cpu().numpy(), f"{layer}.weight")
-        product = self._writer.op("MatMul", x.name, weight)
-        return self._writer.op("Add", product, self._writer.constant(parts.bias.cpu().numpy()))
+        weight = self.writer.constant(parts.weight.T.contiguous().cpu().numpy(), f"{layer}.weight")
+        product = self.writer.op("MatMul", x.name, weight)
+        return self.writer.op("Add", product, self.writer.constant(parts.bias.cpu().numpy()))
 
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:  # noqa: ARG002
         """See :class:`Arithmetic`."""
@@ -117,10 +114,11 @@ class FloatArithmetic:
         return probability
 
 
+@dataclass(frozen=True, eq=False)
 class IntegerArithmetic:
     """Tensors as their codes stand for them; see :class:`Arithmetic`.
 
-    Args:
+    Attributes:
         writer: Of the graph.
         dialect: What the runtime wants to see.
         bits: Width of every activation and attention site.
@@ -130,35 +128,25 @@ class IntegerArithmetic:
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
     """
 
-    def __init__(
-        self,
-        writer: GraphWriter,
-        dialect: Dialect,
-        bits: Mapping[str, int],
-        grids: Mapping[str, AffineGrid],
-        codebooks: Mapping[str, torch.Tensor],
-        layers: Mapping[str, FittedLayer],
-        log_steps: Mapping[int, float],
-    ) -> None:
-        self._writer = writer
-        self._dialect = dialect
-        self._bits = bits
-        self._grids = grids
-        self._codebooks = codebooks
-        self._layers = layers
-        self._log_steps = log_steps
+    writer: GraphWriter
+    dialect: Dialect
+    bits: Mapping[str, int]
+    grids: Mapping[str, AffineGrid]
+    codebooks: Mapping[str, torch.Tensor]
+    layers: Mapping[str, FittedLayer]
+    log_steps: Mapping[int, float]
 
     def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:
         """See :class:`Arithmetic`; the zero point is folded into the LayerNorm's bias."""
-        grid = self._grids[site]
+        grid = self.grids[site]
         offset = grid.zero_point * grid.scale
-        value = layer_norm(self._writer, x, parts, offset)
+        value = layer_norm(self.writer, x, parts, offset)
         codes = self._codes(value, site, zero_point=0)
         return Operand(self._values(codes, grid.scale, 0), grid.scale, offset)
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
         """See :class:`Arithmetic`; codes are moved, which are smaller than floats."""
-        grid = self._grids[site]
+        grid = self.grids[site]
         codes = self._codes(x, site, grid.zero_point)
         moved = codes if moves is None else moves(codes)
         return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
@@ -169,19 +157,17 @@ class IntegerArithmetic:
         The bias has the three axes of the product: ONNX Runtime would make a float Gemm of a flat one.
         """
         assert x.scale is not None, "integer layers take codes"
-        fitted = self._layers[layer]
+        fitted = self.layers[layer]
         scales = fitted.weight.scales
         sums = fitted.weight.codes.double().sum(1) * scales.double()
         bias = integer_bias(fitted.bias, scales, x.scale).double() - x.offset * sums
-        product = self._writer.op("MatMul", x.name, dequantized_weight(self._writer, fitted.weight, layer))
-        return self._writer.op(
-            "Add", product, self._writer.constant(bias.float().view(1, 1, -1).cpu().numpy())
-        )
+        product = self.writer.op("MatMul", x.name, dequantized_weight(self.writer, fitted.weight, layer))
+        return self.writer.op("Add", product, self.writer.constant(bias.float().view(1, 1, -1).cpu().numpy()))
 
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
         """See :class:`Arithmetic`."""
-        grid = self._grids[site]
-        if not self._dialect.operands_apart:
+        grid = self.grids[site]
+        if not self.dialect.operands_apart:
             return heads.together(self.quantized(qkv, site).name)
         found = []
         for number, part in enumerate(heads.parts(qkv)):
@@ -193,14 +179,14 @@ class IntegerArithmetic:
 
     def attention(self, probability: str, site: str, index: int) -> str:
         """See :class:`Arithmetic`; logarithmic codes have no integer kernel anywhere and stay floats."""
-        bits = self._bits[site]
+        bits = self.bits[site]
         if bits > LOG_BITS:
             return self.quantized(probability, site).name
-        return self._logarithmic(probability, bits, self._log_steps[index] if bits == LOG_BITS else 1.0)
+        return self._logarithmic(probability, bits, self.log_steps[index] if bits == LOG_BITS else 1.0)
 
     def _logarithmic(self, probability: str, bits: int, step: float) -> str:
         """``2^(-c step)``, to ``2^-15``, for codes ``c = round(-log2(p) / step)``; 0 beyond the last code."""
-        writer = self._writer
+        writer = self.writer
         nats = step * math.log(2.0)
         code = writer.op("Mul", writer.op("Log", probability), writer.constant(-1.0 / nats))
         code = writer.op("Round", code)
@@ -212,7 +198,7 @@ class IntegerArithmetic:
 
     def _codes(self, x: str, site: str, zero_point: int, *, signed: bool = False) -> str:
         """Codes of a float tensor, on a grid with another zero point where that was folded away."""
-        writer, grid, codebook = self._writer, self._grids[site], self._codebooks.get(site)
+        writer, grid, codebook = self.writer, self.grids[site], self.codebooks.get(site)
         if grid.qmax < WIDEST:
             x = writer.op("Clip", x, "", writer.constant((grid.qmax - zero_point) * grid.scale))
         zero = _zero(zero_point, signed=signed and codebook is None)
@@ -225,8 +211,8 @@ class IntegerArithmetic:
         return writer.op("Gather", writer.constant(table), writer.op("Cast", codes, to=TensorProto.INT32))
 
     def _values(self, codes: str, scale: float, zero_point: int, *, signed: bool = False) -> str:
-        zero = self._writer.constant(_zero(zero_point, signed=signed))
-        return self._writer.op("DequantizeLinear", codes, self._writer.constant(scale), zero)
+        zero = self.writer.constant(_zero(zero_point, signed=signed))
+        return self.writer.op("DequantizeLinear", codes, self.writer.constant(scale), zero)
 
 
 def _zero(zero_point: int, *, signed: bool) -> np.ndarray:

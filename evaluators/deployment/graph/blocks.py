@@ -13,14 +13,11 @@ HIDDEN = -1e4
 LAST = np.iinfo(np.int64).max
 
 
-def write_encoder(
-    writer: GraphWriter, arithmetic: Arithmetic, encoder: EncoderParts, index: int, x: str
-) -> str:
+def write_encoder(arithmetic: Arithmetic, encoder: EncoderParts, index: int, x: str) -> str:
     """Writes an encoder and returns the stream behind it.
 
     Args:
-        writer: Of the graph.
-        arithmetic: Floats or codes.
+        arithmetic: Floats or codes, and the graph.
         encoder: The float encoder.
         index: Its number.
         x: The stream before it, float32 ``[batch, tokens, channels]``.
@@ -33,31 +30,27 @@ def write_encoder(
         parts = encoder.norm1 if number == 1 else encoder.norm2
         return arithmetic.norm(value, parts, f"{encoder.name}.norm{number}")
 
-    context = _attend(writer, arithmetic, encoder, index, linear(norm(x, 1), "attn.qkv"))
+    writer = arithmetic.writer
+    context = _attend(arithmetic, encoder, index, linear(norm(x, 1), "attn.qkv"))
     x = writer.op("Add", x, linear(context, "attn.proj"))
     hidden = writer.op("Gelu", linear(norm(x, 2), "mlp.fc1"))
     gelu = arithmetic.quantized(hidden, f"{encoder.name}.mlp.gelu")
     return writer.op("Add", x, linear(gelu, "mlp.fc2"))
 
 
-def _attend(
-    writer: GraphWriter, arithmetic: Arithmetic, encoder: EncoderParts, index: int, qkv: str
-) -> Operand:
+def _attend(arithmetic: Arithmetic, encoder: EncoderParts, index: int, qkv: str) -> Operand:
+    writer = arithmetic.writer
     heads = Heads(writer, encoder)
     queries, keys, values = arithmetic.operands(qkv, f"{encoder.name}.attn.qkv", heads)
-    scores = _scaled(writer, encoder, writer.op("MatMul", queries, keys))
+    scales = encoder.score_scales.cpu().numpy().astype(np.float32)
+    scale = scales[0] if (scales == scales[0]).all() else scales.reshape(1, -1, 1, 1)
+    scores = writer.op("Mul", writer.op("MatMul", queries, keys), writer.constant(np.asarray(scale)))
     if encoder.window is not None:
         scores = _windowed(writer, encoder, encoder.window, scores)
     probability = writer.op("Softmax", scores, axis=-1)
     attention = arithmetic.attention(probability, f"{encoder.name}.attn.softmax", index)
     context = heads.joined(writer.op("MatMul", attention, values))
     return arithmetic.quantized(context, f"{encoder.name}.attn.context")
-
-
-def _scaled(writer: GraphWriter, encoder: EncoderParts, products: str) -> str:
-    scales = encoder.score_scales.cpu().numpy().astype(np.float32)
-    scale = scales[0] if (scales == scales[0]).all() else scales.reshape(1, -1, 1, 1)
-    return writer.op("Mul", products, writer.constant(np.asarray(scale)))
 
 
 def _windowed(writer: GraphWriter, encoder: EncoderParts, window: WindowParts, scores: str) -> str:
@@ -87,8 +80,9 @@ def _hiding(writer: GraphWriter, window: WindowParts) -> str:
     return writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
 
 
-def write_embedding(writer: GraphWriter, arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:
+def write_embedding(arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:
     """The stream ``[batch, tokens, channels]`` of images ``[batch, channels, rows, columns]``."""
+    writer = arithmetic.writer
     channels, rows, columns = blueprint.image_shape
     height, width = blueprint.patch_size
 
@@ -110,8 +104,9 @@ def write_embedding(writer: GraphWriter, arithmetic: Arithmetic, blueprint: Blue
     return x if blueprint.embed_norm is None else layer_norm(writer, x, blueprint.embed_norm)
 
 
-def write_merging(writer: GraphWriter, arithmetic: Arithmetic, merge: MergeParts, x: str) -> str:
+def write_merging(arithmetic: Arithmetic, merge: MergeParts, x: str) -> str:
     """The stream behind a patch merging."""
+    writer = arithmetic.writer
     rows = merge.rows.flatten().cpu().numpy()
     beside = writer.op("Gather", x, writer.constant(rows.astype(np.int32)), axis=1)
     beside = writer.reshape(beside, -1, len(merge.rows), len(merge.norm.weight))
@@ -119,8 +114,9 @@ def write_merging(writer: GraphWriter, arithmetic: Arithmetic, merge: MergeParts
     return arithmetic.linear(normed, f"{merge.name}.reduction", merge.reduction)
 
 
-def write_readout(writer: GraphWriter, arithmetic: Arithmetic, readout: Readout, x: str, logits: str) -> None:
+def write_readout(arithmetic: Arithmetic, readout: Readout, x: str, logits: str) -> None:
     """Writes what makes logits ``[batch, classes]``, under that name, of the last stream."""
+    writer = arithmetic.writer
     if readout.average is None:
         read = [writer.op("Gather", x, writer.integers(token), axis=1) for token in readout.tokens]
         operands = [arithmetic.norm(token, readout.norm, "norm") for token in read]

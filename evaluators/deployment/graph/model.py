@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
-import torch
 
 from bitfront.evaluators.deployment.graph.arithmetic import FloatArithmetic, IntegerArithmetic
 from bitfront.evaluators.deployment.graph.blocks import (
@@ -19,8 +18,7 @@ from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import FOLLOWS
-from bitfront.evaluators.quantizers.grids import AffineGrid
-from bitfront.spaces import BitConfig, EncoderBits
+from bitfront.spaces import BitConfig
 
 IMAGES, LOGITS, BATCH = "images", "logits", "batch"
 STREAM_IN, STREAM_OUT = "stream_in", "stream_out"
@@ -38,26 +36,23 @@ def configuration_graph(
         dialect: Which runtime's fast paths it is written for; any runtime computes the same numbers.
         metadata: A document that the file carries.
     """
-    writer = GraphWriter()
-    arithmetic = _integers(writer, parts, config, dialect)
-    return _whole(writer, arithmetic, parts.blueprint, metadata)
+    arithmetic = _integers(parts, config, dialect)
+    return _whole(arithmetic, parts.blueprint, metadata)
 
 
 def float_graph(blueprint: Blueprint) -> onnx.ModelProto:
     """The float model in the same form."""
-    writer = GraphWriter()
-    return _whole(writer, FloatArithmetic(writer), blueprint, None)
+    return _whole(FloatArithmetic(GraphWriter()), blueprint)
 
 
 def encoder_graph(
     parts: GraphParts, config: BitConfig, dialect: Dialect, indices: Sequence[int]
 ) -> onnx.ModelProto:
     """Some encoders of equal shape in a row, stream to stream."""
-    writer = GraphWriter()
-    arithmetic = _integers(writer, parts, config, dialect)
-    x = STREAM_IN
+    arithmetic = _integers(parts, config, dialect)
+    writer, x = arithmetic.writer, STREAM_IN
     for index in indices:
-        x = write_encoder(writer, arithmetic, parts.blueprint.encoders[index], index, x)
+        x = write_encoder(arithmetic, parts.blueprint.encoders[index], index, x)
     writer.op("Identity", x, output=STREAM_OUT)
     first = parts.blueprint.encoders[indices[0]]
     shape = (BATCH, first.tokens, first.channels)
@@ -66,38 +61,30 @@ def encoder_graph(
 
 def rest_graph(parts: GraphParts, config: BitConfig, dialect: Dialect) -> onnx.ModelProto:
     """Everything but the encoders: images to logits, with patch mergings."""
-    writer = GraphWriter()
-    arithmetic = _integers(writer, parts, config, dialect)
-    return _whole(writer, arithmetic, parts.blueprint, None, encoders=False)
+    return _whole(_integers(parts, config, dialect), parts.blueprint, encoders=False)
 
 
 def _whole(
-    writer: GraphWriter,
-    arithmetic: Arithmetic,
-    blueprint: Blueprint,
-    metadata: str | None,
-    *,
-    encoders: bool = True,
+    arithmetic: Arithmetic, blueprint: Blueprint, metadata: str | None = None, *, encoders: bool = True
 ) -> onnx.ModelProto:
-    x = write_embedding(writer, arithmetic, blueprint, IMAGES)
+    writer = arithmetic.writer
+    x = write_embedding(arithmetic, blueprint, IMAGES)
     for index, encoder in enumerate(blueprint.encoders):
         if index in blueprint.merges:
-            x = write_merging(writer, arithmetic, blueprint.merges[index], x)
+            x = write_merging(arithmetic, blueprint.merges[index], x)
         if encoders:
-            x = write_encoder(writer, arithmetic, encoder, index, x)
-    write_readout(writer, arithmetic, blueprint.readout, x, LOGITS)
+            x = write_encoder(arithmetic, encoder, index, x)
+    write_readout(arithmetic, blueprint.readout, x, LOGITS)
     classes = len(blueprint.readout.heads[0].bias)
     return writer.model({IMAGES: (BATCH, *blueprint.image_shape)}, {LOGITS: (BATCH, classes)}, metadata)
 
 
-def _integers(
-    writer: GraphWriter, parts: GraphParts, config: BitConfig, dialect: Dialect
-) -> IntegerArithmetic:
-    """The arithmetic of a configuration."""
+def _integers(parts: GraphParts, config: BitConfig, dialect: Dialect) -> IntegerArithmetic:
+    """The arithmetic of a configuration, of a graph that is still empty."""
     bits = _widths(parts.blueprint, config)
     calibration = parts.calibration
-    grids: dict[str, AffineGrid] = {site: calibration.grid(site, width) for site, width in bits.items()}
-    codebooks: dict[str, torch.Tensor] = {
+    grids = {site: calibration.grid(site, width) for site, width in bits.items()}
+    codebooks = {
         site: calibration.codebooks[site, width]
         for site, width in bits.items()
         if (site, width) in calibration.codebooks
@@ -107,7 +94,7 @@ def _integers(
         for layer in parts.blueprint.encoders[encoder.index].linear():
             weights, activations = encoder.bits("weights", layer), encoder.bits("activations", layer)
             layers[f"{encoder.name}.{layer}"] = parts.layer(encoder.index, layer, weights, activations)
-    return IntegerArithmetic(writer, dialect, bits, grids, codebooks, layers, parts.log_steps)
+    return IntegerArithmetic(GraphWriter(), dialect, bits, grids, codebooks, layers, parts.log_steps)
 
 
 def _widths(blueprint: Blueprint, config: BitConfig) -> dict[str, int]:
@@ -116,10 +103,7 @@ def _widths(blueprint: Blueprint, config: BitConfig) -> dict[str, int]:
     found = {"image": pinned["embedding"], "norm": pinned["head"]}
     found |= {f"{merge.name}.norm": pinned["embedding"] for merge in blueprint.merges.values()}
     for encoder in config.encoders:
-        found |= _encoder_widths(encoder)
+        for site, layer in FOLLOWS.items():
+            found[f"{encoder.name}.{site}"] = encoder.bits("activations", layer)
+        found[f"{encoder.name}.{SOFTMAX}"] = encoder.attention
     return found
-
-
-def _encoder_widths(encoder: EncoderBits) -> dict[str, int]:
-    widths = {f"{encoder.name}.{site}": encoder.bits("activations", layer) for site, layer in FOLLOWS.items()}
-    return {**widths, f"{encoder.name}.{SOFTMAX}": encoder.attention}

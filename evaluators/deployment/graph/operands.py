@@ -104,6 +104,10 @@ class Operand:
 class Arithmetic(Protocol):
     """Computes the tensors of a graph; sites and layers go by their full names, tensors are floats."""
 
+    @property
+    def writer(self) -> GraphWriter:
+        """Of the graph."""
+
     def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:
         """The LayerNorm of a tensor."""
 

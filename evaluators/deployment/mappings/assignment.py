@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bitfront.spaces import BitConfig, EncoderBits, UserError
+from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,16 +100,13 @@ def assign(config: BitConfig, layers: Sequence[ModelLayer]) -> Assignment:
         outputs = inputs if local == _QKV else None
         assigned.append(LayerAssignment(layer, encoder.bits("weights", local), inputs, outputs))
     for encoder in config.encoders:
-        _check(config.model, encoder, seen[encoder.index])
+        found = seen[encoder.index]
+        missing = sorted(encoder.named_layers() - found)
+        if not found or missing:
+            what = encoder.name if not found else f"{encoder.name}.{missing[0]}"
+            raise UserError(
+                f"bit config: {what} is no layer of this model; expected the modules of {config.model}: "
+                "export for the model that the config was made for"
+            )
     attention = tuple((f"{encoder.name}.{_ATTENTION}", encoder.attention) for encoder in config.encoders)
     return Assignment(tuple(assigned), attention)
-
-
-def _check(model: str, encoder: EncoderBits, found: set[str]) -> None:
-    missing = sorted(encoder.named_layers() - found)
-    if not found or missing:
-        what = encoder.name if not found else f"{encoder.name}.{missing[0]}"
-        raise UserError(
-            f"bit config: {what} is no layer of this model; expected the modules of {model}: "
-            "export for the model that the config was made for"
-        )

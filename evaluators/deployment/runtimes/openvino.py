@@ -68,20 +68,15 @@ class OpenVinoSession:
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
             kind = _text(info, "layerType")
-            if count := self._held(kind, _text(info, "originalLayersNames")):
+            # What quantization put behind a product bears its name and a path.
+            layers = {name.partition("/")[0] for name in _text(info, "originalLayersNames").split(",")}
+            fused = 2 if kind == _FUSED and layers & self._products else 0
+            if count := 1 if kind in _EXECUTED else fused:
                 integer = _text(info, "runtimePrecision").lower() in _INTEGERS
                 counts[f"{kind} {_text(info, 'primitiveType')}", integer] += count
         return KernelReport(
             tuple(Product(kernel, integer, count) for (kernel, integer), count in counts.most_common())
         )
-
-    def _held(self, kind: str, layers: str) -> int:
-        """Products that an executed node of some kind, made of some layers, holds."""
-        # What quantization put behind a product bears its name and a path.
-        names = {name.partition("/")[0] for name in layers.split(",")}
-        if kind == _FUSED:
-            return 2 if names & self._products else 0
-        return 1 if kind in _EXECUTED else 0
 
 
 def _text(info: Any, key: str) -> str:

@@ -19,12 +19,6 @@ from bitfront.spaces import BitfrontError
 
 BATCHES = 5
 LONGEST_S = 600
-# By name: the module that has the class, imported by what needs it alone.
-_KINDS = {
-    "GraphEntry": "bitfront.evaluators.latency.bench.graph_entry",
-    "TorchEntry": "bitfront.evaluators.latency.bench.torch_entries",
-    "PackedEntry": "bitfront.evaluators.latency.bench.torch_entries",
-}
 
 
 @dataclass(frozen=True)
@@ -67,16 +61,17 @@ def memory_in_fresh_process(entry: BenchEntry, batch: int) -> Memory:
 
 def _request(entry: BenchEntry, batch: int) -> str:
     fields = {**vars(entry), "path": str(entry.path)}
-    return json.dumps({"kind": type(entry).__name__, "batch": batch, "fields": fields})
+    kind = {"module": type(entry).__module__, "name": type(entry).__qualname__}
+    return json.dumps({"kind": kind, "batch": batch, "fields": fields})
 
 
 def _entry(request: dict[str, Any]) -> BenchEntry:
-    module = importlib.import_module(_KINDS[request["kind"]])
-    fields = dict(request["fields"])
-    fields["path"] = Path(fields["path"])
+    # Only the module that has the class: each imports what its own kind needs.
+    kind = getattr(importlib.import_module(request["kind"]["module"]), request["kind"]["name"])
+    fields = {**request["fields"], "path": Path(request["fields"]["path"])}
     if "shape" in fields:
         fields["shape"] = tuple(fields["shape"])
-    found: BenchEntry = getattr(module, request["kind"])(**fields)
+    found: BenchEntry = kind(**fields)
     return found
 
 

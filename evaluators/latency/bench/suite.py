@@ -86,11 +86,6 @@ class BenchedModel:
         return self.blueprint.image_shape
 
 
-def has_weights(spec: EvaluationSpec) -> bool:
-    """Whether a spec names weights to load."""
-    return spec.checkpoint is not None or spec.pretrained or spec.model == EMBEDDED
-
-
 def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
     """Prepares a model as it would be exported; with random weights, on noise, where it has none of its own.
 
@@ -98,7 +93,7 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
         UserError: The model, its weights or the data cannot be used.
     """
     recipe = spec.whole_recipe
-    if has_weights(spec):
+    if spec.checkpoint is not None or spec.pretrained or spec.model == EMBEDDED:
         context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
         module, prepared, weights = context.model.module, context.prepared, context.model.weights
         architecture = context.model.architecture
@@ -157,7 +152,10 @@ def make_suite(
         if model.prepared.scheme == SCHEME:
             candidates += _in_runtime(model, entries, runtime, bfloat16, folder)
         elif entries:
-            notes.append(_refused(runtime, model.prepared.scheme))
+            scheme = model.prepared.scheme
+            notes.append(
+                f"{runtime} runs scheme {SCHEME} only: configurations of {scheme} are left out there"
+            )
     for done, name in enumerate(baselines, start=len(runtimes)):
         progress(done / steps)
         try:
@@ -166,10 +164,6 @@ def make_suite(
             notes.append(f"baseline {name} is left out: {error}")
     progress(1.0)
     return Suite(tuple(candidates), tuple(notes))
-
-
-def _refused(runtime: str, scheme: str) -> str:
-    return f"{runtime} runs scheme {SCHEME} only: configurations of {scheme} are left out there"
 
 
 def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> Candidate:
