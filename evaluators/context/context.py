@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -197,6 +197,17 @@ class EvaluationContext:
         batches = (batch for batch, _ in images.batches(spec.batch_size))
         logits = torch.cat(list(classify_batches(timed, batches, spec.threads)))
         return logits, covered_seconds(busy)
+
+    def describe(self) -> dict[str, Any]:
+        """What evaluates and how: device, batch size, threads, kernels and what they cannot use here."""
+        kernels = self.prepared.kernels
+        return {
+            "device": self.spec.device,
+            "batch_size": self.spec.batch_size,
+            "threads": self.spec.threads,
+            "kernels": kernels.description,
+            "kernel_notes": list(kernels.notes),
+        }
 
     def float_accuracy(self, split: SplitName = "search") -> Accuracy:
         """Accuracy of the float model on a split.

@@ -1,16 +1,24 @@
-"""This machine: the device that evaluates, its processor, and how many CPUs may be used."""
+"""This machine: the device that evaluates, its processor and CPUs, and its versions, for environment.json."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
     import torch
+
+PACKAGES = (
+    "bitfront", "torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pymoo", "moocore", "optuna",
+    "distributed", "numba", "pandas", "scikit-learn", "scipy",
+)  # fmt: skip
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
 
 def device_named(text: str) -> torch.device:
@@ -63,3 +71,33 @@ def cpuinfo(key: str) -> str:
 def cpu_name() -> str:
     """What the processor is called, such as ``AMD EPYC``."""
     return cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def describe_environment() -> dict[str, Any]:
+    """Python, platform, processor, memory and package versions of this process."""
+    import psutil
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "cpu_flags": _cpu_flags(),
+        "cpus_logical": os.cpu_count(),
+        "cpus_physical": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_flags() -> list[str]:
+    """Those of the flags that matter to integer kernels."""
+    found = set((cpuinfo("flags") or cpuinfo("Features")).split())
+    return [flag for flag in _CPU_FLAGS if flag in found]

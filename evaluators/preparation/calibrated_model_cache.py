@@ -14,9 +14,8 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import FORMAT, from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import Recipe
-from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import preparation_key, sources_digest
-from bitfront.evaluators.preparation.store.store import PreparationStore
+from bitfront.evaluators.preparation.store.store import DamagedEntryError, PreparationStore
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.registry import observer_named
 

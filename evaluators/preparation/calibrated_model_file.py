@@ -12,8 +12,8 @@ from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.evaluators.preparation.store.store import DamagedEntryError
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of
 

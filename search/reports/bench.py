@@ -52,7 +52,7 @@ def bench_document(
         notes: What is missing, and why.
         interrupted: Whether not all was measured that should have been.
     """
-    from bitfront.evaluators.context.environment import describe_environment
+    from bitfront.evaluators.context.machine import describe_environment
 
     references = reference_of(rows)
     ordered = sorted(rows, key=lambda row: (row.batch, row.p50_ms))

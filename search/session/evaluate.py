@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.context.environment import describe_evaluator
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.reports.evaluation import accuracy_report
@@ -145,7 +144,7 @@ def _evaluated(
     if not isinstance(wanted, BitConfig):
         wanted = BitConfig.uniform(spec.model, spec.scheme, context.encoders, wanted)
     with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):
-        figures = accuracy_report(context, wanted) | describe_evaluator(context)
+        figures = accuracy_report(context, wanted) | context.describe()
     with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
         figures |= _latencies(source, batch, context, wanted, share_done)
     return Evaluation(**figures)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.context.environment import describe_environment, describe_evaluator
+from bitfront.evaluators.context.machine import describe_environment
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem import wording
@@ -128,7 +128,7 @@ class SearchSession:
 
         ready = prepare_run(self._spec, self._folder, self._reporter.stage, self._source)
         self._spec = self._with_evaluations(ready)
-        evaluator = describe_evaluator(ready.context)
+        evaluator = ready.context.describe()
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self._reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
         for note in [*ready.notes, *evaluator["kernel_notes"]]:

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed
-from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label
-from bitfront.evaluators.latency.bench.graph_entry import graph_candidate
+from bitfront.evaluators.latency.bench.entry import FLOAT32, INT8, TORCH, Candidate, Label, graph_candidate
 from bitfront.evaluators.latency.bench.torch_entries import TorchEntry, baseline_module, save_weights
 from bitfront.spaces import BitfrontError
 from bitfront.spaces.errors import one_line

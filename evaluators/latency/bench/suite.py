@@ -18,8 +18,15 @@ from bitfront.evaluators.deployment.graph.parts import SCHEME, GraphParts
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision
 from bitfront.evaluators.latency.bench.baselines import baseline_candidates
-from bitfront.evaluators.latency.bench.entry import BFLOAT16, DYNAMIC_INT8, FLOAT32, TORCH, Candidate, Label
-from bitfront.evaluators.latency.bench.graph_entry import graph_candidate
+from bitfront.evaluators.latency.bench.entry import (
+    BFLOAT16,
+    DYNAMIC_INT8,
+    FLOAT32,
+    TORCH,
+    Candidate,
+    Label,
+    graph_candidate,
+)
 from bitfront.evaluators.latency.bench.torch_entries import (
     Arithmetic,
     PackedEntry,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from bitfront.evaluators.files import CACHE_OFF, CACHE_VARIABLE, UNFINISHED, cache_folder, replacing
-from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError, entry_bytes, read_entry
-from bitfront.spaces import UserError
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
+from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.quantities import BYTES, read_quantity
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,9 @@ _KEY = r"[0-9a-f]{64}"
 _ENTRY = re.compile(rf"{_KEY}\.safetensors")
 _PART = re.compile(rf"\.[0-9a-f]+\.[0-9a-f]+{re.escape(UNFINISHED)}")
 _ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
+
+FORMAT = "bitfront/preparation"
+VERSION = 1
 
 
 def cache_limit(environment: Mapping[str, str]) -> int:
@@ -165,3 +171,74 @@ def _keep_within(folder: Path, limit: int, newest: str) -> None:
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+class DamagedEntryError(BitfrontError):
+    """A file is not the preparation that its name says, or not any more."""
+
+
+def entry_bytes(key: str, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> bytes:
+    """The content of the file that keeps ``tensors`` and ``document`` under ``key``.
+
+    Raises:
+        TypeError: The document is not made of JSON values.
+    """
+    text = json.dumps(document)
+    stored = _storable(tensors)
+    header = _identity(key) | {"document": text, "digest": _digest(text, stored)}
+    return save(stored, metadata=header)
+
+
+def read_entry(path: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors, on the CPU and writable, and the document of a file.
+
+    Raises:
+        DamagedEntryError: The file is truncated or altered, was not written by this program, or holds another
+            version or key.
+        OSError: The file cannot be read, or does not exist.
+    """
+    # read at once: safe_open opens the file twice, and another process may replace it in between
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
+        raise DamagedEntryError(f"not a safetensors file of tensors: {error}") from error
+    header = _metadata(content)
+    _check_identity(header, key)
+    text = header.get("document", "")
+    if header.get("digest") != _digest(text, tensors):
+        raise DamagedEntryError("its content differs from its digest")
+    return tensors, json.loads(text)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The free texts in the header of a valid safetensors file: 8 bytes of length, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
+    return metadata or {}
+
+
+def _identity(key: str) -> dict[str, str]:
+    return {"format": FORMAT, "version": str(VERSION), "key": key}
+
+
+def _check_identity(header: Mapping[str, str], key: str) -> None:
+    for name, expected in _identity(key).items():
+        if header.get(name) != expected:
+            raise DamagedEntryError(f"its {name} is {header.get(name)!r}, expected {expected!r}")
+
+
+def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    return fingerprint({"document": text, "tensors": tensors})
+
+
+def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous tensors on the CPU; safetensors refuses those that share a storage."""
+    stored: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        stored[name] = plain.clone() if place in storages else plain
+        storages.add(place)
+    return stored

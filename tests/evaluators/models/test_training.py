@@ -9,9 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from bitfront.evaluators.models.fitting import Distortion
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.training import TrainingProgress, train_digits
+from bitfront.evaluators.models.training import Distortion, TrainingProgress, train_digits
 from bitfront.spaces import UserError
 
 

@@ -24,9 +24,8 @@ from bitfront.evaluators.preparation import calibrated_model_cache as keeping
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import RECIPES
-from bitfront.evaluators.preparation.store.entry_file import DamagedEntryError
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
-from bitfront.evaluators.preparation.store.store import PreparationStore
+from bitfront.evaluators.preparation.store.store import DamagedEntryError, PreparationStore
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators.context.environment import describe_environment
+from bitfront.evaluators.context.machine import describe_environment
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
 from bitfront.spaces import BitfrontError, UserError

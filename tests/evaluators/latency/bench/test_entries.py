@@ -15,8 +15,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed, runtime_named
 from bitfront.evaluators.latency.bench import memory
 from bitfront.evaluators.latency.bench.baselines import baseline_candidates, export_float, quantize, set_apart
-from bitfront.evaluators.latency.bench.entry import BenchEntry, Candidate, Label, Loaded, Products
-from bitfront.evaluators.latency.bench.graph_entry import GraphEntry
+from bitfront.evaluators.latency.bench.entry import BenchEntry, Candidate, GraphEntry, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
 from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, load_benched, make_suite

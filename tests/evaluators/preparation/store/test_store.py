@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bitfront.evaluators.preparation.store import entry_file as entry_files
+from bitfront.evaluators.preparation.store import store as entry_files
 from bitfront.evaluators.preparation.store.store import DEFAULT_LIMIT, PreparationStore, cache_limit
 from bitfront.spaces import UserError
 
