@@ -77,8 +77,7 @@ def accuracy_of_logits(
     With fewer than six classes, top-5 counts every class.
     """
     logits, float_logits = logits.double(), float_logits.double()
-    log_p = logits.log_softmax(-1)
-    float_log_p = float_logits.log_softmax(-1)
+    log_p, float_log_p = logits.log_softmax(-1), float_logits.log_softmax(-1)
     best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices
     predicted, float_predicted = logits.argmax(-1), float_logits.argmax(-1)
     right, float_right = predicted == labels, float_predicted == labels

@@ -111,16 +111,20 @@ def bundle_of(context: EvaluationContext) -> bytes:
     """
     images, architecture = context.images("search"), context.model.architecture
     tensors = _prefixed(_MODEL, context.model.module.state_dict())
-    found, document = _calibrated_entry(context)
+    # What calibration decided, from the cache once more: the prepared model has it in the kernels' forms.
+    blueprint = blueprint_of(context.spec.model, context.model.module)
+    calibration_images = load_images(context.source, context.splits.calibration, context.model.data_config)
+    with torch_threads(preparing_threads(blueprint)):
+        calibrated = calibrated_for(context.spec, blueprint, calibration_images)
+    found, document = to_entry(calibrated, blueprint)
     tensors |= _prefixed(_CALIBRATED, found)
     tensors |= {
         f"{_IMAGES}pixels": images.pixels,
         f"{_IMAGES}labels": images.labels,
         f"{_IMAGES}indices": torch.from_numpy(images.indices),
     }
-    splits = context.splits
-    named = {"calibration": splits.calibration, "search": splits.search, "test": splits.test}
-    tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices) for name, indices in named.items()}
+    splits = vars(context.splits)
+    tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices) for name, indices in splits.items()}
     facts = {
         "groundwork": document,
         "source": context.source.name,
@@ -168,28 +172,11 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
         calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )
-    context.take_images("search", _images(tensors, facts))
+    pixels, indices = tensors[f"{_IMAGES}pixels"], tensors[f"{_IMAGES}indices"].numpy()
+    mean, std, skipped = (tuple(facts[name]) for name in ("mean", "std", "skipped"))
+    images = PreprocessedImages(pixels, tensors[f"{_IMAGES}labels"], indices, mean, std, skipped)
+    context.take_images("search", images)
     return context
-
-
-def _calibrated_entry(context: EvaluationContext) -> tuple[Tensors, dict[str, Any]]:
-    """What calibration decided, from the cache once more: the prepared model has it in the kernels' forms."""
-    blueprint = blueprint_of(context.spec.model, context.model.module)
-    images = load_images(context.source, context.splits.calibration, context.model.data_config)
-    with torch_threads(preparing_threads(blueprint)):
-        calibrated = calibrated_for(context.spec, blueprint, images)
-    return to_entry(calibrated, blueprint)
-
-
-def _images(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> PreprocessedImages:
-    return PreprocessedImages(
-        tensors[f"{_IMAGES}pixels"],
-        tensors[f"{_IMAGES}labels"],
-        tensors[f"{_IMAGES}indices"].numpy(),
-        tuple(facts["mean"]),
-        tuple(facts["std"]),
-        tuple(facts["skipped"]),
-    )
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:

@@ -18,12 +18,8 @@ from bitfront.evaluators.quantized.prepared import PreparedModel
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
-
-
 # Of calibration; a constant, so that ranges do not depend on what is quickest.
 CALIBRATION_BATCH = 32
-
-
 # Weights of the encoders from which on several threads calibrate quicker than one.
 WEIGHTS_WORTH_SHARING = 2_000_000
 
@@ -57,9 +53,8 @@ def calibrated_for(
     spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: ShareDone = unreported
 ) -> CalibratedModel:
     """What the calibration images decide for a spec, from the cache where it can be had there."""
-    recipe = spec.whole_recipe
+    recipe, widths = spec.whole_recipe, prepared_widths(spec)
     observer = spec.observer or recipe.observer
-    widths = prepared_widths(spec)
     return cached_calibrated_model(
         blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
     )

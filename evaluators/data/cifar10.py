@@ -86,23 +86,19 @@ def read_cifar10(path: Path) -> Cifar10Arrays | ImageFiles | TarImages:
         )
     root = path.parent if path.name == TORCHVISION_FOLDER else path
     if (root / TORCHVISION_FOLDER).is_dir():
-        return _local_torchvision_files(root)
+        try:
+            return _torchvision_files(root, download=False)
+        except RuntimeError as error:
+            raise UserError(
+                f"the files in {root / TORCHVISION_FOLDER} are incomplete or altered (checksums differ); "
+                "expected the original CIFAR-10 python version: download it again"
+            ) from error
     if (path / "train").is_dir():
         return _checked(read_image_folder(path, name))
     archives = sorted(path.glob("*.tar"))
     if len(archives) != 1:
         raise UserError(f"{path} does not hold CIFAR-10; expected {_LOCAL_FORMS}")
     return _checked(read_tar(archives[0], name))
-
-
-def _local_torchvision_files(root: Path) -> Cifar10Arrays:
-    try:
-        return _torchvision_files(root, download=False)
-    except RuntimeError as error:
-        raise UserError(
-            f"the files in {root / TORCHVISION_FOLDER} are incomplete or altered (checksums differ); "
-            "expected the original CIFAR-10 python version: download it again"
-        ) from error
 
 
 def _torchvision_files(root: Path, *, download: bool) -> Cifar10Arrays:

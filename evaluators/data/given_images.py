@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import secrets
 import shutil
@@ -18,7 +16,7 @@ from PIL import Image
 
 from bitfront.evaluators.data.image_files import COLUMNS
 from bitfront.evaluators.data.source import CorruptImageError, with_channels
-from bitfront.evaluators.files import explained
+from bitfront.evaluators.files import csv_text, explained
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
 
@@ -72,7 +70,16 @@ def write_images(
             be written.
         BitfrontError: The disk is full.
     """
-    count, names = _length(dataset), _class_names(dataset)
+    try:
+        count = len(dataset)
+    except TypeError as error:
+        raise UserError(
+            f"the data set ({type(dataset).__name__}) has no length: give a map-style one, with __len__ and "
+            "__getitem__"
+        ) from error
+    if count < 1:
+        raise UserError("the data set is empty; expected at least one pair of an image and a label")
+    names = _class_names(dataset)
     chosen = list(range(count))
     if most is not None and most < count:
         chosen = np.sort(np.random.default_rng(seed).choice(count, most, replace=False)).tolist()
@@ -89,7 +96,7 @@ def write_images(
                 rows.append((name, label, *(names[label : label + 1] if names else ())))
                 share_done(done / len(chosen))
             header = (*COLUMNS, "class") if names else COLUMNS
-            (scratch / TABLE).write_text(_table(header, rows), encoding="utf-8", newline="")
+            (scratch / TABLE).write_text(csv_text(header, rows), encoding="utf-8", newline="")
             if folder.exists():
                 shutil.rmtree(folder)
             scratch.rename(folder)
@@ -98,33 +105,12 @@ def write_images(
     return folder / TABLE
 
 
-def _length(dataset: Any) -> int:
-    try:
-        count = len(dataset)
-    except TypeError as error:
-        raise UserError(
-            f"the data set ({type(dataset).__name__}) has no length: give a map-style one, with __len__ and "
-            "__getitem__"
-        ) from error
-    if count < 1:
-        raise UserError("the data set is empty; expected at least one pair of an image and a label")
-    return count
-
-
 def _class_names(dataset: Any) -> tuple[str, ...]:
     """The names that a data set has of its classes, also below ``torch.utils.data.Subset``."""
     while isinstance(dataset, torch.utils.data.Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None)
     return tuple(map(str, names)) if isinstance(names, Sequence) and not isinstance(names, str) else ()
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _read(dataset: LabelledImages, index: int, classes: int | None) -> tuple[Image.Image, int]:

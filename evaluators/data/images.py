@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,12 @@ def load_images(
     Raises:
         UserError: More than half of the images cannot be read.
     """
+    ensure_torchvision()
+    import timm.data
+
     channels, height, width = data_config["input_size"]
-    preprocess = _eval_transform(data_config)
+    # use_prefetcher leaves the pixels as uint8 [channels, height, width]: a quarter of the memory of floats
+    preprocess = timm.data.create_transform(**data_config, is_training=False, use_prefetcher=True)
     pixels = np.empty((len(indices), channels, height, width), dtype=np.uint8)
     kept: list[int] = []
     skipped: list[str] = []
@@ -112,17 +116,6 @@ def load_images(
         std=tuple(data_config["std"]),
         skipped=tuple(skipped),
     )
-
-
-def _eval_transform(data_config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    ensure_torchvision()
-    import timm.data
-
-    # use_prefetcher leaves the pixels as uint8 [channels, height, width]: a quarter of the memory of floats
-    transform: Callable[[Image.Image], NDArray[np.uint8]] = timm.data.create_transform(
-        **data_config, is_training=False, use_prefetcher=True
-    )
-    return transform
 
 
 def _readable(source: ImageSource, index: int, channels: int) -> Image.Image:

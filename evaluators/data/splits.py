@@ -35,11 +35,7 @@ class Splits:
 
     def to_json(self) -> dict[str, list[int]]:
         """A JSON object with the three lists of positions."""
-        return {
-            "calibration": self.calibration.tolist(),
-            "search": self.search.tolist(),
-            "test": self.test.tolist(),
-        }
+        return {name: indices.tolist() for name, indices in vars(self).items()}
 
 
 def largest_splits(calibration: int, search: int | None, test: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -132,8 +133,7 @@ class Architecture:
 
     def metadata(self, state: Mapping[str, torch.Tensor]) -> dict[str, str]:
         """What the header of a safetensors file of the model's weights says."""
-        text = json.dumps(self.to_json())
-        return {METADATA_KEY: text, DIGEST_KEY: self.digest(state)}
+        return {METADATA_KEY: json.dumps(self.to_json()), DIGEST_KEY: self.digest(state)}
 
     def digest(self, state: Mapping[str, torch.Tensor]) -> str:
         """SHA-256 of the description and of weights on the CPU, by name."""
@@ -186,7 +186,13 @@ def read_architecture(path: Path) -> Architecture | None:
     if text is None:
         return None
     try:
-        return Architecture.from_json(_parsed(text))
+        if len(text) > _LONGEST:
+            raise UserError("its description is too long")
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError("its description is not JSON") from error
+        return Architecture.from_json(document)
     except UserError as error:
         raise UserError(f"{path} describes a model that cannot be rebuilt: {error}") from error
 
@@ -243,25 +249,14 @@ def _class_of(family: str) -> type[nn.Module]:
     return {found.__name__: found for found in classes}[family]
 
 
-def _parsed(text: str) -> object:
-    if len(text) > _LONGEST:
-        raise UserError("its description is too long")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError("its description is not JSON") from error
-
-
 def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _mask_entries(arguments: Mapping[str, Any]) -> int:
     """Tokens of the first stage times the tokens of the largest window."""
-    rows, columns = (
-        side // patch for side, patch in zip(arguments["img_size"], arguments["patch_size"], strict=True)
-    )
-    return int(rows * columns * max(height * width for height, width in arguments["window_size"]))
+    (height, width), (rows, columns) = arguments["img_size"], arguments["patch_size"]
+    return int((height // rows) * (width // columns) * max(map(math.prod, arguments["window_size"])))
 
 
 def _fits(value: Any, rule: Any) -> bool:

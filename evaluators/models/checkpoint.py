@@ -9,7 +9,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -87,13 +87,13 @@ def under_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     weights = {name: value for name, value in state.items() if not _BUFFER.search(name)}
     if _PUBLISHED not in weights:
         return weights
-    return {_renamed(name): value for name, value in weights.items()}
 
+    def renamed(name: str) -> str:
+        if name.startswith("head."):
+            return f"head.fc.{name.removeprefix('head.')}"
+        return _MERGE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
 
-def _renamed(name: str) -> str:
-    if name.startswith("head."):
-        return f"head.fc.{name.removeprefix('head.')}"
-    return _MERGE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
+    return {renamed(name): value for name, value in weights.items()}
 
 
 def read_checkpoint(path: Path) -> State:
@@ -122,10 +122,7 @@ def read_checkpoint(path: Path) -> State:
 
 def classes_of(state: Mapping[str, torch.Tensor]) -> int | None:
     """Number of classes of the classifier in a checkpoint; None where it has none."""
-    for head in HEADS:
-        if head in state and state[head].ndim == 2:
-            return len(state[head])
-    return None
+    return next((len(state[head]) for head in HEADS if head in state and state[head].ndim == 2), None)
 
 
 def check_fit(module: nn.Module, state: State, name: str, path: Path) -> None:
@@ -168,8 +165,7 @@ def _remedy(key: str, state: State) -> str:
 
 
 def _listed(kind: str, keys: list[str]) -> str:
-    shown = f" ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})" if keys else ""
-    return f"{len(keys)} tensors {kind}{shown}"
+    return f"{len(keys)} tensors {kind}{f' ({_first(keys)})' if keys else ''}"
 
 
 def _read_safetensors(path: Path) -> object:
@@ -185,9 +181,8 @@ def _read_safetensors(path: Path) -> object:
 def _read_torch(path: Path) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about pickle protocols and TorchScript: the errors below say more
+            # Of pickle protocols and TorchScript: the errors below say more.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch raise many types
         foreign = foreign_names(path)
@@ -210,18 +205,16 @@ def _unwrap(content: object, path: Path) -> State:
             found = content[wrapper]
             log.info("%s: weights taken from the entry %r", path, wrapper)
             break
-    if not isinstance(found, Mapping) or not found or not _all_tensors(found.values()):
+    if not isinstance(found, Mapping) or {isinstance(value, torch.Tensor) for value in found.values()} != {
+        True
+    }:
         raise UserError(
             f"{path} does not hold a state dict; expected named tensors, plain or under {', '.join(WRAPPERS)}"
         )
     return under_timm_names({str(name).removeprefix(PARALLEL_PREFIX): value for name, value in found.items()})
 
 
-def _all_tensors(values: Iterable[object]) -> bool:
-    return all(isinstance(value, torch.Tensor) for value in values)
-
-
-def _first(names: tuple[str, ...]) -> str:
+def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
@@ -240,5 +233,4 @@ def write_weights(state: Mapping[str, torch.Tensor], path: Path, facts: Mapping[
     from safetensors.torch import save
 
     header = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
-    content = save(dict(state), metadata=header)
-    write_atomically(path, content)
+    write_atomically(path, save(dict(state), metadata=header))

@@ -28,7 +28,15 @@ def check_family(name: str, module: nn.Module) -> None:
     Raises:
         UserError: The model is of another family, or has a part that no scheme covers.
     """
-    reason = _refusal(module)
+    ensure_torchvision()
+    from timm.models.vision_transformer import VisionTransformer
+
+    if _is_swin(module):
+        reason = swin_refusal(module)
+    elif isinstance(module, VisionTransformer):
+        reason = vit_refusal(module)
+    else:
+        reason = f"it is a {type(module).__name__}, neither a timm VisionTransformer nor a SwinTransformer"
     if reason is not None:
         raise UserError(f"{name} cannot be quantized: {reason}; {EXPECTED}")
 
@@ -63,17 +71,6 @@ def blueprint_outline(name: str, module: nn.Module) -> Blueprint:
         raise UserError(f"{name} cannot be quantized: it has no classifier; give a fine-tuned model")
     with torch.no_grad():
         return swin_blueprint(name, module) if _is_swin(module) else vit_blueprint(name, module)
-
-
-def _refusal(module: nn.Module) -> str | None:
-    ensure_torchvision()
-    from timm.models.vision_transformer import VisionTransformer
-
-    if _is_swin(module):
-        return swin_refusal(module)
-    if isinstance(module, VisionTransformer):
-        return vit_refusal(module)
-    return f"it is a {type(module).__name__}, neither a timm VisionTransformer nor a SwinTransformer"
 
 
 def _is_swin(module: nn.Module) -> bool:

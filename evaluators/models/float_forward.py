@@ -15,7 +15,6 @@ from bitfront.evaluators.models.blueprint import (
     LinearParts,
     MergeParts,
     Readout,
-    WindowParts,
 )
 
 Tap = Callable[[str, torch.Tensor], None]
@@ -92,7 +91,17 @@ def _advance(blueprint: Blueprint, index: int, x: torch.Tensor, tap: Tap) -> tor
     """The stream behind encoder ``index``, from the stream before it and its patch merging."""
     if index in blueprint.merges:
         x = _merge(blueprint.merges[index], x, tap)
-    return _encode(blueprint.encoders[index], x, tap)
+    encoder = blueprint.encoders[index]
+
+    def seen(site: str, value: torch.Tensor) -> torch.Tensor:
+        tap(f"{encoder.name}.{site}", value)
+        return value
+
+    qkv = seen("attn.qkv", _linear(seen("norm1", layer_norm(x, encoder.norm1)), encoder.qkv))
+    context = seen("attn.context", _attend(encoder, qkv, tap))
+    x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
+    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", layer_norm(x, encoder.norm2)), encoder.fc1)))
+    return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
 
 
 def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor:
@@ -121,18 +130,6 @@ def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     return x
 
 
-def _encode(encoder: EncoderParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-    def seen(site: str, value: torch.Tensor) -> torch.Tensor:
-        tap(f"{encoder.name}.{site}", value)
-        return value
-
-    qkv = seen("attn.qkv", _linear(seen("norm1", layer_norm(x, encoder.norm1)), encoder.qkv))
-    context = seen("attn.context", _attend(encoder, qkv, tap))
-    x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
-    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", layer_norm(x, encoder.norm2)), encoder.fc1)))
-    return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
-
-
 def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
     """Attention over ``[batch, tokens, 3 * channels]``, within the encoder's windows where it has some."""
     batch, tokens, _ = qkv.shape
@@ -146,18 +143,13 @@ def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
         tap(f"{encoder.name}.attn.bias", window.bias)
         scores += window.bias
     tap(f"{encoder.name}.attn.scores", scores)
-    attention = _blocked(scores, window).softmax(-1)
+    if window is not None and window.mask is not None:  # minus infinity where a query must not see a key
+        windows = scores.reshape(-1, len(window.mask), *scores.shape[1:])
+        scores = windows.masked_fill(window.mask[:, None], -torch.inf).reshape(scores.shape)
+    attention = scores.softmax(-1)
     tap(f"{encoder.name}.attn.softmax", attention)
     context = (attention @ v).transpose(1, 2).reshape(batch, -1, encoder.heads * encoder.head_dim)
     return context if window is None else context.index_select(1, window.places)
-
-
-def _blocked(scores: torch.Tensor, window: WindowParts | None) -> torch.Tensor:
-    """Scores ``[batch * windows, heads, n, n]`` with minus infinity where a query must not see a key."""
-    if window is None or window.mask is None:
-        return scores
-    windows = scores.reshape(-1, len(window.mask), *scores.shape[1:])
-    return windows.masked_fill(window.mask[:, None], -torch.inf).reshape(scores.shape)
 
 
 def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:

@@ -51,9 +51,8 @@ def write_model(path: Path, module: nn.Module) -> Architecture:
     name = _name(plain)
     check_family(name, plain)
     architecture = _architecture_of(name, plain)
-    state = {
-        key: value.clone(memory_format=torch.contiguous_format) for key, value in plain.state_dict().items()
-    }
+    whole = torch.contiguous_format
+    state = {key: value.clone(memory_format=whole) for key, value in plain.state_dict().items()}
     write_weights(state, path, architecture.metadata(state))
     try:
         _check_rebuilt(architecture, plain, path)
@@ -64,11 +63,7 @@ def write_model(path: Path, module: nn.Module) -> Architecture:
 
 
 def _plain_copy(module: object) -> Any:
-    """A copy without wrappers, on the CPU, in float32 and in evaluation mode.
-
-    Raises:
-        UserError: It is no module, has no values, or values that float32 does not hold.
-    """
+    """A copy without wrappers, on the CPU, in float32 and in evaluation mode."""
     found: Any = module
     while isinstance(found, _WRAPPERS) or hasattr(found, "_orig_mod"):  # the latter by torch.compile
         found = found.module if isinstance(found, _WRAPPERS) else found._orig_mod
@@ -103,11 +98,7 @@ def _configuration(module: Any) -> Mapping[str, Any]:
 
 
 def _architecture_of(name: str, module: Any) -> Architecture:
-    """Describes a module of a supported family.
-
-    Raises:
-        UserError: It has no classifier, or does not say how its images are normalised.
-    """
+    """Describes a module of a supported family."""
     family = family_of(module)
     assert family is not None, "check_family has looked"
     if module.num_classes < 1:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.architecture import Architecture, check_digest, read_architecture
-from bitfront.evaluators.models.checkpoint import State, check_fit, classes_of, load_strictly, read_checkpoint
+from bitfront.evaluators.models.checkpoint import check_fit, classes_of, load_strictly, read_checkpoint
 from bitfront.evaluators.models.digits_models import (
     CLASSES,
     DIGITS_MODELS,
@@ -76,6 +76,7 @@ def load_model(
     if checkpoint is not None and pretrained:
         raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
     architecture = None if checkpoint is None else read_architecture(checkpoint)
+    module: Any
     outline = model_outline(name, architecture=architecture)
     check_family(name, outline)
     if checkpoint is not None:
@@ -83,24 +84,34 @@ def load_model(
         if architecture is not None:
             module = _from_description(architecture, outline, checkpoint)
         else:
-            module = _from_checkpoint(name, checkpoint, num_classes)
+            state = read_checkpoint(checkpoint)
+            module = _constructed(name, num_classes or classes_of(state))
+            load_strictly(module, state, name, checkpoint)
     elif name == EMBEDDED:
         module, weights = load_embedded(), "embedded"
     elif untrained and not pretrained:
-        module, weights = _with_random_weights(name), "random"
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module, weights = _constructed(name, None), "random"
     elif name in DIGITS_MODELS:
         raise UserError(
             f"{name} has no embedded weights: make some with `bitfront train --model {name}`, "
             f"then pass --checkpoint {name}.safetensors"
         )
     elif pretrained:
-        module, weights = _from_hub(name, outline, num_classes), _hub_address(outline)
+        module, weights = _from_hub(name, outline, num_classes)
     else:
         raise UserError(
             f"{name} has no weights without a source: pass --checkpoint FILE, or --pretrained for timm's own "
             "(random weights have no accuracy to keep)"
         )
-    return _finished(name, module, weights, num_classes, architecture)
+    import timm.data
+
+    classes = int(module.num_classes)
+    _check_classes(name, classes, num_classes)
+    module = module.float().eval().requires_grad_(False)
+    config = timm.data.resolve_data_config({}, model=module)
+    return LoadedModel(name, module, dict(config), classes, weights, architecture)
 
 
 def model_outline(
@@ -127,17 +138,23 @@ def model_outline(
             )
         with torch.device("meta"):
             return architecture.build()
-    if name in DIGITS_MODELS:
-        with torch.device("meta"):
-            return build_digits(name, classes=classes or CLASSES)
-    if not timm.is_model(name):
+    if name not in DIGITS_MODELS and not timm.is_model(name):
         raise UserError(f"unknown model {name!r}; {_nearest(name)}")
-    given = {} if classes is None else {"num_classes": classes}
     try:
         with torch.device("meta"):
-            module: nn.Module = timm.create_model(name, pretrained=False, **given)
+            return _constructed(name, classes)
     except RuntimeError as error:  # the architecture is known, the tag after the dot is not
         raise UserError(f"unknown model {name!r} ({error}); {_nearest(name)}") from error
+
+
+def _constructed(name: str, classes: int | None) -> nn.Module:
+    """A model with the weights that it is initialised with, on the default device."""
+    if name in DIGITS_MODELS:
+        return build_digits(name, classes=classes or CLASSES)
+    import timm
+
+    given = {} if classes is None else {"num_classes": classes}
+    module: nn.Module = timm.create_model(name, pretrained=False, **given)
     return module
 
 
@@ -154,20 +171,6 @@ def _nearest(name: str) -> str:
     return f"expected {EMBEDDED} or a timm ViT, DeiT or Swin; the nearest names are {', '.join(close)}"
 
 
-def _from_checkpoint(name: str, path: Path, num_classes: int | None) -> nn.Module:
-    state: State = read_checkpoint(path)
-    classes = num_classes or classes_of(state)
-    if name in DIGITS_MODELS:
-        module = build_digits(name, classes=classes or CLASSES)
-    else:
-        import timm
-
-        given = {} if classes is None else {"num_classes": classes}
-        module = timm.create_model(name, pretrained=False, **given)
-    load_strictly(module, state, name, path)
-    return module
-
-
 def _from_description(architecture: Architecture, outline: nn.Module, path: Path) -> nn.Module:
     """The model that a weights file describes: it takes memory only once the file is known to fill it."""
     state = read_checkpoint(path)
@@ -179,49 +182,21 @@ def _from_description(architecture: Architecture, outline: nn.Module, path: Path
     return module
 
 
-def _with_random_weights(name: str) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        if name in DIGITS_MODELS:
-            return build_digits(name)
-        import timm
-
-        module: nn.Module = timm.create_model(name, pretrained=False)
-        return module
-
-
-def _from_hub(name: str, outline: Any, num_classes: int | None) -> nn.Module:
+def _from_hub(name: str, outline: Any, num_classes: int | None) -> tuple[nn.Module, str]:
+    """A model with timm's weights, and where they come from."""
     import timm
 
     _check_classes(name, int(outline.num_classes), num_classes)
-    if not (outline.pretrained_cfg.get("hf_hub_id") or outline.pretrained_cfg.get("url")):
+    address = outline.pretrained_cfg.get("hf_hub_id") or outline.pretrained_cfg.get("url")
+    if not address:
         raise UserError(f"timm has no pretrained weights for {name}; pass --checkpoint FILE")
     try:
-        module: nn.Module = timm.create_model(name, pretrained=True)
-    except (
-        Exception
-    ) as error:  # no network, no such file, proxies, full disk: the hub's clients raise many types
+        return timm.create_model(name, pretrained=True), f"pretrained {address}"
+    except Exception as error:  # no network, proxies, a full disk: the hub's clients raise many types
         raise BitfrontError(
             f"timm's weights for {name} cannot be downloaded ({one_line(error, 200)}); "
             "offline, pass --checkpoint FILE"
         ) from error
-    return module
-
-
-def _hub_address(outline: Any) -> str:
-    return f"pretrained {outline.pretrained_cfg.get('hf_hub_id') or outline.pretrained_cfg.get('url')}"
-
-
-def _finished(
-    name: str, module: Any, weights: str, num_classes: int | None, architecture: Architecture | None
-) -> LoadedModel:
-    import timm.data
-
-    classes = int(module.num_classes)
-    _check_classes(name, classes, num_classes)
-    module = module.float().eval().requires_grad_(False)
-    config = timm.data.resolve_data_config({}, model=module)
-    return LoadedModel(name, module, dict(config), classes, weights, architecture)
 
 
 def _check_classes(name: str, classes: int, expected: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -96,7 +97,9 @@ def swin_blueprint(name: str, module: Any) -> Blueprint:
     for index, stage in enumerate(module.layers):
         if not isinstance(stage.downsample, nn.Identity):
             merges[len(encoders)] = _merge(f"layers.{index}.downsample", stage)
-        encoders += [_encoder(f"layers.{index}.blocks.{i}", block) for i, block in enumerate(stage.blocks)]
+        for number, block in enumerate(stage.blocks):
+            path, tokens = f"layers.{index}.blocks.{number}", math.prod(block.input_resolution)
+            encoders.append(encoder_parts(path, block, tokens, _window(block)))
     return Blueprint(
         name,
         patch,
@@ -112,18 +115,11 @@ def swin_blueprint(name: str, module: Any) -> Blueprint:
 
 
 def _merge(name: str, stage: Any) -> MergeParts:
-    height, width = stage.input_resolution
-    merging = stage.downsample
+    (height, width), merging = stage.input_resolution, stage.downsample
     grid = _grid(height, width, constants_device(merging.reduction.weight))
     # timm puts the two rows of the left column before those of the right one
-    squares = grid.reshape(height // 2, 2, width // 2, 2)
-    rows = squares.permute(0, 2, 3, 1).reshape(-1, 4)
+    rows = grid.reshape(height // 2, 2, width // 2, 2).permute(0, 2, 3, 1).reshape(-1, 4)
     return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction))
-
-
-def _encoder(name: str, block: Any) -> EncoderParts:
-    height, width = block.input_resolution
-    return encoder_parts(name, block, height * width, _window(block))
 
 
 def _window(block: Any) -> WindowParts:

@@ -224,7 +224,12 @@ def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, ra
         rate: Largest learning rate of the schedule.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(_parameter_groups(module), lr=rate, fused=True)
+    # Weight decay is for matrices only, not for biases, norms, class token and positions.
+    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in module.parameters() if id(p) not in chosen]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     steps = epochs * math.ceil(len(train) / BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
     distortion = Distortion()
@@ -243,14 +248,6 @@ def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, ra
             schedule.step()
             total += loss.item() * len(batch)
         yield total / len(train)
-
-
-def _parameter_groups(module: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for matrices only, not for biases, norms, class token and positions."""
-    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in module.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
 
 
 def _share(step: int, steps: int) -> float:

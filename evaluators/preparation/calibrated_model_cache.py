@@ -49,35 +49,6 @@ def cached_calibrated_model(
         BitfrontError: NaN or infinity at a site or in a weight, which is named.
     """
     device = blueprint.patch.weight.device
-    store = PreparationStore.default()
-    key = _key(blueprint, images, batch_size, widths, recipe, observer, scheme)
-    found = _found(store, key, blueprint, device)
-    if found is not None:
-        progress(1.0)
-        return found
-
-    def batches() -> Iterator[torch.Tensor]:
-        return (batch.to(device) for batch, _ in images.batches(batch_size))
-
-    started = time.perf_counter()
-    made = calibrate_model(blueprint, batches, widths, recipe, observer_named(observer), scheme, progress)
-    log.info("prepared %s in %.1f s", blueprint.name, time.perf_counter() - started)
-    tensors, document = to_entry(made, blueprint)
-    store.save(key, tensors, document)
-    # Not `made` itself: how its tensors lie in memory may differ, and with it the order of later sums.
-    return from_entry(tensors, document, blueprint, device)
-
-
-def _key(
-    blueprint: Blueprint,
-    images: PreprocessedImages,
-    batch_size: int,
-    widths: Sequence[int],
-    recipe: Recipe,
-    observer: str,
-    scheme: str,
-) -> str:
-    device = blueprint.patch.weight.device
     cuda = device.type == "cuda"
     # Threads and processor move sums by a rounding, which is enough to move codes.
     settings = {
@@ -94,19 +65,24 @@ def _key(
         "widths": list(widths),
         "batch_size": batch_size,
     }
-    return preparation_key(blueprint, images, settings)
+    store, key = PreparationStore.default(), preparation_key(blueprint, images, settings)
+    if (entry := store.load(key)) is not None:
+        try:
+            kept = from_entry(*entry, blueprint, device)
+        except DamagedEntryError as error:
+            log.info("the kept preparation %s of %s cannot be used: %s", key[:12], blueprint.name, error)
+        else:
+            log.info("took the preparation %s of %s from %s", key[:12], blueprint.name, store.folder)
+            progress(1.0)
+            return kept
 
+    def batches() -> Iterator[torch.Tensor]:
+        return (batch.to(device) for batch, _ in images.batches(batch_size))
 
-def _found(
-    store: PreparationStore, key: str, blueprint: Blueprint, device: torch.device
-) -> CalibratedModel | None:
-    entry = store.load(key)
-    if entry is None:
-        return None
-    try:
-        calibrated = from_entry(*entry, blueprint, device)
-    except DamagedEntryError as error:
-        log.info("the kept preparation %s of %s cannot be used: %s", key[:12], blueprint.name, error)
-        return None
-    log.info("took the preparation %s of %s from %s", key[:12], blueprint.name, store.folder)
-    return calibrated
+    started = time.perf_counter()
+    made = calibrate_model(blueprint, batches, widths, recipe, observer_named(observer), scheme, progress)
+    log.info("prepared %s in %.1f s", blueprint.name, time.perf_counter() - started)
+    tensors, document = to_entry(made, blueprint)
+    store.save(key, tensors, document)
+    # Not `made` itself: how its tensors lie in memory may differ, and with it the order of later sums.
+    return from_entry(tensors, document, blueprint, device)

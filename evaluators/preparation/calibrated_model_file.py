@@ -35,7 +35,8 @@ def to_entry(
         Contiguous tensors by name, and JSON values by name.
     """
     calibration = calibrated.calibration
-    tensors = _changed(calibrated.blueprint, float_blueprint)
+    before, after = _named_tensors(float_blueprint), _named_tensors(calibrated.blueprint)
+    tensors = {name: tensor for name, tensor in after.items() if tensor is not before[name]}
     equalized = list(tensors)
     for site, grid in calibration.power_of_two.items():
         tensors[f"exponents.{site}"] = torch.from_numpy(grid.exponents)
@@ -80,17 +81,13 @@ def from_entry(
         raise DamagedEntryError(f"its format is {document.get('format')!r}, expected {FORMAT}")
     try:
         blueprint = _equalized(float_blueprint, tensors, document["blueprint"], device)
-        return CalibratedModel(
-            blueprint,
-            _calibration(tensors, document),
-            {
-                (index, layer, bits, activations): _layer(
-                    (index, layer, bits, activations), grouped, blueprint, tensors, device
-                )
-                for index, layer, bits, activations, grouped in document["layers"]
-            },
-            {int(index): float(step) for index, step in document["log_steps"]},
-        )
+        calibration = _calibration(tensors, document)
+        layers: dict[LayerKey, FittedLayer] = {}
+        for index, layer, bits, activations, grouped in document["layers"]:
+            key = (index, layer, bits, activations)
+            layers[key] = _layer(key, grouped, blueprint, tensors, device)
+        log_steps = {int(index): float(step) for index, step in document["log_steps"]}
+        return CalibratedModel(blueprint, calibration, layers, log_steps)
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedEntryError(f"it is no calibration of {float_blueprint.name}: {error!r}") from error
 
@@ -99,12 +96,6 @@ def calibrated_digest(calibrated: CalibratedModel, float_blueprint: Blueprint) -
     """SHA-256 of everything in a calibrated model, the same wherever an equal one was made."""
     tensors, document = to_entry(calibrated, float_blueprint)
     return fingerprint({"tensors": tensors, "document": json.dumps(document, sort_keys=True)})
-
-
-def _changed(blueprint: Blueprint, float_blueprint: Blueprint) -> dict[str, torch.Tensor]:
-    """Tensors of a blueprint that are not those of the float one, by name."""
-    before, after = _named_tensors(float_blueprint), _named_tensors(blueprint)
-    return {name: tensor for name, tensor in after.items() if tensor is not before[name]}
 
 
 def _named_tensors(blueprint: Blueprint) -> dict[str, torch.Tensor]:

@@ -52,7 +52,9 @@ def fisher_pair(logits: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     probability = logits.detach().softmax(-1)
     axis = _noise(probability, generator)
     for _ in range(ITERATIONS):
-        axis = torch.nn.functional.normalize(_gathered(probability, _spread(probability, axis)), dim=-1)
+        y = _spread(probability, axis)
+        gathered = probability.sqrt() * (y - (probability * y).sum(-1, keepdim=True))  # S^T y
+        axis = torch.nn.functional.normalize(gathered, dim=-1)
     noise = _noise(probability, generator)
     rest = noise - axis * (axis * noise).sum(-1, keepdim=True)
     return torch.stack([_spread(probability, axis), _spread(probability, rest)], 1)
@@ -66,11 +68,6 @@ def _spread(probability: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """``S z``."""
     scaled = probability.sqrt() * z
     return scaled - probability * scaled.sum(-1, keepdim=True)
-
-
-def _gathered(probability: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """``S^T y``."""
-    return probability.sqrt() * (y - (probability * y).sum(-1, keepdim=True))
 
 
 def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
@@ -92,8 +89,7 @@ def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
         parts = [_gradients(blueprint, part, generator) for part in torch.split(images, IMAGES)]
         for key in parts[0]:
             weights = torch.cat([part[key] for part in parts]).sqrt()
-            mean = weights.mean()
-            even = torch.ones_like(weights)
+            mean, even = weights.mean(), torch.ones_like(weights)
             shares = weights / mean if mean > 0 else even
             found.setdefault(key, []).append(torch.lerp(shares, even, LEAST_SHARE))
     return found

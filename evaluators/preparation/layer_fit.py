@@ -160,21 +160,13 @@ def fit_layers(
         return
     weights = token_weights(blueprint, batches) if TOKEN_WEIGHTS in recipe else None
     for index, moments in layer_moments(blueprint, batches, calibration, widths, weights):
-        encoder = blueprint.encoders[index]
-        yield (
-            index,
-            {
-                (index, layer, bits, activations): fit_layer(
-                    encoder.linear()[layer],
-                    found,
-                    (bits, activations),
-                    recipe,
-                    name=f"{encoder.name}.{layer}",
-                )
-                for (layer, activations), found in moments.items()
-                for bits in widths
-            },
-        )
+        encoder, fitted = blueprint.encoders[index], {}
+        for (layer, activations), found in moments.items():
+            parts, name = encoder.linear()[layer], f"{encoder.name}.{layer}"
+            for bits in widths:
+                key = (index, layer, bits, activations)
+                fitted[key] = fit_layer(parts, found, (bits, activations), recipe, name=name)
+        yield index, fitted
 
 
 def fit_layer(
@@ -196,14 +188,8 @@ def fit_layer(
         weight = regressed(weight, about)
     compensated = COMPENSATED_ROUNDING in recipe and width <= WIDEST_COMPENSATED
     ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
-    found = quantize_weight(
-        weight,
-        width,
-        ranges,
-        about.second if compensated else None,
-        grouped=GROUPED_WEIGHTS in recipe,
-        name=name,
-    )
+    second = about.second if compensated else None
+    found = quantize_weight(weight, width, ranges, second, grouped=GROUPED_WEIGHTS in recipe, name=name)
     bias = parts.bias
     if CORRECTED_BIASES in recipe:
         restored = found.codes.double() * found.scales.double()[:, None]

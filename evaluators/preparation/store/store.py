@@ -185,7 +185,8 @@ def entry_bytes(key: str, tensors: Mapping[str, torch.Tensor], document: Mapping
     """
     text = json.dumps(document)
     stored = _storable(tensors)
-    header = _identity(key) | {"document": text, "digest": _digest(text, stored)}
+    digest = fingerprint({"document": text, "tensors": stored})
+    header = _identity(key) | {"document": text, "digest": digest}
     return save(stored, metadata=header)
 
 
@@ -203,33 +204,20 @@ def read_entry(path: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str,
         tensors = load(content)
     except (SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
         raise DamagedEntryError(f"not a safetensors file of tensors: {error}") from error
-    header = _metadata(content)
-    _check_identity(header, key)
+    # The texts in the header of a valid safetensors file: 8 bytes of length, then JSON.
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    for name, expected in _identity(key).items():
+        if header.get(name) != expected:
+            raise DamagedEntryError(f"its {name} is {header.get(name)!r}, expected {expected!r}")
     text = header.get("document", "")
-    if header.get("digest") != _digest(text, tensors):
+    if header.get("digest") != fingerprint({"document": text, "tensors": tensors}):
         raise DamagedEntryError("its content differs from its digest")
     return tensors, json.loads(text)
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The free texts in the header of a valid safetensors file: 8 bytes of length, then JSON."""
-    length = int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
-    return metadata or {}
-
-
 def _identity(key: str) -> dict[str, str]:
     return {"format": FORMAT, "version": str(VERSION), "key": key}
-
-
-def _check_identity(header: Mapping[str, str], key: str) -> None:
-    for name, expected in _identity(key).items():
-        if header.get(name) != expected:
-            raise DamagedEntryError(f"its {name} is {header.get(name)!r}, expected {expected!r}")
-
-
-def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    return fingerprint({"document": text, "tensors": tensors})
 
 
 def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
