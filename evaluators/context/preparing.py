@@ -26,13 +26,8 @@ WEIGHTS_WORTH_SHARING = 2_000_000
 
 def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
     """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
-    return make_splits(
-        source,
-        calibration=spec.calibration_images,
-        search=spec.search_images,
-        test=spec.test_images,
-        seed=spec.seed,
-    )
+    calibration, search, test = spec.calibration_images, spec.search_images, spec.test_images
+    return make_splits(source, calibration=calibration, search=search, test=test, seed=spec.seed)
 
 
 def compute_in_float32() -> None:
@@ -43,9 +38,8 @@ def compute_in_float32() -> None:
 
 def preparing_threads(blueprint: Blueprint) -> int:
     """Threads for calibration: the operators of a small model are too short to be shared."""
-    weights = sum(
-        parts.weight.numel() for encoder in blueprint.encoders for parts in encoder.linear().values()
-    )
+    layers = (parts for encoder in blueprint.encoders for parts in encoder.linear().values())
+    weights = sum(parts.weight.numel() for parts in layers)
     return available_cpus() if weights > WEIGHTS_WORTH_SHARING else 1
 
 

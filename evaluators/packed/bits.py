@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bitfront.evaluators.packed.tensors import packed_bytes
 
@@ -59,7 +58,11 @@ def unpack(packed: torch.Tensor, bits: int, count: int, *, signed: bool) -> torc
     filled[: len(packed)] = packed.numpy()
     words = np.zeros((groups, _VALUES), np.uint8)
     words[:, :bits] = filled.reshape(groups, bits)
-    values = _values(words.view(_WORD)[:, 0], bits)
+    numbers = words.view(_WORD)[:, 0]
+    by_word = np.empty((groups, _VALUES), np.uint8)
+    for place in range(_VALUES):
+        by_word[:, place] = ((numbers >> np.uint64(place * bits)) & np.uint64(_mask(bits))).astype(np.uint8)
+    values = by_word.reshape(-1)
     if values[count:].any():
         raise ValueError(f"the bits behind its {count} values of {bits} bits are not 0")
     found = torch.from_numpy(values[:count])
@@ -67,14 +70,6 @@ def unpack(packed: torch.Tensor, bits: int, count: int, *, signed: bool) -> torc
         return found
     half = 1 << (bits - 1)
     return ((found ^ half).view(torch.int8) - half) if bits < _VALUES else found.view(torch.int8)
-
-
-def _values(words: NDArray[np.uint64], bits: int) -> NDArray[np.uint8]:
-    """The eight values of each word, one after the other."""
-    values = np.empty((len(words), _VALUES), np.uint8)
-    for place in range(_VALUES):
-        values[:, place] = ((words >> np.uint64(place * bits)) & np.uint64(_mask(bits))).astype(np.uint8)
-    return values.reshape(-1)
 
 
 def _mask(bits: int) -> int:

@@ -8,22 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from bitfront.evaluators.models.blueprint import (
-    Blueprint,
-    EncoderParts,
-    LayerNormParts,
-    MergeParts,
-    WindowParts,
-)
+from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LayerNormParts, MergeParts
 from bitfront.evaluators.packed.bits import unpack
-from bitfront.evaluators.packed.layout import (
-    CODEBOOKS,
-    LOG_STEPS,
-    SCORE_SCALES,
-    PackedGrid,
-    PackedLayout,
-    PackedWeight,
-)
+from bitfront.evaluators.packed.layout import CODEBOOKS, LOG_STEPS, SCORE_SCALES, PackedLayout, PackedWeight
 from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, embedded_sites
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -111,16 +98,12 @@ def _codebooks(layout: PackedLayout, tensors: Tensors) -> dict[tuple[str, int], 
     if not with_codebook:
         return {}
     parts = torch.split(tensors[CODEBOOKS], [grid.codebook_size for grid in with_codebook])
-    return {
-        (grid.site.name, grid.width): _table(grid, part)
-        for grid, part in zip(with_codebook, parts, strict=True)
-    }
-
-
-def _table(packed: PackedGrid, levels: torch.Tensor) -> torch.Tensor:
-    if bool((levels[1:] < levels[:-1]).any()):
-        raise UserError(f"its levels of {packed.site.name} are not in ascending order")
-    return codebook_lookup(np.unique(levels.numpy()))
+    found = {}
+    for grid, levels in zip(with_codebook, parts, strict=True):
+        if bool((levels[1:] < levels[:-1]).any()):
+            raise UserError(f"its levels of {grid.site.name} are not in ascending order")
+        found[grid.site.name, grid.width] = codebook_lookup(np.unique(levels.numpy()))
+    return found
 
 
 def decode_log_steps(layout: PackedLayout, tensors: Tensors) -> dict[int, float]:
@@ -135,9 +118,7 @@ def decode_log_steps(layout: PackedLayout, tensors: Tensors) -> dict[int, float]
     return dict(zip(layout.log_encoders, tensors[LOG_STEPS].tolist(), strict=True))
 
 
-def decode_blueprint(
-    layout: PackedLayout, calibration: Calibration, tensors: Mapping[str, torch.Tensor]
-) -> Blueprint:
+def decode_blueprint(layout: PackedLayout, calibration: Calibration, tensors: Tensors) -> Blueprint:
     """The model with its norms, tokens, positions, bias tables and scales of heads.
 
     Args:
@@ -150,18 +131,25 @@ def decode_blueprint(
     """
     outline = layout.blueprint
     values = _embedded(layout, calibration, tensors)
-    scales = _score_scales(layout, tensors)
+    scales = {parts.name: parts.score_scales for parts in outline.encoders}
+    if layout.has_score_scales:
+        found = torch.split(tensors[SCORE_SCALES].double(), [parts.heads for parts in outline.encoders])
+        scales = dict(zip(scales, found, strict=True))
 
     def norm(name: str, parts: LayerNormParts) -> LayerNormParts:
         return LayerNormParts(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts.eps)
 
     def encoder(parts: EncoderParts) -> EncoderParts:
+        window = parts.window
+        if window is not None:
+            table = values[bias_table(parts.name)]
+            window = dataclasses.replace(window, bias=table[window.index].permute(2, 0, 1).contiguous())
         return dataclasses.replace(
             parts,
             norm1=norm(f"{parts.name}.norm1", parts.norm1),
             norm2=norm(f"{parts.name}.norm2", parts.norm2),
             score_scales=scales[parts.name],
-            window=None if parts.window is None else _biased(parts.window, values[bias_table(parts.name)]),
+            window=window,
         )
 
     def merge(parts: MergeParts) -> MergeParts:
@@ -178,9 +166,7 @@ def decode_blueprint(
     )
 
 
-def _embedded(
-    layout: PackedLayout, calibration: Calibration, tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _embedded(layout: PackedLayout, calibration: Calibration, tensors: Tensors) -> dict[str, torch.Tensor]:
     """Prefix tokens, positions and bias tables as float32 values."""
     sites = embedded_sites(layout.blueprint)
     if layout.embedded_type == "F32":
@@ -191,15 +177,3 @@ def _embedded(
         grid = calibration.stream(site) if packed.power_of_two else calibration.grid(site, packed.width)
         found[name] = grid.dequantize(tensors[name])
     return found
-
-
-def _score_scales(layout: PackedLayout, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    encoders = layout.blueprint.encoders
-    if not layout.has_score_scales:
-        return {encoder.name: encoder.score_scales for encoder in encoders}
-    parts = torch.split(tensors[SCORE_SCALES].double(), [encoder.heads for encoder in encoders])
-    return {encoder.name: part for encoder, part in zip(encoders, parts, strict=True)}
-
-
-def _biased(window: WindowParts, table: torch.Tensor) -> WindowParts:
-    return dataclasses.replace(window, bias=table[window.index].permute(2, 0, 1).contiguous())

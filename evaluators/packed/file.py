@@ -199,22 +199,13 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
     except SafetensorError as error:
         raise UserError(f"it is not a valid safetensors file ({error})") from error
     check_digest(header.document, tensors)
-    return _model(document, layout, tensors, module)
-
-
-def _model(
-    document: PackedDocument,
-    layout: PackedLayout,
-    tensors: Mapping[str, torch.Tensor],
-    module: torch.nn.Module,
-) -> PackedModel:
     import timm.data
 
     check_finite(tensors)
     calibration = decode_grids(layout, tensors)
     layers = {weight: decode_weight(weight, tensors) for weight in layout.weights}
     return PackedModel(
-        document.config,
+        config,
         document.bit_config,
         document.recipe,
         decode_blueprint(layout, calibration, tensors),

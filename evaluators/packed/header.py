@@ -57,7 +57,8 @@ class PackedDocument:
             "ingredients": list(self.recipe.ingredients),
             "config": self.bit_config,
         }
-        return _canonical({**document, "digest": _digest(_canonical(document), tensors)})
+        digest = fingerprint({"document": _canonical(document), "tensors": tensors})
+        return _canonical({**document, "digest": digest})
 
     @classmethod
     def from_text(cls, text: str) -> PackedDocument:
@@ -90,16 +91,12 @@ def check_digest(text: str, tensors: Mapping[str, torch.Tensor]) -> None:
     """
     document = dict(_parsed(text))
     digest = document.pop("digest", None)
-    if digest != _digest(_canonical(document), tensors):
+    if digest != fingerprint({"document": _canonical(document), "tensors": tensors}):
         raise UserError("its content differs from its digest: it is damaged")
 
 
 def _canonical(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
-
-
-def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    return fingerprint({"document": text, "tensors": tensors})
 
 
 def _parsed(text: str) -> Any:

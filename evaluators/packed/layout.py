@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -189,29 +189,27 @@ class PackedLayout:
             yield StoredTensor(LOG_STEPS, "F32", (len(self.log_encoders),))
 
 
+@dataclass(frozen=True, eq=False)
 class SizeModel:
     """Sizes of a model's packed file at any configuration, and of its float file.
 
-    Args:
+    Attributes:
         blueprint: The float model.
         sites: Its quantization sites.
         scheme: The quantization scheme: what is not quantized in it is stored in float32.
         recipe: The quantization recipe: some ingredients are stored beside the codes.
     """
 
-    def __init__(
-        self, blueprint: Blueprint, sites: Iterable[QuantSite], scheme: str, recipe: Recipe = _FAITHFUL
-    ) -> None:
-        self._blueprint = blueprint
-        self._sites = tuple(sites)
-        self._scheme = scheme
-        self._recipe = recipe
+    blueprint: Blueprint
+    sites: tuple[QuantSite, ...]
+    scheme: str
+    recipe: Recipe = _FAITHFUL
 
     def size_bytes(self, config: BitConfig) -> int:
         """Bytes of the packed file without metadata: codes, scales, biases, norms and activation grids."""
-        layout = PackedLayout(self._blueprint, self._sites, self._scheme, self._recipe, config)
+        layout = PackedLayout(self.blueprint, self.sites, self.scheme, self.recipe, config)
         return safetensors_bytes(layout.tensors())
 
     def float_bytes(self) -> int:
         """Bytes of a file with every parameter in float32."""
-        return safetensors_bytes(float_tensors(self._blueprint, self._sites))
+        return safetensors_bytes(float_tensors(self.blueprint, self.sites))

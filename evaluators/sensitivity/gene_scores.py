@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import SearchSpace, UserError
 
 if TYPE_CHECKING:
@@ -69,19 +69,16 @@ class GeneScores:
         Raises:
             UserError: It is something else.
         """
-        if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (
-            FORMAT,
-            VERSION,
-        ):
+        found = document if isinstance(document, dict) else {}
+        if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
             raise UserError(
                 f'not gene scores: expected a JSON object with "format": "{FORMAT}", "version": {VERSION}'
             )
-        names, widths = _entries(document, "genes", str), _entries(document, "widths", int)
+        names, widths = _entries(found, "genes", str), _entries(found, "widths", int)
         if sorted(set(widths)) != widths:
             raise UserError('gene scores: "widths" must ascend')
-        return cls(
-            tuple(names), tuple(widths), _moments(document.get("moments"), len(names) * (len(widths) - 1))
-        )
+        moments = _moments(found.get("moments"), len(names) * (len(widths) - 1))
+        return cls(tuple(names), tuple(widths), moments)
 
 
 def _entries(document: dict[str, Any], key: str, kind: type) -> list[Any]:
@@ -106,7 +103,7 @@ def _moments(rows: Any, count: int) -> Matrix:
 
 
 def gene_scores(
-    context: EvaluationContext, space: SearchSpace, progress: ShareDone | None = None
+    context: EvaluationContext, space: SearchSpace, progress: ShareDone = unreported
 ) -> GeneScores:
     """Scores every gene at every width by one pass of gradients over images of the search split, unlabelled.
 
@@ -123,14 +120,9 @@ def gene_scores(
     from bitfront.evaluators.sensitivity.projections import pass_images, project
 
     count, batches = pass_images(context.images("search"))
-
-    def seen(images: int) -> None:
-        if progress is not None:
-            progress(images / count)
-
     # The model's own number of threads: it moves sums by a rounding, and with them what is proposed.
     with torch_threads(preparing_threads(context.prepared.blueprint)):
-        projections = project(context.prepared, batches, seen)
+        projections = project(context.prepared, batches, lambda images: progress(images / count))
     return scores_of(projections, space)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitfront.evaluators.context.significance import PairedComparison
-from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import SearchSpace
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OneFlip:
 
 
 def one_flips(
-    context: EvaluationContext, space: SearchSpace, progress: ShareDone | None = None
+    context: EvaluationContext, space: SearchSpace, progress: ShareDone = unreported
 ) -> tuple[OneFlip, ...]:
     """Evaluates every gene at its lowest width on the search split: genes + 1 evaluations, in genome order.
 
@@ -66,14 +66,12 @@ def one_flips(
     base = accuracy_of_logits(base_logits, whole, labels, 0.0)
     found = []
     for position, name in enumerate(space.gene_names):
-        if progress is not None:
-            progress((position + 1) / (len(space) + 1))
+        progress((position + 1) / (len(space) + 1))
         genome = widest.copy()
         genome[position] = 0
         logits = context.logits(space.decode(genome), "search")
         flipped = accuracy_of_logits(logits, whole, labels, 0.0)
         beside = accuracy_of_logits(logits, base_logits, labels, 0.0)
-        found.append(
-            OneFlip(name, flipped.loss - base.loss, flipped.kl - base.kl, beside.kl, beside.against_float)
-        )
+        loss, kl = flipped.loss - base.loss, flipped.kl - base.kl
+        found.append(OneFlip(name, loss, kl, beside.kl, beside.against_float))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -70,11 +71,8 @@ class StateErrors:
                 yield State(index, layer, bits), site, value.view_as(seen[site]) - seen[site]
         site = f"{name}.{SOFTMAX}"
         for width in self._prepared.widths:
-            yield (
-                State(index, ATTENTION_LAYER, (width,)),
-                site,
-                self._attention(index, site, seen[site], width) - seen[site],
-            )
+            error = self._attention(index, site, seen[site], width) - seen[site]
+            yield State(index, ATTENTION_LAYER, (width,)), site, error
 
     def _outputs(
         self, index: int, layer: str, x: torch.Tensor
@@ -104,18 +102,8 @@ class StateErrors:
 
 def _linears(prepared: PreparedModel) -> Iterator[tuple[tuple[int, str, int, int], IntegerLinear]]:
     """The linear layers of every encoder by encoder, layer, weight bits and activation bits."""
-    for index, parts in enumerate(prepared.blueprint.encoders):
-        for weights in prepared.widths:
-            for activations in prepared.widths:
-                found = prepared.encoder(
-                    EncoderBits(index, parts.name, weights, activations, prepared.widths[-1])
-                )
-                layers = {
-                    "attn.qkv": found.qkv,
-                    "attn.proj": found.proj,
-                    "mlp.fc1": found.fc1,
-                    "mlp.fc2": found.fc2,
-                }
-                yield from (
-                    ((index, layer, weights, activations), linear) for layer, linear in layers.items()
-                )
+    encoders, widths = enumerate(prepared.blueprint.encoders), prepared.widths
+    for (index, parts), weights, activations in itertools.product(encoders, widths, widths):
+        found = prepared.encoder(EncoderBits(index, parts.name, weights, activations, widths[-1]))
+        for layer, linear in zip(LAYER_INPUTS, (found.qkv, found.proj, found.fc1, found.fc2), strict=True):
+            yield (index, layer, weights, activations), linear
