@@ -11,7 +11,7 @@ from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, make_splits
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
-from bitfront.evaluators.preparation.calibrated_model_cache import cached_calibrated_model
+from bitfront.evaluators.preparation.calibrated_model_file import cached_calibrated_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel

@@ -25,12 +25,13 @@ from bitfront.evaluators.sensitivity.gene_scores import scores_of
 from bitfront.evaluators.sensitivity.projections import (
     SEED,
     Projections,
+    State,
+    StateErrors,
     pass_images,
     project,
     site_gradients,
     states,
 )
-from bitfront.evaluators.sensitivity.state_errors import State, StateErrors
 from bitfront.spaces import SearchSpace
 from bitfront.spaces.space import GRANULARITIES
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from bitfront.evaluators.deployment.mappings.assignment import Assignment, ModelLayer, assign
-from bitfront.evaluators.deployment.mappings.modelopt import ModelOptMapping
-from bitfront.evaluators.deployment.mappings.nncf import NncfMapping
-from bitfront.evaluators.deployment.mappings.torchao import TorchaoMapping
+from bitfront.evaluators.deployment.mappings.toolchains import ModelOptMapping, NncfMapping, TorchaoMapping
 from bitfront.spaces import BitConfig, UserError
 
 FORMAT = "bitfront/mapping"

@@ -20,7 +20,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation import calibrated_model as calibrated_models
-from bitfront.evaluators.preparation import calibrated_model_cache as keeping
+from bitfront.evaluators.preparation import calibrated_model_file as keeping
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibrated_model_file import from_entry, to_entry
 from bitfront.evaluators.preparation.recipes import RECIPES

@@ -11,8 +11,7 @@ import pytest
 from evaluator_contracts import ScoresContract
 
 from bitfront.evaluators.sensitivity.gene_scores import GeneScores, scores_of, shrunk_moments
-from bitfront.evaluators.sensitivity.projections import Projections
-from bitfront.evaluators.sensitivity.state_errors import State
+from bitfront.evaluators.sensitivity.projections import Projections, State
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

@@ -16,8 +16,14 @@ from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
-from bitfront.evaluators.sensitivity.projections import SEED, Projections, pass_images, project
-from bitfront.evaluators.sensitivity.state_errors import State, StateErrors
+from bitfront.evaluators.sensitivity.projections import (
+    SEED,
+    Projections,
+    State,
+    StateErrors,
+    pass_images,
+    project,
+)
 
 WIDTHS = (4, 8)
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
