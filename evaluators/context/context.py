@@ -46,7 +46,7 @@ from bitfront.evaluators.preparation.calibrated_model_file import calibrated_dig
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, QuantSite, encoder_layers
+from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, QuantSite
 
 SplitName = Literal["calibration", "search", "test"]
 
@@ -143,7 +143,7 @@ class EvaluationContext:
     @functools.cached_property
     def encoders(self) -> tuple[EncoderLayers, ...]:
         """The encoders and their linear layers, for search spaces."""
-        return encoder_layers(self.sites, [encoder.name for encoder in self.prepared.blueprint.encoders])
+        return self.prepared.blueprint.encoder_layers()
 
     @functools.cached_property
     def _loaded(self) -> dict[SplitName, PreprocessedImages]:

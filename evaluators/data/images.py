@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from bitfront.evaluators.data.source import CorruptImageError, ImageSource, with_channels
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -96,7 +95,13 @@ def load_images(
     skipped: list[str] = []
     for index in map(int, indices):
         try:
-            pixels[len(kept)] = preprocess(_readable(source, index, channels))
+            image = source.load(index)
+            if max(image.size) > LARGEST_ASPECT * min(image.size):
+                raise CorruptImageError(
+                    f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be "
+                    "resized"
+                )
+            pixels[len(kept)] = preprocess(with_channels(image, channels, source.describe(index)))
         except CorruptImageError as error:
             log.warning("left out an image: %s", error)
             skipped.append(str(error))
@@ -116,15 +121,6 @@ def load_images(
         std=tuple(data_config["std"]),
         skipped=tuple(skipped),
     )
-
-
-def _readable(source: ImageSource, index: int, channels: int) -> Image.Image:
-    image = source.load(index)
-    if max(image.size) > LARGEST_ASPECT * min(image.size):
-        raise CorruptImageError(
-            f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be resized"
-        )
-    return with_channels(image, channels, source.describe(index))
 
 
 def preprocessing_to_json(data_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,25 +109,18 @@ def profile_named(name: str) -> HardwareProfile:
     """A shipped profile by its name, or a file's.
 
     Raises:
-        UserError: There is no such profile, or the file cannot be read or says something odd.
+        UserError: There is no such profile, or the file cannot be read, is no TOML, or a value is missing,
+            odd or unknown; it is named.
     """
     if name.endswith(PROFILE_SUFFIX):
-        path = Path(name)
-        return read_profile(path, path.name)
-    if name not in shipped_profiles():
+        path, name = Path(name), Path(name).name
+    elif name in shipped_profiles():
+        path = PROFILES / f"{name}{PROFILE_SUFFIX}"
+    else:
         raise UserError(
             f"unknown latency profile 'model:{name}': choose one of {', '.join(shipped_profiles())}, or give "
             f"a file of your own, such as model:mine{PROFILE_SUFFIX}"
         )
-    return read_profile(PROFILES / f"{name}{PROFILE_SUFFIX}", name)
-
-
-def read_profile(path: Path, name: str) -> HardwareProfile:
-    """Reads a profile; ``name`` is what latency sources call it.
-
-    Raises:
-        UserError: The file cannot be read, is no TOML, or a value is missing, odd or unknown; it is named.
-    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

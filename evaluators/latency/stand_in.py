@@ -19,7 +19,6 @@ from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
-from bitfront.spaces import EncoderLayers
 
 # Of uniform noise, in place of calibration images.
 IMAGES = 8
@@ -35,14 +34,6 @@ def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:
     checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
     model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained, untrained=True)
     return model, blueprint_of(spec.model, model.module.to(device_named(spec.device)))
-
-
-def encoder_layers_of(blueprint: Blueprint) -> tuple[EncoderLayers, ...]:
-    """The encoders of a model and their linear layers, for configurations."""
-    return tuple(
-        EncoderLayers(index, encoder.name, tuple(encoder.linear()))
-        for index, encoder in enumerate(blueprint.encoders)
-    )
 
 
 def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: ShareDone) -> Subject:

@@ -10,7 +10,7 @@ from torch import nn
 
 from bitfront.evaluators.latency.timing import TimedRun
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, EncoderBits, Triple
+from bitfront.spaces import BitConfig, Triple
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,8 @@ class Subject:
 
     def uniform(self, bits: Triple) -> BitConfig:
         """The configuration with the same bits in every encoder."""
-        blueprint, (weights, activations, attention) = self.prepared.blueprint, bits
-        encoders = tuple(
-            EncoderBits(index, encoder.name, weights, activations, attention)
-            for index, encoder in enumerate(blueprint.encoders)
-        )
-        return BitConfig(blueprint.name, self.prepared.scheme, encoders)
+        blueprint = self.prepared.blueprint
+        return BitConfig.uniform(blueprint.name, self.prepared.scheme, blueprint.encoder_layers(), bits)
 
     @property
     def widest(self) -> BitConfig:

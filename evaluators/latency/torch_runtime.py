@@ -15,23 +15,6 @@ from bitfront.evaluators.quantized.kernels.attention_plan import BYTE_BITS
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 
-SOURCE = "measured:torch"
-
-
-def encoder_program(bits: Triple) -> tuple[int, bool]:
-    """What distinguishes the instructions an encoder runs: bytes of logarithmic codes, narrow activations.
-
-    Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two.
-
-    Weights of every width run the same int8 kernels on equally large operands. Narrow codes of the
-    query-key-value and GELU outputs are clipped by an instruction of their own; all other clipping is part
-    of a kernel. Precisions with equal programs share one measurement, so that no noise between them can pass
-    for a difference.
-    """
-    _, activations, attention = bits
-    logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
-    return logarithmic_bytes, activations < 8
-
 
 class TorchRuntime:
     """The runtime that evaluates; see :class:`~bitfront.evaluators.latency.timed_runtime.TimedRuntime`.
@@ -40,7 +23,7 @@ class TorchRuntime:
     has.
     """
 
-    source = SOURCE
+    source = "measured:torch"
     needs_codes = False
     models_at_once = None
     row = 1
@@ -55,8 +38,17 @@ class TorchRuntime:
         return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
     def program(self, bits: Triple) -> tuple[int, bool]:
-        """See :func:`encoder_program`."""
-        return encoder_program(bits)
+        """Bytes of logarithmic codes, and whether activations are narrow.
+
+        Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two. Weights of every
+        width run the same int8 kernels on equally large operands. Narrow codes of the query-key-value and
+        GELU outputs are clipped by an instruction of their own; all other clipping is part of a kernel.
+        Precisions with equal programs share one measurement, so that no noise between them can pass for a
+        difference.
+        """
+        _, activations, attention = bits
+        logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
+        return logarithmic_bytes, activations < 8
 
     def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The float module, run eagerly."""

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from bitfront.spaces import EncoderLayers
+
 T = TypeVar("T")
 Visit = Callable[[str, torch.Tensor], torch.Tensor]
 
@@ -173,6 +175,13 @@ class Blueprint:
     encoders: tuple[EncoderParts, ...]
     merges: Mapping[int, MergeParts]
     readout: Readout
+
+    def encoder_layers(self) -> tuple[EncoderLayers, ...]:
+        """The encoders and their linear layers, for configurations and search spaces."""
+        return tuple(
+            EncoderLayers(index, encoder.name, tuple(encoder.linear()))
+            for index, encoder in enumerate(self.encoders)
+        )
 
     def outer(self) -> dict[str, LinearParts]:
         """The linear layers outside the encoders, by name, in execution order.

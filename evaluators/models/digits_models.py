@@ -18,34 +18,17 @@ MEAN, STD = 0.306, 0.319  # of the training scans
 # So narrow that precision matters: at width 96 every assignment of 4 and 8 bits keeps the float model's top-1
 # but for noise, and a search has nothing to find.
 _DEIT: dict[str, Any] = {
-    "patch_size": 2,
-    "embed_dim": 32,
-    "depth": 12,
-    "num_heads": 2,
-    "mlp_ratio": 2.0,
-    "qkv_bias": True,
-}
+    "patch_size": 2, "embed_dim": 32, "depth": 12, "num_heads": 2, "mlp_ratio": 2.0, "qkv_bias": True,
+}  # fmt: skip
 _VIT: dict[str, Any] = {
-    "patch_size": 5,
-    "embed_dim": 48,
-    "depth": 6,
-    "num_heads": 2,
-    "mlp_ratio": 2.0,
-    "class_token": False,
-    "reg_tokens": 3,
-    "no_embed_class": True,
-    "global_pool": "avg",
-}
+    "patch_size": 5, "embed_dim": 48, "depth": 6, "num_heads": 2, "mlp_ratio": 2.0,
+    "class_token": False, "reg_tokens": 3, "no_embed_class": True, "global_pool": "avg",
+}  # fmt: skip
 # Windows of 4x4 in a grid of 8x8, where the second encoder shifts them, and then one window of 4x4.
 _SWIN: dict[str, Any] = {
-    "patch_size": 2,
-    "embed_dim": 32,
-    "depths": (2, 4),
-    "num_heads": (2, 4),
-    "window_size": 4,
-    "mlp_ratio": 2.0,
-    "drop_path_rate": 0.0,
-}
+    "patch_size": 2, "embed_dim": 32, "depths": (2, 4), "num_heads": (2, 4), "mlp_ratio": 2.0,
+    "window_size": 4, "drop_path_rate": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,33 +13,20 @@ from bitfront.spaces.space import ATTENTION_LAYER
 
 # Last parts of the names of sites that stay float in scheme `deploy`: the residual stream and what is added
 # to it, scores, and everything after the classifier's input.
-_FLOAT_IN_DEPLOY = frozenset(
-    {
-        "patch_embed",
-        "pos_embed",
-        "embed_sum",
-        "embed",
-        "bias",
-        "scores",
-        "proj",
-        "residual1",
-        "fc2",
-        "residual2",
-        "reduction",
-        "norm_tokens",
-        "pool",
-        "head",
-    }
-)
 _RESIDUAL = frozenset({"embed_sum", "embed", "residual1", "residual2", "reduction", "pool"})
+_FLOAT_IN_DEPLOY = _RESIDUAL | {
+    "patch_embed",
+    "pos_embed",
+    "bias",
+    "scores",
+    "proj",
+    "fc2",
+    "norm_tokens",
+    "head",
+}
 # The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
 LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
-LAYER_OUTPUTS = {
-    "attn.qkv": "attn.qkv",
-    "attn.proj": "attn.proj",
-    "mlp.fc1": "mlp.gelu",
-    "mlp.fc2": "mlp.fc2",
-}
+LAYER_OUTPUTS = {layer: layer for layer in LAYER_INPUTS} | {"mlp.fc1": "mlp.gelu"}
 # The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
 # query, key and value layer also its output, the operands of both attention products.
 FOLLOWS = {site: layer for layer, site in LAYER_INPUTS.items()} | {"attn.qkv": "attn.qkv"}

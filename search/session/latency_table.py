@@ -170,13 +170,11 @@ def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConf
     """
     import numpy as np
 
-    from bitfront.evaluators.latency.stand_in import encoder_layers_of
-
     widths = subject.prepared.widths
     uniform = dict.fromkeys((max(widths), min(widths)))
     found = {f"W{bits}A{bits}T{bits}": subject.uniform((bits, bits, bits)) for bits in uniform}
     if len(spec.widths) > 1:
-        encoders = encoder_layers_of(subject.prepared.blueprint)
+        encoders = subject.prepared.blueprint.encoder_layers()
         space = SearchSpace(spec.model, spec.scheme, encoders, spec.widths)
         genomes = space.sample(np.random.default_rng(SEED), MIXED)
         found |= {f"mixed {place}": space.decode(genome) for place, genome in enumerate(genomes, start=1)}

@@ -64,20 +64,13 @@ def _windowed(writer: GraphWriter, encoder: EncoderParts, window: WindowParts, s
     if window.mask is None:
         return scores
     by_window = writer.reshape(scores, -1, count, heads, tokens, tokens)
-    seen = writer.op("Add", by_window, _hiding(writer, window))
-    return writer.reshape(seen, -1, heads, tokens, tokens)
-
-
-def _hiding(writer: GraphWriter, window: WindowParts) -> str:
-    """``[1, windows, 1, n, n]``: 0 where a query sees a key, as those of one region do."""
-    assert window.mask is not None
-    count, tokens = window.rows.shape
-    # The first key that each token sees names its region.
-    regions = (~window.mask).int().argmax(-1).cpu().numpy().astype(np.int32)
-    rows = writer.reshape(writer.constant(regions), 1, count, 1, tokens, 1)
-    columns = writer.reshape(writer.constant(regions), 1, count, 1, 1, tokens)
+    # A query sees the keys of its own region, which the first key that each token sees names.
+    regions = writer.constant((~window.mask).int().argmax(-1).cpu().numpy().astype(np.int32))
+    rows = writer.reshape(regions, 1, count, 1, tokens, 1)
+    columns = writer.reshape(regions, 1, count, 1, 1, tokens)
     alike = writer.op("Equal", rows, columns)
-    return writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
+    hiding = writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
+    return writer.reshape(writer.op("Add", by_window, hiding), -1, heads, tokens, tokens)
 
 
 def write_embedding(arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:

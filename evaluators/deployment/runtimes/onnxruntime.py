@@ -23,21 +23,11 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
 from bitfront.spaces import UserError
 
 PROVIDERS = ["CPUExecutionProvider"]
-_INTEGER = frozenset(
-    {
-        "MatMulIntegerToFloat",
-        "MatMulInteger",
-        "QLinearMatMul",
-        "DynamicQuantizeMatMul",
-        "QGemm",
-        "QAttention",
-        "QLinearConv",
-        "ConvInteger",
-    }
-)
-_FLOAT = frozenset(
-    {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulNBits", "Attention"}
-)
+_INTEGER = {
+    "MatMulIntegerToFloat", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "QGemm", "QAttention",
+    "QLinearConv", "ConvInteger",
+}  # fmt: skip
+_FLOAT = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "MatMulNBits", "Attention"}
 _ERRORS_ONLY = 3
 
 

@@ -25,17 +25,10 @@ from bitfront.evaluators.torchvision_shim import ensure_torchvision
 Arithmetic = Literal["float32", "bfloat16", "dynamic"]
 # By the operator that torch dispatches: matrix products in it.
 _FLOAT = {
-    "aten::linear": 1,
-    "aten::matmul": 1,
-    "aten::addmm": 1,
-    "aten::mm": 1,
-    "aten::bmm": 1,
-    "aten::baddbmm": 1,
-    "aten::conv2d": 1,
-    "aten::convolution": 1,
-    "aten::scaled_dot_product_attention": 2,
+    "aten::linear": 1, "aten::matmul": 1, "aten::addmm": 1, "aten::mm": 1, "aten::bmm": 1, "aten::baddbmm": 1,
+    "aten::conv2d": 1, "aten::convolution": 1, "aten::scaled_dot_product_attention": 2,
     "aten::_scaled_dot_product_flash_attention_for_cpu": 2,
-}
+}  # fmt: skip
 _INTEGER = {"quantized::linear_dynamic": 1}
 PRODUCTS_OF_ATTENTION = 2
 # Linux's names on x86 and on ARM.

@@ -8,7 +8,7 @@ import torch
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.measured import measure_models
-from bitfront.evaluators.latency.stand_in import encoder_layers_of, load_shapes, stand_in
+from bitfront.evaluators.latency.stand_in import load_shapes, stand_in
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.latency.timing import TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, sample_images
@@ -53,7 +53,7 @@ def test_models_without_weights_can_be_timed(name: str) -> None:
     subject = stand_in(spec, False, lambda _: None)
     whole, [entry] = measure_models(TorchRuntime(), subject, [subject.widest], 1, QUICK)
     assert whole.milliseconds > 0 < entry.milliseconds
-    layers = encoder_layers_of(subject.prepared.blueprint)
+    layers = subject.prepared.blueprint.encoder_layers()
     assert [layer.name for layer in layers] == [encoder.name for encoder in subject.widest.encoders]
 
 
