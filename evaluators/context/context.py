@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,11 @@ class EvaluationContext:
     size: SizeModel
     calibration: str
     skipped_calibration: tuple[str, ...] = ()
+    # In the context itself, which nothing else keeps alive: a worker goes through many of them.
+    _loaded: dict[SplitName, PreprocessedImages] = field(default_factory=dict, init=False, repr=False)
+    _float_runs: dict[SplitName, tuple[torch.Tensor, float]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def from_spec(
@@ -116,12 +121,10 @@ class EvaluationContext:
 
     def resolved(self) -> EvaluationContext:
         """The same context with what its spec leaves open: batch size, threads, images of a first look."""
-        setting, first = self.quickest_setting(), self.spec.first_images
+        setting = self.quickest_setting()
+        first = self.spec.first_images or first_images(len(self.splits.search))
         spec = dataclasses.replace(
-            self.spec,
-            batch_size=setting.batch_size,
-            threads=setting.threads,
-            first_images=first or first_images(len(self.splits.search)),
+            self.spec, batch_size=setting.batch_size, threads=setting.threads, first_images=first
         )
         return dataclasses.replace(self, spec=spec)
 
@@ -145,10 +148,6 @@ class EvaluationContext:
         """The encoders and their linear layers, for search spaces."""
         return self.prepared.blueprint.encoder_layers()
 
-    @functools.cached_property
-    def _loaded(self) -> dict[SplitName, PreprocessedImages]:
-        return {}
-
     def images(self, split: SplitName) -> PreprocessedImages:
         """The preprocessed images of a split, loaded once."""
         if split not in self._loaded:
@@ -164,11 +163,6 @@ class EvaluationContext:
         """Why images were left out, by split; splits that have not been loaded have none yet."""
         found = {"calibration": list(self.skipped_calibration)}
         return found | {split: list(images.skipped) for split, images in self._loaded.items()}
-
-    @functools.cached_property
-    def _float_runs(self) -> dict[SplitName, tuple[torch.Tensor, float]]:
-        # In the context itself, which nothing else keeps alive: a worker goes through many of them.
-        return {}
 
     def _float_run(self, split: SplitName) -> tuple[torch.Tensor, float]:
         """Logits of the float model on a split, and the seconds they took; run once."""

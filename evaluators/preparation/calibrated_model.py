@@ -11,7 +11,7 @@ from bitfront.evaluators.models.float_forward import Batches
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.equalization.channels import equalize_heads, equalize_norms, observe
 from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
-from bitfront.evaluators.preparation.layer_fit import FittedLayer, fit_layers
+from bitfront.evaluators.preparation.layer_fit import FittedLayer, LayerKey, fit_layers
 from bitfront.evaluators.preparation.log_base import search_log_steps
 from bitfront.evaluators.preparation.recipes import (
     HEAD_CHANNELS,
@@ -61,7 +61,7 @@ class CalibratedModel:
 
     blueprint: Blueprint
     calibration: Calibration
-    layers: dict[tuple[int, str, int, int], FittedLayer] = field(default_factory=dict)
+    layers: dict[LayerKey, FittedLayer] = field(default_factory=dict)
     log_steps: dict[int, float] = field(default_factory=dict)
 
 
@@ -90,12 +90,11 @@ def calibrate_model(
     """
     equalized = equalize(blueprint, recipe, batches)
     progress(_EQUALIZED)
-    calibration = calibrate(
-        equalized, batches, widths, observer, scheme, codebook_roles=recipe.codebook_roles
-    )
+    roles = recipe.codebook_roles
+    calibration = calibrate(equalized, batches, widths, observer, scheme, codebook_roles=roles)
     log_steps = search_log_steps(equalized, batches) if LOG_BASE in recipe else {}
     progress(_CALIBRATED)
-    layers: dict[tuple[int, str, int, int], FittedLayer] = {}
+    layers: dict[LayerKey, FittedLayer] = {}
     for index, found in fit_layers(equalized, batches, calibration, widths, recipe):
         layers.update(found)
         progress(_CALIBRATED + (1.0 - _CALIBRATED) * (index + 1) / len(equalized.encoders))

@@ -15,7 +15,7 @@ from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibration import Calibration
-from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.layer_fit import FittedLayer, LayerKey
 from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint, preparation_key, sources_digest
 from bitfront.evaluators.preparation.store.store import DamagedEntryError, PreparationStore
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 # Counted up with every change of what an entry holds.
 FORMAT = 1
-LayerKey = tuple[int, str, int, int]
 
 
 def to_entry(

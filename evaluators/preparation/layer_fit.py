@@ -134,13 +134,13 @@ class FittedLayer:
     bias: torch.Tensor
 
 
-# By encoder, layer, weight bits and activation bits.
-FittedLayers = Mapping[tuple[int, str, int, int], FittedLayer]
+LayerKey = tuple[int, str, int, int]  # encoder, layer, weight bits and activation bits
+FittedLayers = Mapping[LayerKey, FittedLayer]
 
 
 def fit_layers(
     blueprint: Blueprint, batches: Batches, calibration: Calibration, widths: Sequence[int], recipe: Recipe
-) -> Iterator[tuple[int, dict[tuple[int, str, int, int], FittedLayer]]]:
+) -> Iterator[tuple[int, dict[LayerKey, FittedLayer]]]:
     """Yields each encoder's index and fitted layers, at all pairs of weight and activation bits.
 
     A layer is fitted to its own input at each width, with everything before it in float: what it yields then

@@ -17,27 +17,14 @@ from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantizers.grids import AffineGrid
 
 Tap = Callable[[str, torch.Tensor], None]
-
-
-class Norm(Protocol):
-    """A LayerNorm that leaves the residual stream."""
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 codes ``[rows, channels]`` of a stream ``[rows, channels]``."""
-
-
-class Projection(Protocol):
-    """A linear layer whose output begins a residual stream."""
-
-    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-        """A stream ``[rows, out]`` from uint8 codes ``[rows, in]``."""
-
-
-class StreamStage(Protocol):
-    """A step of the residual stream."""
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """A stream from a stream."""
+# A LayerNorm that leaves the residual stream: uint8 codes [rows, channels] of a stream [rows, channels].
+Norm = Callable[[torch.Tensor], torch.Tensor]
+# A linear layer whose output begins a residual stream: [rows, out] from uint8 codes [rows, in].
+Projection = Callable[[torch.Tensor], torch.Tensor]
+# A step of the residual stream: a stream from a stream.
+StreamStage = Callable[[torch.Tensor], torch.Tensor]
+# What the classifier reads: uint8 codes [batch, read, channels] of a stream [batch, tokens, channels].
+Pooling = Callable[[torch.Tensor, Tap], torch.Tensor]
 
 
 class Update(Protocol):
@@ -53,13 +40,6 @@ class Update(Protocol):
         self, x: torch.Tensor, update: torch.Tensor, following: Norm
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The stream after the update and the codes of its LayerNorm, in one pass."""
-
-
-class Pooling(Protocol):
-    """What the classifier reads."""
-
-    def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-        """uint8 codes ``[batch, read, channels]`` of a stream ``[batch, tokens, channels]``."""
 
 
 def unseen(site: str, value: torch.Tensor) -> None:

@@ -76,11 +76,7 @@ class Loaded:
 
 
 class BenchEntry(Protocol):
-    """A file and how it is run; made of nothing but texts and numbers, so that another process can load it.
-
-    Attributes:
-        path: The file.
-    """
+    """A file and how it is run; made of texts and numbers alone, so that another process can load it."""
 
     @property
     def path(self) -> Path:

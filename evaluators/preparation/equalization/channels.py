@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -123,13 +124,7 @@ class ChannelMoments:
     variance: torch.Tensor
 
 
-@dataclass
-class _Sums:
-    total: torch.Tensor
-    rows: int = 0
-
-
-@dataclass
+@dataclass(frozen=True)
 class Observed:
     """What equalization needs to know of a model.
 
@@ -138,8 +133,8 @@ class Observed:
         qkv: Moments of queries, keys and values by site.
     """
 
-    norms: dict[str, torch.Tensor] = field(default_factory=dict)
-    qkv: dict[str, ChannelMoments] = field(default_factory=dict)
+    norms: dict[str, torch.Tensor]
+    qkv: dict[str, ChannelMoments]
 
 
 @torch.inference_mode()
@@ -152,7 +147,8 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
     """
     generator = torch.Generator().manual_seed(SAMPLE_SEED)
     kept: dict[str, list[torch.Tensor]] = {}
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, torch.Tensor] = {}
+    counts: Counter[str] = Counter()
 
     def tap(site: str, value: torch.Tensor) -> None:
         flat = value.reshape(-1, value.shape[-1])
@@ -161,17 +157,16 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
             kept.setdefault(site, []).append(flat[rows.to(flat.device)])
         elif role(site) == "qkv":
             found = torch.stack([flat.sum(0, dtype=torch.float64), flat.square().sum(0, dtype=torch.float64)])
-            total = sums.setdefault(site, _Sums(torch.zeros_like(found)))
-            total.total += found
-            total.rows += len(flat)
+            sums[site] = sums[site] + found if site in sums else found
+            counts[site] += len(flat)
 
     for images in batches():
         forward(blueprint, images, tap)
-    observed = Observed({site: torch.cat(parts) for site, parts in kept.items()})
-    for site, found in sums.items():
-        first, second = found.total / found.rows
-        observed.qkv[site] = ChannelMoments(first, (second - first.square()).clamp_min(0.0))
-    return observed
+    moments = {}
+    for site, total in sums.items():
+        first, second = total / counts[site]
+        moments[site] = ChannelMoments(first, (second - first.square()).clamp_min(0.0))
+    return Observed({site: torch.cat(parts) for site, parts in kept.items()}, moments)
 
 
 def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> EncoderParts:
@@ -198,10 +193,8 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
     to_queries = [rotation / (balance[h] * energy[h]) for h in range(heads)]
     to_keys = [rotation * (balance[h] / energy[h]) for h in range(heads)]
     basis = block_diagonal([*to_queries, *to_keys, (1.0 / values).diag()])
-    centred = LinearParts(
-        encoder.qkv.weight,
-        encoder.qkv.bias - torch.cat([torch.zeros_like(mean[0]), mean[1], mean[2]]).flatten().float(),
-    )
+    offset = torch.cat([torch.zeros_like(mean[0]), mean[1], mean[2]]).flatten().float()
+    centred = LinearParts(encoder.qkv.weight, encoder.qkv.bias - offset)
     return dataclasses.replace(
         encoder,
         qkv=writing(centred, basis),
@@ -222,7 +215,6 @@ def head_rotation(width: int) -> torch.Tensor:
             matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
         return matrix / math.sqrt(width)
     generator = torch.Generator().manual_seed(ROTATION_SEED)
-    rotation: torch.Tensor = torch.linalg.qr(
-        torch.randn(width, width, generator=generator, dtype=torch.float64)
-    )[0]
+    gaussian = torch.randn(width, width, generator=generator, dtype=torch.float64)
+    rotation: torch.Tensor = torch.linalg.qr(gaussian)[0]
     return rotation
