@@ -61,14 +61,10 @@ class EncoderBits:
         return {
             "index": self.index,
             "name": self.name,
-            "weights": _plain(self.weights),
-            "activations": _plain(self.activations),
+            "weights": self.weights if isinstance(self.weights, int) else dict(self.weights),
+            "activations": self.activations if isinstance(self.activations, int) else dict(self.activations),
             "attention": self.attention,
         }
-
-
-def _plain(bits: LayerBits) -> int | dict[str, int]:
-    return bits if isinstance(bits, int) else dict(bits)
 
 
 @dataclass(frozen=True)
@@ -100,11 +96,8 @@ class BitConfig:
     ) -> BitConfig:
         """The same (weights, activations, attention) bits in every encoder."""
         weights, activations, attention = bits
-        return cls(
-            model,
-            scheme,
-            tuple(EncoderBits(e.index, e.name, weights, activations, attention) for e in encoders),
-        )
+        chosen = tuple(EncoderBits(e.index, e.name, weights, activations, attention) for e in encoders)
+        return cls(model, scheme, chosen)
 
     @property
     def digest(self) -> str:
@@ -168,15 +161,11 @@ class BitConfig:
         usual = dict(pinned_bits(scheme))
         widths = usual if pinned is None else pinned
         if set(widths) != set(usual):
-            raise UserError(
-                f'bit config: "pinned" must have the groups of scheme {scheme}: {", ".join(usual)}'
-            )
-        return cls(
-            model,
-            scheme,
-            tuple(_read_encoder(entry, position) for position, entry in enumerate(entries)),
-            tuple((str(k), _read_bits(v, f"pinned.{k}")) for k, v in sorted(widths.items())),
-        )
+            groups = ", ".join(usual)
+            raise UserError(f'bit config: "pinned" must have the groups of scheme {scheme}: {groups}')
+        encoders = tuple(_read_encoder(entry, position) for position, entry in enumerate(entries))
+        fixed = tuple((str(k), _read_bits(v, f"pinned.{k}")) for k, v in sorted(widths.items()))
+        return cls(model, scheme, encoders, fixed)
 
 
 def _read_bits(value: object, where: str) -> int:

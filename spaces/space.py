@@ -153,7 +153,8 @@ class SearchSpace:
                 f"{len(self.encoders)} of {self.model}"
             )
         for kind, width in self.fixed.items():
-            found = {config.encoders[s.encoder].bits(kind, s.layer) for s in self._slots_of(kind)}
+            slots = [slot for encoder in self.encoders for slot in _slots(encoder) if slot.kind == kind]
+            found = {config.encoders[slot.encoder].bits(kind, slot.layer) for slot in slots}
             if found != {width}:
                 raise UserError(
                     f"the bit config has {kind} of {sorted(found)} bits; this space fixes {width}"
@@ -168,9 +169,6 @@ class SearchSpace:
                 )
             genome[position] = self.widths.index(widths.pop())
         return genome
-
-    def _slots_of(self, kind: Kind) -> list[Slot]:
-        return [slot for encoder in self.encoders for slot in _slots(encoder) if slot.kind == kind]
 
     def _check(self, genome: Genome) -> None:
         if genome.shape != (len(self.genes),):

@@ -18,6 +18,7 @@ PACKAGES = (
     "bitfront", "torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pymoo", "moocore", "optuna",
     "distributed", "numba", "pandas", "scikit-learn", "scipy",
 )  # fmt: skip
+# Those that matter to integer kernels.
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
 
@@ -82,7 +83,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": cpu_name(),
-        "cpu_flags": _cpu_flags(),
+        "cpu_flags": [flag for flag in _CPU_FLAGS if flag in cpu_flags()],
         "cpus_logical": os.cpu_count(),
         "cpus_physical": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
@@ -97,7 +98,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_flags() -> list[str]:
-    """Those of the flags that matter to integer kernels."""
-    found = set((cpuinfo("flags") or cpuinfo("Features")).split())
-    return [flag for flag in _CPU_FLAGS if flag in found]
+def cpu_flags() -> frozenset[str]:
+    """The processor's instruction sets, as Linux on x86 and on ARM names them; empty elsewhere."""
+    return frozenset((cpuinfo("flags") or cpuinfo("Features")).split())

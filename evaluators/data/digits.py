@@ -28,7 +28,11 @@ class DigitsSource:
         bunch = load_digits()
         self._scans = np.rint(bunch.images * (255.0 / LARGEST_VALUE)).astype(np.uint8)
         self.labels: NDArray[np.int64] = bunch.target.astype(np.int64)
-        self.partition: NDArray[np.str_] = _partition(self.labels)
+        self.partition: NDArray[np.str_] = np.full(len(self.labels), HELD_OUT)
+        rng = np.random.default_rng(PARTITION_SEED)
+        for label in np.unique(self.labels):
+            members = rng.permutation(np.flatnonzero(self.labels == label))
+            self.partition[members[: round(TRAIN_SHARE * len(members))]] = TRAIN
         self.class_names: tuple[str, ...] = tuple(str(name) for name in bunch.target_names)
 
     def __len__(self) -> int:
@@ -41,12 +45,3 @@ class DigitsSource:
     def describe(self, index: int) -> str:
         """``digits scan <index>``."""
         return f"digits scan {index}"
-
-
-def _partition(labels: NDArray[np.int64]) -> NDArray[np.str_]:
-    rng = np.random.default_rng(PARTITION_SEED)
-    partition = np.full(len(labels), HELD_OUT)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        partition[members[: round(TRAIN_SHARE * len(members))]] = TRAIN
-    return partition

@@ -129,9 +129,8 @@ class Sidecar:
                 f"{path} is no record of a verification ({error}): remove it, to verify against the "
                 "evaluator itself"
             ) from error
-        sizes = {
-            len(part) for part in (expected.predictions, expected.second, expected.labels) if part is not None
-        }
+        parts = (expected.predictions, expected.second, expected.labels)
+        sizes = {len(part) for part in parts if part is not None}
         if sizes == {0} or len(sizes) != 1:
             raise UserError(
                 f"{path} is damaged: its predictions and labels are not of the same images; remove it"

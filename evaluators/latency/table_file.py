@@ -1,34 +1,9 @@
 """Latency tables as CSV files, which people may also fill in by hand for a phone or an accelerator.
 
-One row is one time; the first line names the columns, whose order does not matter:
-
-``part``
-    ``encoder`` for one encoder, ``rest`` for everything else of the quantized model (patch embedding, patch
-    merging, final LayerNorm and classifier, and what encoders take longer one after another than each by
-    itself), ``float_model`` for the whole model in float.
-``shape``
-    Of an encoder: ``197x192h3m768`` is 197 tokens of 192 channels, 3 heads and 768 hidden channels in the
-    MLP; ``w49`` after it is attention in windows of 49 tokens, and ``s`` that the windows are shifted. Empty
-    in the other rows, as are the next three columns.
-``weights``, ``activations``, ``attention``
-    Bits of the encoder's four linear layers' weights, of their inputs and the queries, keys and values, and
-    of the attention matrix after softmax.
-``milliseconds``
-    For one batch, above 0.
-``batch``
-    Images of that batch: the same number in every row.
-``spread_percent`` (optional)
-    Range of repeated measurements, relative to their median.
-``source`` (optional)
-    What measured: ``measured:torch``, ``measured:openvino``, ``measured:onnxruntime``, or words of your own.
-``scheme`` (optional)
-    ``fq-vit`` or ``deploy``: a search of the other scheme refuses the table.
-``machine`` (optional)
-    The machine, in words; it is shown, and where it is not this one the difference is told.
-
-There must be one row ``rest``, one row ``float_model``, and a row for every encoder shape of the model at
-every combination of the searched bits and at 8 bits throughout. The latency of a configuration is ``rest``
-plus the sum of its encoders' rows.
+One row is one time: of an ``encoder`` shape at some bits, of the ``rest`` of the quantized model, or of the
+whole ``float_model``; ``docs/latency-tables.md`` says what each column holds. There must be one row ``rest``,
+one row ``float_model``, and a row for every encoder shape of the model at every combination of the searched
+bits and at 8 bits throughout. The latency of a configuration is ``rest`` plus the sum of its encoders' rows.
 """
 
 from __future__ import annotations
@@ -36,6 +11,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,12 +31,10 @@ COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machi
 
 @dataclass
 class TableRows:
-    """What the rows of a file say, taken together."""
+    """What the rows of a file say, taken together: the line and time of each part, the values of columns."""
 
-    encoders: dict[tuple[str, Triple], Latency] = field(default_factory=dict)
-    single: dict[str, Latency] = field(default_factory=dict)
-    values: dict[str, list[str]] = field(default_factory=dict)
-    lines: dict[object, int] = field(default_factory=dict)
+    parts: dict[str | tuple[str, Triple], tuple[int, Latency]] = field(default_factory=dict)
+    values: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, number: int, row: Row) -> None:
         """Takes a row; raises ValueError or TypeError for one that is not understood."""
@@ -71,38 +45,30 @@ class TableRows:
         images = int(row["batch"] or "")
         if images < 1:
             raise ValueError(f"batch {row['batch']} is below 1")
-        self._note("batch", str(images))
+        self.values["batch"][str(images)] = None
         for name in ("source", *_UNIFORM):
-            self._note(name, (row.get(name) or "").strip())
-        part = row["part"] or ""
+            if value := (row.get(name) or "").strip():
+                self.values[name][value] = None
+        what = row["part"] or ""
+        part: str | tuple[str, Triple] = what
         if part == ENCODER:
             w, a, t = (int(row[kind] or "") for kind in KINDS)
             shape = row["shape"] or ""
-            self._once(number, (shape, (w, a, t)), f"encoder {shape} at W{w}A{a}T{t}")
-            self.encoders[shape, (w, a, t)] = entry
-        elif part in (REST, FLOAT_MODEL):
-            self._once(number, part, part)
-            self.single[part] = entry
-        else:
+            part, what = (shape, (w, a, t)), f"encoder {shape} at W{w}A{a}T{t}"
+        elif part not in (REST, FLOAT_MODEL):
             raise ValueError(f"part {part!r} is unknown")
+        if part in self.parts:
+            raise ValueError(f"{what} has a time in line {self.parts[part][0]} already")
+        self.parts[part] = number, entry
         if row.get("scheme") and (row["scheme"] or "").strip() not in SCHEMES:
             raise ValueError(f"scheme {row['scheme']!r} is unknown: expected {' or '.join(SCHEMES)}")
 
-    def _note(self, name: str, value: str) -> None:
-        known = self.values.setdefault(name, [])
-        if value and value not in known:
-            known.append(value)
-
-    def _once(self, number: int, key: object, what: str) -> None:
-        if key in self.lines:
-            raise ValueError(f"{what} has a time in line {self.lines[key]} already")
-        self.lines[key] = number
-
     def table(self, path: Path) -> LatencyTable:
         """The table of the rows; raises UserError where parts are missing or contradict one another."""
-        missing = [] if self.encoders else [ENCODER]
-        missing += [part for part in (REST, FLOAT_MODEL) if part not in self.single]
-        batches = sorted(map(int, self.values.get("batch", ())))
+        encoders = {part: entry for part, (_, entry) in self.parts.items() if isinstance(part, tuple)}
+        missing = [] if encoders else [ENCODER]
+        missing += [part for part in (REST, FLOAT_MODEL) if part not in self.parts]
+        batches = sorted(map(int, self.values["batch"]))
         if missing or len(batches) != 1:
             raise UserError(
                 f"latency table {path} needs rows encoder, rest and float_model, all of one batch size; "
@@ -114,8 +80,8 @@ class TableRows:
                 raise UserError(f"latency table {path} must have one {name} in all rows, not {named}")
         source = ", ".join(sorted(self.values["source"])) or "unnamed"
         scheme, machine = ("".join(self.values[name]) for name in _UNIFORM)
-        rest, whole = self.single[REST], self.single[FLOAT_MODEL]
-        return LatencyTable(self.encoders, rest, whole, batches[0], source, scheme, machine)
+        (_, rest), (_, whole) = self.parts[REST], self.parts[FLOAT_MODEL]
+        return LatencyTable(encoders, rest, whole, batches[0], source, scheme, machine)
 
 
 def table_csv(table: LatencyTable) -> str:

@@ -26,9 +26,15 @@ def swin_refusal(module: Any) -> str | None:
     Looks at the structure alone, so that a module on the meta device can be asked. A missing classifier is
     no reason: a checkpoint may bring one.
     """
-    reason = patch_embedding_refusal(module.patch_embed) or _head_refusal(module)
-    if reason is not None:
+    from timm.layers import ClassifierHead
+
+    head = module.head
+    if (reason := patch_embedding_refusal(module.patch_embed)) is not None:
         return reason
+    if type(head) is not ClassifierHead or not isinstance(head.fc, nn.Linear | nn.Identity):
+        return f"its classifier is a {type(head).__name__}, not an average and one linear layer"
+    if head.global_pool.pool_type != "avg":
+        return f"it pools tokens by {head.global_pool.pool_type!r}, and only averages are supported"
     if not isinstance(module.patch_embed.norm, nn.Identity):
         reason = norm_refusal(module.patch_embed.norm)
     reason = reason or norm_refusal(module.norm)
@@ -37,17 +43,6 @@ def swin_refusal(module: Any) -> str | None:
     for index, stage in enumerate(module.layers):
         if (reason := _stage_refusal(stage)) is not None:
             return f"stage {index} {reason}"
-    return None
-
-
-def _head_refusal(module: Any) -> str | None:
-    from timm.layers import ClassifierHead
-
-    head = module.head
-    if type(head) is not ClassifierHead or not isinstance(head.fc, nn.Linear | nn.Identity):
-        return f"its classifier is a {type(head).__name__}, not an average and one linear layer"
-    if head.global_pool.pool_type != "avg":
-        return f"it pools tokens by {head.global_pool.pool_type!r}, and only averages are supported"
     return None
 
 

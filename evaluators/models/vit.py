@@ -89,13 +89,7 @@ def vit_refusal(module: Any) -> str | None:
     Looks at the structure alone, so that a module on the meta device can be asked. A missing classifier is
     no reason: a checkpoint may bring one.
     """
-    return _ends_refusal(module) or _blocks_refusal(module)
-
-
-def _ends_refusal(module: Any) -> str | None:
-    """Why the layers before and after the encoders are not supported."""
-    reason = patch_embedding_refusal(module.patch_embed)
-    if reason is not None:
+    if (reason := patch_embedding_refusal(module.patch_embed)) is not None:
         return reason
     if not isinstance(module.patch_embed.norm, nn.Identity):
         return "it normalises its patches before positions are added"
@@ -111,7 +105,7 @@ def _ends_refusal(module: Any) -> str | None:
             return f"it {reason}"
     if not isinstance(module.head, nn.Linear | nn.Identity):
         return f"its classifier is a {type(module.head).__name__}, not one linear layer"
-    return None
+    return _blocks_refusal(module)
 
 
 def patch_embedding_refusal(embedding: Any) -> str | None:
@@ -135,22 +129,17 @@ def _blocks_refusal(module: Any) -> str | None:
     for index, block in enumerate(module.blocks):
         if type(block) is not Block:
             return f"its encoders are {type(block).__name__}, not pre-norm blocks"
-        if type(block.attn) is not Attention:
-            reason: str | None = (
-                f"has {type(block.attn).__name__} where plain multi-head attention is supported"
-            )
+        attn = block.attn
+        if type(attn) is not Attention:
+            reason = f"has {type(attn).__name__} where plain multi-head attention is supported"
+        elif not isinstance(attn.q_norm, nn.Identity) or not isinstance(attn.k_norm, nn.Identity):
+            reason = "normalises queries and keys"
+        elif not isinstance(attn.norm, nn.Identity) or getattr(attn, "gate", None) is not None:
+            reason = "normalises or gates its attention output"
         else:
-            reason = _attention_refusal(block.attn) or block_refusal(block)
-        if reason is not None:
+            reason = block_refusal(block) or ""
+        if reason:
             return f"encoder {index} {reason}"
-    return None
-
-
-def _attention_refusal(attn: Any) -> str | None:
-    if not isinstance(attn.q_norm, nn.Identity) or not isinstance(attn.k_norm, nn.Identity):
-        return "normalises queries and keys"
-    if not isinstance(attn.norm, nn.Identity) or getattr(attn, "gate", None) is not None:
-        return "normalises or gates its attention output"
     return None
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitfront.evaluators.context.machine import cpuinfo
+from bitfront.evaluators.context.machine import cpu_flags
 from bitfront.evaluators.latency.bench.entry import Loaded, Products
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.loading import load_model
@@ -170,4 +170,4 @@ class PackedEntry:
 
 def computes_bfloat16() -> bool:
     """Whether the processor has products of bfloat16; elsewhere they are emulated, slower than float32."""
-    return bool(_FLAGS & set((cpuinfo("flags") or cpuinfo("Features")).split()))
+    return bool(_FLAGS & cpu_flags())

@@ -27,7 +27,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         measuring, "memory_in_fresh_process", lambda entry, batch: Memory(7_000_000, batch * 10**7)
     )
-    monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "amx_bf16")
+    monkeypatch.setattr(bfloat16, "cpu_flags", lambda: {"amx_bf16"})
     monkeypatch.chdir(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_ctrl_c_before_anything_is_measured_writes_nothing(
 def test_without_bfloat16_it_is_left_out_and_said_so(
     bitfront: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "avx2")
+    monkeypatch.setattr(bfloat16, "cpu_flags", lambda: {"avx2"})
     found = json.loads(bitfront(*QUICK, "--output", "out", "--json").out)
     assert candidates(found["rows"], 1) == {"float32", "dynamic INT8", "W8A8T8", "W4A8T8"}
     assert any(note.startswith("this processor has no bfloat16 instructions") for note in found["notes"])
