@@ -294,7 +294,7 @@ def test_memory_that_cannot_be_measured_is_left_out(
 
 
 def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitfront.evaluators.latency.bench import torch_entries as bfloat16
+    from bitfront.evaluators.context import machine
 
     for flags, expected in (
         ("avx2 amx_bf16", True),
@@ -302,9 +302,9 @@ def test_bfloat16_is_read_from_the_processors_flags(monkeypatch: pytest.MonkeyPa
         ("avx2 avx512f", False),
         ("", False),
     ):
-        monkeypatch.setattr(bfloat16, "cpuinfo", lambda key, flags=flags: flags if key == "flags" else "")
+        monkeypatch.setattr(machine, "cpuinfo", lambda key, flags=flags: flags if key == "flags" else "")
         assert computes_bfloat16() is expected
-    monkeypatch.setattr(bfloat16, "cpuinfo", lambda key: "asimd bf16" if key == "Features" else "")
+    monkeypatch.setattr(machine, "cpuinfo", lambda key: "asimd bf16" if key == "Features" else "")
     assert computes_bfloat16()
 
 
