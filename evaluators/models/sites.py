@@ -11,19 +11,11 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
 
-# Last parts of the names of sites that stay float in scheme `deploy`: the residual stream and what is added
-# to it, scores, and everything after the classifier's input.
+# By the last part of a site's name: the residual stream, which feeds LayerNorms.
 _RESIDUAL = frozenset({"embed_sum", "embed", "residual1", "residual2", "reduction", "pool"})
-_FLOAT_IN_DEPLOY = _RESIDUAL | {
-    "patch_embed",
-    "pos_embed",
-    "bias",
-    "scores",
-    "proj",
-    "fc2",
-    "norm_tokens",
-    "head",
-}
+# What stays float in scheme `deploy`, beside the stream: what is added to it, scores, and what is behind the
+# classifier's input.
+_FLOAT_IN_DEPLOY = {"patch_embed", "pos_embed", "bias", "scores", "proj", "fc2", "norm_tokens", "head"}
 # The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
 LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
 LAYER_OUTPUTS = {layer: layer for layer in LAYER_INPUTS} | {"mlp.fc1": "mlp.gelu"}
@@ -39,7 +31,7 @@ def role(site: str) -> str:
 
 def is_quantized(site: str, scheme: str) -> bool:
     """Whether a scheme holds this tensor as integers."""
-    return scheme != "deploy" or role(site) not in _FLOAT_IN_DEPLOY
+    return scheme != "deploy" or role(site) not in _RESIDUAL | _FLOAT_IN_DEPLOY
 
 
 def is_residual(site: str) -> bool:
