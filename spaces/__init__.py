@@ -1,7 +1,6 @@
 """What may be chosen: precisions, quantization sites, bit configurations, search spaces, constraints."""
 
-from bitfront.spaces.config import BitConfig, EncoderBits
-from bitfront.spaces.constraints import NotUniform, StructuralConstraint, mixed_only
+from bitfront.spaces.config import BitConfig, EncoderBits, NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
 from bitfront.spaces.precision import Precision, parse_bits, parse_fixed, parse_uniform
 from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits

@@ -18,8 +18,7 @@ from bitfront.evaluators.deployment.graph.model import (
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.runtimes.runtime import Runtime
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimedRun
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.spaces import BitConfig, Triple
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 
 from bitfront.evaluators.context.machine import cpu_name
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimedRun
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
 from bitfront.evaluators.models.sites import is_residual
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_plan import BYTE_BITS

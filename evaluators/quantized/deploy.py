@@ -14,7 +14,7 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms
-from bitfront.evaluators.quantized.stages import Norm, ScoreTerms, Tap
+from bitfront.evaluators.quantized.scheme import Norm, ScoreTerms, Tap
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 

@@ -23,7 +23,7 @@ from bitfront.evaluators.quantized.integer_stages import (
 )
 from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores, integer_exponentials
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.stages import ScoreTerms
+from bitfront.evaluators.quantized.scheme import ScoreTerms
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
 from bitfront.spaces.schemes import FQ_VIT, pinned_bits
 

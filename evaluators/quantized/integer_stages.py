@@ -11,7 +11,7 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import IntegerNormTerms, SumTerms
-from bitfront.evaluators.quantized.stages import Norm, Tap
+from bitfront.evaluators.quantized.scheme import Norm, Tap
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 

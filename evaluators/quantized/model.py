@@ -13,8 +13,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
-from bitfront.evaluators.quantized.scheme import Scheme
-from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, Tap, Update, unseen
+from bitfront.evaluators.quantized.scheme import Norm, Pooling, Projection, Scheme, Tap, Update, unseen
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitfrontError
 

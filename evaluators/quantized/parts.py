@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -13,6 +13,8 @@ from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.log_base import LOG_BITS
+from bitfront.evaluators.quantized.deploy import Deploy
+from bitfront.evaluators.quantized.fq_vit import FqVit
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
@@ -23,9 +25,9 @@ from bitfront.evaluators.quantized.model import (
     QuantizedMerging,
     QuantizedReadout,
 )
-from bitfront.evaluators.quantized.scheme import scheme_named
-from bitfront.evaluators.quantized.stages import ScoreTerms
+from bitfront.evaluators.quantized.scheme import Scheme, ScoreTerms
 from bitfront.spaces import EncoderBits, pinned_bits
+from bitfront.spaces.schemes import DEPLOY, FQ_VIT, check_scheme
 
 
 class PartsBuilder:
@@ -190,3 +192,10 @@ def attention_terms(
         out_qmax=context.qmax,
         log_step=log_step,
     )
+
+
+def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:
+    """The scheme of that name for a model; raises :class:`UserError` for an unknown one."""
+    check_scheme(name)
+    made_by: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = {FQ_VIT: FqVit, DEPLOY: Deploy}
+    return made_by[name](blueprint, calibration, kernels)

@@ -1,18 +1,59 @@
-"""Quantization schemes: which stages a quantized model is built of, and the one of a name."""
+"""Quantization schemes: the stages that a quantized model is built of, and what they do whatever the scheme.
+
+The residual stream is a tensor ``[rows, channels]``: uint8 codes on a power-of-two grid in a scheme that is
+integer throughout, float32 values in one whose residual stream is in float. Only stages know which.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
-from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.stages import Norm, Pooling, Projection, ScoreTerms, StreamStage, Update
-from bitfront.spaces.schemes import DEPLOY, FQ_VIT, check_scheme
+from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantizers.grids import AffineGrid
+
+Tap = Callable[[str, torch.Tensor], None]
+# A LayerNorm that leaves the residual stream: uint8 codes [rows, channels] of a stream [rows, channels].
+Norm = Callable[[torch.Tensor], torch.Tensor]
+# A linear layer whose output begins a residual stream: [rows, out] from uint8 codes [rows, in].
+Projection = Callable[[torch.Tensor], torch.Tensor]
+# A step of the residual stream: a stream from a stream.
+StreamStage = Callable[[torch.Tensor], torch.Tensor]
+# What the classifier reads: uint8 codes [batch, read, channels] of a stream [batch, tokens, channels].
+Pooling = Callable[[torch.Tensor, Tap], torch.Tensor]
+
+
+class Update(Protocol):
+    """A residual update: what a linear layer adds to the stream."""
+
+    def of(self, layer: IntegerLinear, codes: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
+        """The layer's output as this scheme adds it, from codes ``[rows, in]`` on ``grid``."""
+
+    def add(self, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """The stream after the update."""
+
+    def add_norm(
+        self, x: torch.Tensor, update: torch.Tensor, following: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The stream after the update and the codes of its LayerNorm, in one pass."""
+
+
+def unseen(site: str, value: torch.Tensor) -> None:
+    """The tap that looks at nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTerms:
+    """How the integer products ``q k^T`` become what the softmax takes; see :class:`AttentionTerms`."""
+
+    factors: torch.Tensor
+    bias: torch.Tensor | None
+    softmax: IntegerScores | None
 
 
 class Scheme(Protocol):
@@ -56,13 +97,3 @@ class Scheme(Protocol):
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """Logits as the scheme puts them out, from the classifier's float32 output ``[batch, classes]``."""
-
-
-def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:
-    """The scheme of that name for a model; raises :class:`UserError` for an unknown one."""
-    from bitfront.evaluators.quantized.deploy import Deploy
-    from bitfront.evaluators.quantized.fq_vit import FqVit
-
-    check_scheme(name)
-    made_by: dict[str, Callable[[Blueprint, Calibration, Kernels], Scheme]] = {FQ_VIT: FqVit, DEPLOY: Deploy}
-    return made_by[name](blueprint, calibration, kernels)

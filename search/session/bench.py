@@ -231,7 +231,7 @@ def _measure(
 ) -> list[Measured]:
     """Every batch by itself; the budget is shared so that about as many iterations fall to each."""
     from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
-    from bitfront.evaluators.latency.timing import TimingProtocol
+    from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 
     count = len(candidates)
 

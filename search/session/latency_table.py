@@ -86,7 +86,7 @@ def write_template(
     Raises:
         UserError: The model or the file cannot be used.
     """
-    from bitfront.evaluators.latency.stand_in import load_shapes
+    from bitfront.evaluators.latency.measured import load_shapes
     from bitfront.evaluators.latency.table_file import template_csv
 
     spec, path = spec or EvaluationSpec(), Path(path)
@@ -123,11 +123,10 @@ def latency_table(
     Raises:
         UserError: The model, the runtime or the file cannot be used.
     """
-    from bitfront.evaluators.latency.measured import measure_with_models
+    from bitfront.evaluators.latency.measured import measure_with_models, stand_in
     from bitfront.evaluators.latency.source import latency_source
-    from bitfront.evaluators.latency.stand_in import stand_in
     from bitfront.evaluators.latency.table_file import table_csv
-    from bitfront.evaluators.latency.timing import TimingProtocol
+    from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 
     # Nothing is classified, so that no batch size needs to be measured.
     spec = dataclasses.replace(spec or EvaluationSpec(), batch_size=1, threads=1)

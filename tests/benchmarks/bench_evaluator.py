@@ -17,7 +17,7 @@ import torch
 from fake_quantization import FakeQuantizedVit
 from subject import context_of, parser_for
 
-from bitfront.evaluators.latency.timing import TimingProtocol, time_interleaved
+from bitfront.evaluators.latency.timed_runtime import TimingProtocol, time_interleaved
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import SCHEMES, BitConfig, parse_uniform

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 
 from bitfront.evaluators.latency.table import Latency
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimedRun
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
 from bitfront.spaces import BitConfig, EncoderBits, Triple
 
 REST_MS, FLOAT_MS = 3.0, 90.0

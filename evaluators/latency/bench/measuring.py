@@ -13,7 +13,12 @@ import numpy as np
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
-from bitfront.evaluators.latency.timing import Samples, TimingProtocol, sample_interleaved, spread_percent
+from bitfront.evaluators.latency.timed_runtime import (
+    Samples,
+    TimingProtocol,
+    sample_interleaved,
+    spread_percent,
+)
 from bitfront.evaluators.progress import ShareDone
 from bitfront.spaces import BitfrontError
 

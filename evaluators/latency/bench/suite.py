@@ -34,7 +34,7 @@ from bitfront.evaluators.latency.bench.torch_entries import (
     converted,
     save_weights,
 )
-from bitfront.evaluators.latency.stand_in import stand_in
+from bitfront.evaluators.latency.measured import stand_in
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.digits_models import EMBEDDED

@@ -14,8 +14,7 @@ from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.measured import measure_models, measure_table, measure_with_models
 from bitfront.evaluators.latency.table import Latency, TableLatency
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimedRun, TimingProtocol
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, is_this_machine
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.quantized.prepared import PreparedModel

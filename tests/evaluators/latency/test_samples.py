@@ -7,8 +7,13 @@ from collections import Counter
 
 import pytest
 
-from bitfront.evaluators.latency import timing
-from bitfront.evaluators.latency.timing import BURST, TimingProtocol, sample_interleaved, spread_percent
+from bitfront.evaluators.latency import timed_runtime as timing
+from bitfront.evaluators.latency.timed_runtime import (
+    BURST,
+    TimingProtocol,
+    sample_interleaved,
+    spread_percent,
+)
 
 PROTOCOL = TimingProtocol(warmup=3, iterations=12, repeats=3, budget_seconds=1e9)
 

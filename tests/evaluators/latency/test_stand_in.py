@@ -7,10 +7,8 @@ import torch
 
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.latency.measured import measure_models
-from bitfront.evaluators.latency.stand_in import load_shapes, stand_in
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimingProtocol
+from bitfront.evaluators.latency.measured import load_shapes, measure_models, stand_in
+from bitfront.evaluators.latency.timed_runtime import Subject, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, sample_images
 from bitfront.evaluators.models.loading import load_model
 from bitfront.spaces import UserError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from bitfront.evaluators.latency import timing
-from bitfront.evaluators.latency.timing import BURST, TimingProtocol, time_interleaved
+from bitfront.evaluators.latency import timed_runtime as timing
+from bitfront.evaluators.latency.timed_runtime import BURST, TimingProtocol, time_interleaved
 
 
 class Clock:

@@ -9,7 +9,8 @@ from evaluator_contracts import StagesContract
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.quantized.kernels.backend import kernels_for
-from bitfront.evaluators.quantized.scheme import Scheme, scheme_named
+from bitfront.evaluators.quantized.parts import scheme_named
+from bitfront.evaluators.quantized.scheme import Scheme
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import SCHEMES
 

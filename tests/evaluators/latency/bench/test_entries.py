@@ -27,8 +27,7 @@ from bitfront.evaluators.latency.bench.torch_entries import (
     dispatched_products,
     save_weights,
 )
-from bitfront.evaluators.latency.timed_runtime import Subject
-from bitfront.evaluators.latency.timing import TimingProtocol
+from bitfront.evaluators.latency.timed_runtime import Subject, TimingProtocol
 from bitfront.evaluators.models.loading import load_model
 from bitfront.spaces import BitfrontError
 

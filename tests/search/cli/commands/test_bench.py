@@ -87,7 +87,7 @@ def test_json_has_everything(bitfront: Callable, tmp_path: Path) -> None:
 
 def test_configurations_come_from_files(bitfront: Callable, tmp_path: Path) -> None:
     from bitfront.evaluators.context.spec import EvaluationSpec
-    from bitfront.evaluators.latency.stand_in import stand_in
+    from bitfront.evaluators.latency.measured import stand_in
 
     spec = EvaluationSpec(scheme="deploy", recipe="gptq", batch_size=1, threads=1)
     subject = stand_in(spec, keep_codes=True, progress=lambda _: None)

@@ -21,7 +21,7 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import BATCHES
 from bitfront.evaluators.latency import measured
-from bitfront.evaluators.latency.timing import TimingProtocol
+from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.search.cli.main import main
 from bitfront.search.reports.plots import run_plots
 from bitfront.search.runs.folder import read_space
