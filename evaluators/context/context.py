@@ -7,7 +7,6 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -102,8 +101,7 @@ class EvaluationContext:
         compute_in_float32()
         torch.set_num_threads(1)
         source = open_source(spec.data)
-        checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
-        model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained)
+        model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
         blueprint = blueprint_of(spec.model, model.module.to(device))
         check_labels(source, model.classes)
         splits = splits_of(spec, source)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -159,8 +158,7 @@ def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:
         UserError: The model or its weights cannot be used.
     """
     spec.check()
-    checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
-    model = load_model(spec.model, checkpoint=checkpoint, pretrained=spec.pretrained, untrained=True)
+    model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained, untrained=True)
     return model, blueprint_of(spec.model, model.module.to(device_named(spec.device)))
 
 

@@ -29,8 +29,8 @@ def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tenso
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * height * width)
 
 
-def _ignore(site: str, value: torch.Tensor) -> None:
-    """A tap that looks at nothing."""
+def unseen(site: str, value: torch.Tensor) -> None:
+    """The tap that looks at nothing."""
 
 
 def _linear(x: torch.Tensor, parts: LinearParts) -> torch.Tensor:
@@ -42,7 +42,7 @@ def layer_norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
     return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
 
 
-def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = _ignore) -> torch.Tensor:
+def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = unseen) -> torch.Tensor:
     """The float forward pass; ``tap`` sees the tensor at every quantization site by name.
 
     Args:
@@ -71,7 +71,7 @@ class EncoderWalk:
 
     def __init__(self, blueprint: Blueprint, batches: Iterable[torch.Tensor]) -> None:
         self._blueprint = blueprint
-        self._streams = [_embed(blueprint, images, _ignore) for images in batches]
+        self._streams = [_embed(blueprint, images, unseen) for images in batches]
         self._next = 0
 
     def advance(self, look: Callable[[int, str, torch.Tensor], None]) -> int:
@@ -130,14 +130,18 @@ def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     return x
 
 
+def heads_of(encoder: EncoderParts, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values by head, ``[batch * windows, heads, n, head_dim]``, of their layer's output."""
+    tokens, window = qkv.shape[1], encoder.window
+    if window is not None:
+        qkv, tokens = qkv.index_select(1, window.rows.flatten()), window.rows.shape[1]
+    return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+
+
 def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
     """Attention over ``[batch, tokens, 3 * channels]``, within the encoder's windows where it has some."""
-    batch, tokens, _ = qkv.shape
-    window = encoder.window
-    if window is not None:
-        qkv = qkv.index_select(1, window.rows.flatten())
-        tokens = window.rows.shape[1]
-    q, k, v = qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    batch, window = len(qkv), encoder.window
+    q, k, v = heads_of(encoder, qkv)
     scores = (q @ k.transpose(-2, -1)).mul_(encoder.score_scales.to(q.dtype)[:, None, None])
     if window is not None:
         tap(f"{encoder.name}.attn.bias", window.bias)

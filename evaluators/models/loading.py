@@ -52,7 +52,7 @@ class LoadedModel:
 def load_model(
     name: str,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     pretrained: bool = False,
     num_classes: int | None = None,
     untrained: bool = False,
@@ -75,6 +75,7 @@ def load_model(
     """
     if checkpoint is not None and pretrained:
         raise UserError("both --checkpoint and --pretrained were given; expected one source of weights")
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     architecture = None if checkpoint is None else read_architecture(checkpoint)
     module: Any
     outline = model_outline(name, architecture=architecture)

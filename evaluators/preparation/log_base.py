@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.evaluators.models.float_forward import Batches, EncoderWalk
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_forward import Batches, EncoderWalk, heads_of
 from bitfront.evaluators.quantizers.grids import single
 
 # Attention of up to this many bits takes logarithmic codes (LIS), wider attention uniform ones.
@@ -38,7 +38,7 @@ def search_log_steps(blueprint: Blueprint, batches: Batches) -> dict[int, float]
 
         walk.advance(look)
         attention = seen[f"{encoder.name}.attn.softmax"]
-        values = _values(encoder, seen[f"{encoder.name}.attn.qkv"])
+        _, _, values = heads_of(encoder, seen[f"{encoder.name}.attn.qkv"])
         whole = attention @ values
         errors = [
             float((logarithmic(attention, step) @ values).sub_(whole).square_().sum(dtype=torch.float64))
@@ -46,14 +46,6 @@ def search_log_steps(blueprint: Blueprint, batches: Batches) -> dict[int, float]
         ]
         found[index] = STEPS[errors.index(min(errors))]
     return found
-
-
-def _values(encoder: EncoderParts, qkv: torch.Tensor) -> torch.Tensor:
-    """Values ``[batch * windows, heads, n, head_dim]`` of ``[batch, tokens, 3 * channels]``."""
-    tokens = qkv.shape[1]
-    if encoder.window is not None:
-        qkv, tokens = qkv.index_select(1, encoder.window.rows.flatten()), encoder.window.rows.shape[1]
-    return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim)[:, :, 2].transpose(1, 2)
 
 
 def logarithmic(attention: torch.Tensor, step: float, bits: int = LOG_BITS) -> torch.Tensor:

@@ -8,13 +8,13 @@ from typing import cast
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint, LayerNormParts
-from bitfront.evaluators.models.float_forward import layer_norm
+from bitfront.evaluators.models.float_forward import Tap, layer_norm
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms
-from bitfront.evaluators.quantized.scheme import Norm, ScoreTerms, Tap
+from bitfront.evaluators.quantized.scheme import Norm, ScoreTerms
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 

@@ -7,11 +7,12 @@ from typing import cast
 import torch
 
 from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.models.float_forward import Tap
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import IntegerNormTerms, SumTerms
-from bitfront.evaluators.quantized.scheme import Norm, Tap
+from bitfront.evaluators.quantized.scheme import Norm
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 

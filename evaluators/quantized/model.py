@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bitfront.evaluators.models.float_forward import patches_of
+from bitfront.evaluators.models.float_forward import Tap, patches_of, unseen
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
-from bitfront.evaluators.quantized.scheme import Norm, Pooling, Projection, Scheme, Tap, Update, unseen
+from bitfront.evaluators.quantized.scheme import Norm, Pooling, Projection, Scheme, Update
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitfrontError
 

@@ -140,6 +140,10 @@ class PreparedModel:
                         prepared[key] = rounded[1]
         return prepared
 
+    def linear(self, index: int, layer: str, weight_bits: int, activation_bits: int) -> IntegerLinear:
+        """A linear layer of an encoder as kernels run it; KeyError for widths that were not prepared."""
+        return self._linear[index, layer, weight_bits, activation_bits]
+
     def fitted(self, index: int, layer: str, weight_bits: int, activation_bits: int) -> FittedLayer:
         """Codes, scales and bias of a linear layer of an encoder.
 
@@ -177,13 +181,13 @@ class PreparedModel:
 
     def encoder(self, bits: EncoderBits) -> QuantizedEncoder:
         """One encoder at the given bits, from prepared parts."""
-        linear = {
-            layer: self._linear[
+        layers = {
+            layer: self.linear(
                 bits.index, layer, bits.bits("weights", layer), bits.bits("activations", layer)
-            ]
+            )
             for layer in self.blueprint.encoders[bits.index].linear()
         }
-        return self._build.encoder(bits, linear)
+        return self._build.encoder(bits, layers)
 
     def assemble(self, config: BitConfig) -> QuantizedModel:
         """The quantized model of a configuration.

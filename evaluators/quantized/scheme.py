@@ -12,12 +12,12 @@ from typing import Protocol
 
 import torch
 
+from bitfront.evaluators.models.float_forward import Tap
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantizers.grids import AffineGrid
 
-Tap = Callable[[str, torch.Tensor], None]
 # A LayerNorm that leaves the residual stream: uint8 codes [rows, channels] of a stream [rows, channels].
 Norm = Callable[[torch.Tensor], torch.Tensor]
 # A linear layer whose output begins a residual stream: [rows, out] from uint8 codes [rows, in].
@@ -41,10 +41,6 @@ class Update(Protocol):
         self, x: torch.Tensor, update: torch.Tensor, following: Norm
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The stream after the update and the codes of its LayerNorm, in one pass."""
-
-
-def unseen(site: str, value: torch.Tensor) -> None:
-    """The tap that looks at nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,9 +15,8 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.preparation.log_base import LOG_BITS, logarithmic
-from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, EncoderBits, pinned_bits
+from bitfront.spaces import BitConfig, pinned_bits
 from bitfront.spaces.space import ATTENTION_LAYER
 
 # Images of 224 x 224 pixels; of smaller ones, which small models see, there are more, and more at a time.
@@ -170,7 +168,6 @@ class StateErrors:
 
     def __init__(self, prepared: PreparedModel) -> None:
         self._prepared = prepared
-        self._linear = dict(_linears(prepared))
         # Scheme deploy keeps what is added to the stream in float.
         self._residual_bits = dict(pinned_bits(prepared.scheme)).get("residual")
 
@@ -204,9 +201,8 @@ class StateErrors:
         for activations in prepared.widths:
             codes = calibration.codes(source, activations, x.reshape(-1, x.shape[-1]))
             for weights in prepared.widths:
-                value = self._linear[index, layer, weights, activations].to_float(
-                    codes, calibration.grid(source, activations)
-                )
+                linear = prepared.linear(index, layer, weights, activations)
+                value = linear.to_float(codes, calibration.grid(source, activations))
                 bits = activations if layer == QKV else self._residual_bits
                 if layer == GELU_LAYER:
                     value = F.gelu(value)
@@ -218,12 +214,3 @@ class StateErrors:
         if bits > LOG_BITS:
             return self._prepared.calibration.quantized(site, bits, matrix)
         return logarithmic(matrix, self._prepared.log_steps[index] if bits == LOG_BITS else 1.0, bits)
-
-
-def _linears(prepared: PreparedModel) -> Iterator[tuple[tuple[int, str, int, int], IntegerLinear]]:
-    """The linear layers of every encoder by encoder, layer, weight bits and activation bits."""
-    encoders, widths = enumerate(prepared.blueprint.encoders), prepared.widths
-    for (index, parts), weights, activations in itertools.product(encoders, widths, widths):
-        found = prepared.encoder(EncoderBits(index, parts.name, weights, activations, widths[-1]))
-        for layer, linear in zip(LAYER_INPUTS, (found.qkv, found.proj, found.fc1, found.fc2), strict=True):
-            yield (index, layer, weights, activations), linear

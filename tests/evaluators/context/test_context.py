@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.models.float_forward import Tap, unseen
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.quantized.model import QuantizedEmbedding
-from bitfront.evaluators.quantized.scheme import Tap, unseen
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
 from bitfront.spaces.config import collapse
 
