@@ -55,15 +55,10 @@ class Inspector:
             self._check_saturation(self._sites[site], value)
 
     def _check_saturation(self, site: QuantSite, codes: torch.Tensor) -> None:
-        bits = site_width(site, self._config)
-        if site.name in self._calibration.power_of_two:
-            grid = self._calibration.power_of_two[site.name]
-            zero, qmax, usual = grid.zero_point, grid.qmax, 0.0
-        else:
-            affine = self._calibration.grid(site.name, bits)
-            zero, qmax = affine.zero_point, affine.qmax
-            usual = self._calibration.outermost.get((site.name, bits), 0.0)
-        share = float((((codes == 0) | (codes == qmax)) & (codes != zero)).double().mean())
+        bits, calibration = site_width(site, self._config), self._calibration
+        grid = calibration.power_of_two.get(site.name) or calibration.grid(site.name, bits)
+        usual = calibration.outermost.get((site.name, bits), 0.0)  # none is kept of power-of-two grids
+        share = float((((codes == 0) | (codes == grid.qmax)) & (codes != grid.zero_point)).double().mean())
         if share > SATURATED_SHARE and usual < USUAL_SHARE:
             raise BitfrontError(
                 f"{site.name} saturates at {bits} bits with configuration {self._config.digest}: "

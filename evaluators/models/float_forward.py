@@ -131,7 +131,7 @@ def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
 
 
 def heads_of(encoder: EncoderParts, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Queries, keys and values by head, ``[batch * windows, heads, n, head_dim]``, of their layer's output."""
+    """Queries, keys and values by head, each ``[batch * windows, heads, n, head_dim]``, of their layer."""
     tokens, window = qkv.shape[1], encoder.window
     if window is not None:
         qkv, tokens = qkv.index_select(1, window.rows.flatten()), window.rows.shape[1]

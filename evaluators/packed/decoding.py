@@ -171,9 +171,5 @@ def _embedded(layout: PackedLayout, calibration: Calibration, tensors: Tensors) 
     sites = embedded_sites(layout.blueprint)
     if layout.embedded_type == "F32":
         return {name: tensors[name] for name in sites}
-    found = {}
-    for name, site in sites.items():
-        packed = layout.grid_of[site]
-        grid = calibration.stream(site) if packed.power_of_two else calibration.grid(site, packed.width)
-        found[name] = grid.dequantize(tensors[name])
-    return found
+    grids = {name: layout.grid_of[site].of(calibration) for name, site in sites.items()}
+    return {name: grid.dequantize(tensors[name]) for name, grid in grids.items()}

@@ -18,7 +18,7 @@ from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, em
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid, codebook_lookup
+from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid, codebook_lookup
 from bitfront.spaces import BitfrontError
 
 
@@ -67,7 +67,7 @@ def _weight(weight: PackedWeight, layer: FittedLayer) -> dict[str, torch.Tensor]
 
 
 def _grid(packed: PackedGrid, calibration: Calibration) -> dict[str, torch.Tensor]:
-    name, grid = packed.site.name, _grid_at(packed, calibration)
+    name, grid = packed.site.name, packed.of(calibration)
     if grid.qmax != packed.qmax:
         raise _other_recipe(f"levels of {name}")
     found = {
@@ -79,11 +79,6 @@ def _grid(packed: PackedGrid, calibration: Calibration) -> dict[str, torch.Tenso
     return found
 
 
-def _grid_at(packed: PackedGrid, calibration: Calibration) -> AffineGrid | PowerOfTwoGrid:
-    name = packed.site.name
-    return calibration.stream(name) if packed.power_of_two else calibration.grid(name, packed.width)
-
-
 def _embedded(prepared: PreparedModel, layout: PackedLayout) -> dict[str, torch.Tensor]:
     blueprint, sites = prepared.blueprint, embedded_sites(prepared.blueprint)
     values = {PREFIX: blueprint.prefix, POSITIONS: blueprint.positions}
@@ -93,7 +88,7 @@ def _embedded(prepared: PreparedModel, layout: PackedLayout) -> dict[str, torch.
     found = {name: value for name, value in values.items() if value is not None and name in sites}
     if layout.embedded_type == "F32":
         return found
-    grids = {name: _grid_at(layout.grid_of[site], prepared.calibration) for name, site in sites.items()}
+    grids = {name: layout.grid_of[site].of(prepared.calibration) for name, site in sites.items()}
     return {name: grids[name].quantize(value) for name, value in found.items()}
 
 

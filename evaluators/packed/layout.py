@@ -16,9 +16,10 @@ from bitfront.evaluators.packed.tensors import (
     packed_bytes,
     safetensors_bytes,
 )
+from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
-from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK
+from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK, AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.precision import MAX_BITS
@@ -94,6 +95,12 @@ class PackedGrid:
     def power_of_two(self) -> bool:
         """Whether every channel has an exponent."""
         return is_residual(self.site.name)
+
+    def of(self, calibration: Calibration) -> AffineGrid | PowerOfTwoGrid:
+        """The grid that calibration chose."""
+        if self.power_of_two:
+            return calibration.stream(self.site.name)
+        return calibration.grid(self.site.name, self.width)
 
     def tensors(self) -> Iterator[StoredTensor]:
         """Scale, zero point and exponents."""

@@ -56,13 +56,10 @@ class OnnxRuntimeSession:
     def kernels(self) -> KernelReport:
         """See :class:`Session`: the nodes of the graph as it was optimized for execution."""
         import onnx
-        import onnxruntime
 
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
-            options = _options(1)
-            options.optimized_model_filepath = str(optimized)
-            onnxruntime.InferenceSession(str(self._path), options, providers=PROVIDERS)
+            _session(self._path, 1, optimized)
             nodes = onnx.load(optimized, load_external_data=False).graph.node
         counts = Counter(node.op_type for node in nodes if node.op_type in _INTEGER | _FLOAT)
         return KernelReport(
@@ -70,14 +67,16 @@ class OnnxRuntimeSession:
         )
 
 
-def _options(threads: int) -> Any:
+def _session(path: Path, threads: int, optimized: Path | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    return options
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    return onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
 
 
 class OnnxRuntime:
@@ -99,14 +98,11 @@ class OnnxRuntime:
         precision: FloatPrecision = "f32",
     ) -> OnnxRuntimeSession:
         """See :class:`Runtime`."""
-        import onnxruntime
-
         check_file(path, self.suffixes)
         if precision not in self.precisions:
             raise UserError(f"onnxruntime computes in f32 here, not in {precision}")
         try:
-            session = onnxruntime.InferenceSession(str(path), _options(threads), providers=PROVIDERS)
-            return OnnxRuntimeSession(session, path)
+            return OnnxRuntimeSession(_session(path, threads), path)
         # Its exceptions have no common base but this one.
         except Exception as error:
             raise not_a_model(path, self.name, error) from error
