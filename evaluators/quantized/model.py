@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -59,46 +59,35 @@ class QuantizedEmbedding:
 
 
 @dataclass(frozen=True, eq=False)
-class EncoderGrids:
-    """Grids of the codes between an encoder's products, at the chosen widths.
-
-    Attributes:
-        codebooks: The level that stands for each code, uint8 ``[256]``, by site (such as ``mlp.gelu``) of
-            narrow tensors that have a codebook; their grid is then one of 8 bits.
-    """
-
-    norm1: AffineGrid
-    qkv: AffineGrid
-    context: AffineGrid
-    norm2: AffineGrid
-    gelu: AffineGrid
-    codebooks: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-    def by_codebook(self, site: str, codes: torch.Tensor) -> torch.Tensor:
-        """The codes of a site, each replaced by its level where the site has a codebook."""
-        table = self.codebooks.get(site)
-        return codes if table is None else replace_codes(codes, table)
-
-
-@dataclass(frozen=True)
 class QuantizedEncoder:
     """An encoder whose every product is one of integers.
 
     Its first LayerNorm runs with the residual sum before it, so the encoder takes both the stream and its
     normalised codes, and passes both on.
+
+    Attributes:
+        name: The module's path, for taps.
+        kernels: What computes.
+        grids: Grids of the codes between its products by site, such as ``mlp.gelu``, at the chosen widths.
+        codebooks: The level that stands for each code, uint8 ``[256]``, by site of narrow tensors that have a
+            codebook; their grid is then one of 8 bits.
+        linear: The linear layers by name, such as ``attn.qkv``.
+        attention: The attention.
+        norm1: The first LayerNorm.
+        sum1: Adds what the attention yields.
+        norm2: The second LayerNorm.
+        sum2: Adds what the MLP yields.
     """
 
     name: str
     kernels: Kernels
-    grids: EncoderGrids
-    norm1: Norm
-    qkv: IntegerLinear
+    grids: Mapping[str, AffineGrid]
+    codebooks: Mapping[str, torch.Tensor]
+    linear: Mapping[str, IntegerLinear]
     attention: AttentionTerms
-    proj: IntegerLinear
+    norm1: Norm
     sum1: Update
     norm2: Norm
-    fc1: IntegerLinear
-    fc2: IntegerLinear
     sum2: Update
 
     def __call__(
@@ -127,27 +116,27 @@ class QuantizedEncoder:
                 tap(f"{self.name}.{site}", value)
             return value
 
-        grids = self.grids
-        normed = grids.by_codebook("norm1", normed)
-        seen("norm1", normed)
-        qkv = seen(
-            "attn.qkv",
-            self.qkv.to_codes(normed, grids.norm1, grids.qkv, codebook=grids.codebooks.get("attn.qkv")),
+        def levelled(site: str, codes: torch.Tensor) -> torch.Tensor:
+            table = self.codebooks.get(site)
+            return seen(site, codes if table is None else replace_codes(codes, table))
+
+        grids, linear, codebook = self.grids, self.linear, self.codebooks.get
+        normed = levelled("norm1", normed)
+        qkv = linear["attn.qkv"].to_codes(
+            normed, grids["norm1"], grids["attn.qkv"], codebook=codebook("attn.qkv")
         )
+        seen("attn.qkv", qkv)
         inner = None if tap is None else lambda site, value: tap(f"{self.name}.{site}", value)
-        context = seen(
-            "attn.context",
-            grids.by_codebook("attn.context", self.kernels.attention(qkv, batch, self.attention, inner)),
-        )
-        update = seen("attn.proj", self.sum1.of(self.proj, context, grids.context))
+        context = levelled("attn.context", self.kernels.attention(qkv, batch, self.attention, inner))
+        update = seen("attn.proj", self.sum1.of(linear["attn.proj"], context, grids["attn.context"]))
         x, normed = self.sum1.add_norm(x, update, self.norm2)
         seen("residual1", x)
-        normed = grids.by_codebook("norm2", normed)
-        seen("norm2", normed)
-        codebook = grids.codebooks.get("mlp.gelu")
-        hidden = self.fc1.to_codes(normed, grids.norm2, grids.gelu, gelu=True, codebook=codebook)
-        hidden = seen("mlp.gelu", hidden)
-        update = seen("mlp.fc2", self.sum2.of(self.fc2, hidden, grids.gelu))
+        normed = levelled("norm2", normed)
+        hidden = linear["mlp.fc1"].to_codes(
+            normed, grids["norm2"], grids["mlp.gelu"], gelu=True, codebook=codebook("mlp.gelu")
+        )
+        seen("mlp.gelu", hidden)
+        update = seen("mlp.fc2", self.sum2.of(linear["mlp.fc2"], hidden, grids["mlp.gelu"]))
         if following is None:
             return seen("residual2", self.sum2.add(x, update)), None
         x, normed = self.sum2.add_norm(x, update, following)

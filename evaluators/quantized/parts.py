@@ -19,7 +19,6 @@ from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.model import (
-    EncoderGrids,
     QuantizedEmbedding,
     QuantizedEncoder,
     QuantizedMerging,
@@ -114,39 +113,25 @@ class PartsBuilder:
             bits: Its bits.
             linear: Its linear layers at these bits by name, such as ``attn.qkv``.
         """
-        index = bits.index
-        operands, out = bits.bits("activations", "attn.qkv"), bits.bits("activations", "attn.proj")
+        index, name, tables = bits.index, bits.name, self._calibration.codebooks
+        widths = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
+        codebooks = {
+            site: tables[f"{name}.{site}", width].to(self._kernels.device)
+            for site, width in widths.items()
+            if (f"{name}.{site}", width) in tables
+        }
         sum1, sum2 = self._updates(index)
         return QuantizedEncoder(
-            name=bits.name,
+            name=name,
             kernels=self._kernels,
-            grids=self._grids(bits),
-            norm1=self._norm(index, 1, operands),
-            qkv=linear["attn.qkv"],
-            attention=self._attention(index, operands, bits.attention, out),
-            proj=linear["attn.proj"],
+            grids={site: self._calibration.grid(f"{name}.{site}", width) for site, width in widths.items()},
+            codebooks=codebooks,
+            linear=linear,
+            attention=self._attention(index, widths["attn.qkv"], bits.attention, widths["attn.context"]),
+            norm1=self._norm(index, 1, widths["norm1"]),
             sum1=sum1,
-            norm2=self._norm(index, 2, bits.bits("activations", "mlp.fc1")),
-            fc1=linear["mlp.fc1"],
-            fc2=linear["mlp.fc2"],
+            norm2=self._norm(index, 2, widths["norm2"]),
             sum2=sum2,
-        )
-
-    def _grids(self, bits: EncoderBits) -> EncoderGrids:
-        grid, codebooks, name = self._calibration.grid, self._calibration.codebooks, bits.name
-        widths = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
-        found = {
-            site: codebooks[f"{name}.{site}", width].to(self._kernels.device)
-            for site, width in widths.items()
-            if (f"{name}.{site}", width) in codebooks
-        }
-        return EncoderGrids(
-            norm1=grid(f"{name}.norm1", widths["norm1"]),
-            qkv=grid(f"{name}.attn.qkv", widths["attn.qkv"]),
-            context=grid(f"{name}.attn.context", widths["attn.context"]),
-            norm2=grid(f"{name}.norm2", widths["norm2"]),
-            gelu=grid(f"{name}.mlp.gelu", widths["mlp.gelu"]),
-            codebooks=found,
         )
 
 

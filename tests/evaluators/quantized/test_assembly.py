@@ -25,8 +25,8 @@ def test_equal_choices_are_the_same_tensors(name: str, scheme: str) -> None:
     first, again, other = (
         model.assemble(config_of(model.blueprint, scheme, bits)) for bits in ((4, 8, 4), (4, 8, 4), (8, 8, 4))
     )
-    assert first.encoders[0].qkv is again.encoders[0].qkv
-    assert first.encoders[0].qkv is not other.encoders[0].qkv
+    assert first.encoders[0].linear["attn.qkv"] is again.encoders[0].linear["attn.qkv"]
+    assert first.encoders[0].linear["attn.qkv"] is not other.encoders[0].linear["attn.qkv"]
     assert first.encoders[0].attention is other.encoders[0].attention
     assert first.embedding is other.embedding
     assert torch.equal(first(images), again(images))

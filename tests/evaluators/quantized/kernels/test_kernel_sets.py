@@ -64,7 +64,7 @@ def test_other_kernels_agree_with_the_quickest(
     for bits in BITS:
         config = uniform(subject, bits, scheme)
         first, second = quickest.assemble(config), slower.assemble(config)
-        assert type(second.encoders[0].qkv) is kind
+        assert type(second.encoders[0].linear["attn.qkv"]) is kind
         _agree_stage_by_stage(first, second, images)
 
 
