@@ -45,7 +45,7 @@ speed() {
         --checkpoint "$checkpoint" --data "${DATA:-digits}" "$@"
 }
 
-step 140 "GPU tests" "$python" -m pytest -q -m cuda -p no:cacheprovider tests/evaluators
+step 140 "GPU tests" "$python" -m pytest -q -m cuda -n 5 -p no:cacheprovider tests/evaluators
 speed 70 deit_tiny_patch16_224 "${DEIT_TINY:-random}" --seconds 2
 speed 100 vit_base_patch16_224 "${VIT_BASE:-random}" --seconds 2
 speed 150 vit_base_patch16_224 "${VIT_BASE:-random}" --prepare --schemes fq-vit

@@ -145,7 +145,8 @@ class KernelsContract:
         generator = torch.Generator().manual_seed(inner)
         codes = torch.randint(0, 256, (rows, inner), generator=generator, dtype=torch.uint8)
         weight = torch.randint(-128, 128, (out, inner), generator=generator, dtype=torch.int8)
-        layer = kernels.linear(QuantizedWeight(weight, torch.ones(out), 8), torch.zeros(out))
+        scales, bias = (make(out, device=kernels.device) for make in (torch.ones, torch.zeros))
+        layer = kernels.linear(QuantizedWeight(weight.to(kernels.device), scales, 8), bias)
         wanted = (codes.long() - 113) @ weight.long().T
         found = layer.to_float(codes.to(kernels.device), AffineGrid(1.0, 113, 255)).cpu()
         assert found.dtype == torch.float32

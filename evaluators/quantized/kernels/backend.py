@@ -1,4 +1,4 @@
-"""Kernel sets: the arithmetic of a quantized model on a CPU, or by torch operations on any device."""
+"""Kernel sets: the arithmetic of a quantized model on a CPU, on a CUDA GPU, or by torch operations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
+from bitfront.evaluators.quantized.kernels.compiled import triton_installed
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms, IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.kernels.portable import Tap
@@ -69,6 +70,11 @@ def kernels_for(device: torch.device) -> Kernels:
         from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
 
         return CpuKernels()
+    if device.type == "cuda" and triton_installed():
+        from bitfront.evaluators.quantized.kernels.cuda import LEAST_CAPABILITY, CudaKernels
+
+        if torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY:
+            return CudaKernels(device)
     from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 
     return PortableKernels(device)

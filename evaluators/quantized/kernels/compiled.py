@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -38,3 +40,9 @@ def compiled(function: Function) -> Function:
 def compiled_with_free_summation(function: Function) -> Function:
     """Compiles a kernel whose float sums may be taken in any order, so that they vectorize."""
     return _compile(function, {**_OPTIONS, "fastmath": {"reassoc", "contract"}})
+
+
+@functools.cache
+def triton_installed() -> bool:
+    """Whether programs for GPUs can be compiled; CUDA builds of torch bring Triton along."""
+    return importlib.util.find_spec("triton") is not None

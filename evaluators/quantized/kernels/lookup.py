@@ -9,7 +9,7 @@ import torch
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from bitfront.evaluators.quantized.kernels.compiled import compiled
+from bitfront.evaluators.quantized.kernels.compiled import compiled, triton_installed
 from bitfront.evaluators.quantized.kernels.lanes import (
     BYTE,
     BYTES,
@@ -83,6 +83,10 @@ def replace_codes(codes: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
     Returns:
         uint8 of the shape of ``codes``.
     """
+    if codes.device.type == "cuda" and triton_installed():
+        from bitfront.evaluators.quantized.kernels.triton_programs import replaced_codes
+
+        return replaced_codes(codes, codebook)
     if codes.device.type != "cpu":
         return codebook[codes.long()]
     if vnni_available():

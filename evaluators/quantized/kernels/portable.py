@@ -1,4 +1,4 @@
-"""The kernels as torch operations, on any device: what CUDA runs, with the same codes as the compiled ones.
+"""The kernels as torch operations, on any device, with the same codes as the compiled ones.
 
 Integers travel in float lanes: float32 where sums stay below 2^24 in units of their last bit, else float64.
 """
@@ -174,10 +174,11 @@ class PortableKernels:
         device: Where the tensors are; the terms that the kernels are given must be there, too.
     """
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        slow = "stages run as several torch operations each, exact but slower than the float model"
+        lacking = f"no Triton, or a GPU before compute capability 8.0: {slow}"
+        self.notes: tuple[str, ...] = (lacking,) if device.type == "cuda" else ()
         named = torch.cuda.get_device_name(device) if device.type == "cuda" else "torch operations"
         self.description = (
             f"{device}: {named}, linear layers by int8 GEMM (torch._int_mm), attention by float32 lanes"

@@ -52,13 +52,19 @@ def test_a_gpu_computes_the_same_codes(
     expected: dict[str, torch.Tensor] = {}
     cpu.assemble(config)(images, lambda site, value: expected.update({site: value}))
     found: dict[str, torch.Tensor] = {}
-    gpu.assemble(config)(images.to("cuda"), lambda site, value: found.update({site: value.cpu()}))
+    model = gpu.assemble(config)
+    model(images.to("cuda"), lambda site, value: found.update({site: value.cpu()}))
     assert list(found) == list(expected)
     # Near the input, before roundings that differ have spread; then the logits as a whole.
     first = f"{here.encoders[0].name}.norm1"
     assert float((found[first] != expected[first]).double().mean()) < 1e-3
     logits, wanted = found["head"], expected["head"]
     assert float((logits - wanted).norm() / (wanted - wanted.mean()).norm()) < 0.05
+    # Where nothing is looked at, attention never leaves its kernel: its integer softmax is the same.
+    unseen = model(images.to("cuda")).cpu()
+    assert float((unseen - logits).norm() / (logits - logits.mean()).norm()) < (
+        0.05 if scheme == "deploy" else 1e-6
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
