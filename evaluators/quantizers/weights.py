@@ -97,17 +97,15 @@ def quantize_weight(
     """
     if not bool(weight.isfinite().all()):
         raise BitfrontError(f"the weight of {name} holds NaN or infinity: check the checkpoint")
+    if ranges not in WEIGHT_RANGES:
+        raise UserError(f"unknown weight ranges {ranges!r}: choose one of {', '.join(WEIGHT_RANGES)}")
     precision = Precision(bits, signed=True)
     full = (weight.abs().amax(1) / precision.qmax).clamp_min(SMALLEST_SCALE)
-    if ranges == "minmax":
-        scales = full
-    elif ranges == "mse":
-        scales = _least_squares_scales(weight, full, precision)
-    else:
-        raise UserError(f"unknown weight ranges {ranges!r}: choose one of {', '.join(WEIGHT_RANGES)}")
-    factors = None
+    scales, factors = full, None
     if grouped and largest_factor(bits) > 1:
         scales, factors = _group_factors(weight, full, precision)
+    elif ranges == "mse":
+        scales = _least_squares_scales(weight, full, precision)
     steps = scales[:, None] if factors is None else scales[:, None] * spread_out(factors, weight.shape[1])
     if hessian is None:
         codes = _round(weight, steps, precision)
@@ -136,7 +134,7 @@ def _group_factors(
         errors = restored.sub_(grouped).square_().sum(-1)
         better = errors < least
         least = torch.where(better, errors, least)
-        best[better] = factor
+        best = torch.where(better, factor, best)
     return scales, best
 
 
@@ -184,24 +182,22 @@ def _compensated_codes(
     """
     order = hessian.diagonal().argsort(descending=True, stable=True)
     factor = _inverse_factor(hessian[order][:, order].double())
-    remaining = weight[:, order].double()
-    steps = steps.double().expand_as(weight)[:, order]
+    # Inputs are rows here: what is rounded at once lies side by side in memory.
+    remaining = weight[:, order].double().T.contiguous()
+    steps = steps.double().expand_as(weight)[:, order].T.contiguous()
     codes = torch.empty_like(remaining)
-    inputs = remaining.shape[1]
+    inputs = len(remaining)
     for first in range(0, inputs, BLOCK):
         last = min(first + BLOCK, inputs)
-        block = remaining[:, first:last]
-        errors = torch.empty_like(block)
-        for column in range(last - first):
-            at = first + column
-            step = steps[:, at]
-            code = (block[:, column] / step).round_().clamp_(precision.qmin, precision.qmax)
-            error = (block[:, column] - code * step) / factor[at, at]
-            block[:, column:] -= torch.outer(error, factor[at, at:last])
-            codes[:, at], errors[:, column] = code, error
-        remaining[:, last:] -= errors @ factor[first:last, last:]
-    restored = torch.empty_like(codes)
-    restored[:, order] = codes
+        errors = torch.empty_like(remaining[first:last])
+        for at in range(first, last):
+            code = (remaining[at] / steps[at]).round_().clamp_(precision.qmin, precision.qmax)
+            error = (remaining[at] - code * steps[at]).div_(factor[at, at])
+            remaining[at + 1 : last] -= torch.outer(factor[at, at + 1 : last], error)
+            codes[at], errors[at - first] = code, error
+        remaining[last:] -= (errors.T.contiguous() @ factor[first:last, last:]).T
+    restored = torch.empty_like(weight, dtype=torch.float64)
+    restored[:, order] = codes.T
     return restored
 
 
