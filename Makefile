@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
-# Whole files go to as many processes as there are processors, those with slow tests first.
-SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Whole files go to as many processes as there are processors, those with slow tests first. A process that dies
+# ends the run: replaced by another, as is the default, xdist may wait for ever for the tests that it had.
+SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: search test lint docs examples clean
 

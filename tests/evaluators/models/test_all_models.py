@@ -31,14 +31,14 @@ EIGHT_BITS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4))
 FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2") if FULL_DEPTH else ((4, 4, 4), "mixed 1")
 # Options that reduce the depth, and how many images are compared.
 MODELS: dict[str, tuple[dict[str, object], int]] = {
-    "deit_tiny_patch16_224": ({"depth": 8}, 6),
-    "deit_small_patch16_224": ({"depth": 5}, 4),
-    "deit_base_patch16_224": ({"depth": 3}, 3),
-    "vit_base_patch16_224": ({"depth": 3}, 3),
-    "vit_large_patch16_224": ({"depth": 3}, 3),
-    "swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 2),
-    "swin_small_patch4_window7_224": ({"depths": (2, 2, 4, 2)}, 2),
-    "swin_base_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 2),
+    "deit_tiny_patch16_224": ({"depth": 3}, 4),
+    "deit_small_patch16_224": ({"depth": 3}, 3),
+    "deit_base_patch16_224": ({"depth": 2}, 2),
+    "vit_base_patch16_224": ({"depth": 2}, 2),
+    "vit_large_patch16_224": ({"depth": 2}, 2),
+    "swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 1)}, 2),
+    "swin_small_patch4_window7_224": ({"depths": (1, 1, 3, 1)}, 2),
+    "swin_base_patch4_window7_224": ({"depths": (1, 1, 2, 1)}, 2),
 }
 SIDE = 224
 
