@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bitfront.search.cli.commands import (
     bench,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bitfront.spaces import UserError
 
 
+# Each has SUMMARY, DETAIL, add_options(parser) and run(args), which returns the exit status.
 COMMANDS: dict[str, ModuleType] = {
     "search": search,
     "runs": runs,
@@ -103,19 +104,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def build_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     """The parser of ``bitfront`` and those of its commands."""
-    parser = Parser(
-        prog="bitfront",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help="print the version and exit"
-    )
+    form: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = Parser(prog="bitfront", description=_DESCRIPTION, epilog=_EPILOG, **form)
+    version = "print the version and exit"
+    parser.add_argument("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=version)
     add_common_options(parser)
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    return parser, {name: module.add_parser(subparsers) for name, module in COMMANDS.items()}
+    commands: dict[str, argparse.ArgumentParser] = {}
+    for name, module in COMMANDS.items():
+        command = subparsers.add_parser(name, help=module.SUMMARY, description=module.DETAIL, **form)
+        add_common_options(command, default=argparse.SUPPRESS)
+        module.add_options(command)
+        command.set_defaults(handler=module.run)
+        commands[name] = command
+    return parser, commands
 
 
 def _given(arguments: Sequence[str], args: argparse.Namespace) -> frozenset[str]:

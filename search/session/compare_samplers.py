@@ -90,8 +90,7 @@ def compare_samplers(
         truth: Whether all configurations of a small space are evaluated first, to know the true front.
         name: Of the comparison; None for one of the model and the time.
         runs_dir: Folder that it goes to; None for that of the runs.
-        workers: Processes that evaluate, or 0 for this one, or more of who evaluates; None for processes that
-            suit this machine.
+        workers: Processes that evaluate, as of :func:`bitfront.search.search`.
         progress: Is told of the steps.
 
     Returns:
@@ -104,10 +103,11 @@ def compare_samplers(
     """
     names = parse_samplers(samplers)
     spec, source = completed_spec(spec or RunSpec())
+    options = worker_options(workers, spec.evaluation.device)
     store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
     settings = ComparisonSettings(spec, names, seeds, truth)
-    return _compared(settings, folder, worker_options(workers), reporter_of(progress), source)
+    return _compared(settings, folder, options, reporter_of(progress), source)
 
 
 def resume_comparison(
@@ -138,7 +138,8 @@ def resume_comparison(
     if evaluations is not None:
         changes["spec"] = dataclasses.replace(settings.spec, evaluations=evaluations)
     settings = dataclasses.replace(settings, **changes)
-    return _compared(settings, RunFolder(path), worker_options(workers), reporter_of(progress), None)
+    options = worker_options(workers, settings.spec.evaluation.device)
+    return _compared(settings, RunFolder(path), options, reporter_of(progress), None)
 
 
 def resume_command(folder: Path) -> str:
@@ -187,8 +188,8 @@ class _Session:
     def __init__(
         self, settings: ComparisonSettings, folder: RunFolder, workers: WorkerOptions, reporter: Reporter
     ) -> None:
-        self._workers = workers.on(settings.spec.evaluation.device)
-        if self._workers.share_the_machine:
+        self._workers = workers
+        if workers.share_the_machine:
             settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
         self._settings = settings
         self._folder = folder

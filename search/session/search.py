@@ -13,7 +13,7 @@ from bitfront.search.session.reporter import ProgressCallback, Reporter, reporte
 from bitfront.search.session.run import Run
 from bitfront.search.session.search_session import STORAGE_NOTE, SearchSession
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import WorkerOptions
+from bitfront.search.session.worker_pool import WorkerOptions, worker_options
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ def search(
     runs_dir: str | Path | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
-    workers: int | None = None,
-    cluster: str | None = None,
-    evaluation_timeout: str | float | None = None,
-    worker_memory: str | int | None = None,
-    send_data: bool = False,
+    workers: int | WorkerOptions | None = None,
     storage: str | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Run:
@@ -50,14 +46,9 @@ def search(
             files of the run folder.
         data: A map-style data set of images and labels, in place of the spec's. Its images become files of
             the run folder.
-        workers: Processes of this machine that evaluate; 0 to evaluate in this process, which works in any
-            thread, notebook or script; None for as many as suit the machine. Processes import the script
-            that starts them: there, the search has to stand under ``if __name__ == "__main__":``.
-        cluster: Address of a Dask scheduler whose workers evaluate, such as ``tcp://10.0.0.5:8786``.
-        evaluation_timeout: After which an evaluation counts as hung, in seconds or such as ``10m``; None for
-            20 times the longest one so far, at least 5 minutes.
-        worker_memory: Most memory of each process, in bytes or such as ``4GB``; None for an equal share.
-        send_data: Whether the model and the images are sent to the workers of a cluster.
+        workers: Processes of this machine that evaluate; 0 to evaluate in this process, None for as many as
+            suit the machine. :class:`~bitfront.search.session.worker_pool.WorkerOptions` say more, such as
+            the address of a cluster.
         storage: URL of a database for the Optuna study; None for the run folder.
         progress: A function that is told of each step as a text and the share of it that is done (0 to 1), or
             a :class:`~bitfront.search.session.reporter.Reporter`; None for no one.
@@ -70,9 +61,8 @@ def search(
         UserError: The request cannot be carried out as stated.
         BitfrontError: The search failed; what was evaluated is kept, and :func:`resume` goes on with it.
     """
-    options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
     spec, source = completed_spec(spec or RunSpec())
-    options = options.on(spec.evaluation.device)
+    options = worker_options(workers, spec.evaluation.device)
     store = RunStore(runs_root(runs_dir))
     called = spec.evaluation.model if model is None else type(model).__name__
     folder = store.create(name or store.default_name(called))
@@ -88,11 +78,7 @@ def resume(
     evaluations: int | None = None,
     time_budget: str | float | None = None,
     plateau: int | None = None,
-    workers: int | None = None,
-    cluster: str | None = None,
-    evaluation_timeout: str | float | None = None,
-    worker_memory: str | int | None = None,
-    send_data: bool = False,
+    workers: int | WorkerOptions | None = None,
     storage: str | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Run:
@@ -104,19 +90,14 @@ def resume(
         evaluations: Another number of evaluations in all.
         time_budget: Another search time in all, in seconds or such as ``10m``.
         plateau: Another number of evaluations without growth of the hypervolume that end the search.
-        workers: As of :func:`search`, and so are the others.
-        cluster: See there.
-        evaluation_timeout: See there.
-        worker_memory: See there.
-        send_data: See there.
+        workers: As of :func:`search`.
         storage: URL of the database that the study is in, where it is not in the run folder.
-        progress: See there.
+        progress: As of :func:`search`.
 
     Raises:
         UserError: There is no such run, or it cannot be gone on with in this way.
         BitfrontError: The search failed; what was evaluated is kept.
     """
-    options = WorkerOptions.of(workers, cluster, evaluation_timeout, worker_memory, send_data)
     folder = RunStore(runs_root(runs_dir)).open(name)
     if (folder.path / STORAGE_NOTE).exists() and storage is None:
         url = folder.read_json(STORAGE_NOTE).get("url")
@@ -124,5 +105,5 @@ def resume(
     extended = {"evaluations": evaluations, "time_budget": time_budget, "plateau": plateau}
     changes: dict[str, Any] = {name: value for name, value in extended.items() if value is not None}
     spec = dataclasses.replace(folder.read_spec(), **changes)
-    options = options.on(spec.evaluation.device)
+    options = worker_options(workers, spec.evaluation.device)
     return SearchSession(spec, folder, options, storage, reporter_of(progress), resumed=True).run()

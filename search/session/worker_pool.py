@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,24 +26,29 @@ class WorkerOptions:
     """Who evaluates and what they may use; decides nothing of what is found.
 
     Attributes:
-        workers: Processes of this machine; 0 to evaluate in this one; None for as many as suit the machine.
+        workers: Processes of this machine; 0 to evaluate in this one, which works in any thread, notebook or
+            script; None for as many as suit the machine. Processes import the script that starts them: there,
+            the search has to stand under ``if __name__ == "__main__":``.
         cluster: Address of a Dask scheduler whose workers evaluate, such as ``tcp://10.0.0.5:8786``.
-        evaluation_timeout_s: Seconds after which an evaluation counts as hung; None to go by those before.
-        memory_bytes: Most memory that a worker of this machine may take; None for an equal share.
+        evaluation_timeout: Seconds after which an evaluation counts as hung; a text such as ``10m`` is read
+            as such. None for 20 times the longest one so far, at least 5 minutes.
+        worker_memory: Most memory, in bytes, that a worker of this machine may take; a text such as ``4GB``
+            is read as such. None for an equal share.
         send_data: Whether the workers of a cluster are sent the model and the images.
 
     Raises:
-        UserError: An option asks for what another rules out.
+        UserError: A text cannot be read, or an option asks for what another rules out.
     """
 
     workers: int | None = None
     cluster: str | None = None
-    evaluation_timeout_s: float | None = None
-    memory_bytes: int | None = None
+    evaluation_timeout: float | str | None = None
+    worker_memory: int | str | None = None
     send_data: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options against each other."""
+        self.settings  # noqa: B018 - reading the texts raises
         if self.workers is not None and self.workers < 0:
             raise UserError(f"--workers {self.workers}: give at least 1")
         if self.workers is not None and self.cluster:
@@ -51,45 +57,20 @@ class WorkerOptions:
             raise UserError(
                 "--send-data is for workers of other machines: give their scheduler with --cluster"
             )
-        if self.memory_bytes is not None and self.cluster:
+        if self.worker_memory is not None and self.cluster:
             raise UserError(
                 "--worker-memory is for workers of this machine: those of --cluster are limited where they "
                 "are started, with `dask worker --memory-limit`"
             )
 
-    @classmethod
-    def of(
-        cls,
-        workers: int | None = None,
-        cluster: str | None = None,
-        evaluation_timeout: str | float | None = None,
-        worker_memory: str | int | None = None,
-        send_data: bool = False,
-    ) -> WorkerOptions:
-        """The options with a timeout such as ``90s`` and a memory such as ``4GB``, or in seconds and bytes.
-
-        Raises:
-            UserError: A text cannot be read, or an option asks for what another rules out.
-        """
-        timeout, memory = evaluation_timeout, worker_memory
-        return cls(
-            workers,
-            cluster,
+    @cached_property
+    def settings(self) -> WorkerSettings:
+        """The limits of an evaluation, in seconds and bytes."""
+        timeout, memory = self.evaluation_timeout, self.worker_memory
+        return WorkerSettings(
             parse_duration(timeout) if isinstance(timeout, str) else timeout,
             parse_memory(memory) if isinstance(memory, str) else memory,
-            send_data,
         )
-
-    def on(self, device: str) -> WorkerOptions:
-        """These with the number of workers that suits this machine, where it was left open.
-
-        Raises:
-            UserError: There are to be processes, which the running script would not let start.
-        """
-        if self.cluster is not None or self.workers == 0:
-            return self
-        check_main_guard()
-        return self if self.workers else dataclasses.replace(self, workers=available_workers(device))
 
     @property
     def share_the_machine(self) -> bool:
@@ -102,9 +83,17 @@ class WorkerOptions:
         return "the cluster" if self.cluster is not None else str(self.workers)
 
 
-def worker_options(workers: int | WorkerOptions | None) -> WorkerOptions:
-    """The options that an argument ``workers`` stands for: itself, or a number of processes."""
-    return workers if isinstance(workers, WorkerOptions) else WorkerOptions(workers)
+def worker_options(workers: int | WorkerOptions | None, device: str) -> WorkerOptions:
+    """What an argument ``workers`` stands for, with the number that suits this machine where it is left open.
+
+    Raises:
+        UserError: There are to be processes, which the running script would not let start.
+    """
+    options = workers if isinstance(workers, WorkerOptions) else WorkerOptions(workers)
+    if options.cluster is not None or options.workers == 0:
+        return options
+    check_main_guard()
+    return options if options.workers else dataclasses.replace(options, workers=available_workers(device))
 
 
 def check_main_guard() -> None:
@@ -161,15 +150,14 @@ def start_workers(options: WorkerOptions, spec: RunSpec, context: EvaluationCont
         return InlinePool(lambda config, required: context.accuracy(config, required=required))
     from bitfront.search.workers.pool import DaskPool
 
-    settings = WorkerSettings(options.evaluation_timeout_s, options.memory_bytes)
     if options.cluster is None:
-        return DaskPool(spec.evaluation, options.workers or 1, settings=settings)
+        return DaskPool(spec.evaluation, options.workers or 1, settings=options.settings)
     from bitfront.evaluators.context.bundle import bundle_of, fingerprint_of
 
     return DaskPool(
         spec.evaluation,
         cluster=options.cluster,
-        settings=settings,
+        settings=options.settings,
         reference=fingerprint_of(context),
         bundle=bundle_of(context) if options.send_data else None,
     )

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, command_parser, natural
-from bitfront.search.cli.options.model import add_model_options, add_quantization_options
+from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, option
+from bitfront.search.cli.options.groups import add_model_options, add_quantization_options, add_seed_option
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, RUNTIMES, UNIFORM
 from bitfront.spaces.schemes import DEPLOY
 
-if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-
-
-_DETAIL = """\
+SUMMARY = "time a model in all precisions and runtimes"
+DETAIL = """\
 Times a model as float32, bfloat16, torch's dynamic INT8 and in configurations, in every installed runtime,
 beside convolutional networks in float32 and INT8; all in turn, in short bursts and random order, on one
 thread: 50 warm-up and 5 times 100 timed iterations, or as many as the budget allows. Peak memory is that of
@@ -30,64 +26,31 @@ random weights, and is then prepared without data.
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "bench", "time a model in all precisions and runtimes", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_model_options(parser)
     add_quantization_options(parser)
     group = parser.add_argument_group("candidates")
-    group.add_argument(
-        "--uniform",
-        default=UNIFORM,
-        metavar="LIST",
-        help="configurations of the same widths in every encoder, or none (default: %(default)s)",
-    )
-    group.add_argument(
-        "--config",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="bit configs, or models that carry one, written by `bitfront export`",
-    )
-    group.add_argument(
-        "--runtimes", metavar="LIST", help=f"out of {', '.join(RUNTIMES)} (default: all that are installed)"
-    )
-    group.add_argument(
-        "--baselines",
-        default=BASELINES,
-        metavar="LIST",
-        help="models of timm to compare with, or none (default: %(default)s; none for small images)",
-    )
-    _add_measuring_options(parser)
-    # Nothing is classified; everything is timed on one thread of the CPU.
-    parser.set_defaults(handler=run, scheme=DEPLOY, device="cpu", batch_size=1, threads=1)
-    return parser
-
-
-def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    uniform = "configurations of the same widths in every encoder, or none"
+    option(group, "--uniform LIST", uniform, default=UNIFORM)
+    configs = "bit configs, or models that carry one, written by `bitfront export`"
+    option(group, "--config FILE", configs, Path, [], nargs="+")
+    installed = f"out of {', '.join(RUNTIMES)} (default: all that are installed)"
+    option(group, "--runtimes LIST", installed)
+    baselines = "models of timm to compare with, or none (default: %(default)s; none for small images)"
+    option(group, "--baselines LIST", baselines, default=BASELINES)
     group = parser.add_argument_group("measuring")
-    group.add_argument(
-        "--batches", default=BATCHES, metavar="LIST", help="images of a batch (default: %(default)s)"
-    )
-    group.add_argument(
-        "--budget",
-        default=BUDGET,
-        metavar="TIME",
-        help="time for timing, such as 90s, 10m or 1h30m; iterations shrink to fit (default: %(default)s)",
-    )
-    group.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="seed of the splits (default: %(default)s)"
-    )
+    option(group, "--batches LIST", "images of a batch", default=BATCHES)
+    budget = "time for timing, such as 90s, 10m or 1h30m; iterations shrink to fit"
+    option(group, "--budget TIME", budget, default=BUDGET)
+    add_seed_option(group)
     group = parser.add_argument_group("files")
-    group.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="folder for the table and the picture (default: bench-MODEL-TIME in the folder of the runs)",
-    )
-    group.add_argument("--force", action="store_true", help="overwrite an earlier bench in that folder")
+    folder = "folder for the table and the picture (default: bench-MODEL-TIME in the folder of the runs)"
+    option(group, "--output FOLDER", folder, Path)
+    option(group, "--force", "overwrite an earlier bench in that folder")
     add_runs_dir(parser)
+    # Nothing is classified; everything is timed on one thread of the CPU.
+    parser.set_defaults(scheme=DEPLOY, device="cpu", batch_size=1, threads=1)
 
 
 def run(args: argparse.Namespace) -> int:

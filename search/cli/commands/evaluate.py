@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import command_parser, natural
-from bitfront.search.cli.options.model import (
+from bitfront.search.cli.options.common import option
+from bitfront.search.cli.options.groups import (
     add_latency_option,
     add_machine_options,
     add_model_options,
     add_quantization_options,
+    add_seed_option,
 )
 
-if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-
-
-_DETAIL = """\
+SUMMARY = "measure one configuration"
+DETAIL = """\
 Measures one configuration on the test split: accuracy, latency and size, against the float model.
 
   bitfront evaluate --uniform W8A8T4
@@ -26,26 +23,18 @@ Measures one configuration on the test split: accuracy, latency and size, agains
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "evaluate", "measure one configuration", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--config", metavar="FILE", help="bit config written by `bitfront export`")
-    which.add_argument(
-        "--uniform",
-        metavar="WxAxTx",
-        help="the same widths in every encoder: weights, activations, attention (default: W8A8T8)",
-    )
+    option(which, "--config FILE", "bit config written by `bitfront export`")
+    widths = "the same widths in every encoder: weights, activations, attention (default: W8A8T8)"
+    option(which, "--uniform WxAxTx", widths)
     add_model_options(parser)
     add_quantization_options(parser)
     group = parser.add_argument_group("measuring")
     add_latency_option(group)
     add_machine_options(group)
-    group.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="seed of the splits (default: %(default)s)"
-    )
-    parser.set_defaults(handler=run)
-    return parser
+    add_seed_option(group)
 
 
 def run(args: argparse.Namespace) -> int:

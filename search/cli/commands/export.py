@@ -13,16 +13,24 @@ from bitfront.evaluators.deployment.registry import FORMATS
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.commands.verify import add_tolerance_options
-from bitfront.search.cli.options.common import FAILED, add_run_argument, command_parser, open_chosen_run
+from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-    from bitfront.search.runs.reader import Run
     from bitfront.search.session.export import Exported
-
+    from bitfront.search.session.run import Run
 
 JSON = next(iter(FORMATS))
-_DETAIL = """\
+
+
+def _listed() -> Iterator[str]:
+    """The formats and what they are; those that are alike in one entry."""
+    for summary, group in itertools.groupby(FORMATS, key=lambda name: FORMATS[name].summary):
+        names = ", ".join(group)
+        yield f"  {names:10}{summary}" if len(names) < 10 else f"  {names}\n{'':12}{summary}"
+
+
+SUMMARY = "write a configuration as a file that runs"
+DETAIL = """\
 Writes one configuration of a run: a point of its front, or the same bits everywhere.
 
 {formats}
@@ -32,51 +40,25 @@ are printed and kept beside the file. The exit status is 1 where they are not th
 
 The knee is the point that balances accuracy against latency and size: nearest the best of each, on a scale of
 ratios.
-"""
+""".format(formats="\n".join(_listed()))
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    detail = _DETAIL.format(formats="\n".join(_listed()))
-    parser = command_parser(subparsers, "export", "write a configuration as a file that runs", detail)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_run_argument(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--pick",
-        default="knee",
-        metavar="POINT",
-        help="knee, top1 (best), latency (fastest), size (smallest) or a trial number (default: %(default)s)",
-    )
-    which.add_argument("--uniform", metavar="WxAxTx", help="the same widths in every encoder instead")
-    parser.add_argument(
-        "--format",
-        choices=tuple(FORMATS),
-        default=JSON,
-        metavar="FORMAT",
-        help=f"{', '.join(FORMATS)} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--runtime",
-        choices=tuple(RUNTIMES),
-        help="whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)",
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="file to write (default: in exports of the run folder)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite a file that holds something else")
+    points = "knee, top1 (best), latency (fastest), size (smallest) or a trial number"
+    option(which, "--pick POINT", points, default="knee")
+    option(which, "--uniform WxAxTx", "the same widths in every encoder instead")
+    option(parser, "--format FORMAT", ", ".join(FORMATS), default=JSON, choices=FORMATS)
+    runtime = "whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)"
+    option(parser, "--runtime", runtime, choices=RUNTIMES)
+    option(parser, "--output FILE", "file to write (default: in exports of the run folder)", Path)
+    option(parser, "--force", "overwrite a file that holds something else")
     moved = parser.add_argument_group("where the run's own files have moved")
-    moved.add_argument("--checkpoint", metavar="FILE", help="the weights that the run searched with")
-    moved.add_argument("--data", metavar="DATA", help="the data that the run searched with")
+    option(moved, "--checkpoint FILE", "the weights that the run searched with")
+    option(moved, "--data DATA", "the data that the run searched with")
     add_tolerance_options(parser)
-    parser.set_defaults(handler=run)
-    return parser
-
-
-def _listed() -> Iterator[str]:
-    """The formats and what they are; those that are alike in one entry."""
-    for summary, group in itertools.groupby(FORMATS, key=lambda name: FORMATS[name].summary):
-        names = ", ".join(group)
-        yield f"  {names:10}{summary}" if len(names) < 10 else f"  {names}\n{'':12}{summary}"
 
 
 def run(args: argparse.Namespace) -> int:

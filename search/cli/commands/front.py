@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
+from bitfront.search.cli.options.common import add_run_argument, open_chosen_run
 from bitfront.search.reports.console import hint, print_json
 
-if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-
-
-_DETAIL = """\
+SUMMARY = "print the front of a run"
+DETAIL = """\
 Prints the front of a run: every assignment of bits that no other found one beats in all objectives.
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "front", "print the front of a run", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_run_argument(parser)
-    parser.set_defaults(handler=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bitfront.evaluators.data.registry import DIGITS
-from bitfront.search.cli.options.common import command_parser, positive
-from bitfront.search.cli.options.model import (
+from bitfront.search.cli.options.common import option, positive
+from bitfront.search.cli.options.groups import (
+    add_bits_option,
     add_device_option,
     add_latency_batch_option,
     add_quantization_options,
@@ -18,13 +18,10 @@ from bitfront.search.cli.options.model import (
 )
 from bitfront.spaces import UserError, parse_bits
 
-if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-
-
 # Options that say how is measured.
 _OF_MEASURING = ("latency", "seconds", "device")
-_DETAIL = """\
+SUMMARY = "time a model's parts on this machine"
+DETAIL = """\
 Times every distinct encoder of a model at every precision on this machine, the rest of it and the float
 model, compares sums of these times with whole models, and writes them as a latency table.
 
@@ -36,55 +33,28 @@ weights are random. With --template the table is left empty, to be filled in on 
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "latency-table", "time a model's parts on this machine", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_weights_options(parser.add_argument_group("model"))
     add_quantization_options(parser)
     group = parser.add_argument_group("measuring")
-    group.add_argument(
-        "--bits", default="4,8", metavar="LIST", help="widths to time, from 2 to 8 (default: %(default)s)"
-    )
-    group.add_argument(
-        "--latency",
-        default="measured",
-        metavar="SOURCE",
-        help=f"{measured_sources()} (default: %(default)s, which is measured:torch)",
-    )
+    add_bits_option(group, "widths to time")
+    sources = f"{measured_sources()} (default: %(default)s, which is measured:torch)"
+    option(group, "--latency SOURCE", sources, default="measured")
     add_latency_batch_option(group)
     add_device_option(group, "what measured:torch runs on")
-    group.add_argument(
-        "--seconds",
-        type=positive,
-        default=60,
-        metavar="N",
-        help="time to spend on measuring at most; small models take less (default: %(default)s)",
-    )
-    _add_output_options(parser)
-    # Nothing is classified.
-    unused = dict.fromkeys(("search_images", "test_images"))
-    parser.set_defaults(
-        handler=run, data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused
-    )
-    return parser
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    seconds = "time to spend on measuring at most; small models take less"
+    option(group, "--seconds N", seconds, positive, 60)
     group = parser.add_argument_group("file")
     which = group.add_mutually_exclusive_group()
-    which.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="table to write (default: latency-MODEL-SCHEME-RUNTIME-bBATCH.csv)",
-    )
-    which.add_argument(
-        "--template",
-        type=Path,
-        metavar="FILE",
-        help="write the table without times, to be filled in elsewhere; nothing is measured",
-    )
-    group.add_argument("--force", action="store_true", help="overwrite an existing file")
+    table = "table to write (default: latency-MODEL-SCHEME-RUNTIME-bBATCH.csv)"
+    option(which, "--output FILE", table, Path)
+    template = "write the table without times, to be filled in elsewhere; nothing is measured"
+    option(which, "--template FILE", template, Path)
+    option(group, "--force", "overwrite an existing file")
+    # Nothing is classified.
+    unused = dict.fromkeys(("search_images", "test_images"))
+    parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
 
 
 def run(args: argparse.Namespace) -> int:

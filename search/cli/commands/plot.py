@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_run_argument, command_parser, open_chosen_run
+from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option
 from bitfront.search.reports.console import hint, print_json, stdout_console
 
-if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
-
-
-_DETAIL = """\
+SUMMARY = "draw the pictures of a run"
+DETAIL = """\
 Draws the pictures of a run as PNG: the front against size and latency, the bit map (which encoder keeps how
 many bits along the front) and the hypervolume history.
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "plot", "draw the pictures of a run", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_run_argument(parser)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for the pictures (default: plots in the run folder)",
-    )
-    parser.set_defaults(handler=run)
-    return parser
+    option(parser, "--output DIR", "folder for the pictures (default: plots in the run folder)", Path)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.spaces.errors import UserError
 
     chosen = open_chosen_run(args)
-
     paths = write_plots(chosen, args.output)
     if not paths:
         raise UserError(f"run {chosen.name} has no evaluated trials to draw yet: wait for the first")

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from bitfront.evaluators.files import check_writable
-from bitfront.search.cli.options.common import command_parser, natural, positive
-from bitfront.search.cli.options.model import add_device_option, add_model_options, add_quantization_options
+from bitfront.search.cli.options.common import option, positive
+from bitfront.search.cli.options.groups import (
+    add_bits_option,
+    add_device_option,
+    add_model_options,
+    add_quantization_options,
+    add_seed_option,
+)
 from bitfront.spaces import GRANULARITIES, UserError, parse_bits
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
     from bitfront.search.session.profile import Sensitivities
 
-
-_DETAIL = """\
+SUMMARY = "show what a model consists of"
+DETAIL = """\
 Prepares a model and shows what it consists of: what its encoders' weights, activations and attention cost at
 each width, the ingredients of the quantization recipe, and the ranges that were chosen. Then shows what each
 gene of the search space costs the prediction when it alone is at the lowest width: as one pass of gradients
@@ -31,48 +36,27 @@ images for each gene.
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "profile", "show what a model consists of", _DETAIL)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_model_options(parser)
     add_quantization_options(parser)
     group = parser.add_argument_group("preparing")
-    group.add_argument(
-        "--bits", default="4,8", metavar="LIST", help="widths to prepare, from 2 to 8 (default: %(default)s)"
-    )
+    add_bits_option(group, "widths to prepare")
     add_device_option(group, "what prepares the model")
-    group.add_argument(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="batches that are evaluated at the same time (default: what is quickest)",
-    )
-    group.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="seed of the splits (default: %(default)s)"
-    )
-    _add_sensitivity_options(parser)
-    parser.set_defaults(handler=run, batch_size=None)
-    return parser
-
-
-def _add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
+    threads = "batches that are evaluated at the same time (default: what is quickest)"
+    option(group, "--threads N", threads, positive)
+    add_seed_option(group)
     group = parser.add_argument_group("sensitivities")
-    group.add_argument(
-        "--space",
-        choices=GRANULARITIES,
-        default="encoder-kind",
-        help="whose genes: one for each encoder; for its weights, activations and attention; or for each of "
-        "its layers (default: %(default)s)",
+    genes = (
+        "whose genes: one for each encoder; for its weights, activations and attention; or for each of its "
+        "layers"
     )
-    group.add_argument(
-        "--sensitivities",
-        choices=("both", "gradient", "none"),
-        default="both",
-        help="evaluate every gene as well as estimating it, estimate alone (seconds), or leave them out "
-        "(default: %(default)s)",
-    )
-    group.add_argument("--plot", type=Path, metavar="FILE", help="draw them to this PNG")
-    group.add_argument("--force", action="store_true", help="overwrite an existing file")
+    option(group, "--space", genes, default="encoder-kind", choices=GRANULARITIES)
+    found = "evaluate every gene as well as estimating it, estimate alone (seconds), or leave them out"
+    option(group, "--sensitivities", found, default="both", choices=("both", "gradient", "none"))
+    option(group, "--plot FILE", "draw them to this PNG", Path)
+    option(group, "--force", "overwrite an existing file")
+    parser.set_defaults(batch_size=None)
 
 
 def run(args: argparse.Namespace) -> int:

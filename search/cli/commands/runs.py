@@ -8,22 +8,19 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_runs_dir, command_parser
+from bitfront.search.cli.options.common import add_runs_dir
 from bitfront.search.reports.console import hint, print_json, stdout_console
 
 if TYPE_CHECKING:
-    from bitfront.search.cli.options.common import Subparsers
     from bitfront.search.runs.listing import RunSummary
 
+SUMMARY = "list the runs"
+DETAIL = "Lists the runs, the one changed last first."
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(
-        subparsers, "runs", "list the runs", "Lists the runs, the one changed last first."
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     add_runs_dir(parser)
-    parser.set_defaults(handler=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,46 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
-from bitfront.search.cli.options.common import command_parser, natural, positive
+from bitfront.search.cli.options.common import natural, option, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
-    from bitfront.search.cli.options.common import Subparsers
 
-
-_DETAIL = """\
+SUMMARY = "train a small model of digits"
+DETAIL = """\
 Trains a small model from random weights on scikit-learn's digits: digits_deit, which `bitfront search` uses
 by default and whose shipped weights the default options reproduce, or digits_vit or digits_swin, whose
 weights are not shipped.
 """
 
 
-def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Adds the command."""
-    parser = command_parser(subparsers, "train", "train a small model of digits", _DETAIL)
-    parser.add_argument(
-        "--model",
-        choices=tuple(DIGITS_MODELS),
-        default=EMBEDDED,
-        help="what is trained (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="file for the weights (default: MODEL.safetensors)"
-    )
-    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (default: %(default)s)")
-    parser.add_argument(
-        "--epochs",
-        type=positive,
-        metavar="N",
-        help="passes over the scans (default: as many as the model is made for)",
-    )
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="torch threads (default: as for the shipped weights)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-    parser.set_defaults(handler=run)
-    return parser
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    option(parser, "--model", "what is trained", default=EMBEDDED, choices=DIGITS_MODELS)
+    option(parser, "--output FILE", "file for the weights (default: MODEL.safetensors)", Path)
+    option(parser, "--seed N", "seed", natural, 0)
+    epochs = "passes over the scans (default: as many as the model is made for)"
+    option(parser, "--epochs N", epochs, positive)
+    option(parser, "--threads N", "torch threads (default: as for the shipped weights)", positive)
+    option(parser, "--force", "overwrite an existing file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,59 +1,70 @@
-"""Options that several commands share, and the values they take."""
+"""How options are declared, the few that many commands have, and the values they take."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bitfront.search.runs.names import runs_root
 
+if TYPE_CHECKING:
+    from bitfront.search.session.run import Run
+
 # Exit statuses.
 FAILED, INTERRUPTED = 1, 130
-
-if TYPE_CHECKING:
-    from bitfront.search.runs.reader import Run
-
-    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+# A parser, or a group of its options.
+Group: TypeAlias = "argparse._ActionsContainer"
 
 
-def command_parser(subparsers: Subparsers, name: str, summary: str, detail: str) -> argparse.ArgumentParser:
-    """The parser of a command, with the options that every command has."""
-    parser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=detail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def option(
+    group: Group,
+    words: str,
+    meaning: str,
+    kind: Callable[[str], Any] = str,
+    default: Any = None,
+    choices: Iterable[str] | None = None,
+    **more: Any,
+) -> None:
+    """Adds an option.
+
+    Args:
+        group: What it is added to.
+        words: How it is written and what stands for its value, such as ``--seed N``; without a value or
+            choices it is a switch.
+        meaning: Its help; the default is added where the text does not say it.
+        kind: Reads a value.
+        default: The value where it is left out.
+        choices: The values there are.
+        more: Other arguments of ``add_argument``.
+    """
+    name, _, metavar = words.partition(" ")
+    if not metavar and choices is None:
+        group.add_argument(name, action="store_true", help=meaning)
+        return
+    if default not in (None, (), []) and "(default:" not in meaning:
+        meaning += " (default: %(default)s)"
+    values = None if choices is None else tuple(choices)
+    group.add_argument(
+        name, metavar=metavar or None, help=meaning, type=kind, default=default, choices=values, **more
     )
-    add_common_options(parser, default=argparse.SUPPRESS)
-    return parser
 
 
 def add_common_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """``--json``, ``--verbose`` and ``--debug``, understood before and after the command."""
     group = parser.add_argument_group("output")
-    flag = {"action": "store_true", "default": default or False}
-    group.add_argument("--json", help="print one JSON document on stdout and nothing else there", **flag)  # type: ignore[arg-type]
-    group.add_argument(
-        "-v",
-        "--verbose",
-        action="count",
-        default=default or 0,
-        help="log on stderr what is being done; twice for everything",
-    )
-    group.add_argument("--debug", help="print the traceback of an error", **flag)  # type: ignore[arg-type]
+    flag: Any = {"action": "store_true", "default": default or False}
+    group.add_argument("--json", help="print one JSON document on stdout and nothing else there", **flag)
+    verbose = "log on stderr what is being done; twice for everything"
+    group.add_argument("-v", "--verbose", action="count", default=default or 0, help=verbose)
+    group.add_argument("--debug", help="print the traceback of an error", **flag)
 
 
 def add_runs_dir(parser: argparse.ArgumentParser) -> None:
     """``--runs-dir``: the folder that holds the runs."""
-    parser.add_argument(
-        "--runs-dir",
-        type=Path,
-        default=runs_root(),
-        metavar="DIR",
-        help="folder of the runs (default: %(default)s; the environment variable BITFRONT_RUNS sets it)",
-    )
+    meaning = "folder of the runs (default: %(default)s; the environment variable BITFRONT_RUNS sets it)"
+    option(parser, "--runs-dir DIR", meaning, Path, runs_root())
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +75,9 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
 
 def open_chosen_run(args: argparse.Namespace) -> Run:
     """The run that the arguments name, or the latest one."""
-    from bitfront.search.runs.listing import latest_run
-    from bitfront.search.runs.reader import open_run
+    from bitfront.search.session.run import open_run
 
-    return open_run(args.runs_dir, args.run or latest_run(args.runs_dir))
+    return open_run(args.run, runs_dir=args.runs_dir)
 
 
 def positive(text: str) -> int:

@@ -4,54 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec, absolute_place
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.names import checked_name
 from bitfront.search.session.specs import MACHINE_FIELDS
 from bitfront.search.session.worker_pool import WorkerOptions
-from bitfront.spaces import parse_bits
+from bitfront.spaces import UserError, parse_bits
 
-# Options that are fields of the evaluation spec under the same name.
-EVALUATION_OPTIONS = (
-    "model",
-    "checkpoint",
-    "pretrained",
-    "data",
-    "scheme",
-    "calibration_images",
-    "search_images",
-    "test_images",
-    "seed",
-    "recipe",
-    "without",
-    "observer",
-    "device",
-    "batch_size",
-    "threads",
-)
-# Options that are fields of the run spec under the same name.
-_RUN_OPTIONS = (
-    "space",
-    "hold",
-    "objectives",
-    "max_latency",
-    "max_size",
-    "min_top1",
-    "max_drop",
-    "latency",
-    "sampler",
-    "evaluations",
-    "time_budget",
-    "plateau",
-    "population",
-    "seed",
-    "allow_uniform",
-    "allow_slower",
-    "allow_larger",
-)
-# Options of the workers, which decide nothing of what is found: they may be given to a resumed run.
-WORKER_OPTIONS = frozenset({"workers", "cluster", "evaluation_timeout", "worker_memory", "send_data"})
+
+def _fields(kind: type, *without: str) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind) if field.name not in without)
+
+
+# Options that are fields of these under the same name.
+EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images")
+_RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
+# They decide nothing of what is found, so that they may be given to a resumed run.
+WORKER_OPTIONS = _fields(WorkerOptions)
 
 
 def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
@@ -72,18 +44,20 @@ def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
 def _value(args: argparse.Namespace, name: str) -> Any:
     """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
     value = getattr(args, name)
-    if name in PLACES and value is not None:
-        return absolute_place(name, value)
-    return value
+    return absolute_place(name, value) if name in PLACES and value is not None else value
+
+
+def _written(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def written_options(args: argparse.Namespace) -> list[str]:
     """The options of the evaluation spec that were written, for the commands that come next."""
     words: list[str] = []
     for name in EVALUATION_OPTIONS:
-        value = getattr(args, name)
         if name in args.given:
-            words.append(f"--{name.replace('_', '-')}")
+            value = getattr(args, name)
+            words.append(_written(name))
             words += [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
     return words
 
@@ -107,15 +81,24 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     )
 
 
-def worker_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Who evaluates, as the arguments of :func:`bitfront.search.search`."""
-    return {name: getattr(args, name) for name in WORKER_OPTIONS}
-
-
-def worker_options(args: argparse.Namespace) -> WorkerOptions:
+def chosen_workers(args: argparse.Namespace) -> WorkerOptions:
     """Who evaluates.
 
     Raises:
         UserError: An option cannot be read, or rules out another.
     """
-    return WorkerOptions.of(**worker_arguments(args))
+    return WorkerOptions(**{name: getattr(args, name) for name in WORKER_OPTIONS})
+
+
+def check_resumable(args: argparse.Namespace, what: str, changeable: Sequence[str]) -> None:
+    """Refuses settings beside ``--resume``, but for ``changeable`` ones and those of the machine.
+
+    Raises:
+        UserError: Another option was written; ``what`` says whose setting it is.
+    """
+    foreign = sorted(args.given - {*changeable, *WORKER_OPTIONS, "resume", "runs_dir", "storage"})
+    if foreign:
+        raise UserError(
+            f"{_written(foreign[0])} cannot be given with --resume: {what} {checked_name(args.resume)} keeps "
+            f"its settings; only {', '.join(map(_written, changeable))} and the options of the machine may be"
+        )

@@ -26,6 +26,7 @@ from bitfront.search import (
     search,
 )
 from bitfront.search.session.worker_pool import WorkerOptions
+from bitfront.search.workers.local_cluster import WorkerSettings
 
 README = Path(__file__).parents[3] / "README.md"
 # Prepared in seconds.
@@ -201,7 +202,7 @@ def test_specs_take_texts_and_name_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_options_of_workers_are_checked_against_each_other() -> None:
-    assert WorkerOptions.of(2, None, "2m", "1GB") == WorkerOptions(2, None, 120.0, 1_000_000_000)
+    assert WorkerOptions(2, None, "2m", "1GB").settings == WorkerSettings(120.0, 1_000_000_000)
     for options, message in (
         ({"workers": -1}, "--workers -1"),
         ({"workers": 2, "cluster": "tcp://a:1"}, "either them or --cluster"),
@@ -209,7 +210,7 @@ def test_options_of_workers_are_checked_against_each_other() -> None:
         ({"cluster": "tcp://a:1", "worker_memory": "1GB"}, "--worker-memory is for workers of this machine"),
     ):
         with pytest.raises(UserError, match=message):
-            WorkerOptions.of(**options)
+            WorkerOptions(**options)
 
 
 def test_a_run_shows_its_front_in_a_notebook(tmp_path: Path, make_run) -> None:

@@ -1,0 +1,166 @@
+"""Groups of options that several commands share: model and data, quantization, space, limits, machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from bitfront.evaluators.data.registry import DIGITS, FORMS
+from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
+from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
+from bitfront.evaluators.quantizers.registry import OBSERVERS
+from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
+from bitfront.search.problem.objectives import OBJECTIVES
+from bitfront.spaces import GRANULARITIES, SCHEMES
+from bitfront.spaces.schemes import FQ_VIT
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Model, weights, data and splits."""
+    group = parser.add_argument_group("model and data")
+    add_weights_options(group)
+    option(group, "--data DATA", f"{FORMS} with columns path,label", default=DIGITS)
+    option(group, "--calibration-images N", "images that set the quantization ranges", positive, 128)
+    scored = "images that candidates are scored on (default: a share of the data)"
+    option(group, "--search-images N", scored, positive)
+    option(group, "--test-images N", "images for the final figures (default: all that are left)", positive)
+
+
+def add_weights_options(group: argparse._ArgumentGroup) -> None:
+    """Model and weights."""
+    models = "digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin"
+    option(group, "--model NAME", models, default=EMBEDDED)
+    weights = group.add_mutually_exclusive_group()
+    option(weights, "--checkpoint FILE", "weights file (.pth or .safetensors)")
+    option(weights, "--pretrained", "take timm's weights from the model hub")
+
+
+def add_quantization_options(parser: argparse.ArgumentParser) -> None:
+    """Scheme, recipe and observer."""
+    group = parser.add_argument_group("quantization")
+    schemes = "; ".join(f"{name}: {kind.summary}" for name, kind in SCHEMES.items())
+    option(group, "--scheme", schemes, default=FQ_VIT, choices=SCHEMES)
+    recipes = (
+        "how weights and ranges are chosen: with everything that helps, with compensated weights and fitted "
+        "ranges alone, or as FQ-ViT was published"
+    )
+    option(group, "--recipe", recipes, default="best", choices=RECIPES)
+    left_out = (
+        f"ingredients of the recipe to leave out, out of {', '.join(INGREDIENTS)}; `bitfront profile` says "
+        "what they do"
+    )
+    option(group, "--without LIST", left_out, ingredients, ())
+    found = "how activation ranges are found (default: as the recipe has it)"
+    option(group, "--observer", found, choices=OBSERVERS)
+
+
+def ingredients(text: str) -> tuple[str, ...]:
+    """Names of ingredients, separated by commas, in the order of preparation and without repeats."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in INGREDIENTS:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {name!r} (choose from {', '.join(INGREDIENTS)})"
+            )
+    return tuple(name for name in INGREDIENTS if name in names)
+
+
+def measured_sources() -> str:
+    """The sources that measure, in words: which runs every scheme, and which one alone."""
+    others = [name for name, kind in TIMED_RUNTIMES.items() if len(kind.schemes) < len(SCHEMES)]
+    named = " or ".join(f"{MEASURED}:{name}" for name in others)
+    return f"{MEASURED}:{TORCH}, or {named} for scheme {TIMED_RUNTIMES[others[0]].schemes[0]}"
+
+
+def add_latency_option(group: Group) -> None:
+    """``--latency`` and ``--latency-batch``."""
+    sources = (
+        f"{measured_sources()} (on this machine, now), table:FILE (made by `bitfront latency-table`, or "
+        f"filled in elsewhere), or model:NAME or model:FILE.toml (modelled: {', '.join(shipped_profiles())}, "
+        "or a profile of your own) (default: %(default)s, which is measured:torch)"
+    )
+    option(group, "--latency SOURCE", sources, default="measured")
+    add_latency_batch_option(group)
+
+
+def add_latency_batch_option(group: Group) -> None:
+    """``--latency-batch``."""
+    images = "images in the batch that latencies are for (default: %(default)s, or the table's)"
+    option(group, "--latency-batch N", images, positive, 1)
+
+
+def add_seed_option(group: Group, what: str = "seed of the splits") -> None:
+    """``--seed``."""
+    option(group, "--seed N", what, natural, 0)
+
+
+def add_bits_option(group: Group, what: str) -> None:
+    """``--bits``."""
+    option(group, "--bits LIST", f"{what}, from 2 to 8", default="4,8")
+
+
+def add_space_options(parser: argparse.ArgumentParser) -> None:
+    """Space, objectives and latency."""
+    group = parser.add_argument_group("space and objectives")
+    space = (
+        "one width for each encoder; for its weights, activations and attention; or for each of its layers"
+    )
+    option(group, "--space", space, default="encoder-kind", choices=GRANULARITIES)
+    add_bits_option(group, "allowed widths")
+    held = "kinds that are not searched and their width, such as A8T8 to search weights alone"
+    option(group, "--hold BITS", held)
+    uniform = "also allow the same width everywhere (by default assignments are mixed)"
+    option(group, "--allow-uniform", uniform)
+    traded = f"what is traded off, out of {', '.join(OBJECTIVES)}"
+    option(group, "--objectives LIST", traded, default="top1,latency,size")
+    add_latency_option(group)
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Limits on what is measured."""
+    group = parser.add_argument_group("limits")
+    option(group, "--max-latency TIME", "such as 12ms, or 0.9x of the float model's")
+    option(group, "--max-size SIZE", "such as 4MB, or 0.6x of the float model's")
+    slower = "also allow what is slower than the float model, such as where latency is no objective"
+    option(group, "--allow-slower", slower)
+    larger = "also allow what is larger than at 8 bits throughout, such as where size is no objective"
+    option(group, "--allow-larger", larger)
+    accuracy = group.add_mutually_exclusive_group()
+    option(accuracy, "--min-top1 PERCENT", "lowest top-1, such as 70", percentage)
+    drop = "most points of top-1 below the float model, such as 1"
+    option(accuracy, "--max-drop POINTS", drop, percentage)
+
+
+def add_worker_options(group: argparse._ArgumentGroup) -> None:
+    """Who evaluates: workers of this machine or of a cluster, and what they may use."""
+    workers = group.add_mutually_exclusive_group()
+    option(workers, "--workers N", "evaluation processes (default: chosen for this machine)", positive)
+    option(workers, "--cluster URL", "a running Dask scheduler, such as tcp://10.0.0.5:8786")
+    sent = "send the model and the images to the workers of --cluster, which do not have them"
+    option(group, "--send-data", sent)
+    hung = (
+        "an evaluation that takes longer has hung: its worker is restarted (default: 20 times the longest "
+        "one so far, at least 5m)"
+    )
+    option(group, "--evaluation-timeout TIME", hung)
+    memory = "memory that each worker may take, such as 4GB (default: an equal share of this machine's)"
+    option(group, "--worker-memory SIZE", memory)
+
+
+def add_device_option(group: Group, what: str) -> None:
+    """``--device``; ``what`` it is for begins its help."""
+    option(group, "--device DEVICE", f"{what}: cpu, cuda or cuda:N", default="cpu")
+
+
+def add_machine_options(group: Group) -> None:
+    """Device, batch size and threads."""
+    add_device_option(group, "what accuracy is evaluated on")
+    batch = (
+        "images in a batch when accuracy is evaluated, or auto to measure what is quickest (default: auto)"
+    )
+    option(group, "--batch-size N", batch, positive_or_auto)
+    threads = (
+        "batches that each process evaluates at the same time, or auto to measure what is quickest (default: "
+        "auto; 1 where several workers share the machine)"
+    )
+    option(group, "--threads N", threads, positive_or_auto)
