@@ -18,7 +18,7 @@ from bitfront.search.export.selection import pick
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.columns import LEADING
 from bitfront.search.runs.folder import read_space
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig, UserError, parse_uniform
 
 # Prepared by every run, whatever its widths.
@@ -48,7 +48,7 @@ class Chosen:
         return self.config.to_json(self.measured, {**self.provenance, **(model or {})})
 
 
-def chosen_point(run: Run, choice: str) -> Chosen:
+def chosen_point(run: RecordedRun, choice: str) -> Chosen:
     """A point of a run's front.
 
     Args:
@@ -64,7 +64,7 @@ def chosen_point(run: Run, choice: str) -> Chosen:
     return Chosen(config, f"{name}-{config.digest}", measured(row), provenance(run, row))
 
 
-def chosen_uniform(run: Run, text: str) -> Chosen:
+def chosen_uniform(run: RecordedRun, text: str) -> Chosen:
     """The same widths in every encoder of a run's model.
 
     Args:
@@ -136,7 +136,7 @@ def _taken(path: Path) -> UserError:
     )
 
 
-def config_of(run: Run, row: pd.Series) -> BitConfig:
+def config_of(run: RecordedRun, row: pd.Series) -> BitConfig:
     """The configuration of a front row.
 
     Raises:
@@ -168,12 +168,12 @@ def measured(row: pd.Series) -> dict[str, Any]:
     return {**values, "latency_source": row["latency_source"] or None}
 
 
-def provenance(run: Run, row: pd.Series) -> dict[str, Any]:
+def provenance(run: RecordedRun, row: pd.Series) -> dict[str, Any]:
     """Where a front point comes from: enough to find it again and to repeat the run."""
     return {**_origin(run), "trial": int(row["trial"]), "digest": str(row["digest"])}
 
 
-def _origin(run: Run) -> dict[str, Any]:
+def _origin(run: RecordedRun) -> dict[str, Any]:
     """What holds for every configuration of a run."""
     return {
         "bitfront": bitfront_version(),

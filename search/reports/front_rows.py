@@ -11,7 +11,7 @@ from bitfront.evaluators.context.significance import PairedComparison, standard_
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.references import FLOAT_NAME, Reference
 from bitfront.search.runs.columns import MeanBits, mean_bits
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
 _FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
@@ -55,7 +55,7 @@ class FrontRow(NamedTuple):
     test_against_float: PairedComparison | None = None
 
 
-def front_rows(run: Run) -> list[FrontRow]:
+def front_rows(run: RecordedRun) -> list[FrontRow]:
     """The reference models and the front of a run."""
     base = run.float_reference
     whole = base.size_bytes if base else math.nan
@@ -84,7 +84,7 @@ def _reference_row(reference: Reference, whole: float) -> FrontRow:
     )
 
 
-def _point_row(run: Run, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
+def _point_row(run: RecordedRun, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
     return _row(
         point,
         run.float_reference,
@@ -125,14 +125,14 @@ def _comparison(images: float | None, lost: float | None, won: float | None) -> 
     return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
 
 
-def latency_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
+def latency_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
     """What timed whole models, where any were."""
     if all(math.isnan(row.latency_measured_ms) for row in rows):
         return []
     return [f"measured: whole models, run in turn at the end of the search ({run.latency_measured_source})"]
 
 
-def accuracy_notes(run: Run, rows: Sequence[FrontRow]) -> list[str]:
+def accuracy_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
     """How uncertain a top-1 is on each split, and which split the points were chosen on."""
     base = run.float_reference
     if base is None:
@@ -158,7 +158,7 @@ def _largest_error(accuracies: Sequence[float], images: int | None, split: str) 
     return [f"up to {largest:.2f} points on {images} {split} images"]
 
 
-def failure_notes(run: Run) -> list[str]:
+def failure_notes(run: RecordedRun) -> list[str]:
     """Which trials failed and why, as the evaluation worded it."""
     failures = run.failures
     notes = [f"{_named(entry['trials'])} failed: {entry['error']}" for entry in failures[:SHOWN_FAILURES]]

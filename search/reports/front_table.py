@@ -28,7 +28,7 @@ from bitfront.search.reports.front_rows import (
 from bitfront.search.reports.tables import Table
 from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 
 # Columns of a terminal, and how many the front takes with both differences to the float model.
 NARROW, WIDE = 80, 104
@@ -37,7 +37,9 @@ _QUIET = "dim"
 _KNEE = "bold"
 
 
-def front_table(run: Run, rows: Sequence[FrontRow], plain: bool = False, width: int = NARROW) -> Table:
+def front_table(
+    run: RecordedRun, rows: Sequence[FrontRow], plain: bool = False, width: int = NARROW
+) -> Table:
     """The front with the reference models on top and the knee starred.
 
     Args:
@@ -113,7 +115,7 @@ def _bits(bits: MeanBits) -> str:
     return " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in bits)
 
 
-def front_document(run: Run) -> dict[str, Any]:
+def front_document(run: RecordedRun) -> dict[str, Any]:
     """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
     rows = front_rows(run)
     knee = next((int(row.name) for row in rows if row.knee), None)
@@ -157,7 +159,7 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
     return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
 
 
-def print_front(run: Run) -> None:
+def print_front(run: RecordedRun) -> None:
     """Prints a heading, the table and what its columns mean."""
     console = stdout_console()
     console.print(_heading(run), soft_wrap=True)
@@ -177,7 +179,7 @@ def print_front(run: Run) -> None:
     print_lines(console, [legend, *notes], style="dim")
 
 
-def front_html(run: Run) -> str:
+def front_html(run: RecordedRun) -> str:
     """The heading and the front as HTML, for notebooks."""
     from html import escape
 
@@ -187,7 +189,7 @@ def front_html(run: Run) -> str:
     return f"<p>{escape(_heading(run))}</p>{table}"
 
 
-def _heading(run: Run) -> str:
+def _heading(run: RecordedRun) -> str:
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run.summary.get("stopped_because") or "unfinished"
     limits = "".join(f", {limit.label}" for limit in run.limits)

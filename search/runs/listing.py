@@ -11,7 +11,7 @@ from typing import Any
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import FRONT_COLUMNS
 from bitfront.search.runs.files import read_json, read_table
-from bitfront.search.runs.folder import SPEC
+from bitfront.search.runs.folder import SPEC, read_spec_document
 from bitfront.spaces import UserError
 
 UNFINISHED = "unfinished"
@@ -96,7 +96,7 @@ def list_runs(root: Path) -> list[RunSummary]:
 def _summarize(folder: Path) -> RunSummary:
     changed = last_change(folder)
     try:
-        spec = read_json(folder / SPEC, dict)
+        spec = read_spec_document(folder)
         summary = read_json(folder / "summary.json", dict, absent={})
         return RunSummary(folder.name, changed, **_request(spec), **_progress(summary), **_best(folder))
     except (UserError, TypeError, ValueError) as error:

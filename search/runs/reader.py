@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -20,19 +20,19 @@ from bitfront.search.runs.columns import (
     gene_columns_named,
 )
 from bitfront.search.runs.files import damaged_file, read_json, read_table
-from bitfront.search.runs.folder import SPACE, SPEC, read_space
+from bitfront.search.runs.folder import SPACE, SPEC, read_space, read_spec_document
 from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RecordedRun:
     """What a run folder holds.
 
     Attributes:
         name: The run's name.
         path: Its folder.
-        spec: ``spec.json``.
+        spec: ``spec.json``, with the files of the run folder by absolute paths.
         trials: ``trials.csv``, one row per trial; results are NaN for rejected and failed trials.
         front: ``front.csv``, one row per front point.
         references: ``references.json``; empty while the run is being prepared.
@@ -50,6 +50,32 @@ class Run:
     limits: tuple[Limit, ...]
     summary: dict[str, Any]
     genes: tuple[GeneColumn, ...]
+
+    @classmethod
+    def read(cls, root: Path, name: str) -> Self:
+        """Reads the run ``name`` in the folder ``root``.
+
+        Raises:
+            UserError: The name is not one, there is no such run (the nearest names are offered), or a file of
+                it is absent or damaged (it is named).
+        """
+        folder = root / checked_name(name)
+        if not (folder / SPEC).is_file():
+            raise unknown_run(root, name)
+        summary = read_json(folder / "summary.json", dict, absent={})
+        genes = _read_genes(folder)
+        names = [gene.name for gene in genes]
+        return cls(
+            name,
+            folder,
+            read_spec_document(folder),
+            read_table(folder / "trials.csv", TRIAL_COLUMNS, names),
+            read_table(folder / "front.csv", FRONT_COLUMNS, names),
+            _read_references(folder / "references.json"),
+            _read_limits(folder / "summary.json", summary),
+            summary,
+            genes,
+        )
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -90,32 +116,6 @@ class Run:
     def float_reference(self) -> Reference | None:
         """The float model, where it has been measured."""
         return next((r for r in self.references if r.name == FLOAT_NAME), None)
-
-
-def open_run(root: Path, name: str) -> Run:
-    """Reads the run ``name`` in the folder ``root``.
-
-    Raises:
-        UserError: The name is not one, there is no such run (the nearest names are offered), or a file of
-            it is absent or damaged (it is named).
-    """
-    folder = root / checked_name(name)
-    if not (folder / SPEC).is_file():
-        raise unknown_run(root, name)
-    summary = read_json(folder / "summary.json", dict, absent={})
-    genes = _read_genes(folder)
-    names = [gene.name for gene in genes]
-    return Run(
-        name,
-        folder,
-        read_json(folder / SPEC, dict),
-        read_table(folder / "trials.csv", TRIAL_COLUMNS, names),
-        read_table(folder / "front.csv", FRONT_COLUMNS, names),
-        _read_references(folder / "references.json"),
-        _read_limits(folder / "summary.json", summary),
-        summary,
-        genes,
-    )
 
 
 def _read_genes(folder: Path) -> tuple[GeneColumn, ...]:

@@ -18,6 +18,7 @@ from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.trial import TrialState as State
+from bitfront.search.runs.folder import located, portable
 from bitfront.search.runs.storage import JOURNAL, open_storage
 from bitfront.spaces import BitfrontError, UserError
 
@@ -77,7 +78,7 @@ class StudyRecord:
                     sampler=optuna.samplers.RandomSampler(),
                     directions=[_DIRECTIONS[o.direction] for o in problem.objectives],
                 )
-                study.set_user_attr(_SPEC, spec.to_json())
+                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
         except optuna.exceptions.DuplicatedStudyError as error:
             raise UserError(
                 f"the storage has a study {name!r} already: go on with --resume {name}, or choose "
@@ -124,13 +125,13 @@ class StudyRecord:
         if ours and not study.user_attrs and not study.get_trials(deepcopy=False):
             # The process was killed between the study's creation and its first attribute.
             with _recording(folder / JOURNAL):
-                study.set_user_attr(_SPEC, spec.to_json())
+                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
-        RunSpec.from_json(study.user_attrs[_SPEC]).check_resumed_as(spec, name)
+        RunSpec.from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
         with _recording(folder / JOURNAL):
-            if study.user_attrs[_SPEC] != spec.to_json():
-                study.set_user_attr(_SPEC, spec.to_json())
+            if study.user_attrs[_SPEC] != portable(spec.to_json(), folder):
+                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
         return cls(study, storage, problem, folder / JOURNAL)
 
     @property

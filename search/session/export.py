@@ -32,7 +32,7 @@ from bitfront.spaces import BitConfig, UserError
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.search.export.verification import Check, Verified
-    from bitfront.search.runs.reader import Run
+    from bitfront.search.runs.reader import RecordedRun
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Exported:
 
 
 def export_run(
-    run: Run,
+    run: RecordedRun,
     choice: str | int = KNEE,
     *,
     uniform: str | None = None,
@@ -143,11 +143,11 @@ def export_run(
     return Exported(run.name, trial, target, tuple(files), format, chosen.config, chosen.measured, verified)
 
 
-def _default_path(run: Run, name: str) -> Path:
+def _default_path(run: RecordedRun, name: str) -> Path:
     return run.path / "exports" / name
 
 
-def _spec(run: Run) -> EvaluationSpec:
+def _spec(run: RecordedRun) -> EvaluationSpec:
     """What the run evaluated, on this machine's processor.
 
     Raises:

@@ -16,8 +16,9 @@ from bitfront.evaluators.data.splits import largest_splits
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.models.given_model import write_model
 from bitfront.evaluators.progress import ShareDone, unreported
+from bitfront.search.runs.folder import INPUTS
 
-FOLDER, MODEL, IMAGES = "inputs", "model.safetensors", "images"
+MODEL, IMAGES = "model.safetensors", "images"
 
 
 def write_given(
@@ -50,7 +51,7 @@ def write_given(
             label of the model, or the folder cannot be written. Nothing half-written stays.
         BitfrontError: The disk is full.
     """
-    place = folder.absolute() / FOLDER
+    place = folder.absolute() / INPUTS
     with explained(place):
         place.mkdir(parents=True, exist_ok=True)
     classes = None

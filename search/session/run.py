@@ -11,8 +11,10 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.export.export import chosen_point
 from bitfront.search.export.selection import KNEE, pick
-from bitfront.search.runs import listing, reader
+from bitfront.search.runs.listing import RunSummary, latest_run
+from bitfront.search.runs.listing import list_runs as runs_in
 from bitfront.search.runs.names import runs_root
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Run(reader.Run):
+class Run(RecordedRun):
     """A run and what can be made of it.
 
     ``front`` and ``trials`` are tables of pandas, one row per point and per trial: top-1 in percent (higher
@@ -162,11 +164,10 @@ def open_run(name: str | None = None, *, runs_dir: str | Path | None = None) -> 
         UserError: There is no such run (the nearest names are offered), or a file of it is damaged.
     """
     root = runs_root(runs_dir)
-    read = reader.open_run(root, name or listing.latest_run(root))
-    fields = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
-    return Run(**fields, interrupted=read.summary.get("stopped_because") == INTERRUPTED)
+    run = Run.read(root, name or latest_run(root))
+    return dataclasses.replace(run, interrupted=run.summary.get("stopped_because") == INTERRUPTED)
 
 
-def list_runs(*, runs_dir: str | Path | None = None) -> list[listing.RunSummary]:
+def list_runs(*, runs_dir: str | Path | None = None) -> list[RunSummary]:
     """A summary of every run in a folder, the one changed last first; damaged runs say so in their state."""
-    return listing.list_runs(runs_root(runs_dir))
+    return runs_in(runs_root(runs_dir))

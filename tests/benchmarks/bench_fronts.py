@@ -31,7 +31,7 @@ from bitfront.search.reports.plots.front_marks import draw_limits, draw_referenc
 from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window, collect_front, window_of
 from bitfront.search.reports.plots.labels import Label, around, place_labels
 from bitfront.search.runs.files import read_json
-from bitfront.search.runs.reader import Run, open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, UserError
 
 # What may differ: the recipe, how quickly evaluations run, and the source of latencies, which is looked at.
@@ -61,7 +61,7 @@ LOOKS = (Look(style.KNEE, "s"), Look(style.FRONT, "o"))
 class Contender(NamedTuple):
     """A run with its name in the legend and its share of the common box."""
 
-    run: Run
+    run: RecordedRun
     label: str
     hypervolume: float
 
@@ -88,7 +88,7 @@ def main() -> None:
 
 def report(before: Path, after: Path, out: Path) -> None:
     """Compares two runs, prints their figures and draws them."""
-    runs = [open_run(path.resolve().parent, path.resolve().name) for path in (before, after)]
+    runs = [RecordedRun.read(path.resolve().parent, path.resolve().name) for path in (before, after)]
     check_comparable(*runs)
     objectives = common_objectives(*runs)
     box = common_box(runs, objectives)
@@ -105,7 +105,7 @@ def report(before: Path, after: Path, out: Path) -> None:
     print(draw(contenders, stated, out))
 
 
-def check_comparable(before: Run, after: Run) -> None:
+def check_comparable(before: RecordedRun, after: RecordedRun) -> None:
     """Refuses runs that differ in more than the recipe."""
     for run in (before, after):
         stopped = str(run.summary.get("stopped_because") or "unfinished")
@@ -133,24 +133,24 @@ def check_comparable(before: Run, after: Run) -> None:
         )
 
 
-def same_latency(before: Run, after: Run) -> bool:
+def same_latency(before: RecordedRun, after: RecordedRun) -> bool:
     return (before.latency_source, before.latency_batch) == (after.latency_source, after.latency_batch)
 
 
-def common_objectives(before: Run, after: Run) -> tuple[Objective, ...]:
+def common_objectives(before: RecordedRun, after: RecordedRun) -> tuple[Objective, ...]:
     """The runs' objectives, without latency where its source differs."""
     found = parse_objectives(before.objectives)
     return found if same_latency(before, after) else tuple(o for o in found if o.name != "latency")
 
 
-def feasible_points(run: Run, objectives: Sequence[Objective]) -> list[Point]:
+def feasible_points(run: RecordedRun, objectives: Sequence[Objective]) -> list[Point]:
     """Objective values of the feasible trials, in minimisation form."""
     rows = run.trials[run.trials["feasible"]]
     found = [tuple(o.minimised(row) for o in objectives) for row in rows.to_dict("records")]
     return [point for point in found if not any(map(math.isnan, point))]
 
 
-def common_box(runs: Sequence[Run], objectives: Sequence[Objective]) -> HypervolumeBox:
+def common_box(runs: Sequence[RecordedRun], objectives: Sequence[Objective]) -> HypervolumeBox:
     """The box of both runs; see the top of this file."""
     base, candidates = [], []
     for run in runs:

@@ -16,7 +16,7 @@ from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.wording import megabytes
 from bitfront.search.reports.plots import style
 from bitfront.search.runs.columns import GeneColumn
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import KINDS
 
 MAX_ROWS = 40
@@ -69,7 +69,7 @@ class BitMapInfo(NamedTuple):
     hidden: int
 
 
-def collect_bit_map(run: Run) -> BitMapInfo:
+def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     """The bit map of a run's front, thinned evenly to ``MAX_ROWS`` rows that keep both ends and the knee."""
     front = run.front.sort_values(["size_bytes", "top1", "trial"]).reset_index(drop=True)
     knee = int(pick(front, KNEE, run.objectives)["trial"])

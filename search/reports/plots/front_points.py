@@ -13,7 +13,7 @@ from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.references import Reference
 from bitfront.search.problem.wording import same_source
 from bitfront.search.reports.plots.style import Axis
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 
 Floats = NDArray[np.float64]
 _REACH = 0.35
@@ -80,7 +80,7 @@ class FrontInfo(NamedTuple):
         return sum(int((group.top1 < top1).sum()) for group in groups)
 
 
-def collect_front(run: Run, axis: Axis) -> FrontInfo:
+def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
     """What the plot of a run's top-1 against ``axis`` shows."""
     front = run.front.sort_values([axis.column, "top1"])
     others = run.trials[~run.trials["trial"].isin(run.front["trial"])]
@@ -119,7 +119,7 @@ def _staircase(front: Points) -> Points:
     return Points(front.cost[keep], front.top1[keep], front.trial[keep])
 
 
-def _measured(front: pd.DataFrame, axis: Axis, run: Run) -> Points:
+def _measured(front: pd.DataFrame, axis: Axis, run: RecordedRun) -> Points:
     # Times of different sources, such as a modelled and a measured one, never share an axis.
     alike = same_source(run.latency_source, run.latency_measured_source)
     shown = front if axis.column == "latency_ms" and alike else front.iloc[:0]
@@ -136,7 +136,7 @@ def _marks(references: Sequence[Reference], axis: Axis, source: str) -> list[Mar
     return marks
 
 
-def _limits(run: Run, axis: Axis) -> list[LimitLine]:
+def _limits(run: RecordedRun, axis: Axis) -> list[LimitLine]:
     lines = []
     for limit in run.limits:
         if limit.column == axis.column:
@@ -146,7 +146,7 @@ def _limits(run: Run, axis: Axis) -> list[LimitLine]:
     return lines
 
 
-def _knee(run: Run, axis: Axis) -> Mark | None:
+def _knee(run: RecordedRun, axis: Axis) -> Mark | None:
     if run.front.empty:
         return None
     row = pick(run.front, KNEE, run.objectives)
@@ -154,7 +154,7 @@ def _knee(run: Run, axis: Axis) -> Mark | None:
     return Mark(f"knee: trial {int(row['trial'])}", cost, top1) if np.isfinite([cost, top1]).all() else None
 
 
-def _floor(run: Run) -> float:
+def _floor(run: RecordedRun) -> float:
     """Shows the whole front unless a few disasters on it would flatten the rest."""
     source = run.front if len(run.front) else run.trials
     top1 = source["top1"].dropna().to_numpy(dtype=np.float64)

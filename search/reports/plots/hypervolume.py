@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bitfront.search.reports.plots import style
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 
 
 class HypervolumeInfo(NamedTuple):
@@ -19,7 +19,7 @@ class HypervolumeInfo(NamedTuple):
     hypervolume: NDArray[np.float64]
 
 
-def collect_hypervolume(run: Run) -> HypervolumeInfo:
+def collect_hypervolume(run: RecordedRun) -> HypervolumeInfo:
     """The history in a run's summary; empty where nothing has been recorded."""
     history = np.asarray(run.summary.get("hypervolume_history") or [], dtype=np.float64).reshape(-1, 2)
     return HypervolumeInfo(history[:, 0].astype(np.int64), history[:, 1])

@@ -12,10 +12,10 @@ from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import collect_front, has_points
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume
 from bitfront.search.reports.plots.style import latency_axis, save, size_axis
-from bitfront.search.runs.reader import Run
+from bitfront.search.runs.reader import RecordedRun
 
 
-def run_figures(run: Run) -> dict[str, Figure]:
+def run_figures(run: RecordedRun) -> dict[str, Figure]:
     """Every picture that the run has data for, drawn without a display.
 
     Args:
@@ -38,7 +38,7 @@ def run_figures(run: Run) -> dict[str, Figure]:
     return found
 
 
-def write_plots(run: Run, folder: Path | None = None) -> list[Path]:
+def write_plots(run: RecordedRun, folder: Path | None = None) -> list[Path]:
     """Draws every picture that the run has data for and writes them as PNG.
 
     Args:
@@ -55,7 +55,7 @@ def write_plots(run: Run, folder: Path | None = None) -> list[Path]:
     return [save(figure, folder / f"{name}.png") for name, figure in run_figures(run).items()]
 
 
-def _fronts(run: Run) -> dict[str, Figure]:
+def _fronts(run: RecordedRun) -> dict[str, Figure]:
     infos = {
         "front_size": collect_front(run, size_axis()),
         "front_latency": collect_front(run, latency_axis(run.latency_source, run.latency_batch)),
@@ -66,12 +66,12 @@ def _fronts(run: Run) -> dict[str, Figure]:
     return {name: draw_fronts(shown, title, subtitle) for name, shown in {**both, **drawn}.items()}
 
 
-def _title(run: Run) -> str:
+def _title(run: RecordedRun) -> str:
     parts = [str(run.evaluation.get("model", "")), "on", Path(str(run.evaluation.get("data", ""))).name]
     return " ".join(parts) if all(parts) else run.name
 
 
-def _subtitle(run: Run) -> str:
+def _subtitle(run: RecordedRun) -> str:
     trials = len(run.trials)
     parts = [
         f"run {run.name}",
@@ -82,7 +82,7 @@ def _subtitle(run: Run) -> str:
     return "  \N{MIDDLE DOT}  ".join(part for part in parts if part)
 
 
-def _reference_point(run: Run) -> str:
+def _reference_point(run: RecordedRun) -> str:
     point = run.summary.get("reference_point") or {}
     words = [_in_words(name, value) for name, value in point.items() if isinstance(value, int | float)]
     return f"reference point: {', '.join(words)}" if words else f"run {run.name}"

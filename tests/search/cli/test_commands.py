@@ -11,7 +11,7 @@ import pytest
 
 from bitfront.search.cli.main import main
 from bitfront.search.export.selection import pick
-from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig
 
 MakeRun = Callable[..., Path]
@@ -80,7 +80,7 @@ def test_front_of_the_latest_run(bitfront: Bitfront, folder: Path, tmp_path: Pat
     assert out.startswith("small: digits_deit (fq-vit, recipe best without log-base) on digits")
     assert "float32" in out
     assert "bitfront export small --pick knee" in err
-    assert str(pick(open_run(tmp_path, "small").front, "knee")["trial"]) in out
+    assert str(pick(RecordedRun.read(tmp_path, "small").front, "knee")["trial"]) in out
 
 
 def test_runs_from_before_recipes_name_the_scheme_alone(
@@ -95,7 +95,7 @@ def test_runs_from_before_recipes_name_the_scheme_alone(
 
 def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     front = document(bitfront("front", "small", "--json"))
-    run = open_run(tmp_path, "small")
+    run = RecordedRun.read(tmp_path, "small")
     assert front["run"] == "small"
     assert (front["scheme"], front["recipe"], front["without"]) == ("fq-vit", "best", ["log-base"])
     assert front["knee"] == pick(run.front, "knee")["trial"]
@@ -130,7 +130,7 @@ def test_front_says_how_far_its_accuracies_can_be_trusted(
     bitfront: Bitfront, folder: Path, run_folder: MakeRun, tmp_path: Path
 ) -> None:
     _, out, _ = bitfront("front", "small")
-    table = open_run(tmp_path, "small").front
+    table = RecordedRun.read(tmp_path, "small").front
     errors = [(top1 * (100 - top1) / 899) ** 0.5 for top1 in table["top1"]]
     assert f"up to {max(errors):.2f} points on 899 search images, up to " in out
     assert "on 450 test images; vs float: paired" in out

@@ -18,7 +18,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.search.reports.front_rows import failure_notes
 from bitfront.search.runs.folder import RunStore
-from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.search.runs.study import StudyRecord
 from bitfront.search.runs.tables import FinalMeasurement, RunTables
 from bitfront.search.samplers.registry import make_sampler
@@ -251,7 +251,7 @@ def test_a_failure_that_names_its_site_is_kept_word_for_word(synthetic, tmp_path
     }
     recorded = [{"error": error, "trials": numbers}]
     assert json.loads((folder.path / "summary.json").read_text())["failures"] == recorded
-    run = open_run(tmp_path, "named")
+    run = RecordedRun.read(tmp_path, "named")
     assert run.failures == recorded
     assert failure_notes(run) == [f"trial {numbers[0]} and {len(numbers) - 1} more failed: {error}"]
     assert error in (folder.path / "log.txt").read_text()

@@ -12,22 +12,22 @@ import pytest
 
 from bitfront.search.export.export import chosen_point, chosen_uniform, place_files, write_config
 from bitfront.search.export.selection import pick
-from bitfront.search.runs.reader import Run, open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig, BitfrontError, Granularity, UserError
 
 MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
-def run(tmp_path: Path, run_folder: MakeRun) -> Run:
+def run(tmp_path: Path, run_folder: MakeRun) -> RecordedRun:
     run_folder(tmp_path, name="r", count=60, encoders=3)
-    return open_run(tmp_path, "r")
+    return RecordedRun.read(tmp_path, "r")
 
 
 @pytest.mark.parametrize("granularity", ["encoder", "encoder-kind", "layer"])
 def test_config_is_the_picked_row(tmp_path: Path, run_folder: MakeRun, granularity: Granularity) -> None:
     run_folder(tmp_path, name="g", granularity=granularity, count=60, encoders=3)
-    run = open_run(tmp_path, "g")
+    run = RecordedRun.read(tmp_path, "g")
     for choice in ("knee", "top1", "latency", "size"):
         row = pick(run.front, choice)
         chosen = chosen_point(run, choice)
@@ -37,7 +37,7 @@ def test_config_is_the_picked_row(tmp_path: Path, run_folder: MakeRun, granulari
         assert config.model == "digits_deit"
 
 
-def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
+def test_document_says_what_was_measured_and_where_from(run: RecordedRun) -> None:
     trial = int(run.front["trial"].iloc[0])
     chosen = chosen_point(run, str(trial))
     document, row = chosen.document(), run.front.iloc[0]
@@ -55,7 +55,7 @@ def test_document_says_what_was_measured_and_where_from(run: Run) -> None:
     assert document["provenance"]["bitfront"]
 
 
-def test_missing_measurements_are_null(run: Run) -> None:
+def test_missing_measurements_are_null(run: RecordedRun) -> None:
     front = run.front.assign(test_top1=float("nan"), latency_measured_ms=float("nan"))
     bare = dataclasses.replace(run, front=front)
     document = chosen_point(bare, "knee").document()
@@ -63,7 +63,7 @@ def test_missing_measurements_are_null(run: Run) -> None:
     assert json.dumps(document, allow_nan=False)
 
 
-def test_what_is_done_to_images_is_in_the_provenance(run: Run) -> None:
+def test_what_is_done_to_images_is_in_the_provenance(run: RecordedRun) -> None:
     chosen = chosen_point(run, "knee")
     assert "preprocessing" not in chosen.document()["provenance"]
     document = chosen.document({"preprocessing": {"mean": [0.5]}})
@@ -71,7 +71,7 @@ def test_what_is_done_to_images_is_in_the_provenance(run: Run) -> None:
     assert document["provenance"]["trial"] == chosen.provenance["trial"]
 
 
-def test_uniform_configurations_need_no_point_of_the_front(run: Run) -> None:
+def test_uniform_configurations_need_no_point_of_the_front(run: RecordedRun) -> None:
     chosen = chosen_uniform(run, "w8A4t8")
     assert chosen.name == f"W8A4T8-{chosen.config.digest}"
     assert {(e.weights, e.activations, e.attention) for e in chosen.config.encoders} == {(8, 4, 8)}
@@ -86,12 +86,14 @@ def test_uniform_configurations_need_no_point_of_the_front(run: Run) -> None:
     ("text", "part"),
     [("W8A8", "is not a uniform"), ("W8A8T9", "outside 2 to 8"), ("W8A8T5", "the widths 4, 8, not 5")],
 )
-def test_uniform_configurations_that_were_not_prepared(run: Run, text: str, part: str) -> None:
+def test_uniform_configurations_that_were_not_prepared(run: RecordedRun, text: str, part: str) -> None:
     with pytest.raises(UserError, match=part):
         chosen_uniform(run, text)
 
 
-def test_same_content_may_be_written_again_and_other_content_only_by_force(run: Run, tmp_path: Path) -> None:
+def test_same_content_may_be_written_again_and_other_content_only_by_force(
+    run: RecordedRun, tmp_path: Path
+) -> None:
     output = tmp_path / "deep" / "config.json"
     first, second = chosen_point(run, "top1").document(), chosen_point(run, "size").document()
     write_config(first, output)
@@ -106,22 +108,22 @@ def test_same_content_may_be_written_again_and_other_content_only_by_force(run: 
     assert json.loads(output.read_text()) == second
 
 
-def test_tampered_genes_are_noticed(run: Run, tmp_path: Path) -> None:
+def test_tampered_genes_are_noticed(run: RecordedRun, tmp_path: Path) -> None:
     front = pd.read_csv(run.path / "front.csv", dtype={"digest": str})
     front["encoder00.weights"] = 12 - front["encoder00.weights"]
     front.to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match="file was changed"):
-        chosen_point(open_run(tmp_path, "r"), "knee")
+        chosen_point(RecordedRun.read(tmp_path, "r"), "knee")
     front["encoder00.weights"] = 5
     front.to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match="gene of 5 bits"):
-        chosen_point(open_run(tmp_path, "r"), "knee")
+        chosen_point(RecordedRun.read(tmp_path, "r"), "knee")
     front.drop(columns="encoder00.weights").to_csv(run.path / "front.csv", index=False)
     with pytest.raises(UserError, match=r"no column 'encoder00.weights'"):
-        chosen_point(open_run(tmp_path, "r"), "knee")
+        chosen_point(RecordedRun.read(tmp_path, "r"), "knee")
 
 
-def test_unwritable_output_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_unwritable_output_is_one_line(run: RecordedRun, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BitfrontError, match="cannot write") as caught:
         write_config({}, tmp_path / "file" / "config.json")

@@ -16,10 +16,10 @@ from bitfront.search.problem.wording import MISSING, difference, megabytes, mill
 from bitfront.search.reports.front_rows import front_rows
 from bitfront.search.reports.front_table import STAR, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
-from bitfront.search.runs.reader import Run, open_run
+from bitfront.search.runs.reader import RecordedRun
 
 
-def front(run: Run, width: int, plain: bool = False) -> list[str]:
+def front(run: RecordedRun, width: int, plain: bool = False) -> list[str]:
     return rendered(front_table(run, front_rows(run), plain, width), width, terminal=not plain)
 
 
@@ -30,7 +30,7 @@ def rendered(table: Table, width: int, terminal: bool) -> list[str]:
 
 
 def test_rows_are_references_then_front_by_size(runs_dir: Path) -> None:
-    run = open_run(runs_dir, "digits-1")
+    run = RecordedRun.read(runs_dir, "digits-1")
     rows = front_rows(run)
     assert [row.name for row in rows[:3]] == ["float32", "W8A8T8", "W4A4T4"]
     assert rows[0].bits == (32, 32, 32)
@@ -45,7 +45,7 @@ def test_rows_are_references_then_front_by_size(runs_dir: Path) -> None:
 
 
 def test_mean_bits_follow_the_genes(runs_dir: Path) -> None:
-    run = open_run(runs_dir, "digits-1")
+    run = RecordedRun.read(runs_dir, "digits-1")
     first = run.front.set_index("trial")
     for row in front_rows(run)[3:]:
         weights = [first.loc[int(row.name), f"encoder{i:02d}.weights"] for i in range(12)]
@@ -59,14 +59,14 @@ def test_front_table_fits_the_terminal(
     tmp_path: Path, run_folder: Callable[..., Path], source: str, paired: bool, width: int
 ) -> None:
     run_folder(tmp_path, name="r", count=120, source=source, paired=paired)
-    lines = front(open_run(tmp_path, "r"), width)
+    lines = front(RecordedRun.read(tmp_path, "r"), width)
     assert max(map(len, lines)) <= width
     assert not any("\N{HORIZONTAL ELLIPSIS}" in line for line in lines)
     assert sum(STAR in line for line in lines) == 1
 
 
 def test_differences_to_float_have_their_paired_standard_error(runs_dir: Path) -> None:
-    run = open_run(runs_dir, "digits-1")
+    run = RecordedRun.read(runs_dir, "digits-1")
     counts = run.trials.set_index("trial")
     eight, point = front_rows(run)[1], front_rows(run)[3]
     assert front_rows(run)[0].against_float is None
@@ -78,7 +78,7 @@ def test_differences_to_float_have_their_paired_standard_error(runs_dir: Path) -
 
 
 def test_a_narrow_terminal_has_the_difference_of_the_test_split_alone(runs_dir: Path) -> None:
-    run = open_run(runs_dir, "digits-1")
+    run = RecordedRun.read(runs_dir, "digits-1")
     point = front_rows(run)[3]
     narrow, wide = (front(run, width) for width in (80, 104))
     assert [lines[0].count("vs float") for lines in (narrow, wide)] == [1, 2]
@@ -93,20 +93,20 @@ def test_runs_of_earlier_versions_have_no_differences(
     tmp_path: Path, run_folder: Callable[..., Path]
 ) -> None:
     run_folder(tmp_path, name="old", count=20, encoders=2, paired=False)
-    run = open_run(tmp_path, "old")
+    run = RecordedRun.read(tmp_path, "old")
     assert {(row.against_float, row.test_against_float) for row in front_rows(run)} == {(None, None)}
     assert "vs float" not in "\n".join(front(run, 200, plain=True))
 
 
 def test_plain_table_has_no_lines(runs_dir: Path) -> None:
-    text = "\n".join(front(open_run(runs_dir, "digits-1"), 200, plain=True))
+    text = "\n".join(front(RecordedRun.read(runs_dir, "digits-1"), 200, plain=True))
     assert not any("\u2500" <= character <= "\u257f" for character in text)
     assert "measured" in text
 
 
 def test_modelled_latency_is_called_so(tmp_path: Path, run_folder: Callable[..., Path]) -> None:
     run_folder(tmp_path, name="m", count=20, encoders=2, source="model:bops")
-    header = front(open_run(tmp_path, "m"), 120, plain=True)[:2]
+    header = front(RecordedRun.read(tmp_path, "m"), 120, plain=True)[:2]
     assert "modelled" in " ".join(header)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bitfront.evaluators.context.machine import describe_environment
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -51,11 +52,29 @@ def test_only_runs_with_a_spec_are_opened(store):
     assert store.open("one").read_spec() == RunSpec(seed=4)
 
 
+def test_a_moved_run_finds_the_inputs_in_its_folder(store, tmp_path):
+    folder = store.create("one")
+    inputs, elsewhere = folder.path.absolute() / "inputs", str(tmp_path / "labels.csv")
+    for data, there in ((str(inputs / "images" / "labels.csv"), "images/labels.csv"), (elsewhere, None)):
+        evaluation = EvaluationSpec(checkpoint=str(inputs / "model.safetensors"), data=data)
+        folder.write_spec(RunSpec(evaluation))
+        assert folder.read_spec() == RunSpec(evaluation)
+        moved = RunFolder(tmp_path / "moved")
+        folder.path.rename(moved.path)
+        found = moved.read_spec().evaluation
+        assert found.checkpoint == str(moved.path.absolute() / "inputs" / "model.safetensors")
+        assert found.data == (elsewhere if there is None else str(moved.path.absolute() / "inputs" / there))
+        moved.path.rename(folder.path)
+    # Runs of earlier versions have absolute paths.
+    folder.write_json("spec.json", RunSpec(evaluation).to_json())
+    assert folder.read_spec() == RunSpec(evaluation)
+
+
 def test_damaged_and_missing_files_are_named(folder):
-    with pytest.raises(UserError, match=r"has no summary\.json"):
+    with pytest.raises(UserError, match=r"summary\.json is missing"):
         folder.read_json("summary.json")
     (folder.path / "summary.json").write_text("{")
-    with pytest.raises(BitfrontError, match=r"summary\.json cannot be read"):
+    with pytest.raises(UserError, match=r"summary\.json is damaged"):
         folder.read_json("summary.json")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitfront.search.runs.listing import latest_run, list_runs, run_names
-from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
 
 MakeRun = Callable[..., Path]
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, run_folder: MakeRun) -> Path:
 
 def test_no_runs_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="start one with"):
-        open_run(tmp_path / "absent", "r")
+        RecordedRun.read(tmp_path / "absent", "r")
     with pytest.raises(UserError, match="there are no runs"):
         latest_run(tmp_path)
 

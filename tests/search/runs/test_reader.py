@@ -9,7 +9,7 @@ import pytest
 
 from bitfront.search.runs.folder import read_space, write_space
 from bitfront.search.runs.listing import list_runs
-from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import EncoderLayers, SearchSpace, UserError
 
 MakeRun = Callable[..., Path]
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, run_folder: MakeRun) -> Path:
 
 
 def test_run_has_everything_that_was_written(runs_dir: Path) -> None:
-    run = open_run(runs_dir, "digits-1")
+    run = RecordedRun.read(runs_dir, "digits-1")
     assert run.evaluation["model"] == "digits_deit"
     assert run.objectives == ("top1", "latency", "size")
     assert len(run.trials) == 240
@@ -39,13 +39,13 @@ def test_digests_stay_text(folder: Path) -> None:
     fields = lines[1].split(",")
     fields[1] = "001234567890"
     (folder / "front.csv").write_text("\n".join([lines[0], ",".join(fields)]) + "\n")
-    assert open_run(folder.parent, "r").front["digest"].tolist() == ["001234567890"]
+    assert RecordedRun.read(folder.parent, "r").front["digest"].tolist() == ["001234567890"]
 
 
 def test_running_run_has_no_summary_yet(folder: Path) -> None:
     (folder / "summary.json").unlink()
     (folder / "references.json").unlink()
-    run = open_run(folder.parent, "r")
+    run = RecordedRun.read(folder.parent, "r")
     assert run.summary == {}
     assert run.references == ()
     assert run.latency_source == "measured:torch"
@@ -55,20 +55,20 @@ def test_running_run_has_no_summary_yet(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../../etc", "a/b", "/etc", ".hidden", "-x", "a b", "a\nb"])
 def test_names_stay_inside_the_runs_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="not a name for a run"):
-        open_run(tmp_path, name)
+        RecordedRun.read(tmp_path, name)
 
 
 def test_unknown_run_offers_the_nearest(folder: Path, run_folder: MakeRun) -> None:
     run_folder(folder.parent, name="digits-large", count=20, encoders=1)
     with pytest.raises(UserError, match="did you mean digits-large"):
-        open_run(folder.parent, "digit-large")
+        RecordedRun.read(folder.parent, "digit-large")
 
 
 @pytest.mark.parametrize("name", ["trials.csv", "front.csv"])
 def test_absent_table_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=rf"{name} is missing.*--resume r"):
-        open_run(folder.parent, "r")
+        RecordedRun.read(folder.parent, "r")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_absent_table_is_named(folder: Path, name: str) -> None:
 def test_damaged_file_is_named(folder: Path, name: str, content: str) -> None:
     (folder / name).write_text(content)
     with pytest.raises(UserError, match=rf"{name} is damaged") as caught:
-        open_run(folder.parent, "r")
+        RecordedRun.read(folder.parent, "r")
     assert "\n" not in str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_text_in_a_number_column_is_refused(folder: Path) -> None:
     fields[header.split(",").index("size_bytes")] = "big"
     front.write_text("\n".join([header, ",".join(fields), *rest]))
     with pytest.raises(UserError, match="damaged"):
-        open_run(folder.parent, "r")
+        RecordedRun.read(folder.parent, "r")
 
 
 def test_space_round_trip(tmp_path: Path) -> None:
@@ -127,17 +127,17 @@ def test_absent_space_is_named(tmp_path: Path) -> None:
 
 
 def test_columns_come_from_the_space_and_a_run_without_one_is_read_all_the_same(folder: Path) -> None:
-    genes = open_run(folder.parent, "r").genes
+    genes = RecordedRun.read(folder.parent, "r").genes
     for name in ("front.csv", "trials.csv"):
         header, _, rows = (folder / name).read_text().partition("\n")
         (folder / name).write_text(f"{header},encoder99\n" + rows.replace("\n", ",1\n"))
-    assert open_run(folder.parent, "r").genes == genes, "a column of another kind is no gene"
+    assert RecordedRun.read(folder.parent, "r").genes == genes, "a column of another kind is no gene"
     (folder / "space.json").unlink()
-    assert open_run(folder.parent, "r").genes[:-1] == genes
+    assert RecordedRun.read(folder.parent, "r").genes[:-1] == genes
 
 
 def test_a_column_that_the_space_has_and_the_table_lacks_is_named(folder: Path) -> None:
     front = folder / "front.csv"
     front.write_text(front.read_text().replace("encoder01.weights", "encoder01.w"))
     with pytest.raises(UserError, match=r"front\.csv is damaged .*no column 'encoder01\.weights'"):
-        open_run(folder.parent, "r")
+        RecordedRun.read(folder.parent, "r")

@@ -116,6 +116,16 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
     assert len(run.front) > 0
     assert run.evaluate().size_bytes == run.pick()["size_bytes"]
 
+    # A run that is moved has them still.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run.path.rename(elsewhere / "moved")
+    moved = open_run("moved", runs_dir=elsewhere)
+    assert Path(moved.evaluation["data"]).parent.parent == elsewhere / "moved" / "inputs"
+    assert moved.export("knee", "packed", progress=None).passed
+    (elsewhere / "moved").rename(elsewhere / "mine")
+    assert len(resume("mine", runs_dir=elsewhere, evaluations=3, workers=0).trials) >= 3
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)

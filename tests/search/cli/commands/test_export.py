@@ -15,7 +15,7 @@ from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
 from bitfront.evaluators.deployment.registry import file_document
 from bitfront.evaluators.deployment.runtimes import registry as runtimes
 from bitfront.search.export.selection import pick
-from bitfront.search.runs.reader import open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "packed": ".safetensors"}
@@ -38,7 +38,7 @@ def left(folder: Path) -> list[str]:
 @pytest.mark.parametrize("name", ENDINGS)
 def test_what_is_written(exported: dict[str, Path], deploy_runs: Path, name: str) -> None:
     path = exported[name]
-    run = open_run(deploy_runs, "small")
+    run = RecordedRun.read(deploy_runs, "small")
     row = pick(run.front, "knee", run.objectives)
     document = file_document(path)
     assert BitConfig.from_json(document).digest == row["digest"]

@@ -20,7 +20,7 @@ from bitfront.search.reports.plots.hypervolume import collect_hypervolume
 from bitfront.search.reports.plots.labels import Label, place_labels
 from bitfront.search.reports.plots.run_plots import write_plots
 from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
-from bitfront.search.runs.reader import Run, open_run
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, Granularity
 
 MakeRun = Callable[..., Path]
@@ -28,8 +28,8 @@ NAMES = ["front.png", "front_size.png", "front_latency.png", "bit_map.png", "hyp
 
 
 @pytest.fixture
-def run(runs_dir: Path) -> Run:
-    return open_run(runs_dir, "digits-1")
+def run(runs_dir: Path) -> RecordedRun:
+    return RecordedRun.read(runs_dir, "digits-1")
 
 
 def drawn(path: Path) -> np.ndarray:
@@ -41,7 +41,7 @@ def drawn(path: Path) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def test_every_trial_is_in_one_group(run: Run) -> None:
+def test_every_trial_is_in_one_group(run: RecordedRun) -> None:
     info = collect_front(run, size_axis())
     groups = [info.front, info.dominated, info.infeasible]
     shown = np.concatenate([group.trial for group in groups])
@@ -50,7 +50,7 @@ def test_every_trial_is_in_one_group(run: Run) -> None:
     assert np.isin(info.infeasible.trial, run.trials.loc[run.trials["feasible"], "trial"]).sum() == 0
 
 
-def test_staircase_is_the_front_in_two_objectives(run: Run) -> None:
+def test_staircase_is_the_front_in_two_objectives(run: RecordedRun) -> None:
     info = collect_front(run, latency_axis("measured:torch"))
     points = list(zip(info.front.cost, info.front.top1, strict=True))
     best = {
@@ -63,7 +63,7 @@ def test_staircase_is_the_front_in_two_objectives(run: Run) -> None:
     assert (np.diff(info.staircase.cost) >= 0).all()
 
 
-def test_marks_limits_and_knee(run: Run) -> None:
+def test_marks_limits_and_knee(run: RecordedRun) -> None:
     info = collect_front(run, size_axis())
     assert [mark.name for mark in info.references] == ["float32", "W8A8T8", "W4A4T4"]
     assert [(line.text, line.value, line.vertical) for line in info.limits] == [
@@ -74,7 +74,7 @@ def test_marks_limits_and_knee(run: Run) -> None:
     assert collect_front(run, latency_axis("")).limits == ()
 
 
-def test_accuracy_limits_are_horizontal(run: Run) -> None:
+def test_accuracy_limits_are_horizontal(run: RecordedRun) -> None:
     limits = (
         Limit("max_drop", "top1", "at least", 97.4, "1.5"),
         Limit("at_most_8bit_size", "size_bytes", "at most", 1e6, ""),
@@ -86,7 +86,7 @@ def test_accuracy_limits_are_horizontal(run: Run) -> None:
     ]
 
 
-def test_measured_times_are_joined_to_measured_axes_only(run: Run) -> None:
+def test_measured_times_are_joined_to_measured_axes_only(run: RecordedRun) -> None:
     info = collect_front(run, latency_axis(run.latency_source))
     assert len(info.measured.cost) == len(run.front)
     assert len(collect_front(run, size_axis()).measured.cost) == 0
@@ -115,7 +115,7 @@ def test_latency_axis_says_modelled() -> None:
     assert latency_axis("").label == "latency (ms)"
 
 
-def with_disasters(run: Run) -> Run:
+def with_disasters(run: RecordedRun) -> RecordedRun:
     """The run with its lower half collapsed to 10 % and the rest squeezed together above 97 %."""
 
     def collapse(top1: np.ndarray) -> np.ndarray:
@@ -126,14 +126,14 @@ def with_disasters(run: Run) -> Run:
     return dataclasses.replace(run, front=front, trials=trials)
 
 
-def test_disasters_do_not_flatten_the_front(run: Run) -> None:
+def test_disasters_do_not_flatten_the_front(run: RecordedRun) -> None:
     info = collect_front(with_disasters(run), size_axis())
     window = window_of(info)
     assert 90 < window.bottom < info.front.top1.max() < window.top
     assert info.count_below(window.bottom) == int((with_disasters(run).trials["top1"] < 50).sum())
 
 
-def test_even_front_is_shown_whole(run: Run) -> None:
+def test_even_front_is_shown_whole(run: RecordedRun) -> None:
     info = collect_front(run, size_axis())
     assert info.floor == pytest.approx(info.front.top1.min())
     window = window_of(info)
@@ -152,7 +152,7 @@ def test_bit_map_is_the_genes(
     tmp_path: Path, run_folder: MakeRun, granularity: Granularity, titles: list[str], columns: int
 ) -> None:
     run_folder(tmp_path, name="r", granularity=granularity, count=60)
-    run = open_run(tmp_path, "r")
+    run = RecordedRun.read(tmp_path, "r")
     info = collect_bit_map(run)
     assert [group.title for group in info.groups] == titles
     assert info.bits.shape == (len(info.rows), columns)
@@ -167,7 +167,7 @@ def test_bit_map_is_the_genes(
     assert info.bits[0].sum() == sum(row[gene.name] for gene in run.genes)
 
 
-def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: Run) -> None:
+def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: RecordedRun) -> None:
     rows = run.front.iloc[np.arange(150) % len(run.front)].assign(trial=np.arange(150))
     rows = rows.assign(size_bytes=np.linspace(7e5, 9e5, 150))
     long = dataclasses.replace(run, front=rows.reset_index(drop=True))
@@ -179,13 +179,13 @@ def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: Run) -> None:
     assert sum(row.knee for row in info.rows) == 1
 
 
-def test_hypervolume_history(run: Run) -> None:
+def test_hypervolume_history(run: RecordedRun) -> None:
     info = collect_hypervolume(run)
     assert info.evaluations.tolist() == list(range(30, 241, 30))
     assert (np.diff(info.hypervolume) >= 0).all()
 
 
-def test_pictures_are_drawn(run: Run, tmp_path: Path) -> None:
+def test_pictures_are_drawn(run: RecordedRun, tmp_path: Path) -> None:
     paths = write_plots(run, tmp_path)
     assert [path.name for path in paths] == NAMES
     for path in paths:
@@ -197,11 +197,11 @@ def test_pictures_are_drawn(run: Run, tmp_path: Path) -> None:
 
 def test_pictures_go_into_the_run_folder(tmp_path: Path, run_folder: MakeRun) -> None:
     folder = run_folder(tmp_path, name="r", count=30, encoders=2)
-    assert write_plots(open_run(tmp_path, "r"))[0] == folder / "plots" / "front.png"
+    assert write_plots(RecordedRun.read(tmp_path, "r"))[0] == folder / "plots" / "front.png"
 
 
 @pytest.mark.parametrize("change", ["disasters", "one point", "no front", "no references", "all limits"])
-def test_awkward_runs_are_drawn(run: Run, tmp_path: Path, change: str) -> None:
+def test_awkward_runs_are_drawn(run: RecordedRun, tmp_path: Path, change: str) -> None:
     limits = tuple(
         Limit(name, column, "at most", bound, "x")
         for name, column, bound in (
@@ -224,12 +224,12 @@ def test_awkward_runs_are_drawn(run: Run, tmp_path: Path, change: str) -> None:
     assert (drawn(tmp_path / "front.png") < 200).mean() > 0.005
 
 
-def test_nothing_evaluated_draws_nothing(run: Run, tmp_path: Path) -> None:
+def test_nothing_evaluated_draws_nothing(run: RecordedRun, tmp_path: Path) -> None:
     bare = dataclasses.replace(run, front=run.front.iloc[:0], trials=run.trials.iloc[:0], summary={})
     assert write_plots(bare, tmp_path / "plots") == []
 
 
-def test_unwritable_folder_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_unwritable_folder_is_one_line(run: RecordedRun, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BitfrontError, match="cannot write"):
         write_plots(run, tmp_path / "file")
@@ -254,7 +254,7 @@ def test_a_picture_is_written_whole_and_leaves_no_parts(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
-def test_two_processes_draw_the_same_run(run: Run, tmp_path: Path) -> None:
+def test_two_processes_draw_the_same_run(run: RecordedRun, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from bitfront.search.reports.plots.style import *\n"
         "for number in range(8): save(new_figure(2.0, 2.0), Path(sys.argv[1]) / 'a.png')"
