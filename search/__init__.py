@@ -13,40 +13,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.spec import EvaluationSpec
-    from bitfront.search.problem.spec import RunSpec
-    from bitfront.search.session.bench import bench
-    from bitfront.search.session.compare_samplers import compare_samplers
-    from bitfront.search.session.evaluate import evaluate
-    from bitfront.search.session.latency_table import latency_table
-    from bitfront.search.session.profile import profile
-    from bitfront.search.session.reporter import Reporter
-    from bitfront.search.session.run import Run, list_runs, open_run
-    from bitfront.search.session.search import resume, search
-    from bitfront.search.session.verify import verify
-    from bitfront.search.session.worker_pool import WorkerOptions
-    from bitfront.spaces import BitConfig, BitfrontError, UserError
+    from bitfront.evaluators.context.spec import EvaluationSpec as EvaluationSpec
+    from bitfront.search.problem.spec import RunSpec as RunSpec
+    from bitfront.search.session.bench import bench as bench
+    from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
+    from bitfront.search.session.evaluate import evaluate as evaluate
+    from bitfront.search.session.latency_table import latency_table as latency_table
+    from bitfront.search.session.profile import profile as profile
+    from bitfront.search.session.reporter import Reporter as Reporter
+    from bitfront.search.session.run import Run as Run
+    from bitfront.search.session.run import list_runs as list_runs
+    from bitfront.search.session.run import open_run as open_run
+    from bitfront.search.session.search import resume as resume
+    from bitfront.search.session.search import search as search
+    from bitfront.search.session.verify import verify as verify
+    from bitfront.search.session.worker_pool import WorkerOptions as WorkerOptions
+    from bitfront.spaces import BitConfig as BitConfig
+    from bitfront.spaces import BitfrontError as BitfrontError
+    from bitfront.spaces import UserError as UserError
 
-__all__ = [
-    "BitConfig",
-    "BitfrontError",
-    "EvaluationSpec",
-    "Reporter",
-    "Run",
-    "RunSpec",
-    "UserError",
-    "WorkerOptions",
-    "bench",
-    "compare_samplers",
-    "evaluate",
-    "latency_table",
-    "list_runs",
-    "open_run",
-    "profile",
-    "resume",
-    "search",
-    "verify",
-]
 # Where each name is: loaded when it is first asked for, so that the help and a worker load nothing idle.
 _PLACES = {
     "BitConfig": "bitfront.spaces",
@@ -68,6 +53,7 @@ _PLACES = {
     "search": "bitfront.search.session.search",
     "verify": "bitfront.search.session.verify",
 }
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:

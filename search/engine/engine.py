@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ class SearchEngine:
         self._pool = pool
         self._record = record
         self._budget = budget
+        # Time that the sampler took to propose and to learn.
+        self.proposing_s = 0.0
         self._observers = tuple(observers)
         self._archive = Archive(problem.objectives, record.trials)
         # What the sampler has been told: decisions that a resumed run must repeat rest on this alone.
@@ -128,7 +131,9 @@ class SearchEngine:
 
     def _ask(self) -> None:
         """Takes the sampler's next batch in, up to the last candidate that may be paid for."""
+        started = time.monotonic()
         genomes = self._sampler.ask()
+        self.proposing_s += time.monotonic() - started
         if not genomes:
             self._enough = EXHAUSTED
             return
@@ -170,7 +175,9 @@ class SearchEngine:
         trials = [self._known(candidate) for candidate in batch]
         for trial in trials:
             self._told.add(trial)
+        started = time.monotonic()
         self._sampler.tell(trials)
+        self.proposing_s += time.monotonic() - started
         self._budget.plateau.see(self._told.evaluations, self._problem.box.share(self._told.front_points))
         if self._budget.plateau.reached and self._enough is None:
             self._enough = self._budget.plateau.reason

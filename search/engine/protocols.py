@@ -74,6 +74,25 @@ class SearchObserver(Protocol):
         """After every batch, and once when the search has ended."""
 
 
+class ProgressObserver:
+    """Passes the progress of a search on to a function, after every evaluation and every batch.
+
+    Args:
+        tell: Takes it.
+    """
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self._tell = tell
+
+    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - part of the protocol
+        """Tells where the search stands."""
+        self._tell(progress)
+
+    def on_generation(self, progress: Progress) -> None:
+        """Tells where the search stands."""
+        self._tell(progress)
+
+
 class AccuracyPool(Protocol):
     """Evaluates configurations, several at a time."""
 

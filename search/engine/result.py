@@ -61,18 +61,13 @@ class SearchResult:
             "front_points": len(self.front),
             "seconds": round(progress.elapsed_s, 3),
             "hypervolume": progress.hypervolume,
-            "reference_point": self._corner(box.reference),
-            "ideal_point": self._corner(box.ideal),
+            "reference_point": box.in_units(box.reference),
+            "ideal_point": box.in_units(box.ideal),
             "hypervolume_history": history,
             "constraints": list(self.problem.constraint_names),
             "limits": [limit.to_json() for limit in self.problem.limits],
             "latency_source": self.problem.cost.latency_source,
         }
-
-    def _corner(self, corner: tuple[float, ...]) -> dict[str, float]:
-        """A corner of the hypervolume's box by column, in the columns' own units and directions."""
-        pairs = zip(self.problem.objectives, corner, strict=True)
-        return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
 
 
 def nothing_feasible(trials: Sequence[Trial], limits: Sequence[Limit]) -> str:

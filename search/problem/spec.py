@@ -160,7 +160,10 @@ class RunSpec:
                 f"open the run with bitfront {fields.get('bitfront', 'of that time')}, or start a new run"
             )
         try:
-            fields["evaluation"] = _evaluation(fields["evaluation"])
+            evaluation = fields["evaluation"]
+            for name in ("model", "widths", "recipe"):  # no default may stand in for what was searched
+                evaluation[name]
+            fields["evaluation"] = EvaluationSpec.from_json(evaluation)
             fields["objectives"] = tuple(fields["objectives"])
             return cls(**fields)
         except (KeyError, TypeError) as error:
@@ -187,14 +190,6 @@ class RunSpec:
                 f"run {name} was made with other settings: {'; '.join(extended.difference(other))}; only "
                 f"{', '.join(EXTENDABLE)} may change: repeat its settings, or start a new run with --run"
             )
-
-
-def _evaluation(document: dict[str, Any]) -> EvaluationSpec:
-    """The evaluation spec of a run, whose defaults must not stand in for what was searched."""
-    missing = [name for name in ("model", "widths", "recipe") if name not in document]
-    if missing:
-        raise KeyError(missing[0])
-    return EvaluationSpec.from_json(document)
 
 
 def _flat(spec: RunSpec) -> dict[str, Any]:

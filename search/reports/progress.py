@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 SEARCH_INTERVAL_S = 5.0
-Point = Mapping[str, float]
 STAGE_INTERVAL_S = 10.0
 # Earlier shares and times say little of the time that is left.
 LEAST_SHARE, LEAST_S = 0.02, 2.0
@@ -63,39 +62,6 @@ class SearchProgress:
         if kind is None and self._line:
             self._console.print(self._line, soft_wrap=True)
 
-    def update(
-        self,
-        *,
-        evaluations: int,
-        trials: int,
-        front: Sequence[Point],
-        hypervolume: float,
-        failed: int = 0,
-        remaining_s: float | None = None,
-        note: str = "",
-    ) -> None:
-        """Shows a new state.
-
-        Args:
-            evaluations: Configurations evaluated so far.
-            trials: Trials so far, with rejected and failed ones.
-            front: The front's ``top1``, ``size_bytes`` and ``latency_ms``.
-            hypervolume: Hypervolume of the front; higher is better.
-            failed: Evaluations that ended in an error.
-            remaining_s: Estimated time left in seconds, or None.
-            note: What else to say, such as ``stopping after this evaluation``.
-        """
-        figures = _figures(front, hypervolume, trials, failed)
-        left = "" if remaining_s is None else f"{duration(remaining_s)} left"
-        self._line = f"{evaluations}/{self._total} evaluations; {figures}"
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=evaluations, description=left)
-            self._show(figures, note)
-        elif time.monotonic() - self._printed >= SEARCH_INTERVAL_S:
-            self._printed = time.monotonic()
-            parts = [f"{evaluations}/{self._total} evaluations", left, figures, note]
-            self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
-
     def on_trial(self, trial: Trial, progress: Progress) -> None:
         """Shows the state after an evaluation."""
         self._failed += trial.state == "failed"
@@ -103,21 +69,28 @@ class SearchProgress:
 
     def on_generation(self, progress: Progress) -> None:
         """Shows the state after a generation."""
-        self.update(
-            evaluations=progress.evaluations,
-            trials=progress.trials,
-            front=[trial.values for trial in progress.front],
-            hypervolume=progress.hypervolume,
-            failed=self._failed,
-            remaining_s=progress.remaining_s,
-        )
+        done, figures = progress.evaluations, self._figures(progress)
+        left = "" if progress.remaining_s is None else f"{duration(progress.remaining_s)} left"
+        self._line = f"{done}/{self._total} evaluations; {figures}"
+        if self._console.is_terminal:
+            from rich.console import Group
+            from rich.text import Text
 
-    def _show(self, figures: str, note: str) -> None:
-        from rich.console import Group
-        from rich.text import Text
+            self._bar.update(self._task, completed=done, description=left)
+            self._live.update(Group(self._bar, Text(figures, style="dim")))
+        elif time.monotonic() - self._printed >= SEARCH_INTERVAL_S:
+            self._printed = time.monotonic()
+            parts = [f"{done}/{self._total} evaluations", left, figures]
+            self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
 
-        notes = [Text(note, style="bold")] if note else []
-        self._live.update(Group(self._bar, Text(figures, style="dim"), *notes))
+    def _figures(self, progress: Progress) -> str:
+        parts = [f"{len(progress.front)} on the front"]
+        if progress.front:
+            parts.append(f"best {percent(_extreme(progress.front, 'top1', max))} %")
+            parts.append(f"smallest {megabytes(_extreme(progress.front, 'size_bytes', min))} MB")
+            parts.append(f"fastest {milliseconds(_extreme(progress.front, 'latency_ms', min))} ms")
+        parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]
+        return ", ".join(parts + ([f"{self._failed} failed"] if self._failed else []))
 
 
 def duration(seconds: float) -> str:
@@ -129,18 +102,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _figures(front: Sequence[Point], hypervolume: float, trials: int, failed: int) -> str:
-    parts = [f"{len(front)} on the front"]
-    if front:
-        parts.append(f"best {percent(_extreme(front, 'top1', max))} %")
-        parts.append(f"smallest {megabytes(_extreme(front, 'size_bytes', min))} MB")
-        parts.append(f"fastest {milliseconds(_extreme(front, 'latency_ms', min))} ms")
-    parts += [f"hypervolume {hypervolume:.4f}", f"{trials} trials"]
-    return ", ".join(parts + ([f"{failed} failed"] if failed else []))
-
-
-def _extreme(front: Sequence[Point], column: str, choose: Callable[..., float]) -> float:
-    return choose((point[column] for point in front if column in point), default=math.nan)
+def _extreme(front: Sequence[Trial], column: str, choose: Callable[..., float]) -> float:
+    return choose((trial.values[column] for trial in front if column in trial.values), default=math.nan)
 
 
 class ConsoleReporter:

@@ -19,7 +19,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import checked_name
-from bitfront.spaces import EncoderLayers, SearchSpace, UserError
+from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 SPEC = "spec.json"
 SPACE = "space.json"
@@ -41,11 +41,6 @@ class RunFolder:
     def name(self) -> str:
         """The run's name."""
         return self.path.name
-
-    @property
-    def begun(self) -> bool:
-        """Whether the run came as far as the search proper."""
-        return (self.path / SPACE).exists()
 
     def lock(self) -> AbstractContextManager[None]:
         """The run's lock, to hold while writing: ``with folder.lock(): ...``."""
@@ -78,13 +73,29 @@ class RunFolder:
         return RunSpec.from_json(read_spec_document(self.path))
 
     @contextmanager
-    def removed_unless_begun(self) -> Iterator[None]:
-        """Removes the folder when the block fails before the search proper, so that its name stays free."""
+    def resumable(self, command: str, *, begun: str = SPACE, new: bool = True) -> Iterator[None]:
+        """Adds to a failure how to go on; removes a new folder without any evaluation.
+
+        Args:
+            command: What goes on.
+            begun: Name of a file that is there once something was evaluated.
+            new: Whether the folder was made for this block: what is resumed is there to be kept, however
+                little of it was written.
+
+        Raises:
+            BitfrontError: The block raised one that is no mistake of the user's.
+        """
         try:
             yield
-        except BaseException:
-            if not self.begun:
-                shutil.rmtree(self.path, ignore_errors=True)
+        except BaseException as error:
+            if not (self.path / begun).exists():
+                if new:
+                    shutil.rmtree(self.path, ignore_errors=True)
+                raise
+            if isinstance(error, BitfrontError) and not isinstance(error, UserError):
+                raise BitfrontError(
+                    f"{error}; every evaluation recorded so far is kept: go on with `{command}`"
+                ) from error
             raise
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,26 +97,20 @@ def _summarize(folder: Path) -> RunSummary:
     try:
         spec = read_spec_document(folder)
         summary = read_json(folder / "summary.json", dict, absent={})
-        return RunSummary(folder.name, changed, **_request(spec), **_progress(summary), **_best(folder))
+        evaluation = spec.get("evaluation") or {}
+        return RunSummary(
+            folder.name,
+            changed,
+            state=str(summary.get("stopped_because") or UNFINISHED),
+            model=str(evaluation.get("model", "")),
+            data=str(evaluation.get("data", "")),
+            quantization=quantization(evaluation),
+            evaluations=int(summary.get("evaluations") or 0),
+            budget=int(spec.get("evaluations") or 0),
+            **_best(folder),
+        )
     except (UserError, TypeError, ValueError) as error:
         return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
-
-
-def _request(spec: Mapping[str, Any]) -> dict[str, Any]:
-    evaluation = spec.get("evaluation") or {}
-    return {
-        "model": str(evaluation.get("model", "")),
-        "data": str(evaluation.get("data", "")),
-        "quantization": quantization(evaluation),
-        "budget": int(spec.get("evaluations") or 0),
-    }
-
-
-def _progress(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "state": str(summary.get("stopped_because") or UNFINISHED),
-        "evaluations": int(summary.get("evaluations") or 0),
-    }
 
 
 def _best(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,18 +32,16 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: Another process holds it, or the folder is not writable.
     """
-
-    def taken(holder: str) -> UserError:
-        return UserError(
-            f"run {folder.name} is being written by {holder}: wait for it or end it, or choose another --run"
-        )
-
-    with _locked_file(folder / "run.lock", taken):
+    with _locked_file(folder / "run.lock", f"run {folder.name}"):
         yield
 
 
+def _taken(what: str, holder: str) -> UserError:
+    return UserError(f"{what} is being written by {holder}: wait for it or end it, or choose another --run")
+
+
 @contextmanager
-def _locked_file(path: Path, taken: Callable[[str], Exception]) -> Iterator[None]:
+def _locked_file(path: Path, what: str) -> Iterator[None]:
     """Locks a file exclusively, making it if need be, and notes this process in it.
 
     Processes that this one starts do not inherit the lock: a worker that outlives its search does not keep
@@ -51,7 +49,7 @@ def _locked_file(path: Path, taken: Callable[[str], Exception]) -> Iterator[None
 
     Args:
         path: The file.
-        taken: Makes the error of who holds it, such as ``process 123``.
+        what: What is written, for the error where another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -61,7 +59,7 @@ def _locked_file(path: Path, taken: Callable[[str], Exception]) -> Iterator[None
         try:
             lock.acquire()
         except Timeout as error:
-            raise taken(_holder_of_file(path)) from error
+            raise _taken(what, _holder_of_file(path)) from error
     try:
         yield
     finally:
@@ -97,21 +95,14 @@ def study_lock(url: str | None, name: str) -> Iterator[None]:
     Raises:
         UserError: Another process holds it, or the database cannot be opened.
     """
-
-    def taken(holder: str) -> UserError:
-        return UserError(
-            f"study {name} is being written by {holder or 'another process'}: wait for it or end it, or "
-            "choose another --run"
-        )
-
     with ExitStack() as held:
         if url is not None:
             with opening(url):
-                _lock_study(held, url, name, taken)
+                _lock_study(held, url, name)
         yield
 
 
-def _lock_study(held: ExitStack, url: str, name: str, taken: Callable[[str], UserError]) -> None:
+def _lock_study(held: ExitStack, url: str, name: str) -> None:
     """Locks a study for as long as ``held`` is open."""
     from sqlalchemy import create_engine
 
@@ -120,18 +111,16 @@ def _lock_study(held: ExitStack, url: str, name: str, taken: Callable[[str], Use
     if kind == "sqlite":
         if found.database and found.database != ":memory:":
             digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-            held.enter_context(_locked_file(Path(f"{found.database}.{digest}.lock"), taken))
+            held.enter_context(_locked_file(Path(f"{found.database}.{digest}.lock"), f"study {name}"))
     elif kind in ("postgresql", "mysql", "mariadb"):
         engine = create_engine(found, isolation_level="AUTOCOMMIT")
         held.callback(engine.dispose)
-        _lock_in_database(held.enter_context(engine.connect()), kind, name, taken)
+        _lock_in_database(held.enter_context(engine.connect()), kind, name)
     else:
         logger.warning("%s databases are not locked: let no other process resume the run", kind)
 
 
-def _lock_in_database(
-    connection: Connection, kind: str, name: str, taken: Callable[[str], UserError]
-) -> None:
+def _lock_in_database(connection: Connection, kind: str, name: str) -> None:
     from sqlalchemy import text
 
     digest = hashlib.sha256(f"bitfront/{name}".encode()).digest()
@@ -142,13 +131,13 @@ def _lock_in_database(
         owner = f"bitfront on {platform.node()}, process {os.getpid()}"[:63]
         connection.execute(text("SELECT set_config('application_name', :owner, false)"), {"owner": owner})
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": number}).scalar():
-            raise taken(_holder_in_database(connection, number))
+            raise _taken(f"study {name}", _holder_in_database(connection, number))
     elif not connection.execute(text("SELECT GET_LOCK(:key, 0)"), {"key": digest.hex()[:60]}).scalar():
-        raise taken("")
+        raise _taken(f"study {name}", "another process")
 
 
 def _holder_in_database(connection: Connection, key: int) -> str:
-    """Who holds an advisory lock of PostgreSQL; empty where that is not to be seen."""
+    """Who holds an advisory lock of PostgreSQL, as far as that is to be seen."""
     from sqlalchemy import text
 
     statement = (
@@ -157,4 +146,4 @@ def _holder_in_database(connection: Connection, key: int) -> str:
     )
     unsigned = key % 2**64
     found = connection.execute(text(statement), {"high": unsigned >> 32, "low": unsigned % 2**32}).scalar()
-    return str(found or "").removeprefix("bitfront on ")
+    return str(found or "another process").removeprefix("bitfront on ")

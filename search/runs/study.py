@@ -72,12 +72,7 @@ class StudyRecord:
         storage = open_storage(folder, url)
         try:
             with _recording(folder / JOURNAL):
-                study = optuna.create_study(
-                    storage=storage,
-                    study_name=name,
-                    sampler=optuna.samplers.RandomSampler(),
-                    directions=[_DIRECTIONS[o.direction] for o in problem.objectives],
-                )
+                study = _new_study(storage, problem, name)
                 study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
         except optuna.exceptions.DuplicatedStudyError as error:
             raise UserError(
@@ -91,12 +86,7 @@ class StudyRecord:
         """A record that ends with this process, for searches whose evaluations are kept elsewhere."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(
-            storage=storage,
-            sampler=optuna.samplers.RandomSampler(),
-            directions=[_DIRECTIONS[objective.direction] for objective in problem.objectives],
-        )
-        return cls(study, storage, problem, Path("memory"))
+        return cls(_new_study(storage, problem), storage, problem, Path("memory"))
 
     @classmethod
     def open(
@@ -216,6 +206,12 @@ class StudyRecord:
         violations = {name: frozen.constraints[name] for name in names}
         state = _SCREENED if frozen.state is TrialState.PRUNED and measured else _STATES[frozen.state]
         return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed)
+
+
+def _new_study(storage: BaseStorage, problem: SearchProblem, name: str | None = None) -> optuna.Study:
+    directions = [_DIRECTIONS[objective.direction] for objective in problem.objectives]
+    sampler = optuna.samplers.RandomSampler()
+    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, directions=directions)
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +24,13 @@ from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers, worker_options
-from bitfront.spaces import BitfrontError, UserError
+from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.problem.trial import Trial
-    from bitfront.search.session.comparison.searches import FinishedSearch
-    from bitfront.search.session.comparison.shared_searches import SharedSearches
+    from bitfront.search.session.comparison.searches import FinishedSearch, SharedSearches
     from bitfront.search.session.inputs import RunInputs
 
 
@@ -156,30 +153,17 @@ def _compared(
     source: LatencySource | None,
 ) -> Comparison:
     """Runs a comparison; only a new one has its latency source already."""
-    path, new = folder.path, source is not None
-    with _told_how_to_go_on(path, new, reporter), folder.lock(), folder.log_file(), explained(path):
+    path, command = folder.path, resume_command(folder.path)
+    kept = folder.resumable(command, begun=EVALUATIONS, new=source is not None)
+    with kept, folder.lock(), folder.log_file(), explained(path):
         settings.write(path)
         reporter.note(f"comparison {folder.name} in {path}")
-        return Comparison(path, _Session(settings, folder, workers, reporter).compare(source))
-
-
-@contextmanager
-def _told_how_to_go_on(folder: Path, new: bool, reporter: Reporter) -> Iterator[None]:
-    """Says after a failure or Ctrl-C that nothing is lost; removes a new folder that has nothing to lose."""
-    try:
-        yield
-    except BaseException as error:
-        if not (folder / EVALUATIONS).exists():
-            if new:
-                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            return Comparison(path, _Session(settings, folder, workers, reporter).compare(source))
+        except KeyboardInterrupt:
+            if (path / EVALUATIONS).exists():
+                reporter.note(f"next: {command}")
             raise
-        if isinstance(error, BitfrontError) and not isinstance(error, UserError):
-            raise BitfrontError(
-                f"{error}; every evaluation recorded so far is kept: go on with `{resume_command(folder)}`"
-            ) from error
-        if isinstance(error, KeyboardInterrupt):
-            reporter.note(f"next: {resume_command(folder)}")
-        raise
 
 
 class _Session:
@@ -198,7 +182,8 @@ class _Session:
     def compare(self, source: LatencySource | None) -> Mapping[str, Any]:
         """Runs what is not finished yet; returns the document, whose files are written."""
         from bitfront.search.problem.problem import SearchProblem
-        from bitfront.search.session.comparison.shared_searches import SharedSearches
+        from bitfront.search.samplers.exhaustive import check_exhaustible
+        from bitfront.search.session.comparison.searches import SharedSearches
         from bitfront.search.session.inputs import prepare_run
 
         prepared = RunFolder(self._folder.path / PREPARED)
@@ -213,7 +198,8 @@ class _Session:
         for note in ready.notes:
             self._reporter.note(f"note: {note}")
         problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
-        self._check_samplers(problem)
+        if self._settings.truth or "exhaustive" in self._settings.samplers:
+            check_exhaustible(problem.space)  # before minutes are spent
         with self._reporter.stage(f"starting workers: {self._workers.words}"):
             pool = start_workers(self._workers, ready.spec, ready.context)
         try:
@@ -224,13 +210,6 @@ class _Session:
         if not searches:
             raise KeyboardInterrupt
         return self._summarised(problem, ready, shared, searches, everything, whole)
-
-    def _check_samplers(self, problem: SearchProblem) -> None:
-        """Refuses a space that is too large for what was asked, before minutes are spent."""
-        from bitfront.search.samplers.exhaustive import check_exhaustible
-
-        if self._settings.truth or "exhaustive" in self._settings.samplers:
-            check_exhaustible(problem.space)
 
     def _search(
         self, shared: SharedSearches, problem: SearchProblem

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from bitfront.evaluators.progress import ShareDone
-from bitfront.search.engine.protocols import Progress, SearchObserver
-from bitfront.search.problem.trial import Trial
+from bitfront.search.engine.protocols import ProgressObserver, SearchObserver
 
 logger = logging.getLogger(__name__)
 # Takes what is being done and the share of it that is done, from 0 to 1.
@@ -55,26 +54,14 @@ class CallbackReporter:
     @contextmanager
     def search(self, evaluations: int) -> Iterator[SearchObserver]:
         """Tells of every evaluation as the share of the budget that is spent."""
-        yield _Told(lambda share: self._tell(f"searching, {evaluations} evaluations", share))
+        text = f"searching, {evaluations} evaluations"
+        yield ProgressObserver(
+            lambda at: self._tell(text, min(1.0, at.evaluations / max(1, at.evaluations_budget)))
+        )
 
     def note(self, text: str) -> None:
         """Logs it."""
         logger.info("%s", text)
-
-
-class _Told:
-    """Hears of a search and tells the share of its evaluations that is done."""
-
-    def __init__(self, tell: ShareDone) -> None:
-        self._tell = tell
-
-    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - part of the protocol
-        """Tells the share."""
-        self.on_generation(progress)
-
-    def on_generation(self, progress: Progress) -> None:
-        """Tells the share."""
-        self._tell(min(1.0, progress.evaluations / max(1, progress.evaluations_budget)))
 
 
 def reporter_of(progress: Reporter | ProgressCallback | None) -> Reporter:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bitfront.search.export.verification import Verified
     from bitfront.search.session.evaluate import Evaluation
     from bitfront.search.session.export import Exported
-    from bitfront.search.session.reporter import ProgressCallback, Reporter
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +85,6 @@ class Run(RecordedRun):
         choice: str | int = KNEE,
         format: str = "json",  # noqa: A002 - as the option is called
         path: str | Path | None = None,
-        *,
-        runtime: str | None = None,
-        verify: bool = True,
-        progress: Reporter | ProgressCallback | None = None,
         **options: Any,
     ) -> Exported:
         """Writes a point of the front as a file, and verifies a file that computes in its runtime.
@@ -99,10 +94,8 @@ class Run(RecordedRun):
             format: ``json`` (the bit configuration), ``packed``, ``onnx``, ``openvino`` or that of another
                 toolchain.
             path: The file; None for one in ``exports`` of the run folder.
-            runtime: Whose fast paths the file is written for; None for the format's first.
-            verify: Whether a file that computes is compared with the evaluator on the test split.
-            progress: Is told of the steps.
-            options: Others of :func:`bitfront.search.session.export.export_run`.
+            options: ``runtime``, ``verify``, ``progress`` and others of
+                :func:`bitfront.search.session.export.export_run`.
 
         Raises:
             UserError: There is no such point, or it cannot be written in that format or place.
@@ -110,16 +103,7 @@ class Run(RecordedRun):
         """
         from bitfront.search.session.export import export_run
 
-        return export_run(
-            self,
-            choice,
-            format=format,
-            path=path,
-            runtime=runtime,
-            verify=verify,
-            progress=progress,
-            **options,
-        )
+        return export_run(self, choice, format=format, path=path, **options)
 
     def verify(self, path: str | Path, **options: Any) -> Verified:
         """Compares an exported file with the evaluator; see :func:`bitfront.search.verify`."""

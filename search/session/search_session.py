@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.machine import describe_environment
@@ -22,7 +22,6 @@ from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
 from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
-from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,22 +37,6 @@ logger = logging.getLogger(__name__)
 
 # Says where the study is, where it is not in the run folder.
 STORAGE_NOTE = "storage.json"
-
-
-@contextmanager
-def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
-    """Adds to a failure in mid-search that nothing is lost and how to resume."""
-    try:
-        yield
-    except UserError:
-        raise
-    except BitfrontError as error:
-        if not folder.begun:
-            raise
-        raise BitfrontError(
-            f"{error}; every evaluation recorded so far is kept: go on with "
-            f"`bitfront search --resume {folder.name}`"
-        ) from error
 
 
 class SearchSession:
@@ -97,10 +80,10 @@ class SearchSession:
     def run(self) -> Run:
         """Searches with the run folder and its study locked, and opens the run."""
         folder, reporter = self._folder, self._reporter
-        # What is resumed is there to be kept, however little of it was written.
-        kept = nullcontext() if self._resumed else folder.removed_unless_begun()
-        with _told_how_to_go_on(folder), folder.lock(), kept, folder.log_file():
-            self._write_given()
+        kept = folder.resumable(f"bitfront search --resume {folder.name}", new=not self._resumed)
+        with folder.lock(), kept, folder.log_file():
+            if self._model is not None or self._data is not None:
+                self._write_given()
             folder.write_spec(self._spec)
             reporter.note(f"run {folder.name} in {folder.path}")
             if self._options.share_the_machine:
@@ -112,8 +95,6 @@ class SearchSession:
 
     def _write_given(self) -> None:
         """Writes a model and a data set in memory as files of the run folder, which the spec then names."""
-        if self._model is None and self._data is None:
-            return
         from bitfront.search.session.given_inputs import write_given
 
         path, evaluation = self._folder.path, self._spec.evaluation
@@ -127,7 +108,11 @@ class SearchSession:
         from bitfront.search.runs.tables import RunTables
 
         ready = prepare_run(self._spec, self._folder, self._reporter.stage, self._source)
-        self._spec = self._with_evaluations(ready)
+        self._spec = ready.spec
+        if ready.spec.evaluations is None:
+            number = default_evaluations(ready.spec.sampler, ready.space)
+            self._spec = dataclasses.replace(ready.spec, evaluations=number)
+            self._folder.write_spec(self._spec)
         evaluator = ready.context.describe()
         self._folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self._reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
@@ -147,15 +132,6 @@ class SearchSession:
                 return dataclasses.replace(result, reason=INTERRUPTED)
             self._draw()
         return result
-
-    def _with_evaluations(self, ready: RunInputs) -> RunSpec:
-        """The spec, with the number of evaluations that an unwritten one means for its sampler."""
-        if ready.spec.evaluations is not None:
-            return ready.spec
-        number = default_evaluations(ready.spec.sampler, ready.space)
-        spec = dataclasses.replace(ready.spec, evaluations=number)
-        self._folder.write_spec(spec)
-        return spec
 
     def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: RunInputs) -> SearchResult:
         from bitfront.search.engine.engine import SearchEngine

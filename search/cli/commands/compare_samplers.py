@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 def _next(found: Comparison) -> str:
     """What to type next: the rest of the searches, more seeds, or a search with the best sampler."""
     from bitfront.search.session.compare_samplers import resume_command
-    from bitfront.search.session.comparison.measures import FIXED, TIGHT
+    from bitfront.search.session.comparison.document import FIXED, TIGHT
 
     figures, resume = found.figures, resume_command(found.folder)
     if found.interrupted:

@@ -1,30 +1,156 @@
-"""A finished comparison as one document: hypervolumes at equal evaluations, with their spread over seeds."""
+"""A finished comparison as one document: hypervolumes at equal evaluations, with their spread over seeds.
+
+They are shares of that of a goal: the true front, or the best known one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bitfront.search.problem.archive import Archive, Point
+from bitfront.search.problem.hypervolume import HypervolumeBox, hypervolume_history
+from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import default_population
-from bitfront.search.session.comparison.measures import (
-    REACHED,
-    Curves,
-    Goal,
-    Spread,
-    curve,
-    evaluations_to,
-    marks,
-)
 from bitfront.search.session.comparison.searches import FinishedSearch
 
 Document = dict[str, Any]
+Curves = NDArray[np.float64]
+_MARKS = (20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800)
+REACHED = 0.99
+FIXED, TIGHT = "fixed", "tight"
+
+
+def curve(
+    trials: Sequence[Trial], objectives: Sequence[Objective], box: HypervolumeBox, evaluations: int
+) -> Curves:
+    """Share of a box after 1, 2, ... evaluations, shape ``[evaluations]``; higher is better.
+
+    Only feasible trials count, and all that were found so far. A search that ended earlier keeps its last
+    value.
+    """
+    shares = [share for _, share in hypervolume_history(trials, objectives, box)][:evaluations]
+    last = shares[-1] if shares else 0.0
+    return np.array(shares + [last] * (evaluations - len(shares)))
+
+
+def marks(evaluations: int) -> tuple[int, ...]:
+    """Numbers of evaluations to report, the last of them all: 20, 40, 60, ..., or quarters of a few."""
+    if evaluations < 2 * _MARKS[0]:
+        return tuple(sorted({max(1, round(evaluations * quarter / 4)) for quarter in range(1, 5)}))
+    beyond = range(1000, evaluations, 1000) if evaluations <= 5000 else range(5000, evaluations, 5000)
+    return (*(mark for mark in (*_MARKS, *beyond) if mark < evaluations), evaluations)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds.
+
+    Attributes:
+        median: Its median.
+        q1: Its lower quartile.
+        q3: Its upper quartile.
+        least: Its least value.
+        most: Its largest value.
+    """
+
+    median: float
+    q1: float
+    q3: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Spread:
+        """The spread of values, shape ``[seeds]``; infinite ones count as larger than any other."""
+        q1, median, q3 = (_quantile(values, share) for share in (0.25, 0.5, 0.75))
+        return cls(median, q1, q3, float(values.min()), float(values.max()))
+
+    def to_json(self) -> dict[str, float | None]:
+        """Its figures; None where one is beyond the evaluations."""
+        figures = dataclasses.asdict(self)
+        return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _quantile(values: NDArray[np.float64], share: float) -> float:
+    """A quantile by linear interpolation; infinite where one of its neighbours is."""
+    place = share * (len(values) - 1)
+    below, above = np.sort(values)[[math.floor(place), math.ceil(place)]]
+    return float(below if below == above else below + (place % 1.0) * (above - below))
+
+
+def evaluations_to(curves: Curves, level: float) -> NDArray[np.float64]:
+    """Evaluations until each curve reaches a level, shape ``[seeds]``; infinite where it does not.
+
+    Args:
+        curves: Shape ``[seeds, evaluations]``.
+        level: In the curves' unit.
+    """
+    reached = curves >= level
+    first = reached.argmax(axis=1) + 1.0
+    return np.where(reached.any(axis=1), first, np.inf)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The front that searches approach, and its hypervolumes.
+
+    Attributes:
+        true: Whether it is the front of the whole space, not that of all searches together.
+        front: Its points in minimisation form.
+        boxes: The problem's fixed box, and where the front spans one, the tight box from its best values
+            (ideal) to its worst (nadir).
+        hypervolumes: Share of each box that the front dominates.
+    """
+
+    true: bool
+    front: tuple[Point, ...]
+    boxes: dict[str, HypervolumeBox]
+    hypervolumes: dict[str, float]
+
+    @classmethod
+    def of(cls, problem: SearchProblem, trials: Iterable[Trial], true: bool) -> Goal:
+        """The goal that the feasible ones of some trials make.
+
+        Args:
+            problem: What is searched.
+            trials: All configurations, or those of all searches.
+            true: Whether they are all configurations.
+        """
+        front, boxes = Archive(problem.objectives, trials).front_points, {FIXED: problem.box}
+        if len(front) > 1:
+            points = np.array(front)
+            ideal, nadir = points.min(axis=0), points.max(axis=0)
+            if (ideal < nadir).all():  # none has a single value
+                corners = tuple(ideal.tolist()), tuple(nadir.tolist())
+                boxes[TIGHT] = HypervolumeBox(problem.box.objectives, *corners)
+        found = {name: box.share(front) for name, box in boxes.items()}
+        filled = {name: share for name, share in found.items() if share > 0.0}
+        return cls(true, front, {name: boxes[name] for name in filled}, filled)
+
+    def to_json(self) -> Document:
+        """The goal's corners in the objectives' own directions, and its hypervolumes."""
+        return {
+            "front": "the true front" if self.true else "the front of all searches together",
+            "points": len(self.front),
+            "boxes": {
+                name: {
+                    "ideal_point": box.in_units(box.ideal),
+                    "reference_point": box.in_units(box.reference),
+                    "hypervolume": self.hypervolumes[name],
+                }
+                for name, box in self.boxes.items()
+            },
+        }
 
 
 def comparison_document(
@@ -53,7 +179,7 @@ def comparison_document(
         "genes": len(problem.space),
         "evaluations": evaluations,
         "marks": list(marks(evaluations)),
-        "goal": goal.to_json(problem.objectives),
+        "goal": goal.to_json(),
         "samplers": [_sampler(name, group, problem, goal, evaluations) for name, group in by_sampler.items()],
     }
 
@@ -61,7 +187,12 @@ def comparison_document(
 def _sampler(
     name: str, searches: Sequence[FinishedSearch], problem: SearchProblem, goal: Goal, evaluations: int
 ) -> Document:
-    curves = {box: share_of_goal(searches, problem, goal, box, evaluations) for box in goal.boxes}
+    # By box, hypervolume of each search as a share of the goal's, shape [seeds, evaluations].
+    curves = {
+        name: np.array([curve(s.trials, problem.objectives, box, evaluations) for s in searches])
+        / goal.hypervolumes[name]
+        for name, box in goal.boxes.items()
+    }
     proposing = np.array([searched.proposing_s for searched in searches])
     spent = [sum(trial.paid for trial in searched.trials) for searched in searches]
     return {
@@ -70,28 +201,13 @@ def _sampler(
         "seeds": [searched.entry.seed for searched in searches],
         "evaluated": spent,
         "reasons": dict(Counter(searched.reason for searched in searches)),
-        "proposing_s": _spread(Spread.of(proposing)),
-        "hypervolume": {box: _at_marks(rows, evaluations) for box, rows in curves.items()},
+        "proposing_s": Spread.of(proposing).to_json(),
+        "hypervolume": {
+            box: [{"evaluations": n, **Spread.of(rows[:, n - 1]).to_json()} for n in marks(evaluations)]
+            for box, rows in curves.items()
+        },
         "to_99_percent": {
-            box: _spread(Spread.of(evaluations_to(rows, REACHED))) for box, rows in curves.items()
+            box: Spread.of(evaluations_to(rows, REACHED)).to_json() for box, rows in curves.items()
         },
         "curves": {box: np.round(rows, 6).tolist() for box, rows in curves.items()},
     }
-
-
-def share_of_goal(
-    searches: Sequence[FinishedSearch], problem: SearchProblem, goal: Goal, box: str, evaluations: int
-) -> Curves:
-    """Hypervolume of each search as a share of the goal's, shape ``[seeds, evaluations]``."""
-    rows = [curve(s.trials, problem.objectives, goal.boxes[box], evaluations) for s in searches]
-    return np.array(rows) / goal.hypervolumes[box]
-
-
-def _at_marks(rows: Curves, evaluations: int) -> list[Document]:
-    return [{"evaluations": n, **_spread(Spread.of(rows[:, n - 1]))} for n in marks(evaluations)]
-
-
-def _spread(spread: Spread) -> Mapping[str, float | None]:
-    """Figures of a spread; None where one is beyond the evaluations."""
-    figures = dataclasses.asdict(spread)
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -1,28 +1,31 @@
-"""One search of a comparison: a sampler with a seed, run by the search engine, kept in a file."""
+"""The searches of a comparison on shared evaluations; what is finished is kept and not run again."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.engine import SearchEngine
-from bitfront.search.engine.protocols import AccuracyPool, GenomeTuple, Progress, Sampler
+from bitfront.search.engine.protocols import AccuracyPool, GenomeTuple, ProgressObserver
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.study import StudyRecord
 from bitfront.search.samplers.registry import default_population, make_sampler
-from bitfront.search.session.comparison.shared_evaluations import SharedEvaluations
+from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations, SharingPool
 from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
     from bitfront.search.samplers.surrogate.objective_model import PriorScores
+
+SEARCHES = "searches"
+TRUTH = "exhaustive"
 
 
 @dataclass(frozen=True)
@@ -61,126 +64,116 @@ class FinishedSearch:
     reason: str
     proposing_s: float
 
-
-class TimedSampler:
-    """A sampler that counts the time it takes.
-
-    Args:
-        sampler: The sampler.
-        clock: Monotonic clock in seconds.
-    """
-
-    def __init__(self, sampler: Sampler, clock: Callable[[], float] = time.monotonic) -> None:
-        self._sampler = sampler
-        self._clock = clock
-        self.seconds = 0.0
-
-    @property
-    def lag(self) -> int:
-        """That of the sampler."""
-        return self._sampler.lag
-
-    def ask(self) -> list[GenomeTuple]:
-        """The sampler's next batch."""
-        started = self._clock()
-        genomes = self._sampler.ask()
-        self.seconds += self._clock() - started
-        return genomes
-
-    def tell(self, trials: Sequence[Trial]) -> None:
-        """Tells the sampler."""
-        started = self._clock()
-        self._sampler.tell(trials)
-        self.seconds += self._clock() - started
+    def write(self, path: Path) -> None:
+        """Writes which genomes it asked for; what they came to is among the shared evaluations."""
+        document = {
+            "sampler": self.entry.sampler,
+            "population": default_population(self.entry.sampler),
+            "seed": self.entry.seed,
+            "evaluations": self.entry.evaluations,
+            "reason": self.reason,
+            "proposing_s": self.proposing_s,
+            "genomes": ["".join(map(str, trial.genome)) for trial in self.trials],
+        }
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(document) + "\n")
 
 
-class _Counter:
-    """Tells how many evaluations a search has had."""
+class SharedSearches:
+    """Searches of one problem that pay for every evaluation once.
 
-    def __init__(self, evaluated: Callable[[int], None]) -> None:
-        self._evaluated = evaluated
-
-    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - part of the protocol
-        """After every evaluation."""
-        self._evaluated(progress.evaluations)
-
-    def on_generation(self, progress: Progress) -> None:
-        """Nothing is shown of batches."""
-
-
-def run_search(
-    entry: PlannedSearch,
-    problem: SearchProblem,
-    pool: AccuracyPool,
-    scores: PriorScores | None = None,
-    evaluated: Callable[[int], None] | None = None,
-) -> FinishedSearch | None:
-    """Searches with the real engine, whose record stays in memory: every evaluation is the pool's to keep.
+    Killed at any moment it loses nothing: evaluations are recorded one by one, and finished searches; one
+    that was under way is repeated from the evaluations that are there.
 
     Args:
-        entry: Sampler, seed and budget.
         problem: What is searched.
         pool: Evaluates.
+        folder: Where evaluations and searches are kept.
         scores: Sensitivities of the genes, for samplers that begin with them.
-        evaluated: Told how many evaluations the search has had.
-
-    Returns:
-        The finished search; None where Ctrl-C stopped it.
-
-    Raises:
-        UserError: The sampler cannot search this space.
-        BitfrontError: The first candidates all failed.
     """
-    sampler = TimedSampler(make_sampler(entry.sampler, problem, None, entry.seed, scores))
-    record, budget = StudyRecord.in_memory(problem), Budget(entry.evaluations)
-    observers = () if evaluated is None else (_Counter(evaluated),)
-    result = SearchEngine(problem, sampler, pool, record, budget, observers).run()
-    if result.reason == INTERRUPTED:
-        return None
-    return FinishedSearch(entry, result.trials, result.reason, round(sampler.seconds, 3))
 
+    def __init__(
+        self, problem: SearchProblem, pool: AccuracyPool, folder: Path, scores: PriorScores | None = None
+    ) -> None:
+        self._problem = problem
+        self._folder = folder
+        self._scores = scores
+        self.evaluations = SharedEvaluations(folder / EVALUATIONS)
+        self._pool = SharingPool(pool, self.evaluations)
 
-def write_search(path: Path, searched: FinishedSearch) -> None:
-    """Writes which genomes a search asked for; what they came to is among the shared evaluations."""
-    entry = searched.entry
-    document = {
-        "sampler": entry.sampler,
-        "population": default_population(entry.sampler),
-        "seed": entry.seed,
-        "evaluations": entry.evaluations,
-        "reason": searched.reason,
-        "proposing_s": searched.proposing_s,
-        "genomes": ["".join(map(str, trial.genome)) for trial in searched.trials],
-    }
-    write_atomically(path, json.dumps(document) + "\n")
+    def evaluate_all(self, seed: int, share_done: ShareDone) -> tuple[Trial, ...] | None:
+        """The trials of all configurations; None where Ctrl-C stopped it.
 
+        Raises:
+            UserError: The space has too many.
+        """
+        count = self._problem.space.cardinality
+        found = self._search(PlannedSearch(TRUTH, seed, count), lambda done: share_done(done / count))
+        return None if found is None else found.trials
 
-def read_search(
-    path: Path, entry: PlannedSearch, problem: SearchProblem, evaluations: SharedEvaluations
-) -> FinishedSearch | None:
-    """A search that was finished before; None where there is none.
+    def run(self, entries: Sequence[PlannedSearch], share_done: ShareDone) -> list[FinishedSearch]:
+        """Runs searches in their order; fewer come back where Ctrl-C stopped it.
 
-    Raises:
-        BitfrontError: The file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        genomes = [tuple(map(int, word)) for word in document["genomes"]]
-        trials = [_again(i, genome, problem, evaluations) for i, genome in enumerate(genomes)]
-        return FinishedSearch(entry, tuple(trials), document["reason"], float(document["proposing_s"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BitfrontError(f"{path} is damaged ({error}): remove it to search again") from error
+        Args:
+            entries: The searches.
+            share_done: Told which share of all evaluations has been asked for.
 
+        Raises:
+            UserError: A sampler cannot search this space.
+            BitfrontError: The first candidates all failed, or the file of a search is damaged.
+        """
+        finished: list[FinishedSearch] = []
+        total, before = sum(entry.evaluations for entry in entries), 0
+        for entry in entries:
 
-def _again(number: int, genome: GenomeTuple, problem: SearchProblem, evaluations: SharedEvaluations) -> Trial:
-    """The trial of a genome, from what its evaluation came to."""
-    candidate = problem.prepare(genome)
-    if not candidate.admissible:
-        values, violations = candidate.values, candidate.violations
-        return Trial(number, candidate.digest, candidate.genome, "rejected", values, violations)
-    outcome = evaluations.get(candidate.digest)
-    if outcome is None:
-        raise KeyError(f"{candidate.digest} was not evaluated")
-    return problem.trial(number, candidate, outcome, 0.0)
+            def evaluated(done: int, before: int = before) -> None:
+                share_done((before + done) / total)
+
+            searched = self._search(entry, evaluated)
+            if searched is None:
+                break
+            finished.append(searched)
+            before += entry.evaluations
+            share_done(before / total)
+        return finished
+
+    def _search(self, entry: PlannedSearch, evaluated: Callable[[int], None]) -> FinishedSearch | None:
+        """The search that was finished before, or a new one, whose record stays in memory."""
+        path, problem = self._folder / SEARCHES / entry.file_name, self._problem
+        if path.exists():
+            return self._read(path, entry)
+        engine = SearchEngine(
+            problem,
+            make_sampler(entry.sampler, problem, None, entry.seed, self._scores),
+            self._pool,
+            StudyRecord.in_memory(problem),
+            Budget(entry.evaluations),
+            [ProgressObserver(lambda progress: evaluated(progress.evaluations))],
+        )
+        result = engine.run()
+        if result.reason == INTERRUPTED:
+            return None
+        found = FinishedSearch(entry, result.trials, result.reason, round(engine.proposing_s, 3))
+        found.write(path)
+        return found
+
+    def _read(self, path: Path, entry: PlannedSearch) -> FinishedSearch:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            genomes = [tuple(map(int, word)) for word in document["genomes"]]
+            trials = tuple(self._known_trial(number, genome) for number, genome in enumerate(genomes))
+            return FinishedSearch(entry, trials, document["reason"], float(document["proposing_s"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BitfrontError(f"{path} is damaged ({error}): remove it to search again") from error
+
+    def _known_trial(self, number: int, genome: GenomeTuple) -> Trial:
+        """The trial of a genome, from what its evaluation came to."""
+        candidate = self._problem.prepare(genome)
+        if not candidate.admissible:
+            values, violations = candidate.values, candidate.violations
+            return Trial(number, candidate.digest, candidate.genome, "rejected", values, violations)
+        outcome = self.evaluations.get(candidate.digest)
+        if outcome is None:
+            raise KeyError(f"{candidate.digest} was not evaluated")
+        return self._problem.trial(number, candidate, outcome, 0.0)

@@ -48,11 +48,9 @@ class SharedEvaluations:
 
     def add(self, digest: str, outcome: Accuracy | EvaluationFailure) -> None:
         """Records an evaluation; it is on the disk when this returns."""
-        values = (
-            {_ERROR: outcome.message}
-            if isinstance(outcome, EvaluationFailure)
-            else dataclasses.asdict(outcome)
-        )
+        values = dataclasses.asdict(outcome)
+        if isinstance(outcome, EvaluationFailure):
+            values = {_ERROR: outcome.message}
         with explained(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({_DIGEST: digest, **values}) + "\n")
             file.flush()
@@ -60,25 +58,20 @@ class SharedEvaluations:
         self._known[digest] = outcome
 
     def _read(self) -> None:
+        from bitfront.evaluators.context.accuracy import Accuracy
+
         cut_incomplete_line(self._path)
         text = self._path.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 document = json.loads(line)
-                digest = document.pop(_DIGEST)
-                self._known[digest] = _outcome(document)
+                digest, failed = document.pop(_DIGEST), _ERROR in document
+                known = EvaluationFailure(str(document[_ERROR])) if failed else Accuracy(**document)
+                self._known[digest] = known
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BitfrontError(
                     f"{self._path} is damaged in line {number}: remove that line to evaluate it again"
                 ) from error
-
-
-def _outcome(document: dict[str, float | str]) -> Accuracy | EvaluationFailure:
-    from bitfront.evaluators.context.accuracy import Accuracy
-
-    if _ERROR in document:
-        return EvaluationFailure(str(document[_ERROR]))
-    return Accuracy(**document)  # type: ignore[arg-type]
 
 
 class SharingPool:

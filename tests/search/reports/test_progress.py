@@ -16,10 +16,11 @@ from bitfront.search.reports import progress as display
 from bitfront.search.reports import progress as stages
 from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration, stage
 
-FRONT = [
-    {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0},
-    {"top1": 91.0, "size_bytes": 700_000.0, "latency_ms": 2.0},
-]
+FRONT = (
+    Trial(0, "d", (0,), "complete", {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0}, {}),
+    Trial(1, "e", (1,), "complete", {"top1": 91.0, "size_bytes": 700_000.0, "latency_ms": 2.0}, {}),
+)
+FAILED = Trial(2, "f", (2,), "failed", {}, {}, error="out of memory")
 
 
 def console(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -33,7 +34,7 @@ def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> N
     target, file = console(terminal=False)
     with SearchProgress(10, target) as shown:
         for done in range(1, 11):
-            shown.update(evaluations=done, trials=done + 2, front=FRONT, hypervolume=0.25, remaining_s=95.0)
+            shown.on_generation(Progress(done, 10, 1, FRONT, done + 2, 0.25, 1.0, 95.0))
     lines = file.getvalue().splitlines()
     assert 2 <= len(lines) <= 8
     assert lines[0].startswith("1/10 evaluations; 1 min 35 s left; 2 on the front, best 98.00 %")
@@ -41,23 +42,20 @@ def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> N
     assert lines[-1].startswith("10/10 evaluations; 2 on the front")
 
 
-def test_terminal_shows_bar_figures_and_note() -> None:
+def test_terminal_shows_bar_and_figures() -> None:
     target, file = console(terminal=True)
     with SearchProgress(10, target) as shown:
-        shown.update(
-            evaluations=4, trials=5, front=FRONT, hypervolume=0.5, failed=1, remaining_s=5.0, note="stopping"
-        )
+        shown.on_trial(FAILED, Progress(4, 10, 1, FRONT, 5, 0.5, 1.0, 5.0))
     text = file.getvalue()
     assert "4/10" in text
     assert "5 s left" in text
-    assert "stopping" in text
     assert text.rstrip().endswith("1 failed")
 
 
 def test_empty_front_is_shown() -> None:
     target, file = console(terminal=False)
     with SearchProgress(10, target) as shown:
-        shown.update(evaluations=0, trials=0, front=[], hypervolume=0.0)
+        shown.on_generation(Progress(0, 10, 0, (), 0, 0.0, 0.0, None))
     assert "0 on the front, hypervolume 0.0000, 0 trials" in file.getvalue()
 
 
@@ -75,11 +73,9 @@ def test_nothing_is_left_behind_by_an_error() -> None:
 
 def test_is_a_search_observer() -> None:
     target, file = console(terminal=False)
-    complete = Trial(0, "d", (0,), "complete", FRONT[0], {})
-    failed = Trial(1, "e", (1,), "failed", {}, {}, error="out of memory")
-    state = Progress(2, 10, 1, (complete,), 2, 0.5, 1.0, 4.0)
+    state = Progress(2, 10, 1, FRONT[:1], 2, 0.5, 1.0, 4.0)
     with SearchProgress(10, target) as shown:
-        shown.on_trial(failed, state)
+        shown.on_trial(FAILED, state)
         shown.on_generation(state)
     assert "1 on the front" in file.getvalue()
     assert "1 failed" in file.getvalue()

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from sampler_contract import SamplerContract
 from search_contracts import PoolContract
 
 from bitfront.search.engine.protocols import InlinePool
@@ -16,21 +15,19 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.reports.comparison import csv_text, fitting, markdown, remarks, sections
 from bitfront.search.reports.plots.comparison import draw_comparison
-from bitfront.search.samplers.random_search import RandomSearch
-from bitfront.search.session.comparison.document import comparison_document
-from bitfront.search.session.comparison.measures import (
+from bitfront.search.session.comparison.document import (
     FIXED,
     TIGHT,
     Goal,
     Spread,
+    comparison_document,
     curve,
     evaluations_to,
     marks,
 )
-from bitfront.search.session.comparison.searches import PlannedSearch, TimedSampler
+from bitfront.search.session.comparison.searches import PlannedSearch, SharedSearches
 from bitfront.search.session.comparison.settings import ComparisonSettings, parse_samplers
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, SharedEvaluations, SharingPool
-from bitfront.search.session.comparison.shared_searches import SharedSearches
 from bitfront.spaces import BitfrontError, UserError
 
 SAMPLERS = ("nsga2", "random", "optuna-nsga2")
@@ -268,9 +265,3 @@ class TestSharingPool(PoolContract):
     @pytest.fixture
     def pool(self, score, tmp_path):
         return SharingPool(InlinePool(score), SharedEvaluations(tmp_path / EVALUATIONS))
-
-
-class TestTimedSampler(SamplerContract):
-    @pytest.fixture
-    def make(self):
-        return lambda problem, size, seed: TimedSampler(RandomSearch(problem.space, size, seed))
