@@ -34,8 +34,10 @@ class FailedAttempt:
     @classmethod
     def too_large(cls, limit_bytes: int | None) -> FailedAttempt:
         """The worker was ended for taking more memory than it may."""
-        amount = "more memory than it may" if limit_bytes is None else f"more than {_shown(limit_bytes)}"
-        return cls(f"its worker took {amount}", _MORE_MEMORY)
+        if limit_bytes is None:
+            return cls("its worker took more memory than it may", _MORE_MEMORY)
+        size = f"{limit_bytes / 1e9:.1f} GB" if limit_bytes >= 1e9 else f"{limit_bytes / 1e6:.0f} MB"
+        return cls(f"its worker took more than {size} of memory", _MORE_MEMORY)
 
     @classmethod
     def out_of_memory(cls, message: str) -> FailedAttempt:
@@ -60,11 +62,6 @@ def failure_of(failures: Sequence[FailedAttempt]) -> EvaluationFailure:
     reasons = [failure.reason for failure in failures]
     what = f"{reasons[0]}, twice" if len(set(reasons)) == 1 else "; tried again, ".join(reasons)
     return EvaluationFailure(f"{what}; {failures[-1].remedy}")
-
-
-def _shown(size_bytes: int) -> str:
-    size = f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
-    return f"{size} of memory"
 
 
 @dataclass(eq=False)
@@ -137,14 +134,10 @@ class Assignments:
     """
 
     def __init__(self) -> None:
-        self._slots: dict[str, WorkerSlot] = {}
+        # The workers by address.
+        self.slots: dict[str, WorkerSlot] = {}
         self._waiting: deque[Submission] = deque()
         self._attempts = 0
-
-    @property
-    def slots(self) -> dict[str, WorkerSlot]:
-        """The workers by address."""
-        return self._slots
 
     def add(self, submission: Submission) -> None:
         """Queues a candidate."""
@@ -152,14 +145,14 @@ class Assignments:
 
     def add_worker(self, address: str, nanny: bool, prepared: bool = False) -> None:
         """Lets a worker take part."""
-        self._slots[address] = WorkerSlot(address, nanny, prepared=prepared)
+        self.slots[address] = WorkerSlot(address, nanny, prepared=prepared)
 
     def assign(self, depth: int, now: float) -> Iterator[tuple[str, Attempt]]:
         """Hands waiting candidates out, up to ``depth`` to a worker; yields what is to be sent where."""
         while self._waiting:
             submission = self._waiting[0]
             alone = bool(submission.failures)
-            free = [slot for slot in self._slots.values() if _takes(slot, 1 if alone else depth)]
+            free = [slot for slot in self.slots.values() if _takes(slot, 1 if alone else depth)]
             if not free:
                 return
             self._waiting.popleft()
@@ -171,7 +164,7 @@ class Assignments:
 
     def find(self, number: int) -> tuple[WorkerSlot, Attempt] | None:
         """The worker that holds an attempt, and the attempt."""
-        for slot in self._slots.values():
+        for slot in self.slots.values():
             for attempt in slot.held:
                 if attempt.number == number:
                     return slot, attempt
@@ -194,7 +187,7 @@ class Assignments:
         Returns:
             What the worker held.
         """
-        slot = self._slots.pop(address)
+        slot = self.slots.pop(address)
         running = slot.running
         if running is not None and failure is not None:
             running.submission.failures.append(failure)

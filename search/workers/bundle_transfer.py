@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +21,6 @@ FOLDER = "bitfront-bundles"
 _received: dict[str, Path] = {}
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A part of a bundle.
-
-    Attributes:
-        digest: SHA-256 of the whole bundle in hexadecimal digits; names the file on the worker.
-        offset: Position of the content in the bundle, in bytes.
-        size: Of the whole bundle, in bytes.
-        content: The bytes.
-    """
-
-    digest: str
-    offset: int
-    size: int
-    content: bytes
-
-
 def received_bundle(spec_json: str) -> Path | None:
     """The file that this process was sent for a spec, if it was sent one."""
     return _received.get(spec_json)
@@ -53,20 +35,27 @@ async def send_bundle(run: Callable[..., Awaitable[object]], spec_json: str, con
         content: The bundle.
     """
     digest = hashlib.sha256(content).hexdigest()
-    for offset in _offsets(len(content)):
-        piece = Piece(digest, offset, len(content), content[offset : offset + PIECE_BYTES])
-        await run(receive_piece, piece)
+    for offset in range(0, max(len(content), 1), PIECE_BYTES):
+        await run(receive_piece, digest, len(content), offset, content[offset : offset + PIECE_BYTES])
     await run(accept_bundle, spec_json, digest)
 
 
-def receive_piece(piece: Piece, dask_worker: Worker) -> None:
-    """Writes a piece below the worker's own temporary folder, which Dask removes with the worker."""
-    path = _place(Path(dask_worker.local_directory), piece.digest)
+def receive_piece(digest: str, size: int, offset: int, content: bytes, dask_worker: Worker) -> None:
+    """Writes a piece below the worker's own temporary folder, which Dask removes with the worker.
+
+    Args:
+        digest: SHA-256 of the whole bundle in hexadecimal digits; names the file on the worker.
+        size: Of the whole bundle, in bytes.
+        offset: Position of the piece in the bundle, in bytes.
+        content: The piece.
+        dask_worker: The worker, which Dask passes.
+    """
+    path = _place(dask_worker, digest)
     path.parent.mkdir(exist_ok=True)
     with path.open("r+b" if path.exists() else "wb") as file:
-        file.truncate(piece.size)
-        file.seek(piece.offset)
-        file.write(piece.content)
+        file.truncate(size)
+        file.seek(offset)
+        file.write(content)
 
 
 def accept_bundle(spec_json: str, digest: str, dask_worker: Worker) -> None:
@@ -75,7 +64,7 @@ def accept_bundle(spec_json: str, digest: str, dask_worker: Worker) -> None:
     Raises:
         BitfrontError: It did not.
     """
-    path = _place(Path(dask_worker.local_directory), digest)
+    path = _place(dask_worker, digest)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
@@ -83,11 +72,7 @@ def accept_bundle(spec_json: str, digest: str, dask_worker: Worker) -> None:
     _received[spec_json] = path
 
 
-def _place(folder: Path, digest: str) -> Path:
+def _place(worker: Worker, digest: str) -> Path:
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a SHA-256 in hexadecimal digits")
-    return folder / FOLDER / f"{digest}.safetensors"
-
-
-def _offsets(size: int) -> Iterator[int]:
-    return iter(range(0, max(size, 1), PIECE_BYTES))
+    return Path(worker.local_directory) / FOLDER / f"{digest}.safetensors"

@@ -107,13 +107,14 @@ class Connection:
 
     def abandon(self) -> None:
         """Ends the client without waiting for anything: its scheduler is gone."""
-        threading.Thread(target=self._close_quietly, daemon=True).start()
 
-    def _close_quietly(self) -> None:
-        try:
-            self._client.close(timeout=2)
-        except Exception:
-            logger.debug("the client of a lost scheduler did not end well", exc_info=True)
+        def close() -> None:
+            try:
+                self._client.close(timeout=2)
+            except Exception:
+                logger.debug("the client of a lost scheduler did not end well", exc_info=True)
+
+        threading.Thread(target=close, daemon=True).start()
 
     def _start(self, coroutine: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         self._client.loop.add_callback(coroutine, *arguments)

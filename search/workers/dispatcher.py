@@ -141,8 +141,6 @@ class Dispatcher:
         """Takes everything back: the scheduler is lost, and nobody is to blame."""
         for address in list(self._assignments.slots):
             self._assignments.remove_worker(address, None)
-        for submission, _ in self._late.values():
-            logger.debug("candidate %d is not waited for any more", submission.key)
         for state in (self._late, self._short, self._leaving, self._lost):
             state.clear()
 

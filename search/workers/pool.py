@@ -93,23 +93,17 @@ class DaskPool:
         if local:
             memory = self._settings.memory_bytes or equal_share(max(workers, 1))
             self._cluster = start_cluster(workers, memory)
-        job = Job(
-            self._spec.canonical(),
-            evaluate or evaluate_on_worker,
-            None if evaluate else prepare_on_worker,
-            memory,
-        )
+        prepare = None if evaluate else prepare_on_worker
+        job = Job(self._spec.canonical(), evaluate or evaluate_on_worker, prepare, memory)
         self._clock = EvaluationClock(self._settings)
         self._connection = self._connected()
         self._admission = self._new_admission()
         self._dispatcher = Dispatcher(self._connection, self._admission, self._clock, job)
         self._heard = self._called = time.monotonic()
-        patience_s = self._settings.patience_s
-        self._silence = Outage(
-            "the Dask scheduler does not answer", "the Dask scheduler answers again", 0.0, patience_s
-        )
+        patience_s, scheduler = self._settings.patience_s, "the Dask scheduler"
+        self._silence = Outage(f"{scheduler} does not answer", f"{scheduler} answers again", 0.0, patience_s)
         self._absence = Outage(
-            "the Dask scheduler has no workers", "the Dask scheduler has workers again", ABSENCE_S, patience_s
+            f"{scheduler} has no workers", f"{scheduler} has workers again", ABSENCE_S, patience_s
         )
         self._await_workers(workers)
 

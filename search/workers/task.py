@@ -98,7 +98,10 @@ def run_task(task: Task, evaluate: Evaluate, prepare: Prepare | None) -> Answer:
             return Answer(evaluate(task.spec_json, task.config_json, task.required), fingerprint)
         except Exception as error:
             failure = EvaluationFailure.of(error)
-            kind = OutOfMemory if _is_out_of_memory(error) else EvaluationFailure
+            # torch raises an error of its own for a GPU, and a plain RuntimeError for a CPU.
+            short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+            short = short or "can't allocate memory" in str(error)
+            kind = OutOfMemory if short else EvaluationFailure
             return Answer(kind(failure.message), fingerprint, traceback.format_exc())
 
 
@@ -107,12 +110,6 @@ def _announce(task: Task, phase: Phase) -> None:
 
     with contextlib.suppress(ValueError):  # not within a worker
         get_worker().log_event(task.topic, {"attempt": task.attempt, "phase": phase})
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator raises a plain RuntimeError
-    name, text = type(error).__name__, str(error)
-    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
 
 
 def prepare_on_worker(spec_json: str) -> ContextFingerprint:

@@ -53,13 +53,8 @@ class EvaluationClock:
             limit, what = self.evaluation_limit_s, "evaluating it"
         else:
             limit, what = self._settings.preparation_timeout_s, "preparing the model for it"
-        return f"{what} took more than {_shown(limit)}" if taken > limit else None
-
-
-def _shown(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} s"
-    return f"{seconds / 60:.0f} min"
+        shown = f"{limit:g} s" if limit < 120 else f"{limit / 60:.0f} min"
+        return f"{what} took more than {shown}" if taken > limit else None
 
 
 class Outage:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import KINDS
 
 MAX_ROWS = 40
-_TITLES = {"weights": "weights", "activations": "activations", "attention": "attention", None: "all bits"}
 _GAP = 1.4
 _CELL = 0.2
 _NARROW_CELL = 0.105
@@ -75,7 +74,8 @@ def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     knee = int(pick(front, KNEE, run.objectives)["trial"])
     chosen = _thin(len(front), int((front["trial"] == knee).to_numpy().argmax()))
     shown = front.iloc[chosen]
-    genes = sorted(run.genes, key=lambda gene: (_kind_order(gene), gene.encoder))
+    order = (None, *KINDS)
+    genes = sorted(run.genes, key=lambda gene: (order.index(gene.kind), gene.encoder))
     bits = shown[[gene.name for gene in genes]].to_numpy(dtype=np.int64)
     widths = {int(width) for width in run.evaluation.get("widths", ())} | set(np.unique(bits).tolist())
     rows = [
@@ -83,10 +83,6 @@ def collect_bit_map(run: RecordedRun) -> BitMapInfo:
         for trial, top1, size in zip(shown["trial"], shown["top1"], shown["size_bytes"], strict=True)
     ]
     return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), len(front) - len(rows))
-
-
-def _kind_order(gene: GeneColumn) -> int:
-    return -1 if gene.kind is None else KINDS.index(gene.kind)
 
 
 def _thin(count: int, keep: int) -> list[int]:
@@ -106,7 +102,7 @@ def _groups(genes: Sequence[GeneColumn]) -> tuple[BitMapGroup, ...]:
         if columns:
             encoders = [genes[position].encoder for position in columns]
             spans = [(e, columns[encoders.index(e)], encoders.count(e)) for e in sorted(set(encoders))]
-            groups.append(BitMapGroup(_TITLES[kind], columns[0], tuple(spans)))
+            groups.append(BitMapGroup(kind or "all bits", columns[0], tuple(spans)))
     return tuple(groups)
 
 
@@ -130,28 +126,18 @@ def draw_bit_map(info: BitMapInfo, title: str, subtitle: str) -> Figure:
         return figure
 
 
-def _colors(info: BitMapInfo) -> list[tuple[float, float, float, float]]:
-    return [_SHADES(value) for value in np.linspace(0.0, 1.0, len(info.widths))]
-
-
 def _draw_group(axes: Axes, info: BitMapInfo, group: BitMapGroup, shift: float) -> None:
     edges = np.arange(group.start, group.end + 1) + shift
     levels = np.searchsorted(info.widths, info.bits[:, group.start : group.end])
-    shades = ListedColormap(_colors(info))
+    shades = _SHADES.resampled(len(info.widths))
     bounds = BoundaryNorm(np.arange(len(info.widths) + 1) - 0.5, len(info.widths))
     rows = np.arange(len(info.rows) + 1)
     axes.pcolormesh(edges, rows, levels, cmap=shades, norm=bounds, edgecolors="white", linewidth=0.6)
     for _, start, width in group.encoders[1:]:
         if width > 1:
             axes.axvline(start + shift, color="white", linewidth=3.0)
-    axes.annotate(
-        group.title,
-        ((edges[0] + edges[-1]) / 2, len(info.rows)),
-        (0, 5),
-        textcoords="offset points",
-        ha="center",
-        weight="bold",
-    )
+    middle, how = (edges[0] + edges[-1]) / 2, dict[str, Any](textcoords="offset points", ha="center")
+    axes.annotate(group.title, (middle, len(info.rows)), (0, 5), weight="bold", **how)
 
 
 def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
@@ -168,35 +154,24 @@ def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
 
 
 def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
-    def write(x: float, row: float, offset: tuple[float, float], text: str, weight: str, color: str) -> None:
-        axes.annotate(
-            text,
-            (x, row),
-            offset,
-            textcoords="offset points",
-            ha="right",
-            va="baseline" if offset[1] else "center",
-            fontsize=8,
-            weight=weight,
-            color=color,
-            annotation_clip=False,
-        )
-
+    how: Any = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "annotation_clip": False}
+    columns = ((0, -7, "trial"), (span, 46, "top-1 (%)"), (span, 92, "size (MB)"))
     largest = max(point.size_bytes for point in info.rows)
     for row, point in enumerate(info.rows):
         weight = "bold" if point.knee else "normal"
         star = "\N{BLACK STAR} knee  " if point.knee else ""
-        write(0, row + 0.5, (-7, 0), f"{star}{point.trial}", weight, style.INK)
-        write(span, row + 0.5, (46, 0), f"{point.top1:.1f}", weight, style.INK)
-        write(span, row + 0.5, (92, 0), megabytes(point.size_bytes, largest), weight, style.INK)
-    for x, offset, text in ((0, -7, "trial"), (span, 46, "top-1 (%)"), (span, 92, "size (MB)")):
-        write(x, len(info.rows), (offset, 5), text, "normal", style.MUTED)
+        cells = f"{star}{point.trial}", f"{point.top1:.1f}", megabytes(point.size_bytes, largest)
+        for (x, offset, _), text in zip(columns, cells, strict=True):
+            axes.annotate(text, (x, row + 0.5), (offset, 0), va="center", weight=weight, **how)
+    for x, offset, text in columns:
+        axes.annotate(text, (x, len(info.rows)), (offset, 5), color=style.MUTED, **how)
 
 
 def _draw_legend(axes: Axes, info: BitMapInfo) -> None:
+    shades = _SHADES.resampled(len(info.widths))
     patches = [
-        Patch(facecolor=color, edgecolor=style.MUTED, linewidth=0.5, label=f"{width} bits")
-        for color, width in zip(_colors(info), info.widths, strict=True)
+        Patch(facecolor=shades(place), edgecolor=style.MUTED, linewidth=0.5, label=f"{width} bits")
+        for place, width in enumerate(info.widths)
     ]
     axes.legend(
         handles=patches, loc="upper right", bbox_to_anchor=(1, 0), borderaxespad=2.8, ncols=len(patches)

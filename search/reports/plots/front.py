@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window
 from bitfront.search.reports.plots.labels import around, place_labels
 
 _SAMPLES = 24
+Place = tuple[float, float]
 
 
 def draw_fronts(infos: Sequence[FrontInfo], title: str, subtitle: str) -> Figure:
@@ -40,9 +41,8 @@ def _draw_panel(axes: Axes, info: FrontInfo, window: Window) -> None:
     _scatter(axes, info.infeasible, "breaks a limit", marker="x", s=16, c=style.INFEASIBLE, lw=0.8, zorder=1)
     _scatter(axes, info.dominated, "dominated", marker="o", s=12, c=style.DOMINATED, lw=0, zorder=2)
     _draw_measured(axes, info)
-    axes.step(
-        info.staircase.cost, info.staircase.top1, where="post", color=style.FRONT, linewidth=1.5, zorder=4
-    )
+    stairs = info.staircase
+    axes.step(stairs.cost, stairs.top1, where="post", color=style.FRONT, linewidth=1.5, zorder=4)
     _scatter(axes, info.front, "front", s=34, c=style.FRONT, edgecolors="white", lw=0.7, zorder=6)
     texts = draw_limits(axes, info, window)
     labels, reference_texts = draw_references(axes, info, window)
@@ -60,14 +60,17 @@ def _scatter(axes: Axes, points: Points, label: str, **how: Any) -> None:
 
 
 def _draw_measured(axes: Axes, info: FrontInfo) -> None:
-    if not len(info.measured.cost):
-        return
-    expected = dict(zip(info.front.trial.tolist(), info.front.cost.tolist(), strict=True))
-    for cost, top1, trial in zip(*info.measured, strict=True):
-        if trial in expected:
-            axes.plot([expected[trial], cost], [top1, top1], color=style.FRONT, lw=0.7, alpha=0.6, zorder=3)
+    for (expected, top1), (cost, _) in _shifts(info):
+        axes.plot([expected, cost], [top1, top1], color=style.FRONT, lw=0.7, alpha=0.6, zorder=3)
     hollow = {"facecolors": "white", "edgecolors": style.FRONT, "lw": 0.9, "s": 22, "zorder": 5}
     _scatter(axes, info.measured, "front, whole model measured", **hollow)
+
+
+def _shifts(info: FrontInfo) -> Iterator[tuple[Place, Place]]:
+    """Where front points are by the latency source, and where by measurement."""
+    expected = dict(zip(info.front.trial.tolist(), info.front.cost.tolist(), strict=True))
+    for cost, top1, trial in zip(*info.measured, strict=True):
+        yield (expected.get(int(trial), cost), top1), (cost, top1)
 
 
 def _obstacles(info: FrontInfo, window: Window) -> NDArray[np.float64]:
@@ -86,13 +89,11 @@ def _obstacles(info: FrontInfo, window: Window) -> NDArray[np.float64]:
     stairs = list(zip(info.staircase.cost, info.staircase.top1, strict=True))
     for (left, low), (right, high) in itertools.pairwise(stairs):
         stacks += [_between((left, low), (right, low)), _between((right, low), (right, high))]
-    expected = dict(zip(info.front.trial.tolist(), info.front.cost.tolist(), strict=True))
-    for cost, top1, trial in zip(*info.measured, strict=True):
-        stacks.append(_between((expected.get(int(trial), cost), top1), (cost, top1)))
+    stacks += [_between(*shift) for shift in _shifts(info)]
     return np.concatenate(stacks)
 
 
-def _between(start: tuple[float, float], end: tuple[float, float]) -> NDArray[np.float64]:
+def _between(start: Place, end: Place) -> NDArray[np.float64]:
     """Samples along a line, shape ``[samples, 2]``."""
     return np.linspace(start, end, _SAMPLES, dtype=np.float64)
 
@@ -102,6 +103,5 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     for axes in panels:
         found = axes.get_legend_handles_labels()
         handles.update(dict(zip(reversed(found[1]), reversed(found[0]), strict=True)))
-    figure.legend(
-        handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=len(handles)
-    )
+    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.03)}
+    figure.legend(handles.values(), handles.keys(), ncols=len(handles), **place)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from bitfront.search.reports.plots import style
-from bitfront.search.reports.plots.front_points import FrontInfo, Mark, Window
+from bitfront.search.reports.plots.front_points import FrontInfo, Window
 from bitfront.search.reports.plots.labels import Label
 
 _MARKERS = {"float32": "D", "W8A8T8": "s", "W4A4T4": "v"}
@@ -36,7 +36,9 @@ def draw_references(axes: Axes, info: FrontInfo, window: Window) -> tuple[list[L
     labels, texts = [], []
     for mark in info.references:
         if window.holds(mark):
-            _point(axes, mark, _MARKERS.get(mark.name, _OTHER_MARKER), 40)
+            how: Any = {"c": "white", "edgecolors": style.REFERENCE, "lw": 1.3, "zorder": 7}
+            marker = _MARKERS.get(mark.name, _OTHER_MARKER)
+            axes.scatter(mark.cost, mark.top1, s=40, marker=marker, **how)
             labels.append(Label(mark.name, mark.cost, mark.top1))
         elif mark.cost > window.right and mark.top1 >= window.bottom:
             axes.axhline(mark.top1, color=style.REFERENCE, linewidth=0.9, linestyle=":", zorder=3)
@@ -49,16 +51,8 @@ def draw_knee(axes: Axes, info: FrontInfo, window: Window) -> list[Label]:
     """The knee as a star; returns its label."""
     if info.knee is None or not window.holds(info.knee):
         return []
-    axes.scatter(
-        info.knee.cost,
-        info.knee.top1,
-        s=190,
-        marker="*",
-        c=style.KNEE,
-        edgecolors=style.INK,
-        lw=0.8,
-        zorder=8,
-    )
+    how: Any = {"c": style.KNEE, "edgecolors": style.INK, "lw": 0.8, "zorder": 8}
+    axes.scatter(info.knee.cost, info.knee.top1, s=190, marker="*", **how)
     return [Label(info.knee.name, info.knee.cost, info.knee.top1)]
 
 
@@ -70,54 +64,22 @@ def note_hidden(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
     if not parts:
         return []
     text = f"\N{DOWNWARDS ARROW} {' and '.join(parts)} below {window.bottom:.0f} %"
-    corner = axes.annotate(
-        text,
-        (0.99, 0.02),
-        xycoords="axes fraction",
-        ha="right",
-        fontsize=_SMALL,
-        color=style.MUTED,
-        zorder=9,
-        path_effects=style.halo(),
-    )
-    return [corner]
-
-
-def _point(axes: Axes, mark: Mark, marker: str, size: float) -> None:
-    axes.scatter(
-        mark.cost, mark.top1, s=size, marker=marker, c="white", edgecolors=style.REFERENCE, lw=1.3, zorder=7
-    )
+    return [_note(axes, text, (0.99, 0.02), (0, 0), xycoords="axes fraction", ha="right", color=style.MUTED)]
 
 
 def _vertical_text(axes: Axes, x: float, text: str) -> Text:
-    return axes.annotate(
-        text,
-        (x, _ABOVE_NOTE),
-        (-4, 0),
-        xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points",
-        rotation=90,
-        ha="right",
-        va="bottom",
-        fontsize=_SMALL,
-        color=style.LIMIT,
-        zorder=9,
-        path_effects=style.halo(),
-    )
+    how: Any = {"rotation": 90, "ha": "right", "va": "bottom", "color": style.LIMIT}
+    return _note(axes, text, (x, _ABOVE_NOTE), (-4, 0), xycoords=axes.get_xaxis_transform(), **how)
 
 
 def _horizontal_text(axes: Axes, y: float, text: str, color: str, above: bool) -> Text:
     # Written on the left: no point can be both that cheap and that accurate.
-    return axes.annotate(
-        text,
-        (0.01, y),
-        (0, 3 if above else -3),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        ha="left",
-        va="bottom" if above else "top",
-        fontsize=_SMALL,
-        color=color,
-        zorder=9,
-        path_effects=style.halo(),
-    )
+    offset, side = (3, "bottom") if above else (-3, "top")
+    how: Any = {"xycoords": axes.get_yaxis_transform(), "ha": "left", "va": side, "color": color}
+    return _note(axes, text, (0.01, y), (0, offset), **how)
+
+
+def _note(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **how: Any) -> Text:
+    """A small text beside a place, legible over everything else."""
+    how |= {"textcoords": "offset points", "fontsize": _SMALL, "zorder": 9, "path_effects": style.halo()}
+    return axes.annotate(text, place, offset, **how)

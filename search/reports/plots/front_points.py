@@ -74,6 +74,11 @@ class FrontInfo(NamedTuple):
     knee: Mark | None
     floor: float
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(len(group.cost) for group in (self.front, self.dominated, self.infeasible))
+
     def count_below(self, top1: float) -> int:
         """How many trials are less accurate than ``top1`` percent."""
         groups = (self.front, self.dominated, self.infeasible)
@@ -97,11 +102,6 @@ def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
         knee=_knee(run, axis),
         floor=_floor(run),
     )
-
-
-def has_points(info: FrontInfo) -> bool:
-    """Whether there is anything to draw."""
-    return any(len(group.cost) for group in (info.front, info.dominated, info.infeasible))
 
 
 def _points(rows: pd.DataFrame, axis: Axis, column: str | None = None) -> Points:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
-from bitfront.search.reports.plots.front_points import collect_front, has_points
+from bitfront.search.reports.plots.front_points import collect_front
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume
 from bitfront.search.reports.plots.style import latency_axis, save, size_axis
 from bitfront.search.runs.reader import RecordedRun
@@ -60,7 +60,7 @@ def _fronts(run: RecordedRun) -> dict[str, Figure]:
         "front_size": collect_front(run, size_axis()),
         "front_latency": collect_front(run, latency_axis(run.latency_source, run.latency_batch)),
     }
-    drawn = {name: [info] for name, info in infos.items() if has_points(info)}
+    drawn = {name: [info] for name, info in infos.items() if not info.empty}
     both = {"front": [info for (info,) in drawn.values()]} if drawn else {}
     title, subtitle = f"Pareto front, {_title(run)}", _subtitle(run)
     return {name: draw_fronts(shown, title, subtitle) for name, shown in {**both, **drawn}.items()}
@@ -72,11 +72,10 @@ def _title(run: RecordedRun) -> str:
 
 
 def _subtitle(run: RecordedRun) -> str:
-    trials = len(run.trials)
     parts = [
         f"run {run.name}",
         quantization(run.evaluation),
-        f"{points(len(run.front))} from {trials} trials",
+        f"{points(len(run.front))} from {len(run.trials)} trials",
         f"seed {run.spec['seed']}" if "seed" in run.spec else "",
     ]
     return "  \N{MIDDLE DOT}  ".join(part for part in parts if part)

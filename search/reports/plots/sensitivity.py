@@ -22,7 +22,7 @@ _LOOKS = {
 _MEASURED, _ESTIMATED = "divergence", "gradient"
 # What is shown of a gene that changes nothing, as a share of the largest.
 _LEAST_SHARE = 1e-5
-_UNIT = 1e3
+_UNIT, _NATS = 1e3, "10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats"
 Gene = Mapping[str, Any]
 
 
@@ -42,9 +42,8 @@ def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> P
     floor = _UNIT * _LEAST_SHARE * max(gene[column] for gene in genes for column in columns) or 1.0
     with style.house_style():
         figure = style.new_figure(12.4 if len(columns) == 2 else 7.6, 4.3)
-        panels = list(
-            figure.subplots(1, len(columns), squeeze=False, width_ratios=[1.7, 1][: len(columns)])[0]
-        )
+        widths = [1.7, 1][: len(columns)]
+        panels = list(figure.subplots(1, len(columns), squeeze=False, width_ratios=widths)[0])
         _draw_by_encoder(panels[0], genes, columns, floor)
         if len(columns) == 2:
             _draw_agreement(panels[1], genes, floor)
@@ -72,20 +71,10 @@ def _draw_by_encoder(axes: Axes, genes: Sequence[Gene], columns: Sequence[str], 
         place = gene["encoder"] + _shift(gene, genes)
         axes.plot([place] * len(ends), ends, color=colour, linewidth=0.9, alpha=0.6, zorder=2)
         for column, value in zip(columns, ends, strict=True):
-            filled = column == columns[0]
-            axes.scatter(
-                place,
-                value,
-                s=30,
-                marker=marker,
-                zorder=3,
-                edgecolors=colour,
-                facecolors=colour if filled else "white",
-            )
+            face = colour if column == columns[0] else "white"
+            axes.scatter(place, value, s=30, marker=marker, zorder=3, edgecolors=colour, facecolors=face)
     axes.set_yscale("log")
-    axes.set(
-        xlabel="encoder", ylabel="KL divergence (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats per image)"
-    )
+    axes.set(xlabel="encoder", ylabel=f"KL divergence ({_NATS} per image)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(handles=_legend(genes, columns), loc="best", ncols=2)
 
@@ -97,25 +86,16 @@ def _shift(gene: Gene, genes: Sequence[Gene]) -> float:
 
 
 def _legend(genes: Sequence[Gene], columns: Sequence[str]) -> list[Line2D]:
-    kinds = list(dict.fromkeys(gene["kind"] for gene in genes))
     plain: Any = {"linestyle": "none", "markersize": 5.5}
-    found = [
-        Line2D(
-            [],
-            [],
-            color=_LOOKS[kind][0],
-            marker=_LOOKS[kind][1],
-            label="encoder" if kind == "all" else kind,
-            **plain,
-        )
-        for kind in kinds
-    ]
+    found = []
+    for kind in dict.fromkeys(gene["kind"] for gene in genes):
+        (colour, marker), label = _LOOKS[kind], "encoder" if kind == "all" else kind
+        found.append(Line2D([], [], color=colour, marker=marker, label=label, **plain))
     names = {_MEASURED: "measured", _ESTIMATED: "estimated by gradients"}
     for column in columns:
         face = style.INK if column == columns[0] else "white"
-        found.append(
-            Line2D([], [], color=style.INK, marker="o", markerfacecolor=face, label=names[column], **plain)
-        )
+        look: Any = {"color": style.INK, "marker": "o", "markerfacecolor": face, **plain}
+        found.append(Line2D([], [], label=names[column], **look))
     return found
 
 
@@ -127,8 +107,5 @@ def _draw_agreement(axes: Axes, genes: Sequence[Gene], floor: float) -> None:
         colour, marker = _LOOKS[gene["kind"]]
         axes.scatter(measured, estimated, s=30, marker=marker, color=colour, edgecolors="white", zorder=3)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
-    axes.set(
-        xlabel="measured (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)",
-        ylabel="estimated (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats)",
-    )
+    axes.set(xlabel=f"measured ({_NATS})", ylabel=f"estimated ({_NATS})")
     axes.set_aspect("equal", adjustable="box")

@@ -8,13 +8,7 @@ import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.workers import bundle_transfer
-from bitfront.search.workers.bundle_transfer import (
-    Piece,
-    accept_bundle,
-    receive_piece,
-    received_bundle,
-    send_bundle,
-)
+from bitfront.search.workers.bundle_transfer import accept_bundle, receive_piece, received_bundle, send_bundle
 from bitfront.search.workers.worker_environment import paths_of, with_absolute_paths
 from bitfront.spaces import BitfrontError
 
@@ -42,7 +36,7 @@ def test_a_bundle_arrives_whole_in_the_workers_folder(worker, tmp_path, monkeypa
 
 def test_what_arrives_damaged_is_refused(worker):
     digest = hashlib.sha256(b"expected").hexdigest()
-    receive_piece(Piece(digest, 0, 5, b"other"), dask_worker=worker)
+    receive_piece(digest, 5, 0, b"other", dask_worker=worker)
     with pytest.raises(BitfrontError, match="arrived damaged"):
         accept_bundle("damaged", digest, dask_worker=worker)
     assert received_bundle("damaged") is None
@@ -51,7 +45,7 @@ def test_what_arrives_damaged_is_refused(worker):
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "A" * 64, "/" + "0" * 63])
 def test_a_sender_does_not_choose_the_path(worker, tmp_path, digest):
     with pytest.raises(ValueError, match="is not a SHA-256"):
-        receive_piece(Piece(digest, 0, 1, b"x"), dask_worker=worker)
+        receive_piece(digest, 1, 0, b"x", dask_worker=worker)
     assert list(tmp_path.iterdir()) == []
 
 
