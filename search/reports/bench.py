@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators import files
 from bitfront.evaluators.context.machine import cpu_name
+from bitfront.search.problem.wording import MISSING
 from bitfront.search.reports.bench_findings import EAGER, reference_of
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table, markdown_page
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
 
 
 Document = dict[str, Any]
-HEADINGS = (
-    "contestant",
-    "runtime",
-    "p50 ms",
-    "p90 ms",
-    "images/s",
-    "x eager f32",
-    "spread",
-    "RSS MB",
-    "file MB",
-    "integer products",
-)
-TEXTS = (0, 1)
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 
@@ -115,28 +103,28 @@ def by_batch(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Document]]
     """Rows of each batch, the quickest first, with a heading that says how often they ran."""
     for batch in dict.fromkeys(row["batch"] for row in document["rows"]):
         rows = [row for row in document["rows"] if row["batch"] == batch]
-        first = rows[0]
-        runs = (
-            f"{first['warmup']} warm-up and {first['repeats']} times {first['iterations']} timed iterations"
-        )
+        runs = "{warmup} warm-up and {repeats} times {iterations} timed iterations".format(**rows[0])
         yield f"batch {batch}: {runs}", rows
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
-    """A row under :data:`HEADINGS`."""
+def _rss(row: Mapping[str, Any]) -> str:
     memory = row["peak_rss_bytes"]
-    return [
-        row["contestant"],
-        row["runtime"],
-        f"{row['p50_ms']:.4g}",
-        f"{row['p90_ms']:.4g}",
-        f"{row['images_per_second']:.1f}",
-        f"{row['times_eager_float32']:.2f}",
-        f"{row['spread_percent']:.1f} %",
-        "\N{EM DASH}" if memory is None else f"{memory / 1e6:.0f} ({row['imports_rss_bytes'] / 1e6:.0f})",
-        f"{row['file_bytes'] / 1e6:.2f}",
-        f"{row['integer_products']}/{row['products']}",
-    ]
+    return MISSING if memory is None else f"{memory / 1e6:.0f} ({row['imports_rss_bytes'] / 1e6:.0f})"
+
+
+# What a table shows of a row, by heading; the first two are texts.
+_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "contestant": lambda row: row["contestant"],
+    "runtime": lambda row: row["runtime"],
+    "p50 ms": lambda row: f"{row['p50_ms']:.4g}",
+    "p90 ms": lambda row: f"{row['p90_ms']:.4g}",
+    "images/s": lambda row: f"{row['images_per_second']:.1f}",
+    "x eager f32": lambda row: f"{row['times_eager_float32']:.2f}",
+    "spread": lambda row: f"{row['spread_percent']:.1f} %",
+    "RSS MB": _rss,
+    "file MB": lambda row: f"{row['file_bytes'] / 1e6:.2f}",
+    "integer products": lambda row: f"{row['integer_products']}/{row['products']}",
+}
 
 
 def remarks(document: Mapping[str, Any]) -> list[str]:
@@ -171,10 +159,11 @@ def print_bench(document: Mapping[str, Any], folder: Path) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(HEADINGS, TEXTS)
+    table = Table(list(_COLUMNS), texts=(0, 1))
     for row in rows:
         eager = row["runtime"] == "torch" and row["kind"] == "float32" and not row["baseline"]
-        table.add(*cells(row), style="bold" if eager else "dim" if row["baseline"] else "")
+        style = "bold" if eager else "dim" if row["baseline"] else ""
+        table.add(*(cell(row) for cell in _COLUMNS.values()), style=style)
     return table
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bitfront.spaces import Triple
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 Pair = tuple["Measured", "Measured"]
 EAGER = "PyTorch eager float32"
+TIME = attrgetter("p50_ms")
 # Repeats further apart than this, in percent, are noise.
 NOISY_PERCENT = 10.0
 
@@ -64,10 +68,10 @@ def _percent(milliseconds: float, against: float) -> float:
 
 
 def _quickest(own: Sequence[Measured]) -> Iterator[str]:
-    best = min(own, key=_time)
+    best = min(own, key=TIME)
     eager = reference_of(own)[best.batch]
     times: dict[str, Measured] = {}
-    for row in sorted(own, key=_time):
+    for row in sorted(own, key=TIME):
         times.setdefault(row.label.runtime, row)
     each = ", ".join(f"{name} {row.p50_ms:.4g} ms ({row.label.short})" for name, row in times.items())
     yield (
@@ -82,11 +86,11 @@ def _against_bfloat16(own: Sequence[Measured]) -> Iterator[str]:
     eights = [row for row in own if row.label.bits == (8, 8, 8)]
     if not floats or not eights:
         return
-    whole = min(floats, key=_time)
+    whole = min(floats, key=TIME)
     for rest, words in (("f32", "float32"), ("bf16", "bfloat16")):
         candidates = [row for row in eights if row.label.rest == rest]
         if candidates:
-            best = min(candidates, key=_time)
+            best = min(candidates, key=TIME)
             yield (
                 f"INT8 with the rest in {words} ({best.p50_ms:.4g} ms in {best.label.runtime}) against "
                 f"bfloat16 ({whole.p50_ms:.4g} ms in {whole.label.runtime}): {change(best, whole)}"
@@ -94,10 +98,7 @@ def _against_bfloat16(own: Sequence[Measured]) -> Iterator[str]:
 
 
 def _narrower_weights(own: Sequence[Measured]) -> Iterator[str]:
-    def same_but_for_weights(bits: Triple, wide: Triple) -> bool:
-        return bits[0] < wide[0] == 8 and bits[1:] == wide[1:]
-
-    for name, pairs in _grouped(own, same_but_for_weights):
+    for name, pairs in _pairs(own, lambda bits, wide: bits[0] < wide[0] == 8 and bits[1:] == wide[1:]):
         sizes = [100.0 * (narrow.file_bytes / wide.file_bytes - 1.0) for narrow, wide in pairs]
         least, most = f"{min(sizes):+.0f}", f"{max(sizes):+.0f}"
         files = f"{least} %" if least == most else f"{least} to {most} %"
@@ -105,27 +106,22 @@ def _narrower_weights(own: Sequence[Measured]) -> Iterator[str]:
 
 
 def _narrower_activations(own: Sequence[Measured]) -> Iterator[str]:
-    def same_weights(bits: Triple, wide: Triple) -> bool:
-        return bits[0] == wide[0] and wide[1:] == (8, 8) and bits[1:] != (8, 8)
-
-    for name, pairs in _grouped(own, same_weights):
+    eights = (8, 8)
+    for name, pairs in _pairs(own, lambda bits, wide: bits[0] == wide[0] and wide[1:] == eights != bits[1:]):
         yield f"{name}: {_changes(pairs)}"
 
 
-def _grouped(
+def _pairs(
     own: Sequence[Measured], related: Callable[[Triple, Triple], bool]
-) -> Iterator[tuple[str, list[Pair]]]:
+) -> Iterable[tuple[str, list[Pair]]]:
     """Pairs of related uniform configurations in the same runtime, by their names."""
-    groups: dict[str, list[Pair]] = {}
-    for row in own:
-        for other in own:
-            alike = (row.label.runtime, row.label.rest) == (other.label.runtime, other.label.rest)
-            bits, wide = row.label.bits, other.label.bits
-            if alike and bits is not None and wide is not None and related(bits, wide):
-                groups.setdefault(f"{row.label.variant} against {other.label.variant}", []).append(
-                    (row, other)
-                )
-    yield from groups.items()
+    groups = defaultdict[str, list[Pair]](list)
+    for row, other in itertools.product(own, own):
+        alike = (row.label.runtime, row.label.rest) == (other.label.runtime, other.label.rest)
+        bits, wide = row.label.bits, other.label.bits
+        if alike and bits is not None and wide is not None and related(bits, wide):
+            groups[f"{row.label.variant} against {other.label.variant}"].append((row, other))
+    return groups.items()
 
 
 def _changes(pairs: Sequence[Pair]) -> str:
@@ -143,10 +139,10 @@ def _dynamic(own: Sequence[Measured]) -> Iterator[str]:
 
 
 def _baselines(here: Sequence[Measured]) -> Iterator[str]:
-    own = min((row for row in here if not row.label.baseline), key=_time)
+    own = min((row for row in here if not row.label.baseline), key=TIME)
     for name in dict.fromkeys(row.label.model for row in here if row.label.baseline):
         rows = [row for row in here if row.label.model == name]
-        best = min(rows, key=_time)
+        best = min(rows, key=TIME)
         sentence = (
             f"{name} takes {best.p50_ms:.4g} ms at best ({best.label.variant} in {best.label.runtime}), "
             f"{best.p50_ms / own.p50_ms:.2f} times as long as the quickest {own.label.model}"
@@ -185,7 +181,3 @@ def _integer_kernels(rows: Sequence[Measured]) -> Iterator[str]:
             yield f"{runtime} computes part of the matrix products in float: {', '.join(short)}"
         else:
             yield f"{runtime} computes every matrix product of every quantized model on integers"
-
-
-def _time(row: Measured) -> float:
-    return row.p50_ms

@@ -24,15 +24,13 @@ _SHOWN = {"top1": (1.0, "%"), "latency": (1.0, "ms"), "size": (1e-6, "MB")}
 
 def title(document: Document) -> str:
     """What was searched."""
+    number = document["configurations"]
+    counted = f"{number:,}" if number < 10**7 else f"{number:.1e}"
     return (
-        f"{document['model']}, space {document['space']} ({document['genes']} genes, "
-        f"{_counted(document['configurations'])} configurations), objectives "
-        f"{', '.join(document['objectives'])}, {document['evaluations']} evaluations"
+        f"{document['model']}, space {document['space']} ({document['genes']} genes, {counted} "
+        f"configurations), objectives {', '.join(document['objectives'])}, {document['evaluations']} "
+        "evaluations"
     )
-
-
-def _counted(number: int) -> str:
-    return f"{number:,}" if number < 10**7 else f"{number:.1e}"
 
 
 def sections(document: Document) -> Iterator[tuple[str, list[str], list[list[str]]]]:
@@ -41,11 +39,8 @@ def sections(document: Document) -> Iterator[tuple[str, list[str], list[list[str
     for box in (name for name in _BOXES if name in boxes):
         columns = ["sampler", *map(str, document["marks"]), "to 99 %"]
         rows = [_row(sampler, box, document["evaluations"]) for sampler in document["samplers"]]
-        yield _heading(document, box), columns, rows
-
-
-def _heading(document: Document, box: str) -> str:
-    return f"hypervolume in the {_BOXES[box]}, share of that of {document['goal']['front']}"
+        share = f"share of that of {document['goal']['front']}"
+        yield f"hypervolume in the {_BOXES[box]}, {share}", columns, rows
 
 
 def _row(sampler: Document, box: str, evaluations: int) -> list[str]:
@@ -85,9 +80,8 @@ def _corners(box: Document) -> str:
     for objective in OBJECTIVES.values():
         if objective.column in box["ideal_point"]:
             factor, unit = _SHOWN.get(objective.name, (1.0, objective.unit))
-            best, worst = (
-                factor * box[name][objective.column] for name in ("ideal_point", "reference_point")
-            )
+            corners = (box[name][objective.column] for name in ("ideal_point", "reference_point"))
+            best, worst = (factor * value for value in corners)
             shown.append(f"{objective.name} {best:.4g} to {worst:.4g} {unit}")
     return (
         f"{', '.join(shown)} (ideal to reference point); the front's share of it is {box['hypervolume']:.4f}"
@@ -111,9 +105,7 @@ def csv_text(document: Document) -> str:
         [sampler["sampler"], seed, number, *values]
         for sampler in document["samplers"]
         for place, seed in enumerate(sampler["seeds"])
-        for number, values in enumerate(
-            zip(*(sampler["curves"][box][place] for box in boxes), strict=True), start=1
-        )
+        for number, values in enumerate(zip(*(sampler["curves"][b][place] for b in boxes), strict=True), 1)
     )
     return files.csv_text(header, rows)
 

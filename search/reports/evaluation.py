@@ -66,47 +66,27 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     print_lines(console, _remarks(report, measured))
 
 
-def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    source, batch = report["latency_source"], report["latency_batch"]
+def _rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    def row(label: str, name: str, form: str, ratio: str = "", scale: float = 1.0) -> tuple[str, ...]:
+        """A figure of both models, and their difference or, where it has a form, their ratio."""
+        own, whole = scale * report[name], scale * report[f"fp32_{name}"]
+        compared = f"{own / whole:{ratio}}x" if ratio else f"{own - whole:+{form}}"
+        return label, f"{own:{form}}", f"{whole:{form}}", compared
+
+    def uncertain(name: str, form: str = ".2f") -> str:
+        return f"{report[name]:{form}} ± {report[f'{name}_standard_error']:.2f}"
+
+    latency = f"latency of a batch of {report['latency_batch']} (ms, {report['latency_source']})"
+    top1 = uncertain("top1"), uncertain("fp32_top1"), uncertain("top1_difference", "+.2f")
     return [
-        (
-            "top-1 %",
-            f"{report['top1']:.2f} ± {report['top1_standard_error']:.2f}",
-            f"{report['fp32_top1']:.2f} ± {report['fp32_top1_standard_error']:.2f}",
-            f"{report['top1_difference']:+.2f} ± {report['top1_difference_standard_error']:.2f}",
-        ),
-        (
-            "top-5 %",
-            f"{report['top5']:.2f}",
-            f"{report['fp32_top5']:.2f}",
-            f"{report['top5'] - report['fp32_top5']:+.2f}",
-        ),
+        ("top-1 %", *top1),
+        row("top-5 %", "top5", ".2f"),
         ("same class as float %", f"{report['agreement']:.2f}", "", ""),
-        (
-            "loss (nats)",
-            f"{report['loss']:.4f}",
-            f"{report['fp32_loss']:.4f}",
-            f"{report['loss'] - report['fp32_loss']:+.4f}",
-        ),
+        row("loss (nats)", "loss", ".4f"),
         ("KL to float (nats)", f"{report['kl']:.4f}", "", ""),
-        (
-            "size (MB)",
-            f"{report['size_bytes'] / 1e6:.3f}",
-            f"{report['fp32_size_bytes'] / 1e6:.3f}",
-            f"{report['size_bytes'] / report['fp32_size_bytes']:.3f}x",
-        ),
-        (
-            f"latency of a batch of {batch} (ms, {source})",
-            f"{report['latency_ms']:.4g}",
-            f"{report['fp32_latency_ms']:.4g}",
-            f"{report['latency_ms'] / report['fp32_latency_ms']:.3f}x",
-        ),
-        (
-            "images/s when scoring",
-            f"{report['images_per_second']:.1f}",
-            f"{report['fp32_images_per_second']:.1f}",
-            f"{report['images_per_second'] / report['fp32_images_per_second']:.2f}x",
-        ),
+        row("size (MB)", "size_bytes", ".3f", ".3f", 1e-6),
+        row(latency, "latency_ms", ".4g", ".3f"),
+        row("images/s when scoring", "images_per_second", ".1f", ".2f"),
     ]
 
 

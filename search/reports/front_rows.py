@@ -61,39 +61,21 @@ def front_rows(run: RecordedRun) -> list[FrontRow]:
     whole = base.size_bytes if base else math.nan
     knee = int(pick(run.front, KNEE, run.objectives)["trial"]) if len(run.front) else None
     rows = [_reference_row(reference, whole) for reference in run.references]
-    points = run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records")
     trials = {trial["trial"]: trial for trial in run.trials.to_dict("records")}
-    return rows + [
-        _point_row(run, {str(k): v for k, v in {**trials.get(p["trial"], {}), **p}.items()}, whole, knee)
-        for p in points
-    ]
+    for point in run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records"):
+        number: Any = point["trial"]
+        known = {str(name): value for name, value in {**trials.get(number, {}), **point}.items()}
+        own = {"digest": str(point["digest"]), "bits": mean_bits(known, run.genes)}
+        rows.append(_row(known, base, whole, name=str(number), reference=False, knee=number == knee, **own))
+    return rows
 
 
 def _reference_row(reference: Reference, whole: float) -> FrontRow:
     match = _UNIFORM.fullmatch(reference.name)
     bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
+    known = {"digest": "", "bits": _FLOAT_BITS if reference.name == FLOAT_NAME else bits}
     return _row(
-        reference.to_json(),
-        reference,
-        whole,
-        name=reference.name,
-        reference=True,
-        knee=False,
-        digest="",
-        bits=_FLOAT_BITS if reference.name == FLOAT_NAME else bits,
-    )
-
-
-def _point_row(run: RecordedRun, point: Mapping[str, Any], whole: float, knee: int | None) -> FrontRow:
-    return _row(
-        point,
-        run.float_reference,
-        whole,
-        name=str(point["trial"]),
-        reference=False,
-        knee=point["trial"] == knee,
-        digest=str(point["digest"]),
-        bits=mean_bits(point, run.genes),
+        reference.to_json(), reference, whole, name=reference.name, reference=True, knee=False, **known
     )
 
 
@@ -105,13 +87,10 @@ def _row(known: Mapping[str, Any], counted: Reference | None, whole: float, **gi
         return math.nan if value is None else value
 
     images, test_images = (counted.images, counted.test_images) if counted else (None, None)
+    names = ("top1", "test_top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes")
+    figures: dict[str, Any] = {name: number(name) for name in names}
     return FrontRow(
-        top1=number("top1"),
-        test_top1=number("test_top1"),
-        loss=number("loss"),
-        latency_ms=number("latency_ms"),
-        latency_measured_ms=number("latency_measured_ms"),
-        size_bytes=number("size_bytes"),
+        **figures,
         size_share=number("size_bytes") / whole,
         against_float=_comparison(images, known.get("lost"), known.get("won")),
         test_against_float=_comparison(test_images, known.get("test_lost"), known.get("test_won")),
@@ -161,14 +140,12 @@ def _largest_error(accuracies: Sequence[float], images: int | None, split: str) 
 def failure_notes(run: RecordedRun) -> list[str]:
     """Which trials failed and why, as the evaluation worded it."""
     failures = run.failures
-    notes = [f"{_named(entry['trials'])} failed: {entry['error']}" for entry in failures[:SHOWN_FAILURES]]
+    notes = []
+    for entry in failures[:SHOWN_FAILURES]:
+        first, *others = entry["trials"]
+        more = f" and {len(others)} more" if others else ""
+        notes.append(f"trial {first}{more} failed: {entry['error']}")
     if len(failures) > SHOWN_FAILURES:
         notes.append(f"{len(failures) - SHOWN_FAILURES} more reasons of failures are in trials.csv")
     tested: Mapping[str, Any] = run.summary.get("test_failures") or {}
     return notes + [f"trial {number} failed on the test split: {error}" for number, error in tested.items()]
-
-
-def _named(numbers: Sequence[int]) -> str:
-    first = f"trial {numbers[0]}"
-    more = len(numbers) - 1
-    return f"{first} and {more} more" if more else first

@@ -26,7 +26,6 @@ from bitfront.search.reports.front_rows import (
     latency_notes,
 )
 from bitfront.search.reports.tables import Table
-from bitfront.search.runs.columns import MeanBits
 from bitfront.search.runs.listing import RunSummary
 from bitfront.search.runs.reader import RecordedRun
 
@@ -73,7 +72,7 @@ def front_table(
             *(milliseconds(value, slowest) for value in times),
             megabytes(row.size_bytes, largest_size),
             *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
-            _bits(row.bits),
+            " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in row.bits),
         ]
         last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
         style = _QUIET if row.reference else _KNEE if row.knee else ""
@@ -93,6 +92,7 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
         unbroken=range(last),
     )
     for run in runs:
+        subject = ", ".join(part for part in (run.model, PurePath(run.data).name) if part)
         cells = [
             run.name,
             run.status,
@@ -100,42 +100,21 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
             str(run.front_points),
             percent(run.best_top1),
             megabytes(run.smallest_bytes),
-            _subject(run),
+            f"{subject} ({run.quantization})" if run.quantization else subject,
         ]
         table.add(*cells)
     return table
-
-
-def _subject(run: RunSummary) -> str:
-    subject = ", ".join(part for part in (run.model, PurePath(run.data).name) if part)
-    return f"{subject} ({run.quantization})" if run.quantization else subject
-
-
-def _bits(bits: MeanBits) -> str:
-    return " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in bits)
 
 
 def front_document(run: RecordedRun) -> dict[str, Any]:
     """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
     rows = front_rows(run)
     knee = next((int(row.name) for row in rows if row.knee), None)
-    bits = {str(point["trial"]): point for point in run.front.to_dict("records")}
-    shown = [
-        {
-            "trial": int(row.name),
-            **_values(row._asdict()),
-            "bits": {gene.name: int(bits[row.name][gene.name]) for gene in run.genes},
-        }
-        for row in rows
-        if not row.reference
-    ]
+    genes = {str(point["trial"]): point for point in run.front.to_dict("records")}
+    bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
     return {
         "run": run.name,
-        "model": run.evaluation.get("model"),
-        "data": run.evaluation.get("data"),
-        "scheme": run.evaluation.get("scheme"),
-        "recipe": run.evaluation.get("recipe"),
-        "without": run.evaluation.get("without"),
+        **{name: run.evaluation.get(name) for name in ("model", "data", "scheme", "recipe", "without")},
         "objectives": run.objectives,
         "latency_source": run.latency_source,
         "latency_measured_source": run.latency_measured_source,
@@ -146,7 +125,11 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
         "test_failures": run.summary.get("test_failures") or {},
         "knee": knee,
         "references": [{"name": row.name, **_values(row._asdict())} for row in rows if row.reference],
-        "front": shown,
+        "front": [
+            {"trial": int(row.name), **_values(row._asdict()), "bits": bits[row.name]}
+            for row in rows
+            if not row.reference
+        ],
     }
 
 
@@ -182,8 +165,6 @@ def print_front(run: RecordedRun) -> None:
 def front_html(run: RecordedRun) -> str:
     """The heading and the front as HTML, for notebooks."""
     from html import escape
-
-    from bitfront.search.reports.front_rows import front_rows
 
     table = "" if run.front.empty else front_table(run, front_rows(run), width=WIDE).html()
     return f"<p>{escape(_heading(run))}</p>{table}"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.reports.bench_findings import NOISY_PERCENT
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
 from bitfront.spaces import BitConfig, Triple
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.table import Latency, LatencyTable
     from bitfront.evaluators.models.blueprint import Blueprint
-
-
-# Repeats further apart than this, in percent, are noise.
-NOISY_PERCENT = 10.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 
 NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
+_HEADINGS = {
+    "loss": "loss\nmillinats",
+    "kl": "KL\nmillinats",
+    "top1": "top-1\npoints",
+    "gradient": "gradient\nmillinats",
+}
 Gene = Mapping[str, Any]
 COST_NOTES = (
     "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
@@ -29,23 +35,11 @@ Site = Mapping[str, Any]
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     """Prints what :func:`bitfront.search.reports.sensitivity_document.sensitivity_document` gives."""
     first = f"{document['narrow']} instead of {document['wide']} bits"
-    table = Table([first, *_sensitivity_headings(document)])
+    ranks = document["genes"][0]["ranks"]
+    headings = [each for name, heading in _HEADINGS.items() if name in ranks for each in (heading, "\nrank")]
+    table = Table([first, "KB\nsaved", *headings])
     console.print(table.extend([gene["gene"], *_cells(gene)] for gene in document["genes"]))
     print_lines(console, ["", *_notes(document)], style="dim")
-
-
-def _sensitivity_headings(document: Mapping[str, Any]) -> Iterable[str]:
-    yield "KB\nsaved"
-    ranks = document["genes"][0]["ranks"]
-    for name, heading in (
-        ("loss", "loss\nmillinats"),
-        ("kl", "KL\nmillinats"),
-        ("top1", "top-1\npoints"),
-        ("gradient", "gradient\nmillinats"),
-    ):
-        if name in ranks:
-            yield heading
-            yield "\nrank"
 
 
 def _cells(gene: Gene) -> Iterable[str]:
@@ -85,7 +79,8 @@ def print_profile(document: Mapping[str, Any]) -> None:
     """Prints a profile, as :func:`bitfront.search.reports.profile_document.profile_document` gives it."""
     console = stdout_console()
     print_lines(console, [*_headings(document), ""])
-    console.print(_recipe_table(document))
+    ingredients = ([each["name"], each["state"], each["description"]] for each in document["ingredients"])
+    console.print(Table([f"recipe {document['recipe']}", "", ""], texts=range(3)).extend(ingredients))
     console.print()
     console.print(_cost_table(document))
     print_lines(console, ["", *COST_NOTES, ""], style="dim")
@@ -113,11 +108,6 @@ def _headings(document: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
-def _recipe_table(document: Mapping[str, Any]) -> Table:
-    rows = ([each["name"], each["state"], each["description"]] for each in document["ingredients"])
-    return Table([f"recipe {document['recipe']}", "", ""], texts=range(3)).extend(rows)
-
-
 def _cost_table(document: Mapping[str, Any]) -> Table:
     widths = [str(bits) for bits in document["widths"]]
     columns = ["elements", *(f"KB\nat {bits}" for bits in widths), "of\nfile", "MMACs", "of\nMACs"]
@@ -130,7 +120,11 @@ def _groups(document: Mapping[str, Any]) -> Iterable[tuple[str, str, list[Site]]
     searched = [site for site in document["sites"] if not site["pinned"]]
     names = document["encoders"]
     by_encoder = [[site for site in searched if site["encoder"] == index] for index in range(len(names))]
-    for _, run in itertools.groupby(range(len(names)), lambda index: _shape(by_encoder[index])):
+
+    def shape(index: int) -> list[tuple[str, int, int]]:
+        return [(site["kind"], site["elements"], site["macs"]) for site in by_encoder[index]]
+
+    for _, run in itertools.groupby(range(len(names)), shape):
         indices = list(run)
         first, last = names[indices[0]], names[indices[-1]]
         label = first if len(indices) == 1 else f"{first}-{last.rpartition('.')[2]}, each"
@@ -146,10 +140,6 @@ def _groups(document: Mapping[str, Any]) -> Iterable[tuple[str, str, list[Site]]
             if sites:
                 yield label, kind, sites
                 label = ""
-
-
-def _shape(sites: Sequence[Site]) -> list[tuple[str, int, int]]:
-    return [(site["kind"], site["elements"], site["macs"]) for site in sites]
 
 
 def _costs(document: Mapping[str, Any], widths: Sequence[str], sites: Sequence[Site]) -> list[str]:
@@ -178,14 +168,14 @@ def _range_table(document: Mapping[str, Any]) -> Table:
     """Lowest and highest value of every activation of an encoder, at the narrowest width."""
     bits = str(document["widths"][0])
     columns = [site for site in document["sites"] if site["encoder"] == 0 and _is_ranged(site)]
-    headings = [role(site["name"]) for site in columns]
     logarithmic = _is_logarithmic(document)
-    headings += ["base"] * logarithmic
-    table = Table([f"{bits}-bit ranges", *headings])
+    table = Table([f"{bits}-bit ranges", *(role(site["name"]) for site in columns), *["base"] * logarithmic])
     for index, name in enumerate(document["encoders"]):
         sites = [site for site in document["sites"] if site["encoder"] == index]
-        ranges = [_range(site["grids"][bits]) for site in sites if _is_ranged(site)]
-        bases = [_base(site["grids"][bits]) for site in sites if site["kind"] == "attention"]
+        ranged = [site["grids"][bits] for site in sites if _is_ranged(site)]
+        ranges = [f"{_short(grid['low'])}..{_short(grid['high'])}" for grid in ranged]
+        scales = [site["grids"][bits] for site in sites if site["kind"] == "attention"]
+        bases = [f"{2 ** grid['log2_base']:.3f}" if "log2_base" in grid else MISSING for grid in scales]
         table.add(name, *ranges, *bases[: int(logarithmic)])
     return table
 
@@ -199,16 +189,8 @@ def _is_logarithmic(document: Mapping[str, Any]) -> bool:
     return any("log2_base" in (site["grids"] or {}).get(bits, {}) for site in document["sites"])
 
 
-def _range(grid: Mapping[str, Any]) -> str:
-    return f"{_short(grid['low'])}..{_short(grid['high'])}"
-
-
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
-
-
-def _base(grid: Mapping[str, Any]) -> str:
-    return f"{2 ** grid['log2_base']:.3f}" if "log2_base" in grid else MISSING
 
 
 def _range_notes(document: Mapping[str, Any]) -> Iterable[str]:

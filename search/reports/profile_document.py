@@ -69,6 +69,10 @@ def _described(low: float, high: float, scale: float, zero_point: int) -> dict[s
 def profile_document(context: EvaluationContext) -> dict[str, Any]:
     """Everything that ``bitfront profile`` tells; sizes are bytes, MACs are those of one image."""
     spec, widths = context.spec, context.prepared.widths
+    uniform = {
+        bits: BitConfig.uniform(spec.model, spec.scheme, context.encoders, (bits, bits, bits))
+        for bits in widths
+    }
     return {
         "model": spec.model,
         "weights": context.model.weights,
@@ -85,7 +89,7 @@ def profile_document(context: EvaluationContext) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in context.model.module.parameters()),
         "macs": model_macs(context.sites),
         "fp32_size_bytes": context.size.float_bytes(),
-        "uniform_size_bytes": {str(bits): _uniform_bytes(context, bits) for bits in widths},
+        "uniform_size_bytes": {str(bits): context.size.size_bytes(uniform[bits]) for bits in widths},
         "sites": [_site(context, site) for site in context.sites],
     }
 
@@ -95,12 +99,6 @@ def model_macs(sites: Sequence[QuantSite]) -> int:
     linear = sum(site.macs for site in sites if site.kind == "weights")
     # The attention matrix is an operand of the second product; the first is of the same size.
     return linear + 2 * sum(site.macs for site in sites if site.kind == "attention")
-
-
-def _uniform_bytes(context: EvaluationContext, bits: int) -> int:
-    spec = context.spec
-    config = BitConfig.uniform(spec.model, spec.scheme, context.encoders, (bits, bits, bits))
-    return context.size.size_bytes(config)
 
 
 def _site(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:

@@ -36,22 +36,28 @@ def sensitivity_document(
         flips: Measured sensitivities; None where they were not measured.
         scores: Gradient scores; None where there are none.
     """
-    genes: list[dict[str, Any]] = [
-        {
-            "gene": gene.name,
-            "encoder": gene.slots[0].encoder,
-            "kind": _kind(space, position),
-            "bytes_saved": saved,
-        }
-        for position, (gene, saved) in enumerate(zip(space.genes, _bytes_saved(context, space), strict=True))
-    ]
+    from scipy.stats import rankdata
+
+    from bitfront.search.samplers.surrogate.additive import gene_costs
+
+    genes: list[dict[str, Any]] = []
+    # Of each gene alone, at its lowest width.
+    for gene, change in zip(space.genes, gene_costs(space, context.size.size_bytes)[:, 0], strict=True):
+        kinds = {slot.kind for slot in gene.slots}
+        kind, encoder = kinds.pop() if len(kinds) == 1 else "all", gene.slots[0].encoder
+        saved = -round(float(change))
+        genes.append({"gene": gene.name, "encoder": encoder, "kind": kind, "bytes_saved": saved})
     if flips is not None:
         genes = [{**gene, **flip.to_json()} for gene, flip in zip(genes, flips, strict=True)]
     if scores is not None:
         narrowest = scores.additive[:, 0]
         genes = [{**gene, "gradient": float(score)} for gene, score in zip(genes, narrowest, strict=True)]
     measures = {name: how for name, how in MEASURES.items() if how[0] in genes[0]}
-    ranks = {name: _ranks([gene[key] for gene in genes], rising) for name, (key, rising) in measures.items()}
+    # From 1, what matters most; equals share the mean of theirs.
+    ranks: dict[str, list[float]] = {
+        name: rankdata([-gene[key] if rising else gene[key] for gene in genes]).tolist()
+        for name, (key, rising) in measures.items()
+    }
     return {
         "space": space.granularity,
         "narrow": space.widths[0],
@@ -63,27 +69,6 @@ def sensitivity_document(
         ],
         "rank_correlations": _correlations(ranks),
     }
-
-
-def _kind(space: SearchSpace, position: int) -> str:
-    """The kind of tensor that a gene is for; ``all`` where it is for several."""
-    kinds = {slot.kind for slot in space.genes[position].slots}
-    return kinds.pop() if len(kinds) == 1 else "all"
-
-
-def _bytes_saved(context: EvaluationContext, space: SearchSpace) -> list[int]:
-    """Bytes of the packed file that each gene alone saves at its lowest width."""
-    from bitfront.search.samplers.surrogate.additive import gene_costs
-
-    return [-round(float(change)) for change in gene_costs(space, context.size.size_bytes)[:, 0]]
-
-
-def _ranks(values: Sequence[float], rising: bool) -> list[float]:
-    """Ranks from 1, what matters most; equals share the mean of theirs."""
-    from scipy.stats import rankdata
-
-    signed = np.asarray(values) * (-1.0 if rising else 1.0)
-    return [float(rank) for rank in rankdata(signed)]
 
 
 def _correlations(ranks: Mapping[str, Sequence[float]]) -> dict[str, float]:
