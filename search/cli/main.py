@@ -26,7 +26,8 @@ def exit_status(error: BaseException, debug: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0 if error.code is None else FAILED
     if isinstance(error, BrokenPipeError):
-        _discard_output()
+        # The interpreter flushes stdout once more at exit, which would print a second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     if debug:
         traceback.print_exception(error)
@@ -38,22 +39,11 @@ def exit_status(error: BaseException, debug: bool) -> int:
     if isinstance(error, BitfrontError):
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
-    print(f"error: {_internal(error)}; run with --debug for the traceback", file=sys.stderr)
-    return FAILED
-
-
-def _internal(error: BaseException) -> str:
-    from bitfront.spaces.errors import one_line
-
+    what = f"internal error: {type(error).__name__}: {one_line(error)}"
     if isinstance(error, OSError) and error.strerror:
-        where = f" {error.filename}" if error.filename else ""
-        return f"{error.strerror.lower()}:{where}" if where else error.strerror.lower()
-    return f"internal error: {type(error).__name__}: {one_line(error)}"
-
-
-def _discard_output() -> None:
-    # The interpreter flushes stdout once more at exit, which would print a second error.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = error.strerror.lower() + (f": {error.filename}" if error.filename else "")
+    print(f"error: {what}; run with --debug for the traceback", file=sys.stderr)
+    return FAILED
 
 
 class StderrHandler(logging.Handler):

@@ -159,12 +159,9 @@ class SearchProblem:
             values, violations = self.judge(candidate, outcome)
             missing = [o.name for o in self.objectives if math.isnan(o.minimised(values))]
             if not missing:
-                state: TrialState = "screened" if self._partial(outcome) else "complete"
+                partial = self.images is not None and outcome.images < self.images
+                state: TrialState = "screened" if partial else "complete"
                 return Trial(number, digest, genome, state, values, violations, None, elapsed_s)
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
         known = (candidate.values, candidate.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)
-
-    def _partial(self, accuracy: Accuracy) -> bool:
-        """Whether an accuracy is that of a part of the search split."""
-        return self.images is not None and accuracy.images < self.images

@@ -14,32 +14,26 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
 
 
+_OF_BOTH = ("top1", "top1_standard_error", "top5", "loss")
+
+
 def accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
     """What a configuration is worth on the test split beside the float model, and its size."""
-    quantized = context.accuracy(config, "test")
-    whole = context.float_accuracy("test")
+    spec, quantized, whole = context.spec, context.accuracy(config, "test"), context.float_accuracy("test")
     return {
-        "model": context.spec.model,
+        "model": spec.model,
         "weights": context.model.weights,
-        "data": context.spec.data,
+        "data": spec.data,
         "scheme": config.scheme,
-        "recipe": context.spec.recipe,
-        "without": list(context.spec.without),
-        "observer": context.spec.observer,
+        "recipe": spec.recipe,
+        "without": list(spec.without),
+        "observer": spec.observer,
         "digest": config.digest,
         "encoders": len(context.encoders),
         "skipped_images": list(context.images("test").skipped),
         **quantized.against_float.to_json(),
-        "top1": quantized.top1,
-        "top1_standard_error": quantized.top1_standard_error,
-        "top5": quantized.top5,
-        "loss": quantized.loss,
-        "kl": quantized.kl,
-        "agreement": quantized.agreement,
-        "fp32_top1": whole.top1,
-        "fp32_top1_standard_error": whole.top1_standard_error,
-        "fp32_top5": whole.top5,
-        "fp32_loss": whole.loss,
+        **{name: getattr(quantized, name) for name in (*_OF_BOTH, "kl", "agreement")},
+        **{f"fp32_{name}": getattr(whole, name) for name in _OF_BOTH},
         "size_bytes": context.size.size_bytes(config),
         "fp32_size_bytes": context.size.float_bytes(),
         "images_per_second": quantized.images / quantized.seconds,

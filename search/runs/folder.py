@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.locks import run_lock
-from bitfront.search.runs.names import checked_name
+from bitfront.search.runs.names import checked_name, plain_name
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 SPEC = "spec.json"
@@ -165,7 +164,7 @@ class RunStore:
 
     def default_name(self, model: str) -> str:
         """A free name of model and time, such as ``digits_deit-20260131-143012``."""
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", model).lstrip(".-") or "run"
+        plain = plain_name(model).lstrip(".-") or "run"
         base = f"{plain[:70]}-{time.strftime('%Y%m%d-%H%M%S')}"
         names = (base if i == 1 else f"{base}-{i}" for i in range(1, 1000))
         return next(name for name in names if not (self.root / name).exists())

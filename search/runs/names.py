@@ -29,3 +29,8 @@ def checked_name(name: str) -> str:
             "hyphens, beginning with a letter, digit or underscore"
         )
     return name
+
+
+def plain_name(text: str) -> str:
+    """A text as part of the name of a file or folder: what other characters there are becomes underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
-from bitfront.search.runs.names import runs_root
+from bitfront.search.runs.names import plain_name, runs_root
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
-from bitfront.search.session.configs import Document, read_config_document, recorded_evaluation
+from bitfront.search.session.configs import Document, check_same, read_config_document, recorded_evaluation
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import recorded_spec
@@ -102,38 +101,39 @@ def bench(
         KeyboardInterrupt: Ctrl-C came before anything was measured.
     """
     from bitfront.evaluators.latency.bench.suite import load_benched
+    from bitfront.search.reports.plots.bench import draw_bench
 
     reporter = reporter_of(progress)
-    documents = configs if isinstance(configs, Mapping) else _documents(configs)
-    spec = bench_spec(documents) if spec is None else spec
+    if not isinstance(configs, Mapping):
+        configs = {path: read_config_document(path) for path in map(Path, configs)}
+    spec = bench_spec(configs) if spec is None else spec
     options = BenchOptions.of(spec.scheme, uniform, runtimes, baselines, batches, budget)
-    named = _named_configs(documents, spec, options)
-    widths = {width for config in named.values() for width in config.widths()}.union(
-        *options.uniform.values()
-    )
+    named = _named_configs(configs, spec, options)
+    found = set().union(*options.uniform.values(), *(config.widths() for config in named.values()))
+    widths = tuple(sorted(found)) or (8,)
     # Nothing is classified; everything is timed on one thread of the CPU.
-    spec = dataclasses.replace(
-        spec, widths=tuple(sorted(widths)) or (8,), device="cpu", batch_size=1, threads=1
-    )
+    spec = dataclasses.replace(spec, widths=widths, device="cpu", batch_size=1, threads=1)
     place = runs_root() / default_name(spec.model) if folder is None else Path(folder)
     _check_folder(place, force)
     with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)
     entries = _entries(model, options, named)
     with tempfile.TemporaryDirectory() as scratch, InterruptGuard() as guard:
-        found = _suite(options, model, entries, Path(scratch), reporter)
-        rows = _measure(options, found.candidates, guard, reporter)
+        suite = _suite(options, model, entries, Path(scratch), reporter)
+        rows = _measure(options, suite.candidates, guard, reporter)
     if not rows:
         raise KeyboardInterrupt
-    notes = [*options.notes, *found.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
+    notes = [*options.notes, *suite.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
     figures = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested)
-    _write(place, figures)
+    write_atomically(place / CSV, csv_text(figures))
+    write_atomically(place / MARKDOWN, markdown(figures))
+    draw_bench(figures, place / PICTURE)
     return Benchmark(place, figures)
 
 
 def default_name(model: str) -> str:
     """The name of a new folder for a benchmark: that of the model and the time."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"bench-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return plain_name(f"bench-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def bench_spec(
@@ -158,10 +158,6 @@ def bench_spec(
     return recorded_spec({**recorded, "scheme": first.scheme}, changes or {})
 
 
-def _documents(paths: Sequence[str | Path]) -> dict[Path, Document]:
-    return {path: read_config_document(path) for path in map(Path, paths)}
-
-
 def _named_configs(
     documents: Mapping[Path, Document], spec: EvaluationSpec, options: BenchOptions
 ) -> dict[str, BitConfig]:
@@ -173,10 +169,7 @@ def _named_configs(
     found: dict[str, BitConfig] = {}
     for path, document in documents.items():
         config = BitConfig.from_json(document)
-        both = (("model", config.model, spec.model), ("scheme", config.scheme, spec.scheme))
-        for option, theirs, ours in both:
-            if theirs != ours:
-                raise UserError(f"{path} is for {option} {theirs}, not {ours}: give --{option} {theirs}")
+        check_same(str(path), config, spec)
         if path.stem in found or path.stem in options.uniform:
             raise UserError(f"two configurations are called {path.stem}: rename one of the files")
         found[path.stem] = config
@@ -218,8 +211,7 @@ def _suite(
         notes.append(f"baselines are left out: images of {side} pixels are too small for them")
     elif baselines is None:
         baselines = tuple(BASELINES.split(","))
-    bfloat16 = computes_bfloat16()
-    if not bfloat16:
+    if not (bfloat16 := computes_bfloat16()):
         notes.append(NO_BFLOAT16)
     with reporter.stage("writing the candidates' files") as share_done:
         found = make_suite(model, entries, options.runtimes, baselines, bfloat16, folder, share_done)
@@ -233,13 +225,11 @@ def _measure(
     from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
     from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 
-    count = len(candidates)
-
     def stopped() -> bool:
         return guard.requested
 
     rows: list[Measured] = []
-    left = options.budget_s
+    left, count = options.budget_s, len(candidates)
     for place, batch in enumerate(options.batches):
         with reporter.stage(f"peak memory of {count} candidates, batch {batch}") as share_done:
             memory = measure_memory(candidates, batch, share_done, stopped)
@@ -249,14 +239,6 @@ def _measure(
             rows += measure_times(candidates, batch, memory, protocol, share_done, stopped)
         left = max(1.0, left - (time.monotonic() - started))
     return rows
-
-
-def _write(folder: Path, figures: dict[str, Any]) -> None:
-    from bitfront.search.reports.plots.bench import draw_bench
-
-    write_atomically(folder / CSV, csv_text(figures))
-    write_atomically(folder / MARKDOWN, markdown(figures))
-    draw_bench(figures, folder / PICTURE)
 
 
 def _check_folder(folder: Path, force: bool) -> None:

@@ -61,14 +61,18 @@ def config_spec(
         UserError: The document is damaged, or for another scheme than was asked for.
     """
     config, changes = BitConfig.from_json(dict(document)), changes or {}
-    asked = changes.get("scheme", config.scheme)
-    if asked != config.scheme:
-        raise UserError(
-            f"the bit config is for scheme {config.scheme}, not {asked}: give --scheme {config.scheme}"
-        )
+    asked = EvaluationSpec(model=config.model, scheme=changes.get("scheme", config.scheme))
+    check_same("the bit config", config, asked)
     recorded, widths = recorded_evaluation(document), tuple(sorted(config.widths()))
     if recorded is not None:
         spec = recorded_spec({**recorded, "widths": widths}, changes)
     else:
         spec = otherwise or EvaluationSpec(model=config.model)
     return dataclasses.replace(spec, scheme=config.scheme, widths=widths)
+
+
+def check_same(what: str, config: BitConfig, spec: EvaluationSpec) -> None:
+    """Raises :class:`UserError` where a configuration is for another model or scheme than the spec."""
+    for name, theirs, ours in (("scheme", config.scheme, spec.scheme), ("model", config.model, spec.model)):
+        if theirs != ours:
+            raise UserError(f"{what} is for {name} {theirs}, not {ours}: give --{name} {theirs}")

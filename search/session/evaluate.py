@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.reports.evaluation import accuracy_report
-from bitfront.search.session.configs import config_spec, read_config_document
+from bitfront.search.session.configs import check_same, config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import chosen_latency
-from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform, triples
+from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,7 +90,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``--json`` prints."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.asdict(self)
 
 
 def evaluate(
@@ -124,7 +124,7 @@ def evaluate(
     spec, wanted = _wanted(spec, config)
     with given_inputs(spec, model, data) as given:
         if isinstance(wanted, BitConfig):
-            _check_same(wanted, given)
+            check_same("the bit config", wanted, given)
         return _evaluated(given, wanted, latency, latency_batch, reporter_of(progress))
 
 
@@ -167,13 +167,6 @@ def _wanted(
     return dataclasses.replace(spec, widths=tuple(sorted(found.widths()))), found
 
 
-def _check_same(config: BitConfig, spec: EvaluationSpec) -> None:
-    """Raises :class:`UserError` where a configuration is for another model or scheme than the spec."""
-    for name, theirs, ours in (("scheme", config.scheme, spec.scheme), ("model", config.model, spec.model)):
-        if theirs != ours:
-            raise UserError(f"the bit config is for {name} {theirs}, not {ours}: give --{name} {theirs}")
-
-
 def _latencies(
     source: LatencySource, batch: int, context: EvaluationContext, config: BitConfig, share_done: ShareDone
 ) -> dict[str, Any]:
@@ -185,13 +178,14 @@ def _latencies(
     subject = Subject(context.prepared, context.model.module)
     if source.measured:
         float_entry, (entry,) = measure_models(source.timer, subject, [config], batch, progress=share_done)
-        times, named = (entry.milliseconds, float_entry.milliseconds), source.timer.source
+        own, whole, named = entry.milliseconds, float_entry.milliseconds, source.timer.source
     else:
         table = source.table(subject, batch, share_done)
         latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths))
-        times, named = (latency.latency_ms(config), table.float_model.milliseconds), table.source
+        own, whole, named = latency.latency_ms(config), table.float_model.milliseconds, table.source
     return {
-        **dict(zip(("latency_ms", "fp32_latency_ms"), times, strict=True)),
+        "latency_ms": own,
+        "fp32_latency_ms": whole,
         "latency_source": named,
         "latency_batch": batch,
         "latency_notes": list(source.notes(context.spec.widths)),

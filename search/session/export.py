@@ -112,6 +112,7 @@ def export_run(
         UserError: There is no such configuration, or it cannot be written in that format or place.
         BitfrontError: Writing failed.
     """
+    from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.search.export.verification import Check
 
     chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, str(choice))
@@ -119,14 +120,15 @@ def export_run(
     verified: Verified | None = None
     if isinstance(form, ModelFormat):
         other = f".{runtime}" if runtime not in (None, form.runtimes[0]) else ""
-        target = target or _default_path(run, f"{chosen.name}{other}{form.suffix}")
+        target = target or run.path / "exports" / f"{chosen.name}{other}{form.suffix}"
         if target.suffix != form.suffix:
             raise UserError(f"--output {target} needs the ending {form.suffix} for --format {format}")
         runs_it = runtime_for(target, runtime)
         form.check(chosen.config.scheme, runs_it)
         check_writable(target, make_folder=True)
         spec, reporter = _spec(run).moved(checkpoint, data), reporter_of(progress)
-        context = _context(spec, reporter)
+        with reporter.stage(preparing(spec)) as share_done:
+            context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)
         with reporter.stage(f"writing {target}"):
             _write(form, context, chosen, target, runs_it, force)
         if verify:
@@ -135,16 +137,12 @@ def export_run(
             verified = _verified(context, chosen, check, reporter)
         files = files_of(target)
     else:
-        target = target or _default_path(run, f"{chosen.name}{form.suffix}")
+        target = target or run.path / "exports" / f"{chosen.name}{form.suffix}"
         document = form.document(chosen.config, chosen.measured, chosen.provenance)
         write_config(document, target, force)
         files = [target]
     trial = chosen.provenance.get("trial")
     return Exported(run.name, trial, target, tuple(files), format, chosen.config, chosen.measured, verified)
-
-
-def _default_path(run: RecordedRun, name: str) -> Path:
-    return run.path / "exports" / name
 
 
 def _spec(run: RecordedRun) -> EvaluationSpec:
@@ -164,22 +162,14 @@ def _spec(run: RecordedRun) -> EvaluationSpec:
         raise damaged_file(run.path / SPEC, error) from error
 
 
-def _context(spec: EvaluationSpec, reporter: Reporter) -> EvaluationContext:
-    from bitfront.evaluators.context.context import EvaluationContext
-
-    with reporter.stage(preparing(spec)) as share_done:
-        return EvaluationContext.from_spec(spec, share_done, keep_codes=True)
-
-
 def _write(
     form: ModelFormat, context: EvaluationContext, chosen: Chosen, path: Path, runtime: str, force: bool
 ) -> None:
     """Writes the files in a scratch folder beside their place and moves them there."""
     from bitfront.evaluators.deployment.documents import provenance_of
 
-    recipe = context.spec.whole_recipe
     document = chosen.document(provenance_of(context.model))
-    subject = FileContent(context.prepared, chosen.config, recipe, document)
+    subject = FileContent(context.prepared, chosen.config, context.spec.whole_recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         written = form.write(subject, Path(folder) / path.name, runtime)
         place_files(written, path, force)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -82,7 +83,7 @@ def prepare_run(
     from bitfront.evaluators.context.context import EvaluationContext
 
     evaluation = spec.evaluation
-    source = source or _run_source(spec, folder)
+    source = source or _run_source(spec, folder.path / LATENCY_TABLE)
     with stage(preparing(evaluation)) as share_done:
         context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes)
     _keep_splits(folder, context)
@@ -137,15 +138,14 @@ def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
     folder.write_json(SPLITS, splits)
 
 
-def _run_source(spec: RunSpec, folder: RunFolder) -> LatencySource:
+def _run_source(spec: RunSpec, table: Path) -> LatencySource:
     """The latency source of a run, which may have its table already."""
     from bitfront.evaluators.latency.source import latency_source, resumed_source
     from bitfront.evaluators.latency.table_file import read_table
 
-    scheme, path = spec.evaluation.scheme, folder.path / LATENCY_TABLE
-    if path.exists():
-        return resumed_source(spec.latency, scheme, read_table(path))
-    return latency_source(spec.latency, scheme)
+    if table.exists():
+        return resumed_source(spec.latency, spec.evaluation.scheme, read_table(table))
+    return latency_source(spec.latency, spec.evaluation.scheme)
 
 
 def _costs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.reports.latency_table import CheckedModel, table_document
+from bitfront.search.runs.names import plain_name
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, SearchSpace, UserError
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.latency.source import LatencySource
     from bitfront.evaluators.latency.table import LatencyTable
     from bitfront.evaluators.latency.timed_runtime import Subject
 
@@ -133,19 +132,19 @@ def latency_table(
     source, reporter = latency_source(latency, spec.scheme), reporter_of(progress)
     if not source.measured:
         raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")
-    target = _default_path(spec, source, latency_batch) if path is None else Path(path)
+    runtime = source.timer.source.partition(":")[2]
+    name = plain_name(f"latency-{spec.model}-{spec.scheme}-{runtime}-b{latency_batch}")
+    target = Path(f"{name}.csv" if path is None else path)
     check_writable(target, overwrite=force)
     with reporter.stage(f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:
         subject = stand_in(spec, source.timer.needs_codes, share_done)
     configs, blueprint = _configurations(spec, subject), subject.prepared.blueprint
     started = time.monotonic()
-    doing = (
-        f"timing encoders and {len(configs) + 1} whole models ({source.timer.source}), batch {latency_batch}"
-    )
-    with reporter.stage(doing) as share_done:
+    doing, timer = f"timing encoders and {len(configs) + 1} whole models", source.timer
+    with reporter.stage(f"{doing} ({timer.source}), batch {latency_batch}") as share_done:
         protocol = TimingProtocol(budget_seconds=seconds)
         table, entries = measure_with_models(
-            source.timer, subject, list(configs.values()), latency_batch, protocol, share_done
+            timer, subject, list(configs.values()), latency_batch, protocol, share_done
         )
     checks = [
         CheckedModel.of(name, config, entry, table, blueprint)
@@ -154,12 +153,6 @@ def latency_table(
     write_atomically(target, table_csv(table))
     figures = table_document(spec, blueprint, table, checks)
     return MeasuredTable(target, table, checks, figures, time.monotonic() - started)
-
-
-def _default_path(spec: EvaluationSpec, source: LatencySource, batch: int) -> Path:
-    runtime = source.timer.source.partition(":")[2]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"latency-{spec.model}-{spec.scheme}-{runtime}-b{batch}")
-    return Path(f"{name}.csv")
 
 
 def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConfig]:

@@ -88,7 +88,11 @@ def verify(
         against = REBUILT
     else:
         images = _images(spec, read_preprocessing(path, document), splits, reporter)
-        _check_labels(images, expected, path)
+        if [label for part in images for label in part.labels.tolist()] != expected.labels.tolist():
+            raise UserError(
+                f"the images are not those that {path} was verified on: bring them back with --data, or give "
+                "--rebuild"
+            )
         against = RECORDED
     check = Check(path, chosen, precision, threads, tolerance or Tolerance())
     with reporter.stage(f"classifying {len(expected.labels)} images by {chosen}") as share_done:
@@ -162,12 +166,3 @@ def _images(
     found = splits_of(spec, source)
     with reporter.stage(f"reading {', '.join(splits)} images"):
         return [load_images(source, getattr(found, split), data_config) for split in splits]
-
-
-def _check_labels(images: Sequence[PreprocessedImages], expected: Expected, path: Path) -> None:
-    labels = [label for split in images for label in split.labels.tolist()]
-    if labels != expected.labels.tolist():
-        raise UserError(
-            f"the images are not those that {path} was verified on: bring them back with --data, or give "
-            "--rebuild"
-        )
