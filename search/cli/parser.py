@@ -29,7 +29,6 @@ from bitfront.search.cli.options.common import add_common_options
 if TYPE_CHECKING:
     from bitfront.spaces import UserError
 
-
 # Each has SUMMARY, DETAIL, add_options(parser) and run(args), which returns the exit status.
 COMMANDS: dict[str, ModuleType] = {
     "search": search,

@@ -15,7 +15,6 @@ from bitfront.spaces import BitConfig
 if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
 
-
 GenomeTuple = tuple[int, ...]
 logger = logging.getLogger(__name__)
 Completed = tuple[int, "Accuracy | EvaluationFailure"]

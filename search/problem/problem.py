@@ -22,7 +22,6 @@ from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
 if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
 
-
 # Of an accuracy: it says how long the evaluation took, not what the candidate is worth.
 _NOT_KEPT = "seconds"
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.bench.measuring import Measured
 
-
 Document = dict[str, Any]
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 

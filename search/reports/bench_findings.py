@@ -13,7 +13,6 @@ from bitfront.spaces import Triple
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.measuring import Measured
 
-
 Pair = tuple["Measured", "Measured"]
 EAGER = "PyTorch eager float32"
 TIME = attrgetter("p50_ms")

@@ -13,7 +13,6 @@ from bitfront.spaces import BitConfig
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
 
-
 _OF_BOTH = ("top1", "top1_standard_error", "top5", "loss")
 
 

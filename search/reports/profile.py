@@ -15,7 +15,6 @@ from bitfront.spaces import KINDS
 if TYPE_CHECKING:
     from rich.console import Console
 
-
 NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
 _HEADINGS = {
     "loss": "loss\nmillinats",
@@ -33,7 +32,7 @@ Site = Mapping[str, Any]
 
 
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
-    """Prints what :func:`bitfront.search.reports.sensitivity_document.sensitivity_document` gives."""
+    """Prints what :func:`bitfront.search.reports.profile_document.sensitivity_document` gives."""
     first = f"{document['narrow']} instead of {document['wide']} bits"
     ranks = document["genes"][0]["ranks"]
     headings = [each for name, heading in _HEADINGS.items() if name in ranks for each in (heading, "\nrank")]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bitfront.search.engine.protocols import Progress
     from bitfront.search.problem.trial import Trial
 
-
 SEARCH_INTERVAL_S = 5.0
 STAGE_INTERVAL_S = 10.0
 # Earlier shares and times say little of the time that is left.

@@ -59,13 +59,14 @@ _ALWAYS = (
     Column("won", decimals=0),
 )
 _NAMED = {column.name for column in (*LEADING, *_ALWAYS)}
-FURTHER = (
+REST = (
     *_ALWAYS,
     *(Column(o.column, decimals=o.decimals) for o in OBJECTIVES.values() if o.column not in _NAMED),
+    Column("test_lost", decimals=0),
+    Column("test_won", decimals=0),
+    Column("error", "text"),
 )
-FINAL = (Column("test_lost", decimals=0), Column("test_won", decimals=0))
-ERROR = Column("error", "text")
-SCHEMA = {column.name: column for column in (*LEADING, *STATE, *FURTHER, *FINAL, ERROR)}
+SCHEMA = {column.name: column for column in (*LEADING, *STATE, *REST)}
 FRONT_COLUMNS = tuple(column.name for column in LEADING)
 TRIAL_COLUMNS = (*FRONT_COLUMNS, *(column.name for column in STATE))
 

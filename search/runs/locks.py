@@ -18,7 +18,6 @@ from bitfront.spaces import UserError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-
 logger = logging.getLogger(__name__)
 
 # A connection whose machine was switched off must not hold its lock for the two hours of TCP's default.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
-
 logger = logging.getLogger(__name__)
 JOURNAL = "study.log"
 # Up to the last "@" before the path; a password may hold a slash, and then it is the first "@" that counts.

@@ -13,16 +13,8 @@ from bitfront.evaluators.files import csv_text
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.runs.columns import (
-    ERROR,
-    FINAL,
-    FRONT_COLUMNS,
-    FURTHER,
-    LEADING,
-    STATE,
-    Column,
-    violation_column,
-)
+from bitfront.search.runs import columns
+from bitfront.search.runs.columns import LEADING, Column
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
@@ -85,8 +77,8 @@ class RunTables:
 
     def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
-        violations = [violation_column(name) for name in self._problem.constraint_names]
-        return self._csv(trials, final, (*STATE, *violations, *FURTHER, *FINAL, ERROR))
+        violations = [columns.violation_column(name) for name in self._problem.constraint_names]
+        return self._csv(trials, final, (*columns.STATE, *violations, *columns.REST))
 
     def _csv(
         self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement], further: Sequence[Column]
@@ -96,10 +88,10 @@ class RunTables:
         def row(trial: Trial) -> list[str]:
             known = self._values(trial, final.get(trial.number, FinalMeasurement()))
             bits = space.bits(np.array(trial.genome, dtype=np.int64))
-            figures, rest = ([c.cell(known.get(c.name)) for c in columns] for columns in (LEADING, further))
+            figures, rest = ([c.cell(known.get(c.name)) for c in group] for group in (LEADING, further))
             return [*figures, *map(str, bits.values()), *rest]
 
-        header = [*FRONT_COLUMNS, *space.gene_names, *(column.name for column in further)]
+        header = [*columns.FRONT_COLUMNS, *space.gene_names, *(column.name for column in further)]
         return csv_text(header, map(row, trials))
 
     def _values(self, trial: Trial, final: FinalMeasurement) -> dict[str, Any]:
@@ -107,7 +99,7 @@ class RunTables:
         return {
             **trial.values,
             **vars(final),
-            **{violation_column(name).name: value for name, value in trial.violations.items()},
+            **{columns.violation_column(name).name: value for name, value in trial.violations.items()},
             "trial": trial.number,
             "digest": trial.digest,
             "latency_source": self._problem.cost.latency_source,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.measuring import Measured
     from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, Suite
 
-
 CSV, MARKDOWN, PICTURE = FILES = ("bench.csv", "bench.md", "bench.png")
 # Below this many pixels convolutional networks have nothing left to convolve.
 LEAST_SIDE = 64

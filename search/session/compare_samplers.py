@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bitfront.search.session.comparison.searches import FinishedSearch, SharedSearches
     from bitfront.search.session.inputs import RunInputs
 
-
 MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.csv")
 # Holds what `bitfront search` prepares; in a folder of its own, so that the comparison is no run.
 PREPARED = "prepared"

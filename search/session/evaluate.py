@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.data.given_images import LabelledImages
     from bitfront.evaluators.latency.source import LatencySource
 
-
 UNIFORM = "W8A8T8"
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
 
-
 logger = logging.getLogger(__name__)
 
 

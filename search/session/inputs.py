@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores
 
-
 LATENCY_TABLE = "latency_table.csv"
 GENE_SCORES = "gene_scores.json"
 SPLITS = "splits.json"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import LatencyTable
     from bitfront.evaluators.latency.timed_runtime import Subject
 
-
 # Random configurations whose times are compared with the table's sums, and what draws them.
 MIXED, SEED = 4, 0
 SECONDS = 60

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.reports.profile_document import profile_document
-from bitfront.search.reports.sensitivity_document import sensitivity_document
+from bitfront.search.reports.profile_document import profile_document, sensitivity_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import Granularity, SearchSpace, UserError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.data.given_images import LabelledImages
-
 
 Sensitivities = Literal["both", "gradient", "none"]
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.runs.tables import RunTables
 
-
 logger = logging.getLogger(__name__)
 
 # Says where the study is, where it is not in the run folder.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision
     from bitfront.search.export.verification import Verified
 
-
 SPLITS: tuple[SplitName, ...] = ("calibration", "search", "test")
 REBUILT = "the evaluator, prepared again"
 RECORDED = "what the evaluator predicted when the file was exported"

@@ -13,7 +13,6 @@ from bitfront.search.workers.worker_environment import WorkerEnvironment, object
 if TYPE_CHECKING:
     from bitfront.evaluators.context.bundle import ContextFingerprint
 
-
 logger = logging.getLogger(__name__)
 
 

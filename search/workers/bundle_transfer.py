@@ -13,7 +13,6 @@ from bitfront.spaces import BitfrontError
 if TYPE_CHECKING:
     from distributed import Worker
 
-
 # Pieces pass through the scheduler, which must not choke on them.
 PIECE_BYTES = 16 * 2**20
 FOLDER = "bitfront-bundles"

@@ -12,26 +12,13 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from bitfront.search.workers import messages
 from bitfront.search.workers.bundle_transfer import send_bundle
-from bitfront.search.workers.messages import (
-    Announced,
-    Answered,
-    BundleSent,
-    Described,
-    Leaving,
-    Left,
-    Lost,
-    Message,
-    Restarted,
-    Short,
-    WorkerList,
-)
 from bitfront.search.workers.task import Answer, Evaluate, Prepare, Task, run_task
 from bitfront.search.workers.worker_environment import WorkerEnvironment, describe_environment
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
-
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +41,7 @@ class Connection:
     def __init__(self, target: LocalCluster | str, timeout_s: float) -> None:
         from distributed import Client
 
-        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[messages.Message] = queue.SimpleQueue()
         self._topic = f"bitfront-{uuid.uuid4().hex}"
         self._futures: dict[int, Future] = {}
         with warnings.catch_warnings():
@@ -130,9 +117,9 @@ class Connection:
             found = identity["workers"].items()
             nannies = {address: facts["nanny"] is not None for address, facts in found}
             running = frozenset(address for address, facts in found if facts["status"] == "running")
-            self.inbox.put(WorkerList(nannies, running, asked))
+            self.inbox.put(messages.WorkerList(nannies, running, asked))
             await asyncio.sleep(LIST_EVERY_S)
-        self.inbox.put(Lost())
+        self.inbox.put(messages.Lost())
 
     async def _run(self, address: str, task: Task, how: tuple[Evaluate, Prepare | None]) -> None:
         from distributed import CancelledError, KilledWorker
@@ -149,7 +136,7 @@ class Connection:
         except Exception as error:
             answer = error
         self._futures.pop(task.attempt, None)
-        self.inbox.put(Answered(task.attempt, answer, time.monotonic()))
+        self.inbox.put(messages.Answered(task.attempt, answer, time.monotonic()))
 
     async def _on_worker_run(self, address: str, function: Callable[..., object], *arguments: object) -> Any:
         found = await self._client.run(function, *arguments, workers=[address])
@@ -161,7 +148,7 @@ class Connection:
             environment = await self._on_worker_run(address, describe_environment, paths)
         except Exception as error:
             environment = error
-        self.inbox.put(Described(address, environment))
+        self.inbox.put(messages.Described(address, environment))
 
     async def _send_bundle(self, address: str, spec_json: str, bundle: bytes) -> None:
         failure: Exception | None = None
@@ -173,26 +160,26 @@ class Connection:
             )
         except Exception as error:
             failure = error
-        self.inbox.put(BundleSent(address, failure))
+        self.inbox.put(messages.BundleSent(address, failure))
 
     async def _restart(self, address: str) -> None:
         try:
             await self._client.restart_workers([address], timeout=RESTART_S, raise_for_error=False)
         except Exception:
             logger.debug("restarting %s failed", address, exc_info=True)
-        self.inbox.put(Restarted(address))
+        self.inbox.put(messages.Restarted(address))
 
     def _on_phase(self, event: tuple[float, dict[str, Any]]) -> None:
         told = event[1]
-        self.inbox.put(Announced(int(told["attempt"]), told["phase"], time.monotonic()))
+        self.inbox.put(messages.Announced(int(told["attempt"]), told["phase"], time.monotonic()))
 
     def _on_memory(self, event: tuple[float, dict[str, Any]]) -> None:
-        self.inbox.put(Short(str(event[1]["worker"])))
+        self.inbox.put(messages.Short(str(event[1]["worker"])))
 
     def _on_any(self, event: tuple[float, dict[str, Any]]) -> None:
         if event[1].get("action") == "remove-worker":
-            self.inbox.put(Left(str(event[1]["worker"]), time.monotonic()))
+            self.inbox.put(messages.Left(str(event[1]["worker"]), time.monotonic()))
 
     def _on_worker(self, address: str, event: tuple[float, dict[str, Any]]) -> None:
         if event[1].get("action") == "closing-worker":
-            self.inbox.put(Leaving(address))
+            self.inbox.put(messages.Leaving(address))

@@ -8,21 +8,10 @@ from dataclasses import dataclass
 
 from bitfront.search.engine.protocols import Completed
 from bitfront.search.problem.trial import EvaluationFailure
+from bitfront.search.workers import messages
 from bitfront.search.workers.admission import Admission
 from bitfront.search.workers.assignments import Assignments, FailedAttempt, Submission, failure_of
 from bitfront.search.workers.connection import Connection
-from bitfront.search.workers.messages import (
-    Announced,
-    Answered,
-    BundleSent,
-    Described,
-    Leaving,
-    Left,
-    Message,
-    Restarted,
-    Short,
-    WorkerList,
-)
 from bitfront.search.workers.task import Answer, Evaluate, OutOfMemory, Prepare, Unprepared
 from bitfront.search.workers.timeouts import EvaluationClock
 from bitfront.spaces import BitfrontError
@@ -92,27 +81,27 @@ class Dispatcher:
         self._assignments.add(submission)
         self._hand_out(now)
 
-    def hear(self, message: Message, now: float) -> None:
+    def hear(self, message: messages.Message, now: float) -> None:
         """Acts on what the scheduler or a worker reports."""
         match message:
-            case WorkerList():
+            case messages.WorkerList():
                 self._update(message, now)
-            case Described(address=address):
+            case messages.Described(address=address):
                 self._add_worker(address, self._admission.described(message, self._connection))
-            case BundleSent(address=address):
+            case messages.BundleSent(address=address):
                 self._add_worker(address, self._admission.bundle_sent(message))
-            case Announced(attempt=number, phase=phase, at=at):
+            case messages.Announced(attempt=number, phase=phase, at=at):
                 if (found := self._assignments.find(number)) is not None:
                     found[1].phase, found[1].since = phase, at
-            case Answered():
+            case messages.Answered():
                 self._answered(message)
-            case Short(address=address):
+            case messages.Short(address=address):
                 self._short.add(address)
-            case Leaving(address=address):
+            case messages.Leaving(address=address):
                 self._leaving.add(address)
-            case Left(address=address, at=at):
+            case messages.Left(address=address, at=at):
                 self._lose(address, at)
-            case Restarted(address=address):
+            case messages.Restarted(address=address):
                 if address not in self._assignments.slots:
                     self._admission.forget(address, now)
 
@@ -148,7 +137,7 @@ class Dispatcher:
         """Goes on through another connection."""
         self._connection, self._admission = connection, admission
 
-    def _update(self, listed: WorkerList, now: float) -> None:
+    def _update(self, listed: messages.WorkerList, now: float) -> None:
         self._nannies |= listed.nannies
         for address in self._admission.admit(listed, self._connection):
             self._add_worker(address, True)
@@ -209,7 +198,7 @@ class Dispatcher:
                     address,
                 )
 
-    def _answered(self, message: Answered) -> None:
+    def _answered(self, message: messages.Answered) -> None:
         found = self._assignments.find(message.attempt)
         if found is not None:
             slot, attempt = found

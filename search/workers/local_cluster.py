@@ -17,7 +17,6 @@ from bitfront.spaces.quantities import BYTES, read_quantity
 if TYPE_CHECKING:
     from distributed import LocalCluster
 
-
 # Less does not hold torch and a model.
 LEAST_MEMORY = 100_000_000
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from bitfront.evaluators.context.bundle import ContextFingerprint
 
-
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0

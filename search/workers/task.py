@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.bundle import ContextFingerprint
     from bitfront.evaluators.context.context import EvaluationContext
 
-
 # From the JSON texts of spec and configuration, and what the candidate must be able to reach.
 Evaluate = Callable[[str, str, "float | None"], "Accuracy"]
 # From the JSON text of the spec.

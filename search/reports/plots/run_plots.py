@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
+from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import collect_front
-from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume
-from bitfront.search.reports.plots.style import latency_axis, save, size_axis
 from bitfront.search.runs.reader import RecordedRun
 
 
@@ -52,13 +54,13 @@ def write_plots(run: RecordedRun, folder: Path | None = None) -> list[Path]:
         BitfrontError: The folder cannot be written.
     """
     folder = folder or run.path / "plots"
-    return [save(figure, folder / f"{name}.png") for name, figure in run_figures(run).items()]
+    return [style.save(figure, folder / f"{name}.png") for name, figure in run_figures(run).items()]
 
 
 def _fronts(run: RecordedRun) -> dict[str, Figure]:
     infos = {
-        "front_size": collect_front(run, size_axis()),
-        "front_latency": collect_front(run, latency_axis(run.latency_source, run.latency_batch)),
+        "front_size": collect_front(run, style.size_axis()),
+        "front_latency": collect_front(run, style.latency_axis(run.latency_source, run.latency_batch)),
     }
     drawn = {name: [info] for name, info in infos.items() if not info.empty}
     both = {"front": [info for (info,) in drawn.values()]} if drawn else {}
@@ -93,3 +95,34 @@ def _in_words(column: str, value: float) -> str:
     if column == "size_bytes":
         return f"{megabytes(value)} MB"
     return f"{milliseconds(value)} ms" if column == "latency_ms" else f"{column} {value:.4g}"
+
+
+class HypervolumeInfo(NamedTuple):
+    """Hypervolume after numbers of evaluations, each ``[steps]``; larger is better."""
+
+    evaluations: NDArray[np.int64]
+    hypervolume: NDArray[np.float64]
+
+
+def collect_hypervolume(run: RecordedRun) -> HypervolumeInfo:
+    """The history in a run's summary; empty where nothing has been recorded."""
+    history = np.asarray(run.summary.get("hypervolume_history") or [], dtype=np.float64).reshape(-1, 2)
+    return HypervolumeInfo(history[:, 0].astype(np.int64), history[:, 1])
+
+
+def draw_hypervolume(info: HypervolumeInfo, title: str, subtitle: str) -> Figure:
+    """Draws the history as steps with its last value written at the end."""
+    last, final = int(info.evaluations[-1]), float(info.hypervolume[-1])
+    # The steps of the first twentieth of a run would dwarf all others.
+    low = float(info.hypervolume[len(info.hypervolume) // 20])
+    margin = 0.3 * max(final - low, 0.01 * final, 1e-9)
+    with style.house_style():
+        figure = style.new_figure(7.2, 3.6)
+        axes = figure.add_subplot()
+        axes.step(info.evaluations, info.hypervolume, where="post", color=style.FRONT, linewidth=1.6)
+        axes.scatter(last, final, s=34, color=style.FRONT, edgecolors="white", zorder=5, clip_on=False)
+        axes.annotate(f"{final:.4g}", (last, final), (0, 7), textcoords="offset points", ha="center")
+        axes.set(xlabel="evaluations", ylabel="hypervolume (larger is better)")
+        axes.set(xlim=(0, max(last, 1) * 1.03), ylim=(low - margin, final + margin))
+        style.heading(axes, title, subtitle)
+        return figure

@@ -18,7 +18,6 @@ from bitfront.spaces import BitConfig, BitfrontError
 if TYPE_CHECKING:
     from bitfront.evaluators.context.accuracy import Accuracy
 
-
 EVALUATIONS = "evaluations.jsonl"
 _DIGEST, _ERROR = "digest", "error"
 

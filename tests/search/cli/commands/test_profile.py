@@ -19,8 +19,7 @@ from bitfront.evaluators.sensitivity.gene_scores import gene_scores
 from bitfront.evaluators.sensitivity.one_flip import one_flips
 from bitfront.search.reports.plots.sensitivity import draw_sensitivities
 from bitfront.search.reports.profile import print_profile
-from bitfront.search.reports.profile_document import profile_document
-from bitfront.search.reports.sensitivity_document import sensitivity_document
+from bitfront.search.reports.profile_document import profile_document, sensitivity_document
 from bitfront.spaces import BitConfig, SearchSpace
 
 SETTINGS: dict[str, Any] = {

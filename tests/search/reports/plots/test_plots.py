@@ -16,9 +16,8 @@ from bitfront.search.export.selection import pick
 from bitfront.search.problem.limits import Limit
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
 from bitfront.search.reports.plots.front_points import collect_front, window_of
-from bitfront.search.reports.plots.hypervolume import collect_hypervolume
 from bitfront.search.reports.plots.labels import Label, place_labels
-from bitfront.search.reports.plots.run_plots import write_plots
+from bitfront.search.reports.plots.run_plots import collect_hypervolume, write_plots
 from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, Granularity
