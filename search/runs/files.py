@@ -53,15 +53,12 @@ def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -
     texts = {column.name: str for column in SCHEMA.values() if column.kind != "number"}
     try:
         table = pd.read_csv(path, dtype=texts)
+        missing = [column for column in (*required, *genes) if column not in table.columns]
+        if missing:
+            raise damaged_file(path, f"there is no column {missing[0]!r}")
+        return _typed(table, genes)
     except FileNotFoundError:
         raise absent_file(path) from None
-    except ValueError as error:
-        raise damaged_file(path, error) from error
-    missing = [column for column in (*required, *genes) if column not in table.columns]
-    if missing:
-        raise damaged_file(path, f"there is no column {missing[0]!r}")
-    try:
-        return _typed(table, genes)
     except (ValueError, TypeError) as error:
         raise damaged_file(path, error) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,12 +82,10 @@ def completed_references(
 ) -> References:
     """The references with their test accuracy and whole-model latency."""
     eight, whole = context.accuracy(eight_bit_config(context), "test"), context.float_accuracy("test")
+    known: dict[str, Any] = {"test_images": whole.images}
     return References(
         dataclasses.replace(
-            references.float_model,
-            latency_measured_ms=float_ms,
-            test_top1=whole.top1,
-            test_images=whole.images,
+            references.float_model, latency_measured_ms=float_ms, test_top1=whole.top1, **known
         ),
         dataclasses.replace(
             references.eight_bit,
@@ -95,7 +93,7 @@ def completed_references(
             test_top1=eight.top1,
             test_lost=eight.lost,
             test_won=eight.won,
-            test_images=whole.images,
+            **known,
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bitfront.search.problem.trial import EvaluationFailure
@@ -16,35 +17,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class Admission:
     """Checks the workers of a cluster and sends them what they need; admits those of this machine unasked.
 
-    Args:
+    Attributes:
         environment: The coordinator's own, which others must equal; None to admit every worker.
         spec_json: What is evaluated.
         paths: Files and folders that workers must have.
         bundle: What they are sent, if they are sent something.
         reference: What the coordinator's own context is made of, where theirs is to be compared with it.
+        known: Addresses of the workers that are there.
+        rejected: Why some of them may not take part, by address.
     """
 
-    def __init__(
-        self,
-        environment: WorkerEnvironment | None,
-        spec_json: str,
-        paths: tuple[str, ...] = (),
-        bundle: bytes | None = None,
-        reference: ContextFingerprint | None = None,
-    ) -> None:
-        self._environment = environment
-        self._spec_json = spec_json
-        self._paths = paths
-        self._bundle = bundle
-        self._reference = reference
-        self.known: set[str] = set()
-        self._asked: set[str] = set()
-        self._left: dict[str, float] = {}
-        self._compared: set[str] = set()
-        self.rejected: dict[str, str] = {}
+    environment: WorkerEnvironment | None
+    spec_json: str
+    paths: tuple[str, ...] = ()
+    bundle: bytes | None = None
+    reference: ContextFingerprint | None = None
+    known: set[str] = field(default_factory=set, init=False)
+    rejected: dict[str, str] = field(default_factory=dict, init=False)
+    _asked: set[str] = field(default_factory=set, init=False)
+    _left: dict[str, float] = field(default_factory=dict, init=False)
+    _compared: set[str] = field(default_factory=set, init=False)
 
     @property
     def decided(self) -> bool:
@@ -64,11 +60,11 @@ class Admission:
             if address not in self.known and self._left.get(address, 0.0) < listed.asked
         ]
         self.known.update(new)
-        if self._environment is None:
+        if self.environment is None:
             return new
         self._asked.update(new)
         for address in new:
-            connection.ask_environment(address, self._paths)
+            connection.ask_environment(address, self.paths)
         return []
 
     def described(self, message: Described, connection: Connection) -> bool:
@@ -77,7 +73,7 @@ class Admission:
         self._asked.discard(address)
         if address not in self.known:
             return False
-        assert self._environment is not None, "none was asked for"
+        assert self.environment is not None, "none was asked for"
         if isinstance(found, Exception):
             reason = EvaluationFailure.of(found).message
             refusal: str | None = (
@@ -85,12 +81,12 @@ class Admission:
                 "machine"
             )
         else:
-            refusal = objection(address, found, self._environment)
+            refusal = objection(address, found, self.environment)
         if refusal is not None:
             self.reject(address, refusal)
             return False
-        if self._bundle is not None:
-            connection.send_bundle(address, self._spec_json, self._bundle)
+        if self.bundle is not None:
+            connection.send_bundle(address, self.spec_json, self.bundle)
             return False
         return True
 
@@ -103,16 +99,16 @@ class Admission:
 
     def differs(self, address: str, found: ContextFingerprint | None) -> bool:
         """Whether a worker turns out to evaluate something else, and is rejected for it."""
-        if self._reference is None or found is None or address in self._compared:
+        if self.reference is None or found is None or address in self._compared:
             return False
         self._compared.add(address)
-        difference = self._reference.difference(found)
+        difference = self.reference.difference(found)
         if difference is not None:
             self.reject(
                 address, f"worker {address} has {difference}: bring them in line, or pass --send-data"
             )
             return True
-        if self._reference.calibration != found.calibration:
+        if self.reference.calibration != found.calibration:
             logger.warning(
                 "worker %s prepared a model that differs in rounding (another processor): its accuracies may "
                 "differ from those of others by some images; --send-data spares that",

@@ -71,30 +71,21 @@ def run(args: argparse.Namespace) -> int:
         if idle:
             raise UserError(f"--{idle[0]} cannot be given with --template: nothing is measured")
         template = write_template(args.template, spec, latency_batch=batch, force=args.force)
-        if args.json:
-            print_json(template.to_json())
-            return 0
-        stdout_console().print(
-            f"{template.path}: {template.rows} rows without milliseconds, for batches of {batch}; fill them "
-            "in, and source and machine in words",
-            soft_wrap=True,
-        )
-        hint(_search_command(args, template.path))
-        return 0
-    found = latency_table(
-        spec,
-        latency=args.latency,
-        latency_batch=batch,
-        seconds=args.seconds,
-        path=args.output,
-        force=args.force,
-        progress=stderr_reporter(),
-    )
+        document, path = template.to_json(), template.path
+    else:
+        how = {"latency": args.latency, "latency_batch": batch, "seconds": args.seconds}
+        found = latency_table(spec, **how, path=args.output, force=args.force, progress=stderr_reporter())
+        document, path = found.to_json(), found.path
     if args.json:
-        print_json(found.to_json())
+        print_json(document)
         return 0
-    print_table(found.figures, found.path)
-    hint(_search_command(args, found.path))
+    if args.template is None:
+        print_table(document, path)
+    else:
+        filled = "fill them in, and source and machine in words"
+        text = f"{path}: {template.rows} rows without milliseconds, for batches of {batch}; {filled}"
+        stdout_console().print(text, soft_wrap=True)
+    hint(_search_command(args, path))
     return 0
 
 

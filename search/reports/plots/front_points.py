@@ -90,6 +90,11 @@ def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
     front = run.front.sort_values([axis.column, "top1"])
     others = run.trials[~run.trials["trial"].isin(run.front["trial"])]
     points = _points(front, axis)
+    limits = tuple(
+        LimitLine(limit.label, limit.threshold * (axis.scale if own else 1.0), vertical=own)
+        for limit in run.limits
+        if (own := limit.column == axis.column) or limit.column == "top1"
+    )
     return FrontInfo(
         axis=axis,
         front=points,
@@ -98,7 +103,7 @@ def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
         infeasible=_points(others[~others["feasible"]], axis),
         measured=_measured(front, axis, run),
         references=tuple(_marks(run.references, axis, run.latency_source)),
-        limits=tuple(_limits(run, axis)),
+        limits=limits,
         knee=_knee(run, axis),
         floor=_floor(run),
     )
@@ -134,16 +139,6 @@ def _marks(references: Sequence[Reference], axis: Axis, source: str) -> list[Mar
         if same_source and reference.top1 is not None and np.isfinite([cost, reference.top1]).all():
             marks.append(Mark(reference.name, cost, reference.top1))
     return marks
-
-
-def _limits(run: RecordedRun, axis: Axis) -> list[LimitLine]:
-    lines = []
-    for limit in run.limits:
-        if limit.column == axis.column:
-            lines.append(LimitLine(limit.label, limit.threshold * axis.scale, vertical=True))
-        elif limit.column == "top1":
-            lines.append(LimitLine(limit.label, limit.threshold, vertical=False))
-    return lines
 
 
 def _knee(run: RecordedRun, axis: Axis) -> Mark | None:
