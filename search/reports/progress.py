@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from bitfront.search.problem.wording import megabytes, milliseconds, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bar
 
     from bitfront.search.engine.protocols import Progress
     from bitfront.search.problem.trial import Trial
@@ -115,9 +114,23 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def stage(self, text: str) -> AbstractContextManager[Callable[[float], None]]:
-        """Shows a step; see :func:`stage`."""
-        return stage(self._console, text)
+    @contextmanager
+    def stage(self, text: str) -> Iterator[Callable[[float], None]]:
+        """Shows ``text`` while the block runs and ``text ... 3.2 s`` when it has ended well.
+
+        On a terminal a bar moves, and has the share that is done and the time left once they are told;
+        elsewhere a line is printed every few seconds.
+
+        Args:
+            text: What is being done, such as ``preparing digits_deit on 128 images``.
+
+        Yields:
+            A function that takes the share that is done, from 0 to 1, and shows it.
+        """
+        started = time.monotonic()
+        with (_bar if self._console.is_terminal else _lines)(self._console, text, started) as share_done:
+            yield share_done
+        self._console.print(f"{text} ... {time.monotonic() - started:.1f} s", soft_wrap=True)
 
     def search(self, evaluations: int) -> SearchProgress:
         """Shows a search of at most so many evaluations."""
@@ -136,33 +149,7 @@ def stderr_reporter() -> ConsoleReporter:
 
 
 @contextmanager
-def stage(console: Console, text: str) -> Iterator[Callable[[float], None]]:
-    """Shows ``text`` while the block runs and ``text ... 3.2 s`` when it has ended well.
-
-    On a terminal a bar moves, and has the share that is done and the time left once they are told; elsewhere
-    a line is printed every few seconds.
-
-    Args:
-        console: Where to write, usually stderr.
-        text: What is being done, such as ``preparing digits_deit on 128 images``.
-
-    Yields:
-        A function that takes the share that is done, from 0 to 1, and shows it.
-    """
-    started = time.monotonic()
-    if console.is_terminal:
-        with _bar(console, text) as bar:
-            task = bar.add_task("", total=None, left="")
-            yield lambda share: bar.update(
-                task, total=1.0, completed=share, left=_left(share, time.monotonic() - started)
-            )
-    else:
-        yield _PlainLines(console, text, started)
-    console.print(f"{text} ... {time.monotonic() - started:.1f} s", soft_wrap=True)
-
-
-@contextmanager
-def _bar(console: Console, text: str) -> Iterator[Bar]:
+def _bar(console: Console, text: str, started: float) -> Iterator[Callable[[float], None]]:
     """A bar below the text, which may fill a line on its own."""
     from rich.console import Group
     from rich.live import Live
@@ -172,25 +159,26 @@ def _bar(console: Console, text: str) -> Iterator[Bar]:
     left = TextColumn("{task.fields[left]}")
     bar = Progress(BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left, console=console)
     with Live(Group(Text(text), bar), console=console, transient=True, refresh_per_second=4):
-        yield bar
+        task = bar.add_task("", total=None, left="")
+        yield lambda share: bar.update(
+            task, total=1.0, completed=share, left=_left(share, time.monotonic() - started)
+        )
 
 
-class _PlainLines:
-    """Prints a share now and then, where no line can be redrawn."""
+@contextmanager
+def _lines(console: Console, text: str, started: float) -> Iterator[Callable[[float], None]]:
+    """Lines now and then, where none can be redrawn."""
+    printed = started
 
-    def __init__(self, console: Console, text: str, started: float) -> None:
-        self._console = console
-        self._text = text
-        self._started = self._printed = started
-
-    def __call__(self, share: float) -> None:
+    def tell(share: float) -> None:
+        nonlocal printed
         now = time.monotonic()
-        if now - self._printed < STAGE_INTERVAL_S:
-            return
-        self._printed = now
-        left = _left(share, now - self._started)
-        parts = [f"{self._text} ... {100 * share:.0f} % after {duration(now - self._started)}", left]
-        self._console.print("; ".join(part for part in parts if part), soft_wrap=True)
+        if now - printed >= STAGE_INTERVAL_S:
+            printed = now
+            parts = [f"{text} ... {100 * share:.0f} % after {duration(now - started)}"]
+            console.print("; ".join(filter(None, [*parts, _left(share, now - started)])), soft_wrap=True)
+
+    yield tell
 
 
 def _left(share: float, elapsed: float) -> str:

@@ -17,10 +17,15 @@ from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
 from bitfront.search.runs.names import plain_name, runs_root
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
-from bitfront.search.session.configs import Document, check_same, read_config_document, recorded_evaluation
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import recorded_spec
+from bitfront.search.session.specs import (
+    Document,
+    check_same,
+    read_config_document,
+    recorded_evaluation,
+    recorded_spec,
+)
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.schemes import DEPLOY
 

@@ -28,10 +28,8 @@ from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
-    from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.problem.trial import Trial
     from bitfront.search.session.comparison.searches import FinishedSearch, SharedSearches
-    from bitfront.search.session.inputs import RunInputs
 
 MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.csv")
 # Holds what `bitfront search` prepares; in a folder of its own, so that the comparison is no run.
@@ -158,105 +156,85 @@ def _compared(
         settings.write(path)
         reporter.note(f"comparison {folder.name} in {path}")
         try:
-            return Comparison(path, _Session(settings, folder, workers, reporter).compare(source))
+            return Comparison(path, _figures(settings, folder, workers, reporter, source))
         except KeyboardInterrupt:
             if (path / EVALUATIONS).exists():
                 reporter.note(f"next: {command}")
             raise
 
 
-class _Session:
-    """One comparison in its folder: prepare, search, summarise."""
+def _figures(
+    settings: ComparisonSettings,
+    folder: RunFolder,
+    workers: WorkerOptions,
+    reporter: Reporter,
+    source: LatencySource | None,
+) -> Mapping[str, Any]:
+    """Runs what is not finished yet; returns the document, whose files are written."""
+    from bitfront.search.engine.result import nothing_feasible
+    from bitfront.search.problem.problem import SearchProblem
+    from bitfront.search.reports.plots.comparison import draw_comparison
+    from bitfront.search.samplers.exhaustive import check_exhaustible
+    from bitfront.search.session.comparison.document import comparison_document
+    from bitfront.search.session.comparison.searches import SharedSearches
+    from bitfront.search.session.inputs import prepare_run
 
-    def __init__(
-        self, settings: ComparisonSettings, folder: RunFolder, workers: WorkerOptions, reporter: Reporter
-    ) -> None:
-        self._workers = workers
-        if workers.share_the_machine:
-            settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
-        self._settings = settings
-        self._folder = folder
-        self._reporter = reporter
+    if workers.share_the_machine:
+        settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
+    prepared = RunFolder(folder.path / PREPARED)
+    prepared.path.mkdir(exist_ok=True)
+    # Those that begin with the genes' sensitivities need them, and the others do not mind.
+    sampler = max(settings.samplers, key=begins_with_scores)
+    spec = dataclasses.replace(settings.spec, sampler=sampler)
+    ready = prepare_run(spec, prepared, reporter.stage, source)
+    # Settings that were measured, such as the batch size, are the comparison's own from here on.
+    settings = dataclasses.replace(settings, spec=ready.spec)
+    settings.write(folder.path)
+    for note in ready.notes:
+        reporter.note(f"note: {note}")
+    problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
+    if settings.truth or "exhaustive" in settings.samplers:
+        check_exhaustible(problem.space)  # before minutes are spent
+    with reporter.stage(f"starting workers: {workers.words}"):
+        pool = start_workers(workers, ready.spec, ready.context)
+    try:
+        shared = SharedSearches(problem, pool, folder.path, ready.scores)
+        everything, searches = _searched(settings, shared, reporter, problem.space.cardinality)
+    finally:
+        pool.close()
+    if not searches:
+        raise KeyboardInterrupt
+    found = [trial for searched in searches for trial in searched.trials]
+    if not any(trial.feasible for trial in everything or found):
+        raise BitfrontError(nothing_feasible(everything or found, problem.limits))
+    spec = ready.spec
+    document = {
+        "comparison": folder.name,
+        **{name: getattr(spec.evaluation, name) for name in ("model", "data", "scheme", "recipe")},
+        "space": spec.space,
+        **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
+        "evaluated": len(shared.evaluations),
+        "latency_source": problem.cost.latency_source,
+        "notes": list(ready.notes),
+        "interrupted": len(searches) < len(list(settings.entries())),
+    }
+    write_atomically(folder.path / CURVES, csv_text(document))
+    write_atomically(folder.path / MARKDOWN, markdown(document))
+    draw_comparison(document, folder.path / PICTURE, title(document))
+    return document
 
-    def compare(self, source: LatencySource | None) -> Mapping[str, Any]:
-        """Runs what is not finished yet; returns the document, whose files are written."""
-        from bitfront.search.problem.problem import SearchProblem
-        from bitfront.search.samplers.exhaustive import check_exhaustible
-        from bitfront.search.session.comparison.searches import SharedSearches
-        from bitfront.search.session.inputs import prepare_run
 
-        prepared = RunFolder(self._folder.path / PREPARED)
-        prepared.path.mkdir(exist_ok=True)
-        # Those that begin with the genes' sensitivities need them, and the others do not mind.
-        sampler = max(self._settings.samplers, key=begins_with_scores)
-        spec = dataclasses.replace(self._settings.spec, sampler=sampler)
-        ready = prepare_run(spec, prepared, self._reporter.stage, source)
-        # Settings that were measured, such as the batch size, are the comparison's own from here on.
-        self._settings = dataclasses.replace(self._settings, spec=ready.spec)
-        self._settings.write(self._folder.path)
-        for note in ready.notes:
-            self._reporter.note(f"note: {note}")
-        problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
-        if self._settings.truth or "exhaustive" in self._settings.samplers:
-            check_exhaustible(problem.space)  # before minutes are spent
-        with self._reporter.stage(f"starting workers: {self._workers.words}"):
-            pool = start_workers(self._workers, ready.spec, ready.context)
-        try:
-            shared = SharedSearches(problem, pool, self._folder.path, ready.scores)
-            everything, searches, whole = self._search(shared, problem)
-        finally:
-            pool.close()
-        if not searches:
+def _searched(
+    settings: ComparisonSettings, shared: SharedSearches, reporter: Reporter, count: int
+) -> tuple[Sequence[Trial] | None, list[FinishedSearch]]:
+    """The trials of all configurations where they are known, and the searches as far as they came."""
+    everything = None
+    if settings.truth:
+        with reporter.stage(f"evaluating all {count:,} configurations") as share_done:
+            everything = shared.evaluate_all(settings.spec.seed, share_done)
+        if everything is None:
             raise KeyboardInterrupt
-        return self._summarised(problem, ready, shared, searches, everything, whole)
-
-    def _search(
-        self, shared: SharedSearches, problem: SearchProblem
-    ) -> tuple[Sequence[Trial] | None, list[FinishedSearch], bool]:
-        """The trials of all configurations where they are known, the searches, and whether those are all."""
-        settings, everything = self._settings, None
-        if settings.truth:
-            count = f"{problem.space.cardinality:,}"
-            with self._reporter.stage(f"evaluating all {count} configurations") as share_done:
-                everything = shared.evaluate_all(settings.spec.seed, share_done)
-            if everything is None:
-                raise KeyboardInterrupt
-        entries = list(settings.entries())
-        names = ", ".join(settings.samplers)
-        seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-        with self._reporter.stage(f"searching with {names}; {seeds}") as share_done:
-            searches = shared.run(entries, share_done)
-        return everything, searches, len(searches) == len(entries)
-
-    def _summarised(
-        self,
-        problem: SearchProblem,
-        ready: RunInputs,
-        shared: SharedSearches,
-        searches: Sequence[FinishedSearch],
-        everything: Sequence[Trial] | None,
-        whole: bool,
-    ) -> Mapping[str, Any]:
-        from bitfront.search.engine.result import nothing_feasible
-        from bitfront.search.reports.plots.comparison import draw_comparison
-        from bitfront.search.session.comparison.document import comparison_document
-
-        found = [trial for searched in searches for trial in searched.trials]
-        if not any(trial.feasible for trial in everything or found):
-            raise BitfrontError(nothing_feasible(everything or found, problem.limits))
-        spec = ready.spec
-        document = {
-            "comparison": self._folder.name,
-            **{name: getattr(spec.evaluation, name) for name in ("model", "data", "scheme", "recipe")},
-            "space": spec.space,
-            **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
-            "evaluated": len(shared.evaluations),
-            "latency_source": problem.cost.latency_source,
-            "notes": list(ready.notes),
-            "interrupted": not whole,
-        }
-        path = self._folder.path
-        write_atomically(path / CURVES, csv_text(document))
-        write_atomically(path / MARKDOWN, markdown(document))
-        draw_comparison(document, path / PICTURE, title(document))
-        return document
+    names = ", ".join(settings.samplers)
+    seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+    with reporter.stage(f"searching with {names}; {seeds}") as share_done:
+        return everything, shared.run(list(settings.entries()), share_done)

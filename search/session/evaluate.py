@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.reports.evaluation import accuracy_report
-from bitfront.search.session.configs import check_same, config_spec, read_config_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import chosen_latency
+from bitfront.search.session.specs import check_same, chosen_latency, config_spec, read_config_document
 from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.console import print_json
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.bench import bench, bench_spec, default_name
-    from bitfront.search.session.configs import read_config_document
+    from bitfront.search.session.specs import read_config_document
 
     documents = {path: read_config_document(path) for path in args.config}
     spec = bench_spec(documents, evaluation_spec(args, ()), spec_changes(args))

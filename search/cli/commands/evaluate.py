@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.console import hint, print_json
     from bitfront.search.reports.evaluation import print_report
     from bitfront.search.reports.progress import stderr_reporter
-    from bitfront.search.session.configs import config_spec, read_config_document
     from bitfront.search.session.evaluate import UNIFORM, evaluate
+    from bitfront.search.session.specs import config_spec, read_config_document
     from bitfront.spaces import BitConfig
 
     spec = evaluation_spec(args, ())

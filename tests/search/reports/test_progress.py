@@ -14,7 +14,7 @@ from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.trial import Trial
 from bitfront.search.reports import progress as display
 from bitfront.search.reports import progress as stages
-from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration, stage
+from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration
 
 FRONT = (
     Trial(0, "d", (0,), "complete", {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0}, {}),
@@ -90,7 +90,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_stage_tells_how_long_it_took() -> None:
     target, file = console(terminal=False)
-    with stage(target, "calibrating m on 128 images") as share:
+    with ConsoleReporter(target).stage("calibrating m on 128 images") as share:
         share(0.5)
     assert re.fullmatch(r"calibrating m on 128 images \.\.\. \d+\.\d s\n", file.getvalue())
 
@@ -99,7 +99,7 @@ def test_stage_on_a_terminal_has_a_bar_with_share_and_time(monkeypatch: pytest.M
     clock = itertools.count(step=30)
     monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
     target, file = console(terminal=True)
-    with stage(target, "preparing m") as share:
+    with ConsoleReporter(target).stage("preparing m") as share:
         share(0.25)
         target.print("a line above")  # redraws the bar
     text = file.getvalue()
@@ -113,7 +113,7 @@ def test_stage_without_a_terminal_prints_rarely(monkeypatch: pytest.MonkeyPatch)
     clock = itertools.count(step=4)
     monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
     target, file = console(terminal=False)
-    with stage(target, "preparing m") as share:
+    with ConsoleReporter(target).stage("preparing m") as share:
         for percent in range(5, 45, 5):
             share(percent / 100)
     lines = file.getvalue().splitlines()
@@ -128,7 +128,7 @@ def test_failed_stage_claims_nothing() -> None:
     target, file = console(terminal=False)
 
     def fail() -> None:
-        with stage(target, "loading"):
+        with ConsoleReporter(target).stage("loading"):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError):

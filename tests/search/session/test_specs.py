@@ -1,8 +1,9 @@
-"""Evaluation specs from arguments and from the record in a bit config."""
+"""Evaluation specs from arguments and from bit configs: what they were found under, and what is refused."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ import pytest
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
 from bitfront.search.cli.parser import parse
-from bitfront.search.session.specs import recorded_spec
-from bitfront.spaces import UserError
+from bitfront.search.session.specs import (
+    config_spec,
+    read_config_document,
+    recorded_evaluation,
+    recorded_spec,
+)
+from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 RECORDED = EvaluationSpec(
     model="deit_tiny_patch16_224", pretrained=True, seed=7, device="cuda:3", batch_size=128, threads=1
@@ -75,3 +81,49 @@ def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytes
     written = [changes("--data", data)["data"] for data in ("digits", "photos", "cifar10:cifar", "nowhere")]
     assert written == ["digits", f"{tmp_path}/photos", f"cifar10:{tmp_path}/cifar", "nowhere"]
     assert changes("--checkpoint", "w.safetensors")["checkpoint"] == f"{tmp_path}/w.safetensors"
+
+
+CONFIG = BitConfig("digits_deit", "deploy", (EncoderBits(0, "blocks.0", 8, 4, 6),))
+FOUND = EvaluationSpec(scheme="deploy", recipe="gptq", device="cuda:1", batch_size=64, threads=2, seed=3)
+DOCUMENT = CONFIG.to_json(provenance={"evaluation": FOUND.to_json()})
+
+
+def test_a_config_keeps_what_it_was_found_under_and_leaves_the_machine() -> None:
+    here = dataclasses.replace(FOUND, device="cpu", batch_size=None, threads=None, widths=(4, 6, 8))
+    assert config_spec(DOCUMENT) == here
+    assert config_spec(DOCUMENT, EvaluationSpec(seed=9)) == here
+    assert config_spec(DOCUMENT, changes={"seed": 5, "threads": 1}) == dataclasses.replace(
+        here, seed=5, threads=1
+    )
+
+
+@pytest.mark.parametrize("provenance", [None, {}, {"evaluation": None}])
+def test_a_config_that_does_not_say_is_evaluated_as_asked(provenance: dict | None) -> None:
+    document = CONFIG.to_json(provenance=provenance)
+    assert recorded_evaluation(document) is None
+    assert config_spec(document) == EvaluationSpec(scheme="deploy", widths=(4, 6, 8))
+    asked = config_spec(document, EvaluationSpec(seed=9))
+    assert (asked.seed, asked.scheme, asked.widths) == (9, "deploy", (4, 6, 8))
+
+
+def test_another_scheme_is_refused() -> None:
+    with pytest.raises(UserError, match="is for scheme deploy, not fq-vit: give --scheme deploy"):
+        config_spec(DOCUMENT, changes={"scheme": "fq-vit"})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[]", "holds no JSON object"), ("{", "cannot be read as a bit config"), (None, "cannot be read")],
+)
+def test_files_that_are_no_config(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=said):
+        read_config_document(path)
+
+
+def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(DOCUMENT))
+    assert read_config_document(path) == DOCUMENT

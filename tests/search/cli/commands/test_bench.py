@@ -114,7 +114,7 @@ def test_a_graphs_file_carries_its_configuration(tmp_path: Path) -> None:
     import onnx
 
     from bitfront.evaluators.deployment.graph.writer import GraphWriter
-    from bitfront.search.session.configs import read_config_document
+    from bitfront.search.session.specs import read_config_document
 
     config = BitConfig("m", "deploy", (EncoderBits(0, "blocks.0", 8, 8, 8),))
     for name, text in (("a", json.dumps(config.to_json())), ("b", None)):
