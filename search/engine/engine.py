@@ -77,7 +77,7 @@ class SearchEngine:
         pool: Evaluates them.
         record: Keeps the trials, and has those of earlier parts of the run.
         budget: What may be spent.
-        observers: Told of every evaluation.
+        observers: Told of every evaluation and every batch.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class SearchEngine:
                     self._ask()
                 else:
                     reason = self._finish_oldest() if self._batches else self._enough
-            self._notify_generation()
+            self._notify()
         logger.info("search ended: %s", reason)
         return SearchResult.of(reason, self._problem, self._archive, self._progress())
 
@@ -182,7 +182,7 @@ class SearchEngine:
         if self._budget.plateau.reached and self._enough is None:
             self._enough = self._budget.plateau.reason
         self._generation += 1
-        self._notify_generation()
+        self._notify()
 
     def _known(self, candidate: Candidate) -> Trial:
         trial = self._archive.get(candidate.digest)
@@ -249,9 +249,7 @@ class SearchEngine:
         if self._archive.add(trial):
             self._hypervolume = self._problem.box.share(self._archive.front_points)
         self._done_now += 1
-        progress = self._progress()
-        for observer in self._observers:
-            observer.on_trial(trial, progress)
+        self._notify(trial)
         self._check_failures(trial)
         return True
 
@@ -261,7 +259,7 @@ class SearchEngine:
         paid = [trial.state for trial in self._archive.trials if trial.paid]
         enough = min(FAILURES_TOLERATED, self._budget.evaluations)
         if len(paid) >= enough and set(paid) == {"failed"}:
-            self._notify_generation()
+            self._notify()
             raise BitfrontError(
                 f"the first {len(paid)} candidates all failed, so the search was stopped; the last error: "
                 f"{last.error}; log.txt in the run folder has the details"
@@ -280,7 +278,7 @@ class SearchEngine:
             remaining_s=self._budget.remaining_s(done, self._done_now),
         )
 
-    def _notify_generation(self) -> None:
+    def _notify(self, trial: Trial | None = None) -> None:
         progress = self._progress()
         for observer in self._observers:
-            observer.on_generation(progress)
+            observer(progress, trial)

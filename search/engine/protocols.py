@@ -63,33 +63,9 @@ class Progress:
     remaining_s: float | None
 
 
-class SearchObserver(Protocol):
-    """Is told of a search's progress, in the coordinating process."""
-
-    def on_trial(self, trial: Trial, progress: Progress) -> None:
-        """After every evaluation, in the order of completion."""
-
-    def on_generation(self, progress: Progress) -> None:
-        """After every batch, and once when the search has ended."""
-
-
-class ProgressObserver:
-    """Passes the progress of a search on to a function, after every evaluation and every batch.
-
-    Args:
-        tell: Takes it.
-    """
-
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
-        self._tell = tell
-
-    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - part of the protocol
-        """Tells where the search stands."""
-        self._tell(progress)
-
-    def on_generation(self, progress: Progress) -> None:
-        """Tells where the search stands."""
-        self._tell(progress)
+# Is told of a search's progress in the coordinating process: after every evaluation, in the order of
+# completion, with its trial; after every batch, and once when the search has ended, with None.
+SearchObserver = Callable[[Progress, Trial | None], None]
 
 
 class AccuracyPool(Protocol):

@@ -60,13 +60,9 @@ class SearchProgress:
         if kind is None and self._line:
             self._console.print(self._line, soft_wrap=True)
 
-    def on_trial(self, trial: Trial, progress: Progress) -> None:
-        """Shows the state after an evaluation."""
-        self._failed += trial.state == "failed"
-        self.on_generation(progress)
-
-    def on_generation(self, progress: Progress) -> None:
-        """Shows the state after a generation."""
+    def __call__(self, progress: Progress, trial: Trial | None = None) -> None:
+        """Shows the state after an evaluation or a batch."""
+        self._failed += trial is not None and trial.state == "failed"
         done, figures = progress.evaluations, self._figures(progress)
         left = "" if progress.remaining_s is None else f"{duration(progress.remaining_s)} left"
         self._line = f"{done}/{self._total} evaluations; {figures}"

@@ -126,12 +126,9 @@ class FolderWriter:
         self._clock = clock
         self._written = clock()
 
-    def on_trial(self, trial: Trial, progress: Progress) -> None:  # noqa: ARG002 - it is in the record
-        """Writes where the last time is more than ten seconds ago."""
-        if self._clock() - self._written >= INTERVAL_S:
-            self.on_generation(progress)
-
-    def on_generation(self, progress: Progress) -> None:
-        """Writes both tables."""
+    def __call__(self, progress: Progress, trial: Trial | None = None) -> None:
+        """Writes both tables after a batch, and after a trial where the last time is ten seconds ago."""
+        if trial is not None and self._clock() - self._written < INTERVAL_S:
+            return
         self._tables.write(self._record.trials, progress.front)
         self._written = self._clock()

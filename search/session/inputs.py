@@ -107,12 +107,11 @@ def _scores(
 
     if not begins_with_scores(spec.sampler):
         return None
-    if (folder.path / GENE_SCORES).exists():
-        return GeneScores.from_json(folder.read_json(GENE_SCORES))
-    with stage(f"gradient scores of {len(space)} genes") as share_done:
-        scores = gene_scores(context, space, share_done)
-    folder.write_json(GENE_SCORES, scores.to_json())
-    # A resumed run reads them: it must begin with the same numbers.
+    if not (folder.path / GENE_SCORES).exists():
+        with stage(f"gradient scores of {len(space)} genes") as share_done:
+            scores = gene_scores(context, space, share_done)
+        folder.write_json(GENE_SCORES, scores.to_json())
+    # Read in any case: a resumed run must begin with the same numbers.
     return GeneScores.from_json(folder.read_json(GENE_SCORES))
 
 

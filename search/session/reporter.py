@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from bitfront.evaluators.progress import ShareDone
-from bitfront.search.engine.protocols import ProgressObserver, SearchObserver
+from bitfront.search.engine.protocols import SearchObserver
 
 logger = logging.getLogger(__name__)
 # Takes what is being done and the share of it that is done, from 0 to 1.
@@ -55,9 +55,7 @@ class CallbackReporter:
     def search(self, evaluations: int) -> Iterator[SearchObserver]:
         """Tells of every evaluation as the share of the budget that is spent."""
         text = f"searching, {evaluations} evaluations"
-        yield ProgressObserver(
-            lambda at: self._tell(text, min(1.0, at.evaluations / max(1, at.evaluations_budget)))
-        )
+        yield lambda at, _: self._tell(text, min(1.0, at.evaluations / max(1, at.evaluations_budget)))
 
     def note(self, text: str) -> None:
         """Logs it."""

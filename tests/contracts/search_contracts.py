@@ -120,10 +120,10 @@ class ObserverContract:
         failed = dataclasses.replace(trial, state="failed", error="no such kernel")
         none = Progress(0, 10, 0, (), 0, 0.0, 0.0, None)
         some = Progress(1, 10, 1, (trial,), 2, 0.1, 3.0, 27.0)
-        observer.on_generation(none)
-        observer.on_trial(trial, some)
-        observer.on_trial(failed, none)
-        observer.on_generation(some)
+        observer(none, None)
+        observer(some, trial)
+        observer(none, failed)
+        observer(some, None)
 
 
 class ReporterContract(ObserverContract):

@@ -171,11 +171,9 @@ def inline_pool(pause: float) -> AccuracyPool:
 class Announcer:
     """Prints a line for every evaluation, so that a test knows when to strike."""
 
-    def on_trial(self, trial, progress) -> None:
-        print(f"evaluated {progress.evaluations}", flush=True)
-
-    def on_generation(self, progress) -> None:
-        """Nothing to announce."""
+    def __call__(self, progress, trial) -> None:
+        if trial is not None:
+            print(f"evaluated {progress.evaluations}", flush=True)
 
 
 def main() -> int:

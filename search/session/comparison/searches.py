@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.engine import SearchEngine
-from bitfront.search.engine.protocols import AccuracyPool, GenomeTuple, ProgressObserver
+from bitfront.search.engine.protocols import AccuracyPool, GenomeTuple
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem.problem import SearchProblem
@@ -149,7 +149,7 @@ class SharedSearches:
             self._pool,
             StudyRecord.in_memory(problem),
             Budget(entry.evaluations),
-            [ProgressObserver(lambda progress: evaluated(progress.evaluations))],
+            [lambda progress, _: evaluated(progress.evaluations)],
         )
         result = engine.run()
         if result.reason == INTERRUPTED:

@@ -113,12 +113,9 @@ class StopAfter:
     def __init__(self, evaluations):
         self.evaluations = evaluations
 
-    def on_trial(self, trial, progress):
-        if progress.evaluations == self.evaluations:
+    def __call__(self, progress, trial):
+        if trial is not None and progress.evaluations == self.evaluations:
             raise SystemExit
-
-    def on_generation(self, progress):
-        pass
 
 
 @pytest.mark.parametrize("moment", [1, 15, 16, 17, 43])
@@ -320,11 +317,11 @@ class Recorder:
     def __init__(self):
         self.trials, self.generations = [], []
 
-    def on_trial(self, trial, progress):
-        self.trials.append((trial, progress))
-
-    def on_generation(self, progress):
-        self.generations.append(progress)
+    def __call__(self, progress, trial):
+        if trial is None:
+            self.generations.append(progress)
+        else:
+            self.trials.append((trial, progress))
 
 
 def test_observers_see_every_evaluation_and_every_generation(synthetic, folder):

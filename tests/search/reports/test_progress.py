@@ -34,7 +34,7 @@ def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> N
     target, file = console(terminal=False)
     with SearchProgress(10, target) as shown:
         for done in range(1, 11):
-            shown.on_generation(Progress(done, 10, 1, FRONT, done + 2, 0.25, 1.0, 95.0))
+            shown(Progress(done, 10, 1, FRONT, done + 2, 0.25, 1.0, 95.0))
     lines = file.getvalue().splitlines()
     assert 2 <= len(lines) <= 8
     assert lines[0].startswith("1/10 evaluations; 1 min 35 s left; 2 on the front, best 98.00 %")
@@ -45,7 +45,7 @@ def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> N
 def test_terminal_shows_bar_and_figures() -> None:
     target, file = console(terminal=True)
     with SearchProgress(10, target) as shown:
-        shown.on_trial(FAILED, Progress(4, 10, 1, FRONT, 5, 0.5, 1.0, 5.0))
+        shown(Progress(4, 10, 1, FRONT, 5, 0.5, 1.0, 5.0), FAILED)
     text = file.getvalue()
     assert "4/10" in text
     assert "5 s left" in text
@@ -55,7 +55,7 @@ def test_terminal_shows_bar_and_figures() -> None:
 def test_empty_front_is_shown() -> None:
     target, file = console(terminal=False)
     with SearchProgress(10, target) as shown:
-        shown.on_generation(Progress(0, 10, 0, (), 0, 0.0, 0.0, None))
+        shown(Progress(0, 10, 0, (), 0, 0.0, 0.0, None))
     assert "0 on the front, hypervolume 0.0000, 0 trials" in file.getvalue()
 
 
@@ -75,8 +75,8 @@ def test_is_a_search_observer() -> None:
     target, file = console(terminal=False)
     state = Progress(2, 10, 1, FRONT[:1], 2, 0.5, 1.0, 4.0)
     with SearchProgress(10, target) as shown:
-        shown.on_trial(FAILED, state)
-        shown.on_generation(state)
+        shown(state, FAILED)
+        shown(state)
     assert "1 on the front" in file.getvalue()
     assert "1 failed" in file.getvalue()
 

@@ -58,12 +58,9 @@ class StopAfter:
     def __init__(self, evaluations):
         self.evaluations = evaluations
 
-    def on_trial(self, trial, progress):
-        if progress.evaluations == self.evaluations:
+    def __call__(self, progress, trial):
+        if trial is not None and progress.evaluations == self.evaluations:
             raise SystemExit
-
-    def on_generation(self, progress):
-        pass
 
 
 def judged(synthetic, problem, number, genome):

@@ -112,12 +112,9 @@ class Strike:
     def __init__(self, after, strike):
         self.after, self.strike = after, strike
 
-    def on_trial(self, trial, progress):
-        if progress.evaluations == self.after:
+    def __call__(self, progress, trial):
+        if trial is not None and progress.evaluations == self.after:
             self.strike()
-
-    def on_generation(self, progress):
-        """Nothing to do."""
 
 
 def score_slowly(synthetic):
