@@ -127,7 +127,8 @@ class SearchEngine:
                     reason = self._finish_oldest() if self._batches else self._enough
             self._notify()
         logger.info("search ended: %s", reason)
-        return SearchResult.of(reason, self._problem, self._archive, self._progress())
+        archive = self._archive
+        return SearchResult(reason, archive.trials, archive.front, self._problem, self._progress())
 
     def _ask(self) -> None:
         """Takes the sampler's next batch in, up to the last candidate that may be paid for."""

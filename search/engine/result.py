@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitfront.search.engine.protocols import Progress
-from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.hypervolume import hypervolume_history
 from bitfront.search.problem.limits import Limit
 from bitfront.search.problem.problem import SearchProblem
@@ -26,7 +25,6 @@ class SearchResult:
         front: The feasible, non-dominated ones by size.
         problem: What was searched.
         progress: Where the search stood at its end.
-        message: None where there is a front; else which limits were missed, and what came nearest to them.
     """
 
     reason: str
@@ -34,14 +32,11 @@ class SearchResult:
     front: tuple[Trial, ...]
     problem: SearchProblem
     progress: Progress
-    message: str | None
 
-    @classmethod
-    def of(cls, reason: str, problem: SearchProblem, archive: Archive, progress: Progress) -> SearchResult:
-        """The result that an archive holds."""
-        trials, front = archive.trials, archive.front
-        message = None if front else nothing_feasible(trials, problem.limits)
-        return cls(reason, trials, front, problem, progress, message)
+    @property
+    def message(self) -> str | None:
+        """Which limits were missed, and what came nearest to them; None where there is a front."""
+        return None if self.front else nothing_feasible(self.trials, self.problem.limits)
 
     def to_json(self) -> dict[str, Any]:
         """What ``summary.json`` holds: counts, limits, hypervolume with its box and history, the reason."""

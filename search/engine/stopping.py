@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -53,32 +52,25 @@ class Budget:
         evaluations: Distinct evaluations that may be paid for.
         seconds: Search time that may pass; None for any.
         spent_s: Search time that earlier, interrupted parts took.
-        clock: Monotonic clock in seconds.
         plateau: Evaluations without growth of the hypervolume that end the search; None for any number.
     """
 
     def __init__(
-        self,
-        evaluations: int,
-        seconds: float | None = None,
-        spent_s: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
-        plateau: int | None = None,
+        self, evaluations: int, seconds: float | None = None, spent_s: float = 0.0, plateau: int | None = None
     ) -> None:
         if evaluations < 1:
             raise ValueError("a budget has at least one evaluation")
         self.evaluations = evaluations
         self.plateau = Plateau(plateau)
         self._seconds = seconds
-        self._clock = clock
-        self._start = clock() - spent_s
+        self._start = time.monotonic() - spent_s
         self._spent_before = spent_s
         self._asked = 0
 
     @property
     def elapsed_s(self) -> float:
         """Search time so far, in seconds."""
-        return self._clock() - self._start
+        return time.monotonic() - self._start
 
     @property
     def evaluations_left(self) -> bool:

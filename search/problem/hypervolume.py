@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bitfront.search.problem.archive import Archive, Point
 from bitfront.search.problem.objectives import OBJECTIVES, Objective
@@ -80,15 +78,6 @@ class HypervolumeBox:
         """A corner by column, in the columns' own units and directions."""
         pairs = zip((OBJECTIVES[name] for name in self.objectives), corner, strict=True)
         return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
-
-    def to_json(self) -> dict[str, Any]:
-        """The names and both corners, in minimisation form."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> HypervolumeBox:
-        """The inverse of :meth:`to_json`."""
-        return cls(tuple(document["objectives"]), tuple(document["ideal"]), tuple(document["reference"]))
 
 
 def _span(least: float, worst: float) -> tuple[float, float]:

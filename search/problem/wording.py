@@ -22,9 +22,9 @@ def milliseconds(value: float, largest: float | None = None) -> str:
     return _fixed(value, value if largest is None else largest)
 
 
-def percent(value: float, decimals: int = 2) -> str:
+def percent(value: float) -> str:
     """A share that is already in percent, without the sign."""
-    return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+    return MISSING if math.isnan(value) else f"{value:.2f}"
 
 
 def points(count: int) -> str:

@@ -27,14 +27,6 @@ _SECRET = re.compile(
 )
 
 
-def remove_stale_locks(path: Path) -> None:
-    """Removes Optuna's lock files beside a journal; only the holder of the run's lock may call this."""
-    for lock in path.parent.glob(f"{path.name}.lock*"):
-        logger.warning("removed the lock %s of a process that is gone", lock.name)
-        with explained(lock):
-            lock.unlink(missing_ok=True)
-
-
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
     """Opens the journal in ``folder``, mended where a kill cut it short, or the database at ``url``.
 
@@ -53,7 +45,9 @@ def _open_journal(path: Path) -> BaseStorage:
 
     with explained(path):
         cut_incomplete_line(path)
-        remove_stale_locks(path)
+        for lock in path.parent.glob(f"{path.name}.lock*"):  # of Optuna
+            logger.warning("removed the lock %s of a process that is gone", lock.name)
+            lock.unlink(missing_ok=True)
         backend = JournalFileBackend(str(path))
     try:
         return JournalStorage(backend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +68,9 @@ class RunTables:
             BitfrontError: The tables cannot be written.
         """
         measured = final or {}
-        self._folder.write_text(FRONT, self.front_csv(front, measured))
+        # One row for each front point: figures, then the bits of every gene.
+        self._folder.write_text(FRONT, self._csv(front, measured, ()))
         self._folder.write_text(TRIALS, self.trials_csv(trials, measured))
-
-    def front_csv(self, front: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
-        """One row for each front point: figures, then the bits of every gene."""
-        return self._csv(front, final, ())
 
     def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
@@ -115,20 +112,16 @@ class FolderWriter:
     Args:
         tables: The tables.
         record: Where the trials are.
-        clock: Monotonic clock in seconds.
     """
 
-    def __init__(
-        self, tables: RunTables, record: StudyRecord, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tables: RunTables, record: StudyRecord) -> None:
         self._tables = tables
         self._record = record
-        self._clock = clock
-        self._written = clock()
+        self._written = time.monotonic()
 
     def __call__(self, progress: Progress, trial: Trial | None = None) -> None:
         """Writes both tables after a batch, and after a trial where the last time is ten seconds ago."""
-        if trial is not None and self._clock() - self._written < INTERVAL_S:
+        if trial is not None and time.monotonic() - self._written < INTERVAL_S:
             return
         self._tables.write(self._record.trials, progress.front)
-        self._written = self._clock()
+        self._written = time.monotonic()
