@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 from bitfront.evaluators.files import explained
 from bitfront.search.runs.columns import SCHEMA
 from bitfront.spaces import UserError
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+SPEC = "spec.json"
+# Holds a model and images that were given as Python objects.
+INPUTS = "inputs"
 
 
 def read_json(path: Path, kind: type, absent: Any = None) -> Any:
@@ -123,3 +130,53 @@ def _is_object(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def portable(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A run spec as JSON whose files in the run folder are named by their places in it.
+
+    A run folder that is moved keeps what was given as Python objects; other files stay where they are.
+    """
+    own = folder.absolute()
+
+    def within(place: str) -> str:
+        path = Path(place)
+        return path.relative_to(own).as_posix() if path.is_relative_to(own / INPUTS) else place
+
+    return _with_places(spec, within)
+
+
+def located(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The inverse of :func:`portable`, for wherever the run folder is now."""
+    return _with_places(
+        spec, lambda place: str(folder.absolute() / place) if place.startswith(f"{INPUTS}/") else place
+    )
+
+
+def where_inputs_are(spec: EvaluationSpec, folder: Path) -> EvaluationSpec:
+    """A spec that was recorded before the run folder was moved, with the files in ``inputs/`` of it."""
+
+    def found(place: str | None) -> str | None:
+        _, inputs, name = (place or "").rpartition(f"{os.sep}{INPUTS}{os.sep}")
+        here = folder.absolute() / INPUTS / name
+        return str(here) if inputs and not Path(place or "").exists() and here.exists() else place
+
+    return dataclasses.replace(spec, checkpoint=found(spec.checkpoint), data=found(spec.data) or spec.data)
+
+
+def _with_places(spec: Mapping[str, Any], placed: Callable[[str], str]) -> dict[str, Any]:
+    evaluation = spec.get("evaluation")
+    if not isinstance(evaluation, dict):
+        return dict(spec)
+    places = {name: evaluation.get(name) for name in PLACES}
+    moved = {name: placed(place) for name, place in places.items() if isinstance(place, str)}
+    return {**spec, "evaluation": {**evaluation, **moved}}
+
+
+def read_spec_document(folder: Path) -> dict[str, Any]:
+    """The ``spec.json`` of a run folder, with the files in it by absolute paths.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    return located(read_json(folder / SPEC, dict), folder)

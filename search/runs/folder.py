@@ -6,24 +6,20 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitfront.evaluators.context.spec import PLACES
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.files import damaged_file, read_json
+from bitfront.search.runs.files import SPEC, damaged_file, portable, read_json, read_spec_document
 from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import checked_name, plain_name
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
-SPEC = "spec.json"
 SPACE = "space.json"
-# Holds a model and images that were given as Python objects.
-INPUTS = "inputs"
 
 
 @dataclass(frozen=True)
@@ -168,45 +164,6 @@ class RunStore:
         base = f"{plain[:70]}-{time.strftime('%Y%m%d-%H%M%S')}"
         names = (base if i == 1 else f"{base}-{i}" for i in range(1, 1000))
         return next(name for name in names if not (self.root / name).exists())
-
-
-def portable(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A run spec as JSON whose files in the run folder are named by their places in it.
-
-    A run folder that is moved keeps what was given as Python objects; other files stay where they are.
-    """
-    own = folder.absolute()
-
-    def within(place: str) -> str:
-        path = Path(place)
-        return path.relative_to(own).as_posix() if path.is_relative_to(own / INPUTS) else place
-
-    return _with_places(spec, within)
-
-
-def located(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The inverse of :func:`portable`, for wherever the run folder is now."""
-    return _with_places(
-        spec, lambda place: str(folder.absolute() / place) if place.startswith(f"{INPUTS}/") else place
-    )
-
-
-def _with_places(spec: Mapping[str, Any], placed: Callable[[str], str]) -> dict[str, Any]:
-    evaluation = spec.get("evaluation")
-    if not isinstance(evaluation, dict):
-        return dict(spec)
-    places = {name: evaluation.get(name) for name in PLACES}
-    moved = {name: placed(place) for name, place in places.items() if isinstance(place, str)}
-    return {**spec, "evaluation": {**evaluation, **moved}}
-
-
-def read_spec_document(folder: Path) -> dict[str, Any]:
-    """The ``spec.json`` of a run folder, with the files in it by absolute paths.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    return located(read_json(folder / SPEC, dict), folder)
 
 
 def write_space(folder: Path, space: SearchSpace) -> Path:

@@ -9,8 +9,7 @@ from typing import Any
 
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import FRONT_COLUMNS
-from bitfront.search.runs.files import read_json, read_table
-from bitfront.search.runs.folder import SPEC, read_spec_document
+from bitfront.search.runs.files import SPEC, read_json, read_spec_document, read_table
 from bitfront.spaces import UserError
 
 UNFINISHED = "unfinished"

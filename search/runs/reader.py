@@ -19,8 +19,8 @@ from bitfront.search.runs.columns import (
     gene_columns,
     gene_columns_named,
 )
-from bitfront.search.runs.files import damaged_file, read_json, read_table
-from bitfront.search.runs.folder import SPACE, SPEC, read_space, read_spec_document
+from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_document, read_table
+from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name
 

@@ -18,7 +18,7 @@ from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.trial import TrialState as State
-from bitfront.search.runs.folder import located, portable
+from bitfront.search.runs.files import located, portable
 from bitfront.search.runs.storage import JOURNAL, open_storage
 from bitfront.spaces import BitfrontError, UserError
 

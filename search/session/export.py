@@ -23,8 +23,7 @@ from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
 from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, place_files, write_config
 from bitfront.search.export.selection import KNEE
-from bitfront.search.runs.files import damaged_file
-from bitfront.search.runs.folder import SPEC
+from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, UserError

@@ -16,7 +16,7 @@ from bitfront.evaluators.data.splits import largest_splits
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.models.given_model import write_model
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.search.runs.folder import INPUTS
+from bitfront.search.runs.files import INPUTS
 
 MODEL, IMAGES = "model.safetensors", "images"
 

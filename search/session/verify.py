@@ -12,6 +12,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.registry import file_document, files_of, format_of, runtime_for
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, runtime_named
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
+from bitfront.search.runs.files import where_inputs_are
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, UserError
@@ -114,7 +115,8 @@ def _spec(path: Path, document: Mapping[str, Any]) -> EvaluationSpec:
     known = spec.model, spec.scheme
     if recorded is None or known != (document["model"], document["scheme"]):
         raise UserError(f"{path} does not say what it was evaluated on: export it again from its run")
-    return dataclasses.replace(spec, device="cpu")
+    # An export in a run folder that was moved has its inputs there.
+    return dataclasses.replace(where_inputs_are(spec, path.absolute().parent.parent), device="cpu")
 
 
 def _recorded(path: Path, splits: Sequence[str]) -> Expected | None:

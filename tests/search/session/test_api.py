@@ -122,8 +122,11 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
     run.path.rename(elsewhere / "moved")
     moved = open_run("moved", runs_dir=elsewhere)
     assert Path(moved.evaluation["data"]).parent.parent == elsewhere / "moved" / "inputs"
-    assert moved.export("knee", "packed", progress=None).passed
+    exported = moved.export("knee", "packed")
+    assert exported.passed
     (elsewhere / "moved").rename(elsewhere / "mine")
+    file = elsewhere / "mine" / "exports" / exported.path.name
+    assert open_run("mine", runs_dir=elsewhere).verify(file).passed
     assert len(resume("mine", runs_dir=elsewhere, evaluations=3, workers=0).trials) >= 3
 
 
