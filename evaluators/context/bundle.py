@@ -74,13 +74,8 @@ def fingerprint_of(context: EvaluationContext) -> ContextFingerprint:
 
 
 @dataclass(frozen=True, eq=False)
-class SentImages:
-    """The image source of a bundle: labels and names of images that stayed where they are.
-
-    Attributes:
-        name: Of the source that the images come from.
-        labels: Class index of the images of the search split, shape ``[images]``.
-    """
+class _SentImages:
+    """The image source of a bundle: names of images that stayed where they are, labels of search images."""
 
     name: str
     labels: NDArray[np.int64]
@@ -91,15 +86,9 @@ class SentImages:
         return len(self.labels)
 
     def load(self, index: int) -> Image.Image:
-        """Refuses: only the preprocessed images of the search split were sent.
-
-        Raises:
-            BitfrontError: Always.
-        """
         raise BitfrontError(f"{self.describe(index)} was not sent: only the search images were")
 
     def describe(self, index: int) -> str:
-        """The image's number in its source."""
         return f"image {index} of {self.name}"
 
 
@@ -164,7 +153,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     context = EvaluationContext(
         spec,
         model,
-        SentImages(facts["source"], tensors[f"{_IMAGES}labels"].numpy()),
+        _SentImages(facts["source"], tensors[f"{_IMAGES}labels"].numpy()),
         Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
         prepared_with(spec, calibrated),
         sites,

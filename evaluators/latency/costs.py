@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,45 +22,45 @@ Group = tuple[int, ...]
 Move = tuple[Group, ...]
 
 
+@dataclass(frozen=True, eq=False)
 class ModelCosts:
     """The cost model of a quantized vision transformer.
 
-    Args:
+    Attributes:
         latency: Latencies by table.
         size: Packed sizes.
     """
 
-    def __init__(self, latency: TableLatency, size: SizeModel) -> None:
-        self._latency = latency
-        self._size = size
+    latency: TableLatency
+    size: SizeModel
 
     @property
     def latency_source(self) -> str:
         """Where latencies come from."""
-        return self._latency.source
+        return self.latency.source
 
     @property
     def latency_batch(self) -> int:
         """Images of the batch that latencies are for."""
-        return self._latency.table.batch
+        return self.latency.table.batch
 
     @property
     def float_latency_ms(self) -> float:
         """Latency of the float model, in milliseconds."""
-        return self._latency.table.float_model.milliseconds
+        return self.latency.table.float_model.milliseconds
 
     @property
     def float_size_bytes(self) -> int:
         """Size of the float model's file."""
-        return self._size.float_bytes()
+        return self.size.float_bytes()
 
     def latency_ms(self, config: BitConfig) -> float:
         """Latency of a batch, in milliseconds."""
-        return self._latency.latency_ms(config)
+        return self.latency.latency_ms(config)
 
     def size_bytes(self, config: BitConfig) -> int:
         """Size of the packed file, in bytes."""
-        return self._size.size_bytes(config)
+        return self.size.size_bytes(config)
 
     def minimum_latency_ms(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:
         """The least latency of the configurations of a space that satisfy the rules."""

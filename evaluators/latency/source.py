@@ -133,7 +133,7 @@ def latency_source(name: str, scheme: str) -> LatencySource:
         table = read_table(Path(rest))
         where = f", {table.machine}" if _elsewhere(table) else ""
         named = f"table:{Path(rest).name} ({table.source}{where})"
-        return table_source(dataclasses.replace(table, source=named), scheme)
+        return _table_source(dataclasses.replace(table, source=named), scheme)
     if kind == MODEL and rest:
         return ModelSource(profile_named(rest), timed_runtime_named(TORCH, scheme))
     measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in TIMED_RUNTIMES)
@@ -153,15 +153,10 @@ def resumed_source(name: str, scheme: str, table: LatencyTable) -> LatencySource
     """
     if name.partition(":")[0] == MEASURED:
         return latency_source(name, scheme)
-    return table_source(table, scheme)
+    return _table_source(table, scheme)
 
 
-def table_source(table: LatencyTable, scheme: str) -> TableSource:
-    """The source of a table that has been read.
-
-    Raises:
-        UserError: The table is for another scheme.
-    """
+def _table_source(table: LatencyTable, scheme: str) -> TableSource:
     if table.scheme and table.scheme != scheme:
         raise UserError(
             f"{table.source} is for scheme {table.scheme}, not {scheme}: give --scheme {table.scheme}, or a "

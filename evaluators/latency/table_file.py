@@ -30,7 +30,7 @@ COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machi
 
 
 @dataclass
-class TableRows:
+class _Rows:
     """What the rows of a file say, taken together: the line and time of each part, the values of columns."""
 
     parts: dict[str | tuple[str, Triple], tuple[int, Latency]] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def read_table(path: Path) -> LatencyTable:
             f"latency table {path} is not filled in: {len(empty)} of {len(rows)} rows have no milliseconds "
             f"({_lines(empty)})"
         )
-    found = TableRows()
+    found = _Rows()
     for number, row in rows:
         try:
             found.add(number, row)

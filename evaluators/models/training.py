@@ -111,7 +111,7 @@ def train_digits(
         module = _initial_model(model)
         train, held_out = _partitions(module, train_images)
         rate = DIGITS_MODELS[model].learning_rate
-        for epoch, loss in enumerate(fit(module, train, epochs, seed, rate), start=1):
+        for epoch, loss in enumerate(_fit(module, train, epochs, seed, rate), start=1):
             if progress:
                 progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
         state = round_to_half(module.state_dict())
@@ -213,16 +213,10 @@ class Distortion:
         return (moved * (1.0 + draw(self.contrast)).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
 
 
-def fit(module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, rate: float) -> Iterator[float]:
-    """Trains in place with AdamW, warm-up and a cosine schedule; yields the mean loss of every epoch.
-
-    Args:
-        module: A classifier of the images.
-        train: What it is trained on, distorted differently in every epoch.
-        epochs: Passes over the images.
-        seed: Of the order of the images and their distortions.
-        rate: Largest learning rate of the schedule.
-    """
+def _fit(
+    module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, rate: float
+) -> Iterator[float]:
+    """Trains in place with AdamW, warm-up and a cosine schedule; yields the mean loss of every epoch."""
     generator = torch.Generator().manual_seed(seed)
     # Weight decay is for matrices only, not for biases, norms, class token and positions.
     matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith(".weight")]

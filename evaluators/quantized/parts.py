@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -24,7 +24,7 @@ from bitfront.evaluators.quantized.model import (
     QuantizedMerging,
     QuantizedReadout,
 )
-from bitfront.evaluators.quantized.scheme import Scheme, ScoreTerms
+from bitfront.evaluators.quantized.scheme import Scheme
 from bitfront.spaces import EncoderBits, pinned_bits
 from bitfront.spaces.schemes import DEPLOY, FQ_VIT, check_scheme
 
@@ -98,12 +98,31 @@ class PartsBuilder:
     def _attention(self, index: int, operands: int, attention: int, out: int) -> AttentionTerms:
         """The attention of encoder ``index``, by the bits of operands, attention matrix and output."""
         key = (index, operands, attention, out)
-        if key not in self._attentions:
-            step = self._log_steps.get(index, 1.0) if attention == LOG_BITS else 1.0
-            encoder, scores = self._blueprint.encoders[index], self._scores(index, operands)
-            self._attentions[key] = attention_terms(
-                encoder, scores, self._calibration, key[1:], self._kernels.device, step
-            )
+        if key in self._attentions:
+            return self._attentions[key]
+        encoder, grid, device = self._blueprint.encoders[index], self._calibration.grid, self._kernels.device
+        scores, window, logarithmic = self._scores(index, operands), encoder.window, attention <= LOG_BITS
+        qkv = grid(f"{encoder.name}.attn.qkv", operands)
+        codes = grid(f"{encoder.name}.attn.softmax", attention)
+        context = grid(f"{encoder.name}.attn.context", out)
+        everything = torch.arange(encoder.tokens, dtype=torch.int32)[None]
+        self._attentions[key] = AttentionTerms(
+            heads=encoder.heads,
+            head_dim=encoder.head_dim,
+            rows=(everything if window is None else window.rows).to(device),
+            bias=None if scores.bias is None else scores.bias.to(device),
+            mask=None if window is None or window.mask is None else window.mask.to(device),
+            qkv_zero=qkv.zero_point,
+            factors=scores.factors.to(device),
+            softmax=scores.softmax,
+            attention_scale=1.0 if logarithmic else codes.scale,
+            attention_codes=1 << attention,
+            logarithmic=logarithmic,
+            out_factor=(1.0 if logarithmic else codes.scale) * qkv.scale / context.scale,
+            out_zero=context.zero_point,
+            out_qmax=context.qmax,
+            log_step=self._log_steps.get(index, 1.0) if attention == LOG_BITS else 1.0,
+        )
         return self._attentions[key]
 
     def encoder(self, bits: EncoderBits, linear: Mapping[str, IntegerLinear]) -> QuantizedEncoder:
@@ -133,50 +152,6 @@ class PartsBuilder:
             norm2=self._norm(index, 2, widths["norm2"]),
             sum2=sum2,
         )
-
-
-def attention_terms(
-    encoder: EncoderParts,
-    scores: ScoreTerms,
-    calibration: Calibration,
-    bits: tuple[int, int, int],
-    device: torch.device,
-    log_step: float = 1.0,
-) -> AttentionTerms:
-    """The attention of an encoder.
-
-    Args:
-        encoder: The float encoder.
-        scores: How the scheme makes scores of integer products.
-        calibration: Grids of its sites.
-        bits: Widths of the operands, of the attention matrix and of the attention output.
-        device: Where the terms are.
-        log_step: Binary logarithm of the base of logarithmic attention codes.
-    """
-    operands, attention, out = bits
-    qkv = calibration.grid(f"{encoder.name}.attn.qkv", operands)
-    codes = calibration.grid(f"{encoder.name}.attn.softmax", attention)
-    context = calibration.grid(f"{encoder.name}.attn.context", out)
-    logarithmic = attention <= LOG_BITS
-    window = encoder.window
-    everything = torch.arange(encoder.tokens, dtype=torch.int32)[None]
-    return AttentionTerms(
-        heads=encoder.heads,
-        head_dim=encoder.head_dim,
-        rows=(everything if window is None else window.rows).to(device),
-        bias=None if scores.bias is None else scores.bias.to(device),
-        mask=None if window is None or window.mask is None else window.mask.to(device),
-        qkv_zero=qkv.zero_point,
-        factors=scores.factors.to(device),
-        softmax=scores.softmax,
-        attention_scale=1.0 if logarithmic else codes.scale,
-        attention_codes=1 << attention,
-        logarithmic=logarithmic,
-        out_factor=(1.0 if logarithmic else codes.scale) * qkv.scale / context.scale,
-        out_zero=context.zero_point,
-        out_qmax=context.qmax,
-        log_step=log_step,
-    )
 
 
 def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:

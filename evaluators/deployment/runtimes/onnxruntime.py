@@ -16,6 +16,7 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
     Images,
     KernelReport,
     Product,
+    Session,
     check_file,
     not_a_model,
     not_run,
@@ -31,21 +32,14 @@ _FLOAT = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv", "Ma
 _ERRORS_ONLY = 3
 
 
-class OnnxRuntimeSession:
-    """A loaded model.
-
-    Args:
-        session: ONNX Runtime's own.
-        path: The file, loaded again where its optimized graph is asked for.
-    """
+class _OnnxRuntimeSession:
+    """See :class:`Session`; the file is loaded again where its optimized graph is asked for."""
 
     def __init__(self, session: Any, path: Path) -> None:
-        self._session = session
+        self._session, self._path = session, path
         self._input = session.get_inputs()[0].name
-        self._path = path
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """See :class:`Session`."""
         try:
             found: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
         # Its exceptions have no common base but this one.
@@ -54,7 +48,7 @@ class OnnxRuntimeSession:
         return found
 
     def kernels(self) -> KernelReport:
-        """See :class:`Session`: the nodes of the graph as it was optimized for execution."""
+        """The nodes of the graph as it was optimized for execution."""
         import onnx
 
         with tempfile.TemporaryDirectory() as folder:
@@ -96,13 +90,13 @@ class OnnxRuntime:
         threads: int = 1,
         batch: int | None = None,  # noqa: ARG002 - shapes may stay open at no cost
         precision: FloatPrecision = "f32",
-    ) -> OnnxRuntimeSession:
+    ) -> Session:
         """See :class:`Runtime`."""
         check_file(path, self.suffixes)
         if precision not in self.precisions:
             raise UserError(f"onnxruntime computes in f32 here, not in {precision}")
         try:
-            return OnnxRuntimeSession(_session(path, threads), path)
+            return _OnnxRuntimeSession(_session(path, threads), path)
         # Its exceptions have no common base but this one.
         except Exception as error:
             raise not_a_model(path, self.name, error) from error

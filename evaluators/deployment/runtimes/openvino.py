@@ -15,6 +15,7 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
     Images,
     KernelReport,
     Product,
+    Session,
     check_file,
     not_a_model,
     not_run,
@@ -31,13 +32,8 @@ _INTEGERS = ("i8", "u8")
 _BEGINNING = 256
 
 
-class OpenVinoSession:
-    """A compiled model.
-
-    Args:
-        model: Before compilation.
-        compiled: After.
-    """
+class _OpenVinoSession:
+    """See :class:`Session`; of a model before and after compilation."""
 
     def __init__(self, model: Any, compiled: Any) -> None:
         self._products = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _PRODUCTS}
@@ -48,7 +44,6 @@ class OpenVinoSession:
         self._lengths = tuple(length.get_length() if length.is_static else None for length in shape)
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """See :class:`Session`."""
         # OpenVINO itself classifies other images as none at all, without an error.
         if len(images.shape) != len(self._lengths) or any(
             length not in (None, given) for given, length in zip(images.shape, self._lengths, strict=True)
@@ -63,7 +58,7 @@ class OpenVinoSession:
         return np.array(found, dtype=np.float32)
 
     def kernels(self) -> KernelReport:
-        """See :class:`Session`: the products in the graph that is executed."""
+        """The products in the graph that is executed."""
         counts: Counter[tuple[str, bool]] = Counter()
         for op in self._compiled.get_runtime_model().get_ordered_ops():
             info = op.get_rt_info()
@@ -114,7 +109,7 @@ class OpenVinoRuntime:
 
     def load(
         self, path: Path, *, threads: int = 1, batch: int | None = None, precision: FloatPrecision = "f32"
-    ) -> OpenVinoSession:
+    ) -> Session:
         """See :class:`Runtime`."""
         import openvino
 
@@ -135,4 +130,4 @@ class OpenVinoRuntime:
             raise BitfrontError(
                 f"openvino cannot compile {path}: {not_a_model(path, self.name, error)}"
             ) from error
-        return OpenVinoSession(model, compiled)
+        return _OpenVinoSession(model, compiled)

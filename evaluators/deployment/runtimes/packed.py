@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, Images, KernelReport
+from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision, Images, KernelReport, Session
 from bitfront.evaluators.packed.file import read_packed
 
 
-class PackedSession:
+class _PackedSession:
     """A packed file; see :class:`bitfront.evaluators.deployment.runtimes.runtime.Session`."""
 
     def __init__(self, path: Path) -> None:
         self._model = read_packed(path).assemble()
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """Logits of images."""
         found: NDArray[np.float32] = self._model(torch.from_numpy(images)).numpy()
         return found
 
@@ -46,10 +45,10 @@ class PackedRuntime:
         threads: int = 1,  # noqa: ARG002 - torch's own number of threads holds
         batch: int | None = None,  # noqa: ARG002 - any batch takes the same code
         precision: FloatPrecision = "f32",  # noqa: ARG002 - integers have none
-    ) -> PackedSession:
+    ) -> Session:
         """Loads a file.
 
         Raises:
             UserError: The file is missing, foreign or damaged.
         """
-        return PackedSession(path)
+        return _PackedSession(path)

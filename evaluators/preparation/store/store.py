@@ -93,7 +93,7 @@ class PreparationStore:
             return None
         path = self.folder / name
         try:
-            entry = read_entry(path, key)
+            entry = _read_entry(path, key)
         except FileNotFoundError:
             return None
         except DamagedEntryError as error:
@@ -190,14 +190,8 @@ def entry_bytes(key: str, tensors: Mapping[str, torch.Tensor], document: Mapping
     return save(stored, metadata=header)
 
 
-def read_entry(path: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors, on the CPU and writable, and the document of a file.
-
-    Raises:
-        DamagedEntryError: The file is truncated or altered, was not written by this program, or holds another
-            version or key.
-        OSError: The file cannot be read, or does not exist.
-    """
+def _read_entry(path: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors, on the CPU and writable, and the document of a file; DamagedEntryError for any other."""
     # read at once: safe_open opens the file twice, and another process may replace it in between
     content = path.read_bytes()
     try:
