@@ -143,9 +143,8 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     device = device_named(spec.device)
     weights = path.with_name(f"{path.stem}.model.safetensors")
     state, described = _part(tensors, _MODEL), facts.get("architecture")
-    save_file(
-        state, weights, None if described is None else Architecture.from_json(described).metadata(state)
-    )
+    metadata = None if described is None else Architecture.from_json(described).metadata(state)
+    save_file(state, weights, metadata)
     model = load_model(spec.model, checkpoint=weights)
     blueprint = blueprint_of(spec.model, model.module.to(device))
     calibrated = from_entry(_part(tensors, _CALIBRATED), facts["groundwork"], blueprint, device)

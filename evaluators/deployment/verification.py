@@ -105,8 +105,7 @@ def verify(
         progress(done / total)
     predictions = np.concatenate(found)
     right, expected_right = predictions == expected.labels, expected.predictions == expected.labels
-    compared = PairedComparison(
-        total, int((expected_right & ~right).sum()), int((right & ~expected_right).sum())
-    )
+    lost, won = int((expected_right & ~right).sum()), int((right & ~expected_right).sum())
+    compared = PairedComparison(total, lost, won)
     equal = 100.0 * float((predictions == expected.predictions).mean())
     return Verification(compared, 100.0 * float(right.mean()), expected, equal, tolerance, seconds)

@@ -230,21 +230,18 @@ def map_tensors(value: T, visit: Visit, name: str) -> T:
         visit: Called with (name, tensor), the name being the way to the tensor, with dots.
         name: Where the way begins.
     """
-    mapped: T = _mapped(value, visit, name)
-    return mapped
-
-
-def _mapped(value: Any, visit: Visit, name: str) -> Any:
+    mapped: Any = value
     if isinstance(value, torch.Tensor):
-        return visit(name, value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(part, visit, f"{name}.{key}") for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_mapped(part, visit, f"{name}.{index}") for index, part in enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        mapped = visit(name, value)
+    elif isinstance(value, Mapping):
+        mapped = {key: map_tensors(part, visit, f"{name}.{key}") for key, part in value.items()}
+    elif isinstance(value, tuple):
+        mapped = tuple(map_tensors(part, visit, f"{name}.{index}") for index, part in enumerate(value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return type(value)(**{key: _mapped(part, visit, f"{name}.{key}") for key, part in fields.items()})
-    return value
+        mapped = type(value)(**map_tensors(fields, visit, name))
+    found: T = mapped
+    return found
 
 
 def blueprint_on(blueprint: Blueprint, device: torch.device) -> Blueprint:

@@ -137,9 +137,8 @@ def calibrate(
             else:
                 grid = grid_over(*chosen.range(found, bits), bits)
             affine[site, bits], outermost[site, bits] = grid, found.outermost_share(grid)
-    return Calibration(
-        affine, {site: search.grid() for site, search in searches.items()}, outermost, codebooks
-    )
+    power_of_two = {site: search.grid() for site, search in searches.items()}
+    return Calibration(affine, power_of_two, outermost, codebooks)
 
 
 @torch.inference_mode()

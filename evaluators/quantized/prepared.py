@@ -90,9 +90,8 @@ class PreparedModel:
         self.scheme = scheme
         self.widths = tuple(widths)
         self.kernels = kernels or kernels_for(blueprint.patch.weight.device)
-        self.log_steps = {
-            index: (log_steps or {}).get(index, 1.0) for index in range(len(blueprint.encoders))
-        }
+        steps = log_steps or {}
+        self.log_steps = {index: steps.get(index, 1.0) for index in range(len(blueprint.encoders))}
         self._weight_ranges = weight_ranges
         self._kept: dict[Hashable, FittedLayer] | None = {} if keep_codes else None
         self._build = PartsBuilder(blueprint, calibration, scheme, self.log_steps, self.kernels)
@@ -181,11 +180,10 @@ class PreparedModel:
 
     def encoder(self, bits: EncoderBits) -> QuantizedEncoder:
         """One encoder at the given bits, from prepared parts."""
+        index, width = bits.index, bits.bits
         layers = {
-            layer: self.linear(
-                bits.index, layer, bits.bits("weights", layer), bits.bits("activations", layer)
-            )
-            for layer in self.blueprint.encoders[bits.index].linear()
+            layer: self.linear(index, layer, width("weights", layer), width("activations", layer))
+            for layer in self.blueprint.encoders[index].linear()
         }
         return self._build.encoder(bits, layers)
 

@@ -127,7 +127,6 @@ class OpenVinoRuntime:
             }
             compiled = core.compile_model(model, DEVICE, settings)
         except RuntimeError as error:
-            raise BitfrontError(
-                f"openvino cannot compile {path}: {not_a_model(path, self.name, error)}"
-            ) from error
+            reason = not_a_model(path, self.name, error)
+            raise BitfrontError(f"openvino cannot compile {path}: {reason}") from error
         return _OpenVinoSession(model, compiled)

@@ -159,10 +159,8 @@ def make_suite(
         if model.prepared.scheme == SCHEME:
             candidates += _in_runtime(model, entries, runtime, bfloat16, folder)
         elif entries:
-            scheme = model.prepared.scheme
-            notes.append(
-                f"{runtime} runs scheme {SCHEME} only: configurations of {scheme} are left out there"
-            )
+            other = model.prepared.scheme
+            notes.append(f"{runtime} runs scheme {SCHEME} only: configurations of {other} are left out there")
     for done, name in enumerate(baselines, start=len(runtimes)):
         progress(done / steps)
         try:
