@@ -15,6 +15,9 @@ import torch
 import triton
 import triton.language as tl
 
+from bitfront.evaluators.quantized.kernels.attention_terms import HALFWAY, ONE_BIT, UNIT
+from bitfront.evaluators.quantized.kernels.layer_norm import FINEST_STEP, MULTIPLIER_MAX
+
 # Adding and subtracting 1.5 * 2^23 (float32) or 1.5 * 2^52 (float64) rounds to the nearest integer, ties to
 # even, wherever the result is not clipped to codes anyway.
 _ROUNDING32 = tl.constexpr(1.5 * 2.0**23)
@@ -27,11 +30,12 @@ _TWO_BIASES = tl.constexpr(2046 << 52)
 # Of a float32: its exponent, and what carries mantissas from sqrt(2) up into it.
 _EXPONENT32 = tl.constexpr(0x7F800000)
 _CARRY32 = tl.constexpr(0x800000 - 0x3504F3)
-_MULTIPLIER_MAX = tl.constexpr(255.0)
-_FINEST_STEP = tl.constexpr(2.0**-31)
-_HALFWAY = tl.constexpr(1.5 / 2.0**0.5)
-_ONE_BIT = tl.constexpr(2.0**52 + 1.0)
-_UNIT = tl.constexpr(2.0**15)
+_LARGEST_MULTIPLIER, _FINEST_STEP = tl.constexpr(MULTIPLIER_MAX), tl.constexpr(FINEST_STEP)
+_HALFWAY, _ONE_BIT, _UNIT = tl.constexpr(HALFWAY), tl.constexpr(ONE_BIT), tl.constexpr(UNIT)
+# Where the terms of attention have the smallest probabilities of logarithmic codes, their values (rising,
+# as many as codes of 4 bits) and the heads' factors.
+_LOG_CODES = tl.constexpr(16)
+_THRESHOLDS, _VALUES, _FACTORS = tl.constexpr(9), tl.constexpr(25), tl.constexpr(41)
 
 LOOKED_UP = 4096
 # Compiled programs by all that they are compiled for.
@@ -206,7 +210,7 @@ def integer_row(
             # A power of two, whose inverse has the opposite exponent.
             per_unit = (-unit.to(tl.int64, bitcast=True) + _TWO_BIASES).to(tl.float64, bitcast=True)
             multiplier = _nearest64(gain * inverse * per_unit)
-            multiplier = tl.minimum(tl.maximum(multiplier, -_MULTIPLIER_MAX), _MULTIPLIER_MAX)
+            multiplier = tl.minimum(tl.maximum(multiplier, -_LARGEST_MULTIPLIER), _LARGEST_MULTIPLIER)
             offset = _nearest64(bias * per_unit - multiplier * mean)
             codes = tl.floor((multiplier * value + offset) * unit + 0.5)
             codes = _clipped(codes, tl.load(norm_scalars + 2), tl.load(norm_scalars + 3))
@@ -298,7 +302,7 @@ def attention(
     q = _centred(from_query, zero, row & (d < WIDTH)[None, :])
     k = _centred(from_key, zero, has_key)
     products = tl.dot(q, tl.trans(k))
-    factor = tl.load(terms + 9 + 32 + head)
+    factor = tl.load(terms + _FACTORS + head)
     pair = i[:, None] * COUNT + j[None, :]
     seen = column
     if MASK:
@@ -345,9 +349,9 @@ def attention(
     if KIND == 2:
         # Values of 16 bits go in two halves.
         value = tl.zeros((QUERIES, KEYS), tl.int32)
-        for code in tl.static_range(16):
-            reached = share >= tl.load(terms + 9 + code).to(share.dtype)
-            value = tl.where(reached, tl.load(terms + 9 + 16 + code).to(tl.int32), value)
+        for code in tl.static_range(_LOG_CODES):
+            reached = share >= tl.load(terms + _THRESHOLDS + code).to(share.dtype)
+            value = tl.where(reached, tl.load(terms + _VALUES + code).to(tl.int32), value)
         context = tl.dot((value >> 8).to(tl.float16), v).to(tl.float64) * 256.0
         context += tl.dot((value & 255).to(tl.float16), v).to(tl.float64)
     else:
@@ -370,9 +374,9 @@ def launch(
 ) -> None:
     """Runs a program with arguments in its order: tensors, sizes, numbers, compiled constants.
 
-    Triton takes longer to find a compiled program than most programs run, so they are found here. What a
-    program is compiled for is named by its constants, by sizes (and whether 16 divides them) and by the
-    addresses' divisibility by 16; the constants decide the types of tensors.
+    Triton takes longer to find a compiled program than many programs run, so those of addresses that 16
+    divides are kept here, by their constants, which decide the types of tensors, and by sizes. Programs are
+    compiled for none of the numbers.
     """
     arguments = (*tensors, *sizes, *numbers, *constants)
     aligned = all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
