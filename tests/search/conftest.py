@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bitfront.evaluators.latency import measured
+from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.search.cli.main import main
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, SearchSpace
@@ -289,6 +291,7 @@ def exported(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return found
 
 
+QUICK_TIMING = TimingProtocol(warmup=1, iterations=2, repeats=2, budget_seconds=0.1, fewest=1)
 PROGRAM = Path(__file__).parents[1] / "references" / "synthetic_search.py"
 
 
@@ -307,6 +310,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """Lines are written all the same; other processes, which tests kill, do wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_timing() -> Iterator[None]:
+    """Models are timed a few times, not for twelve seconds: how long they take decides nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "TimingProtocol", lambda: QUICK_TIMING)
         yield
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.preparation import calibrated_model, layer_fit
 from bitfront.spaces import SCHEMES, BitConfig
 
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
@@ -27,9 +28,20 @@ pytestmark = [
 ]
 
 
+def called_once(function: Callable[..., object]) -> Callable[..., object]:
+    found: list[object] = []
+
+    def call(*arguments: object) -> object:
+        if not found:
+            found.append(function(*arguments))
+        return found[0]
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def photographs() -> Iterator[dict[SplitName, PreprocessedImages]]:
-    """Those that were decoded; the float model, which both schemes begin with, goes through them once."""
+    """Those that were decoded; what both schemes begin with is found once: they share model and recipe."""
     float_run = EvaluationContext._float_run
     found: dict[SplitName, tuple[torch.Tensor, float]] = {}
 
@@ -40,6 +52,12 @@ def photographs() -> Iterator[dict[SplitName, PreprocessedImages]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EvaluationContext, "_float_run", run_once)
+        for module, name in (
+            (calibrated_model, "equalize"),
+            (calibrated_model, "search_log_steps"),
+            (layer_fit, "token_weights"),
+        ):
+            patch.setattr(module, name, called_once(getattr(module, name)))
         yield {}
 
 

@@ -46,7 +46,7 @@ def prepared(found: CalibratedModel, scheme: str, **options: Any) -> PreparedMod
         found.calibration,
         scheme,
         options.pop("widths", WIDTHS),
-        "mse",
+        options.pop("ranges", "mse"),
         found.layers,
         found.log_steps,
         keep_codes=True,
@@ -171,7 +171,7 @@ def test_architectures_by_name(tmp_path: Path, timm: Any, name: str, classes: in
     recipe = recipe_named("fq-vit")
     observer = observer_named(recipe.observer)
     found = calibrate_model(blueprint, lambda: [images], WIDTHS, recipe, observer, scheme, lambda share: None)
-    model = prepared(found, scheme)
+    model = prepared(found, scheme, ranges="minmax")  # found at once, however large the model
     config = config_of(blueprint, scheme, "mixed 3")
     written(tmp_path / "m.safetensors", model, config, "fq-vit")
     read = read_packed(tmp_path / "m.safetensors")

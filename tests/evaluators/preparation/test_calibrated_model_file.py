@@ -243,8 +243,8 @@ class TestCache:
     ) -> None:
         caplog.set_level(logging.INFO, logger=keeping.__name__)
         cold, warm = [], []
-        EvaluationContext.from_spec(SMALL, cold.append)
-        EvaluationContext.from_spec(SMALL, warm.append)
+        EvaluationContext.from_spec(QUICK, cold.append)
+        EvaluationContext.from_spec(QUICK, warm.append)
         assert len(cold) > 12
         assert cold == sorted(cold)
         assert (cold[-1], warm) == (1.0, [1.0])
@@ -291,7 +291,7 @@ class TestCache:
         assert len(laying) == 2
 
     def test_a_damaged_document_in_a_whole_file_is_replaced(self, cache: Path, laying: list[str]) -> None:
-        expected = logits(EvaluationContext.from_spec(SMALL))
+        expected = logits(EvaluationContext.from_spec(QUICK))
         (path,) = cache.iterdir()
         store, key = PreparationStore(cache), path.stem
         entry = store.load(key)
@@ -300,7 +300,7 @@ class TestCache:
         whole = copy.deepcopy(document)
         del document["affine"]
         store.save(key, tensors, document)
-        assert torch.equal(logits(EvaluationContext.from_spec(SMALL)), expected)
+        assert torch.equal(logits(EvaluationContext.from_spec(QUICK)), expected)
         assert len(laying) == 2
         mended = store.load(key)
         assert mended is not None
@@ -308,8 +308,8 @@ class TestCache:
 
     @pytest.mark.slow
     def test_another_process_finds_what_this_one_kept(self, cache: Path) -> None:
-        command = [sys.executable, "-c", SECOND_PROCESS, SMALL.canonical()]
+        command = [sys.executable, "-c", SECOND_PROCESS, QUICK.canonical()]
         empty = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "fitted again" in empty.stderr  # so that the next one shows something
-        EvaluationContext.from_spec(SMALL)
+        EvaluationContext.from_spec(QUICK)
         subprocess.run(command, capture_output=True, check=True)

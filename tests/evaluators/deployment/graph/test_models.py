@@ -67,10 +67,17 @@ def test_graphs_for_timing_have_the_same_nodes(tmp_path: Path) -> None:
     assert [node.op_type for node in kept.graph.node] == [node.op_type for node in timed.graph.node]
 
 
+# At their real widths and resolution; of the encoders, which repeat, a few.
+LARGE: dict[str, dict[str, Any]] = {
+    "swin_tiny_patch4_window7_224": {"depths": (2, 2, 2, 2)},
+    "vit_base_patch16_224": {"depth": 4},
+}
+
+
 def large(name: str, timm: Any) -> tuple[PreparedModel, PreparedModel, torch.Tensor]:
     """A model with random weights, prepared for both of the evaluator's sets of kernels, and two images."""
     torch.manual_seed(0)
-    blueprint = blueprint_of(name, timm.create_model(name).eval())
+    blueprint = blueprint_of(name, timm.create_model(name, **LARGE[name]).eval())
     images = torch.randn(4, *blueprint.image_shape, generator=torch.Generator().manual_seed(1))
     grids = calibrate(blueprint, lambda: images.split(2), (4, 8), observer_named("minmax"), SCHEME)
     first, second = (
@@ -81,7 +88,7 @@ def large(name: str, timm: Any) -> tuple[PreparedModel, PreparedModel, torch.Ten
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_base_patch16_224"])
+@pytest.mark.parametrize("name", LARGE)
 def test_large_models_with_random_weights(tmp_path: Path, timm: Any, name: str) -> None:
     first, second, images = large(name, timm)
     config = config_of(first.blueprint, SCHEME, "mixed 1")

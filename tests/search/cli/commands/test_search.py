@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -20,13 +19,11 @@ import pytest
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import BATCHES
-from bitfront.evaluators.latency import measured
-from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.search.cli.main import main
 from bitfront.search.reports.plots import run_plots
 from bitfront.search.runs.folder import read_space
 
-SEARCH_IMAGES, TEST_IMAGES = 200, 100
+SEARCH_IMAGES, TEST_IMAGES = 120, 60
 SIZES = ("--search-images", str(SEARCH_IMAGES), "--test-images", str(TEST_IMAGES))
 # A modelled latency is the same table every time, whatever the machine.
 SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6", *SIZES)
@@ -56,14 +53,6 @@ def process(runs: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
     """A search in a process of its own, which can be killed and interrupted."""
     command = [sys.executable, "-m", "bitfront.search.cli", *words(runs, name, *arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_timing() -> Iterator[None]:
-    """The front is timed for half a second: how long its models take decides nothing here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measured, "TimingProtocol", lambda: TimingProtocol(budget_seconds=0.5))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +219,7 @@ def test_limits_are_kept(runs: Path) -> None:
 
 def test_limits_nobody_can_meet_name_the_nearest_values(runs: Path) -> None:
     # On this many images no configuration is right everywhere.
-    more = ("--search-images", "400", "--workers", "1")
+    more = ("--search-images", "400", "--evaluations", "12", "--workers", "1")
     status, told = search(*words(runs, "hopeless", "--min-top1", "99.99", *more))
     assert status == 1
     message = told.strip().splitlines()[-1]
