@@ -116,13 +116,13 @@ def _read_packed(path: Path) -> dict[str, Any]:
 
 
 def _write_onnx(subject: FileContent, path: Path, runtime: str) -> list[Path]:
-    from bitfront.evaluators.deployment.graph.operands import DIALECTS
+    from bitfront.evaluators.deployment.graph.operands import dialect_of
     from bitfront.evaluators.deployment.graph.parts import GraphParts
     from bitfront.evaluators.deployment.graph_files import onnx_bytes
     from bitfront.evaluators.files import write_atomically
 
     parts = GraphParts.of(subject.prepared)
-    write_atomically(path, onnx_bytes(parts, subject.config, DIALECTS[runtime], subject.document))
+    write_atomically(path, onnx_bytes(parts, subject.config, dialect_of(runtime), subject.document))
     return [path]
 
 

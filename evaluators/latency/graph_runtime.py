@@ -15,7 +15,7 @@ from bitfront.evaluators.deployment.graph.model import (
     float_graph,
     rest_graph,
 )
-from bitfront.evaluators.deployment.graph.operands import DIALECTS
+from bitfront.evaluators.deployment.graph.operands import dialect_of
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
@@ -40,7 +40,7 @@ class GraphRuntime:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._dialect = DIALECTS[runtime.name]
+        self._dialect = dialect_of(runtime.name)
         self._parts_of: tuple[Subject, GraphParts] | None = None
 
     @property

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named
@@ -28,6 +28,10 @@ from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.latency.torch_runtime import is_this_machine
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
+from bitfront.spaces.plugins import plugins
+
+# Entry points of other packages.
+PLUGINS = "bitfront.latency_sources"
 
 
 class LatencySource(Protocol):
@@ -118,7 +122,8 @@ def latency_source(name: str, scheme: str) -> LatencySource:
     """The source that ``--latency`` names.
 
     Args:
-        name: ``measured``, ``measured:RUNTIME``, ``table:FILE``, ``model:NAME`` or ``model:FILE.toml``.
+        name: ``measured``, ``measured:RUNTIME``, ``table:FILE``, ``model:NAME`` or ``model:FILE.toml``; or
+            ``KIND:REST`` of another package, whose entry point is called with the rest and the scheme.
         scheme: The quantization scheme whose latency is asked for.
 
     Raises:
@@ -134,6 +139,8 @@ def latency_source(name: str, scheme: str) -> LatencySource:
         where = f", {table.machine}" if _elsewhere(table) else ""
         named = f"table:{Path(rest).name} ({table.source}{where})"
         return _table_source(dataclasses.replace(table, source=named), scheme)
+    if kind in plugins(PLUGINS):
+        return cast(LatencySource, plugins(PLUGINS)[kind].load_callable()(rest, scheme))
     if kind == MODEL and rest:
         return ModelSource(profile_named(rest), timed_runtime_named(TORCH, scheme))
     measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in TIMED_RUNTIMES)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from bitfront.spaces.plugins import Plugin, plugins
 
 if TYPE_CHECKING:
     from bitfront.search.engine.protocols import Sampler
@@ -12,12 +15,14 @@ if TYPE_CHECKING:
     from bitfront.spaces import SearchSpace
 
 
-OPTUNA, SURROGATE = "optuna-", "surrogate-nsga2"
+SURROGATE = "surrogate-nsga2"
 # Of a search that was given no number.
 DEFAULT_EVALUATIONS = 100
 # Those that a comparison lines up unless told otherwise, and how often each of them searches.
 COMPARED_SAMPLERS = (SURROGATE, "nsga2", "random", "optuna-tpe", "optuna-nsga2")
 COMPARED_SEEDS = 3
+# Candidates that samplers of other packages propose at a time unless told otherwise.
+_PLUGGED_POPULATION = 8
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,66 @@ class SamplerKind:
     Attributes:
         summary: What it is, in a few words.
         population: Candidates it proposes at a time unless told otherwise.
+        make: Makes one of a problem, candidates proposed at a time, a seed and the sensitivities of genes
+            that are known, or None.
     """
 
     summary: str
     population: int
+    make: Callable[[SearchProblem, int, int, PriorScores | None], Sampler]
+
+
+def _surrogate(problem: SearchProblem, count: int, seed: int, scores: PriorScores | None) -> Sampler:
+    from bitfront.search.samplers.surrogate.sampler import SurrogateSampler
+
+    return SurrogateSampler(problem, count, seed, scores)
+
+
+def _nsga2(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+    from bitfront.search.samplers.nsga2 import Nsga2Sampler
+
+    return Nsga2Sampler(problem, count, seed)
+
+
+def _random(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+    from bitfront.search.samplers.random_search import RandomSearch
+
+    return RandomSearch(problem.space, count, seed)
+
+
+def _exhaustive(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+    from bitfront.search.samplers.exhaustive import ExhaustiveSearch
+
+    return ExhaustiveSearch(problem.space, count, seed)
+
+
+def _optuna(name: str, summary: str, population: int) -> SamplerKind:
+    def make(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+        from bitfront.search.samplers.optuna_sampler import OptunaSampler
+
+        return OptunaSampler(name, problem, count, seed)
+
+    return SamplerKind(summary, population, make)
+
+
+def _plugged(plugin: Plugin) -> SamplerKind:
+    """A sampler of another package: a class, or a function, of a problem, a population and a seed."""
+
+    def make(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+        return cast("Sampler", plugin.load_callable()(problem, count, seed))
+
+    return SamplerKind(f"of package {plugin.package}", _PLUGGED_POPULATION, make)
 
 
 SAMPLERS: dict[str, SamplerKind] = {
-    SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4),
-    "nsga2": SamplerKind("NSGA-II (Deb et al. 2002), a whole generation at a time", 32),
-    "random": SamplerKind("uniform draws without repeats", 32),
-    "exhaustive": SamplerKind("every configuration of a small space", 32),
-    "optuna-tpe": SamplerKind("Optuna's tree-structured Parzen estimator", 4),
-    "optuna-nsga2": SamplerKind("Optuna's NSGA-II", 32),
-    "optuna-gp": SamplerKind("Optuna's Gaussian processes with expected hypervolume improvement", 4),
+    SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4, _surrogate),
+    "nsga2": SamplerKind("NSGA-II (Deb et al. 2002), a whole generation at a time", 32, _nsga2),
+    "random": SamplerKind("uniform draws without repeats", 32, _random),
+    "exhaustive": SamplerKind("every configuration of a small space", 32, _exhaustive),
+    "optuna-tpe": _optuna("tpe", "Optuna's tree-structured Parzen estimator", 4),
+    "optuna-nsga2": _optuna("nsga2", "Optuna's NSGA-II", 32),
+    "optuna-gp": _optuna("gp", "Optuna's Gaussian processes with expected hypervolume improvement", 4),
+    **{name: _plugged(plugin) for name, plugin in plugins("bitfront.samplers").items()},
 }
 
 
@@ -104,22 +155,4 @@ def make_sampler(
     size = SAMPLERS[name].population if population is None else population
     if size < 2:
         raise UserError(f"--population {size} is too small: give at least 2")
-    if name == SURROGATE:
-        from bitfront.search.samplers.surrogate.sampler import SurrogateSampler
-
-        return SurrogateSampler(problem, size, seed, scores)
-    if name == "nsga2":
-        from bitfront.search.samplers.nsga2 import Nsga2Sampler
-
-        return Nsga2Sampler(problem, size, seed)
-    if name == "random":
-        from bitfront.search.samplers.random_search import RandomSearch
-
-        return RandomSearch(problem.space, size, seed)
-    if name == "exhaustive":
-        from bitfront.search.samplers.exhaustive import ExhaustiveSearch
-
-        return ExhaustiveSearch(problem.space, size, seed)
-    from bitfront.search.samplers.optuna_sampler import OptunaSampler
-
-    return OptunaSampler(name.removeprefix(OPTUNA), problem, size, seed)
+    return SAMPLERS[name].make(problem, size, seed, scores)

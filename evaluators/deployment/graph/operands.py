@@ -36,6 +36,11 @@ ONNXRUNTIME = Dialect("onnxruntime", operands_apart=True)
 DIALECTS = {dialect.name: dialect for dialect in (OPENVINO, ONNXRUNTIME)}
 
 
+def dialect_of(runtime: str) -> Dialect:
+    """That of a runtime; runtimes of other packages get the plain operators that ONNX Runtime gets."""
+    return DIALECTS.get(runtime, ONNXRUNTIME)
+
+
 @dataclass(frozen=True)
 class Heads:
     """The heads of one encoder, within its windows where it has some.

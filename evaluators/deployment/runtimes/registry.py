@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bitfront.spaces import UserError
+from bitfront.spaces.plugins import Plugin, plugins
 
 if TYPE_CHECKING:
     from bitfront.evaluators.deployment.runtimes.runtime import Runtime
@@ -33,13 +34,22 @@ def _packed() -> Runtime:
     return PackedRuntime()
 
 
+def _plugged(plugin: Plugin) -> Callable[[], Runtime]:
+    return lambda: cast("Runtime", plugin.load_callable()())
+
+
+_PLUGINS = plugins("bitfront.runtimes")
 # By name, which is that of the library, too: what makes the runtime. They execute graphs.
-RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+RUNTIMES: dict[str, Callable[[], Runtime]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    **{name: _plugged(plugin) for name, plugin in _PLUGINS.items()},
+}
 
 
 def runtime_is_installed(name: str) -> bool:
-    """Whether the library of a known runtime can be imported."""
-    return importlib.util.find_spec(name) is not None
+    """Whether the library of a known runtime can be imported; other packages have theirs with them."""
+    return name in _PLUGINS or importlib.util.find_spec(name) is not None
 
 
 def runtime_named(name: str) -> Runtime:

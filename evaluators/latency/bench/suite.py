@@ -13,7 +13,7 @@ from torch import nn
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.graph.model import configuration_graph, float_graph
-from bitfront.evaluators.deployment.graph.operands import DIALECTS
+from bitfront.evaluators.deployment.graph.operands import dialect_of
 from bitfront.evaluators.deployment.graph.parts import SCHEME, GraphParts
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.deployment.runtimes.runtime import FloatPrecision
@@ -211,7 +211,7 @@ def _in_runtime(
     parts = GraphParts.of(model.prepared)
     for entry in entries:
         path = folder / f"{entry.config.digest}-{runtime}.onnx"
-        onnx.save(configuration_graph(parts, entry.config, DIALECTS[runtime]), path)
+        onnx.save(configuration_graph(parts, entry.config, dialect_of(runtime)), path)
         for precision in _precisions(runtime, bfloat16):
             label = Label(model.name, entry.name, runtime, "quantized", precision, bits=entry.bits)
             yield graph_candidate(label, path, model.shape)
