@@ -27,7 +27,7 @@ ROOMS = {
             "preparation",
             "quantized",
         ),
-        *("quantized", "packed", "context", "sensitivity", "deployment", "latency"),
+        *("quantized", "packed", "tasks", "context", "sensitivity", "deployment", "latency"),
     ),
     "search": (*("problem", "engine", "samplers", "workers", "runs", "export", "reports", "session", "cli"),),
 }

@@ -15,20 +15,20 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
-from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.context.preparing import (
     calibrated_for,
     compute_in_float32,
     prepared_with,
     preparing_threads,
+    task_blueprint,
 )
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.splits import Splits
 from bitfront.evaluators.models.architecture import Architecture
-from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
@@ -39,6 +39,8 @@ from bitfront.spaces import BitfrontError
 FORMAT = "bitfront/evaluation-bundle"
 VERSION = "1"
 _MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
+# Calibration images.
+_FITTED = "fitted."
 Tensors = dict[str, torch.Tensor]
 
 
@@ -80,7 +82,7 @@ class _SentImages:
     name: str
     labels: NDArray[np.int64]
     partition: None = None
-    class_names: None = None
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,28 +97,28 @@ class _SentImages:
 def bundle_of(context: EvaluationContext) -> bytes:
     """The bundle of a context: the weights, what calibration decided, the search images and the splits.
 
-    Images are sent as the model's preprocessing left them, so that no decoder of another machine matters;
-    what calibration decided is sent, so that no other rounding does.
+    Images are sent as the model's preprocessing left them, so that no decoder of another machine matters, and
+    those of calibration only where a metric fits something on them; what calibration decided is sent, so that
+    no other rounding does.
     """
     images, architecture = context.images("search"), context.model.architecture
     tensors = _prefixed(_MODEL, context.model.module.state_dict())
     # What calibration decided, from the cache once more: the prepared model has it in the kernels' forms.
-    blueprint = blueprint_of(context.spec.model, context.model.module)
+    blueprint = task_blueprint(context.spec, context.model.module)
     calibration_images = load_images(context.source, context.splits.calibration, context.model.data_config)
     with torch_threads(preparing_threads(blueprint)):
         calibrated = calibrated_for(context.spec, blueprint, calibration_images)
     found, document = to_entry(calibrated, blueprint)
     tensors |= _prefixed(_CALIBRATED, found)
-    tensors |= {
-        f"{_IMAGES}pixels": images.pixels,
-        f"{_IMAGES}labels": images.labels,
-        f"{_IMAGES}indices": torch.from_numpy(images.indices),
-    }
+    tensors |= _image_tensors(_IMAGES, images)
+    if any(metric.fitted for metric in context.task.measured(context.spec.metrics)):
+        tensors |= _image_tensors(_FITTED, calibration_images)
     splits = vars(context.splits)
     tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices) for name, indices in splits.items()}
     facts = {
         "groundwork": document,
         "source": context.source.name,
+        "class_names": context.source.class_names,
         "mean": images.mean,
         "std": images.std,
         "skipped": images.skipped,
@@ -146,13 +148,17 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
     metadata = None if described is None else Architecture.from_json(described).metadata(state)
     save_file(state, weights, metadata)
     model = load_model(spec.model, checkpoint=weights)
-    blueprint = blueprint_of(spec.model, model.module.to(device))
+    blueprint = task_blueprint(spec, model.module.to(device))
     calibrated = from_entry(_part(tensors, _CALIBRATED), facts["groundwork"], blueprint, device)
     sites = trace_sites(blueprint, spec.scheme)
     context = EvaluationContext(
         spec,
         model,
-        _SentImages(facts["source"], tensors[f"{_IMAGES}labels"].numpy()),
+        _SentImages(
+            facts["source"],
+            tensors[f"{_IMAGES}labels"].numpy(),
+            class_names=facts["class_names"] and tuple(facts["class_names"]),
+        ),
         Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
         prepared_with(spec, calibrated),
         sites,
@@ -160,11 +166,24 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
         calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )
-    pixels, indices = tensors[f"{_IMAGES}pixels"], tensors[f"{_IMAGES}indices"].numpy()
-    mean, std, skipped = (tuple(facts[name]) for name in ("mean", "std", "skipped"))
-    images = PreprocessedImages(pixels, tensors[f"{_IMAGES}labels"], indices, mean, std, skipped)
-    context.take_images("search", images)
+    sent: dict[SplitName, tuple[str, list[str]]] = {
+        "search": (_IMAGES, facts["skipped"]),
+        "calibration": (_FITTED, facts["skipped_calibration"]),
+    }
+    for split, (prefix, skipped) in sent.items():
+        part = _part(tensors, prefix)
+        if part:
+            mean, std = tuple(facts["mean"]), tuple(facts["std"])
+            images = PreprocessedImages(
+                part["pixels"], part["labels"], part["indices"].numpy(), mean, std, tuple(skipped)
+            )
+            context.take_images(split, images)
     return context
+
+
+def _image_tensors(prefix: str, images: PreprocessedImages) -> Tensors:
+    indices = torch.from_numpy(images.indices)
+    return {f"{prefix}pixels": images.pixels, f"{prefix}labels": images.labels, f"{prefix}indices": indices}
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
-from bitfront.evaluators.context.accuracy import Accuracy, accuracy_of_logits, first_images, growing, hopeless
 from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
 from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.evaluators.context.preparing import (
@@ -21,7 +20,9 @@ from bitfront.evaluators.context.preparing import (
     prepared_with,
     preparing_threads,
     splits_of,
+    task_blueprint,
 )
+from bitfront.evaluators.context.screening import first_images, growing, hopeless
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.context.throughput import (
     BATCHES,
@@ -37,7 +38,6 @@ from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, check_labels
-from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
@@ -45,6 +45,10 @@ from bitfront.evaluators.preparation.calibrated_model_file import calibrated_dig
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.tasks.metric import Metric, Outputs
+from bitfront.evaluators.tasks.quality import Draws, Errors, Quality, standard_errors
+from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, QuantSite
 
 SplitName = Literal["calibration", "search", "test"]
@@ -80,6 +84,7 @@ class EvaluationContext:
     _float_runs: dict[SplitName, tuple[torch.Tensor, float]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _float_draws: dict[SplitName, Draws] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_spec(
@@ -102,8 +107,8 @@ class EvaluationContext:
         torch.set_num_threads(1)
         source = open_source(spec.data)
         model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
-        blueprint = blueprint_of(spec.model, model.module.to(device))
-        check_labels(source, model.classes)
+        blueprint = task_blueprint(spec, model.module.to(device))
+        check_labels(source, model.classes, task_named(spec.task).multiple)
         splits = splits_of(spec, source)
         images = load_images(source, splits.calibration, model.data_config)
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
@@ -140,6 +145,11 @@ class EvaluationContext:
             threads=threads if spec.threads is None else (spec.threads,),
             images=len(self.splits.search),
         )
+
+    @property
+    def task(self) -> Task:
+        """What the model is judged by."""
+        return task_named(self.spec.task)
 
     @functools.cached_property
     def encoders(self) -> tuple[EncoderLayers, ...]:
@@ -201,25 +211,26 @@ class EvaluationContext:
             "kernel_notes": list(kernels.notes),
         }
 
-    def float_accuracy(self, split: SplitName = "search") -> Accuracy:
-        """Accuracy of the float model on a split.
+    def float_quality(self, split: SplitName = "search") -> Quality:
+        """Quality of the float model on a split.
 
         Raises:
             BitfrontError: NaN or infinity; the first tensor that has it is named.
         """
         logits, seconds = self._float_run(split)
-        return accuracy_of_logits(logits, logits, self.images(split).labels, seconds)
+        return self.task.quality(self.outputs(logits, split), self.spec.metrics, seconds)
 
-    def accuracy(
+    def quality(
         self, config: BitConfig, split: SplitName = "search", required: float | None = None
-    ) -> Accuracy:
-        """Accuracy of a configuration on a split, in exact integer arithmetic.
+    ) -> Quality:
+        """Quality of a configuration on a split, in exact integer arithmetic.
 
         Args:
             config: The configuration.
             split: The images.
-            required: Percentage points of top-1 above the float model that it has to reach; it is evaluated
-                on the first images alone where these show that it will not. None to take every image.
+            required: Percentage points of images decided right above the float model that it has to reach;
+                it is evaluated on the first images alone where these show that it will not. None to take
+                every image.
 
         Raises:
             UserError: The configuration does not fit the model.
@@ -228,22 +239,69 @@ class EvaluationContext:
         model, images = self._inspected(config, split), self.images(split)
         if required is None:
             logits, seconds = self._checked_run(model, config, images)
-            return self._scored(logits, split, seconds)
+            return self._judged(logits, split, seconds, model, config)
         spec, logits, seconds = self.spec, torch.empty(0, self.model.classes), 0.0
         assert spec.first_images is not None, "the spec is resolved"
         assert spec.batch_size is not None, "the spec is resolved"
         for stop in growing(spec.first_images, len(images), spec.batch_size):
             further, taken = self._checked_run(model, config, images.part(len(logits), stop))
             logits, seconds = torch.cat([logits, further]), seconds + taken
-            found = self._scored(logits, split, seconds)
+            found = self._judged(logits, split, seconds, model, config)
             if hopeless(found, required):
                 break
         return found
 
-    def _scored(self, logits: torch.Tensor, split: SplitName, seconds: float) -> Accuracy:
-        """Scores the logits of a split's first images."""
-        seen, labels = len(logits), self.images(split).labels
-        return accuracy_of_logits(logits, self._float_run(split)[0][:seen], labels[:seen], seconds)
+    def quality_with_errors(
+        self, config: BitConfig, split: SplitName, metrics: Sequence[Metric]
+    ) -> tuple[Quality, dict[str, Errors]]:
+        """Quality of a configuration on a split, and the standard errors of some metrics there.
+
+        Raises:
+            UserError: The configuration does not fit the model.
+            BitfrontError: NaN, infinity or saturation; the tensor is named.
+        """
+        model = self._inspected(config, split)
+        logits, seconds = self._checked_run(model, config, self.images(split))
+        outputs = self._outputs_of(logits, split, model, config)
+        quality = self.task.quality(outputs, self.spec.metrics, seconds)
+        draws = self._float_draws.setdefault(split, {})
+        return quality, standard_errors(self.task.arithmetic.outputs(outputs), metrics, draws)
+
+    def _judged(
+        self, logits: torch.Tensor, split: SplitName, seconds: float, model: QuantizedModel, config: BitConfig
+    ) -> Quality:
+        """The quality of the logits of a split's first images."""
+        outputs = self._outputs_of(logits, split, model, config)
+        return self.task.quality(outputs, self.spec.metrics, seconds)
+
+    def _outputs_of(
+        self, logits: torch.Tensor, split: SplitName, model: QuantizedModel, config: BitConfig
+    ) -> Outputs:
+        return self.outputs(
+            logits, split, lambda: self._checked_run(model, config, self.images("calibration"))[0]
+        )
+
+    def outputs(
+        self, logits: torch.Tensor, split: SplitName, calibrating: Callable[[], torch.Tensor] | None = None
+    ) -> Outputs:
+        """Logits of a split's first images, beside those of the float model and the labels.
+
+        Args:
+            logits: float32 ``[images, classes]``.
+            split: The images.
+            calibrating: The same model's logits on the calibration images, for metrics that fit something;
+                None for those of the float model.
+        """
+        seen, images = len(logits), self.images(split)
+
+        @functools.cache
+        def held_out() -> Outputs:
+            whole, labels = self._float_run("calibration")[0], self.images("calibration").labels
+            return Outputs(calibrating() if calibrating else whole, whole, labels, self.source.class_names)
+
+        return Outputs(
+            logits, self._float_run(split)[0][:seen], images.labels[:seen], self.source.class_names, held_out
+        )
 
     def logits(self, config: BitConfig, split: SplitName) -> torch.Tensor:
         """Logits ``[images, classes]`` of a configuration on a split.

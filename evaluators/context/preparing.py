@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
+from torch import nn
 
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -10,11 +13,13 @@ from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, make_splits
 from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import cached_calibrated_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.tasks.registry import task_named
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
@@ -28,6 +33,16 @@ def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
     """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
     calibration, search, test = spec.calibration_images, spec.search_images, spec.test_images
     return make_splits(source, calibration=calibration, search=search, test=test, seed=spec.seed)
+
+
+def task_blueprint(spec: EvaluationSpec, module: nn.Module) -> Blueprint:
+    """The blueprint of a float model that is used for a spec's task.
+
+    Raises:
+        UserError: The model is of no known family, or has a part that no scheme covers.
+    """
+    blueprint = blueprint_of(spec.model, module)
+    return dataclasses.replace(blueprint, independent=task_named(spec.task).multiple)
 
 
 def compute_in_float32() -> None:

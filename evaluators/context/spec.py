@@ -13,10 +13,13 @@ from bitfront.evaluators.data.registry import DIGITS, path_of
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
 
 # Fields that may name files.
 PLACES = ("checkpoint", "data")
+# Fields that are lists in JSON, with the type of their entries.
+_LISTS = {"widths": int, "without": str, "metrics": str}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class EvaluationSpec:
         device: What evaluates: ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images per evaluation batch; None to measure what is quickest.
         threads: Batches that an evaluating process classifies at a time; None to measure what is quickest.
+        task: What outputs are judged by: ``classification``, ``multilabel``, or that of another package.
+        metrics: Metrics of the task that are measured beside those that every evaluation has.
         first_images: Images of the search split that a candidate is judged on before all the others; None to
             choose by the size of the split.
     """
@@ -64,6 +69,8 @@ class EvaluationSpec:
     batch_size: int | None = None
     threads: int | None = None
     first_images: int | None = None
+    task: str = CLASSIFICATION
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
@@ -71,7 +78,7 @@ class EvaluationSpec:
         taken: dict[str, Any] = {name: getattr(self, name) for name in PLACES}
         taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
-        taken["without"] = tuple(self.without)
+        taken |= {"without": tuple(self.without), "metrics": tuple(self.metrics)}
         for name, value in taken.items():
             object.__setattr__(self, name, value)
 
@@ -89,14 +96,15 @@ class EvaluationSpec:
         """Refuses settings that no model could be prepared with, before anything is loaded.
 
         Raises:
-            UserError: An unknown scheme, recipe, ingredient or observer, a width that is not supported, a
-                size below 1, or a limit of the cache that is not a size.
+            UserError: An unknown scheme, recipe, ingredient, observer, task or metric, a width that is not
+                supported, a size below 1, or a limit of the cache that is not a size.
         """
         from bitfront.evaluators.preparation.store.store import PreparationStore
 
         check_scheme(self.scheme)
         device_named(self.device)
         self.whole_recipe  # noqa: B018 - finding it raises
+        task_named(self.task).measured(self.metrics)
         if self.observer is not None:
             check_observer(self.observer)
         for width in self.widths:
@@ -110,7 +118,12 @@ class EvaluationSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
-        return {**dataclasses.asdict(self), "widths": list(self.widths), "without": list(self.without)}
+        return {
+            **dataclasses.asdict(self),
+            "widths": list(self.widths),
+            "without": list(self.without),
+            "metrics": list(self.metrics),
+        }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
@@ -118,16 +131,16 @@ class EvaluationSpec:
 
         Fields that an earlier version did not have may be absent.
         """
-        lists = [name for name in ("widths", "without") if name in document]
+        lists = [name for name in _LISTS if name in document]
         if any(isinstance(document[name], str) for name in lists):
-            raise TypeError("widths and without are lists")
+            raise TypeError(f"{', '.join(_LISTS)} are lists")
         spec = cls(**document)
-        kinds = {**get_type_hints(cls), "widths": tuple, "without": tuple}
+        kinds = {**get_type_hints(cls), **dict.fromkeys(_LISTS, tuple)}
         for field in dataclasses.fields(cls):
             value, kind = getattr(spec, field.name), kinds[field.name]
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"{field.name} is {value!r}")
-        for name, kind in (("widths", int), ("without", str)):
+        for name, kind in _LISTS.items():
             if any(type(entry) is not kind for entry in getattr(spec, name)):
                 raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
         return spec

@@ -47,12 +47,14 @@ def write_images(
     *,
     most: int | None = None,
     seed: int = 0,
+    multiple: bool = False,
 ) -> Path:
     """Writes a data set so that :func:`~bitfront.evaluators.data.registry.open_source` gives the same images.
 
     Args:
         folder: Made, or replaced, once everything in it is written; its parent is there.
-        dataset: Item ``i`` is a pair of an image and the index of its class. Images are PIL images; uint8
+        dataset: Item ``i`` is a pair of an image and the index of its class, or a vector of 0 and 1 for each
+            of several labels. Images are PIL images; uint8
             arrays or tensors ``[height, width, channels]``, ``[channels, height, width]`` or
             ``[height, width]``; or floats of the same shapes whose values are whole 255ths, as ``ToTensor``
             makes them.
@@ -60,10 +62,11 @@ def write_images(
         share_done: Is told the share that is written.
         most: Images to write at most, drawn from all; None for all.
         seed: Of the draw.
+        multiple: Whether an image has any number of labels, and so a vector.
 
     Returns:
         The ``labels.csv`` file: its columns are ``path`` and ``label``, and ``class`` where the data set
-        names its ``classes``.
+        names its ``classes``; for vectors, ``path`` and one for each label.
 
     Raises:
         UserError: There are no items, or one is not such a pair; the message names it. Or the place cannot
@@ -88,14 +91,23 @@ def write_images(
     with explained(folder):
         try:
             scratch.mkdir()
-            rows = []
+            rows: list[tuple[Any, ...]] = []
             for done, index in enumerate(chosen, start=1):
-                image, label = _read(dataset, index, classes)
+                image, label = _read(dataset, index, classes, multiple)
                 name = f"{index:0{len(str(count - 1))}d}.png"
                 image.save(scratch / name, compress_level=_COMPRESSION)
-                rows.append((name, label, *(names[label : label + 1] if names else ())))
+                if isinstance(label, tuple):
+                    rows.append((name, *label))
+                else:
+                    rows.append((name, label, *(names[label : label + 1] if names else ())))
                 share_done(done / len(chosen))
-            header = (*COLUMNS, "class") if names else COLUMNS
+            if isinstance(label, tuple):
+                named = names if len(names) == len(label) else tuple(f"label{i}" for i in range(len(label)))
+                header: tuple[str, ...] = (COLUMNS[0], *named)
+                if len(set(map(len, rows))) > 1:
+                    raise UserError("the data set has labels of several lengths; expected one length for all")
+            else:
+                header = (*COLUMNS, "class") if names else COLUMNS
             (scratch / TABLE).write_text(csv_text(header, rows), encoding="utf-8", newline="")
             if folder.exists():
                 shutil.rmtree(folder)
@@ -113,7 +125,9 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, Sequence) and not isinstance(names, str) else ()
 
 
-def _read(dataset: LabelledImages, index: int, classes: int | None) -> tuple[Image.Image, int]:
+def _read(
+    dataset: LabelledImages, index: int, classes: int | None, multiple: bool
+) -> tuple[Image.Image, int | tuple[int, ...]]:
     try:
         item = dataset[index]
     except Exception as error:  # a data set raises any type
@@ -124,9 +138,17 @@ def _read(dataset: LabelledImages, index: int, classes: int | None) -> tuple[Ima
             f"item {index} of the data set is a {type(item).__name__}; expected a pair (image, label)"
         )
     try:
-        return _image(item[0]), _label(item[1], classes)
+        return _image(item[0]), _labels(item[1], classes) if multiple else _label(item[1], classes)
     except ValueError as error:
         raise UserError(f"item {index} of the data set {error}") from error
+
+
+def _labels(value: Any, classes: int | None) -> tuple[int, ...]:
+    vector = np.asarray(value)
+    if vector.ndim != 1 or not np.isin(vector, (0, 1)).all() or classes not in (None, len(vector)):
+        outputs = "" if classes is None else f" of {classes} values, one for each of the model's outputs"
+        raise ValueError(f"has the labels {value!r:.40}; expected a vector of 0 and 1{outputs}")
+    return tuple(int(entry) for entry in vector)
 
 
 def _label(value: Any, classes: int | None) -> int:

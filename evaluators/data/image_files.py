@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -17,7 +17,9 @@ from bitfront.spaces import UserError
 
 TRAIN_FOLDER = "train"
 HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
-COLUMNS = ("path", "label")  # of labels.csv
+# Of labels.csv; where images have any number of labels, a column of 0 and 1 for each stands for the last.
+COLUMNS = ("path", "label")
+TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
 LARGEST_LABEL = 2**31 - 1
 
 
@@ -123,33 +125,42 @@ def _images(part: Path) -> Iterator[Path]:
 def read_labels_csv(table: Path, name: str) -> ImageFiles:
     """Reads the table; files are opened only when they are loaded.
 
-    Further columns are ignored. Paths are relative to the table's folder and stay inside it.
+    Beside ``label``, further columns are ignored. Paths are relative to the table's folder and stay inside.
 
     Raises:
         UserError: The file is not such a table; the message names the line.
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(file, table))
+            reader = csv.DictReader(file, strict=True)
+            names = _label_names(reader.fieldnames or [], table)
+            rows = list(_rows(reader, table, _read_labels if names else _read_label))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"cannot read {table}: {error}; expected a UTF-8 text file with the columns path,label"
+            f"cannot read {table}: {error}; expected a UTF-8 text file with the columns {TABLE_FORMS}"
         ) from error
     if not rows:
         raise UserError(f"{table} lists no images; expected one line 'path,label' for each image")
     files, labels = zip(*rows, strict=True)
-    return ImageFiles(name, table.parent, files, np.array(labels, dtype=np.int64))
+    return ImageFiles(name, table.parent, files, np.array(labels, dtype=np.int64), class_names=names or None)
 
 
-def _rows(file: Iterator[str], table: Path) -> Iterator[tuple[str, int]]:
-    reader = csv.DictReader(file, strict=True)
-    header = reader.fieldnames or []
-    if not set(COLUMNS) <= set(header):
-        raise UserError(f"{table} has the columns {','.join(header) or '(none)'}; expected path,label")
+def _label_names(header: Sequence[str], table: Path) -> tuple[str, ...]:
+    """Names of the labels where there is a column for each of several; none where there is one label."""
+    path, label = COLUMNS
+    names = tuple(name for name in header if name != path)
+    if path not in header or (label not in header and len(names) < 2):
+        raise UserError(f"{table} has the columns {','.join(header) or '(none)'}; expected {TABLE_FORMS}")
+    return () if label in header else names
+
+
+def _rows(
+    reader: csv.DictReader[str], table: Path, read: Callable[[Mapping[str, str | None], str], object]
+) -> Iterator[tuple[str, object]]:
     seen: dict[str, int] = {}
     for row in reader:
         where = f"{table} line {reader.line_num}"
-        path, label = _read_path(row["path"], where), _read_label(row["label"], where)
+        path, label = _read_path(row["path"], where), read(row, where)
         if path in seen:
             raise UserError(
                 f"{where} lists {path} again (first in line {seen[path]}); expected every image once, "
@@ -172,7 +183,16 @@ def _read_path(value: str | None, where: str) -> str:
     return str(path)
 
 
-def _read_label(value: str | None, where: str) -> int:
+def _read_labels(row: Mapping[str, str | None], where: str) -> list[int]:
+    values = {name: (value or "").strip() for name, value in row.items() if name != "path"}
+    for name, value in values.items():
+        if value not in ("0", "1"):
+            raise UserError(f"{where}: {name} is {value!r}; expected 0 or 1, or a column called label")
+    return [int(value) for value in values.values()]
+
+
+def _read_label(row: Mapping[str, str | None], where: str) -> int:
+    value = row["label"]
     text = (value or "").strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > LARGEST_LABEL:
         raise UserError(f"{where}: label {value!r} is not a class index; expected a whole number from 0")

@@ -32,7 +32,7 @@ class ImageSource(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Class index of every image, shape ``[images]``."""
+        """int64: the class of every image ``[images]``, or 0 and 1 for every label ``[images, labels]``."""
 
     @property
     def partition(self) -> NDArray[np.str_] | None:

@@ -87,12 +87,32 @@ def make_splits(
     return Splits(calibrating[:calibration], rest[:search], rest[search : search + test])
 
 
-def check_labels(source: ImageSource, classes: int) -> None:
+def check_labels(source: ImageSource, classes: int, multiple: bool = False) -> None:
     """Refuses labels that the model has no class for; warns where the number of classes differs.
 
+    Args:
+        source: Where the images are.
+        classes: Outputs of the model.
+        multiple: Whether an image has any number of labels, a row of 0 and 1.
+
     Raises:
-        UserError: A label is outside 0 to ``classes`` - 1.
+        UserError: A label is outside 0 to ``classes`` - 1, or images have one label where they should have
+            any number, or the reverse.
     """
+    if multiple != (source.labels.ndim == 2):
+        one, many = "one label", "any number of labels"
+        found, taken, task = (one, many, "classification") if multiple else (many, one, "multilabel")
+        raise UserError(
+            f"{source.name} has {found} to an image, and the task takes {taken}: give --task {task}, or "
+            "other data"
+        )
+    if multiple:
+        if source.labels.shape[1] != classes:
+            raise UserError(
+                f"{source.name} has {source.labels.shape[1]} labels and the model {classes} outputs: pass "
+                "data or a checkpoint that fits"
+            )
+        return
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(outside):
         first = int(outside[0])
@@ -116,6 +136,11 @@ def _stratified(items: Indices, labels: Indices, rng: np.random.Generator) -> In
     """
     shuffled = rng.permutation(items).astype(np.int64)
     classes = labels[shuffled]
+    if labels.ndim == 2:
+        # The rarest label of an image is the one that is hardest to spread (Sechidis et al. 2011).
+        rarity = np.argsort(np.argsort(labels.sum(0), kind="stable"))
+        ranked = np.where(labels[shuffled] > 0, rarity, labels.shape[1])
+        classes = ranked.min(1)
     place = np.empty(len(shuffled))
     for label in np.unique(classes):
         members = np.flatnonzero(classes == label)

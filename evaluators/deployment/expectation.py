@@ -18,6 +18,7 @@ from bitfront.evaluators.deployment.tolerance import Classes, Expected
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
+from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.spaces import BitConfig, UserError
 
 FORMAT, VERSION = "bitfront/verification", 1
@@ -36,7 +37,9 @@ def expected_of(
         splits: What is classified, in this order.
         second: Whether the second set of kernels is asked, too.
     """
-    first = [_classes(context.logits(config, split)) for split in splits]
+    task = context.task
+    logits = [context.logits(config, split) for split in splits]
+    first = torch.cat(logits)
     other: Classes | None = None
     if second:
         # On torch operations alone, by way of a packed file.
@@ -44,14 +47,20 @@ def expected_of(
             path = Path(folder) / "second.safetensors"
             write_packed(path, context.prepared, config, context.spec.whole_recipe, config.to_json())
             model = read_packed(path).assemble(PortableKernels(torch.device("cpu")))
-        other = np.concatenate([_classes(context.logits_of(model, split)) for split in splits])
-    labels = np.concatenate([context.images(split).labels.numpy() for split in splits])
-    return Expected(np.concatenate(first), other, labels)
-
-
-def _classes(logits: torch.Tensor) -> Classes:
-    found: Classes = logits.argmax(1).numpy()
-    return found
+        second_logits = torch.cat([context.logits_of(model, split) for split in splits])
+        other = task.arithmetic.decisions(second_logits).numpy()
+    labels, names = torch.cat([context.images(split).labels for split in splits]), context.source.class_names
+    # Metrics that compare with the float model, or fit something on other images, say nothing of a file.
+    judged = [metric for metric in map(task.metric, context.spec.metrics) if metric.of_outputs_alone]
+    known = task.arithmetic.outputs(Outputs(first, first, labels, names))
+    return Expected(
+        task.arithmetic.decisions(first).numpy(),
+        other,
+        labels.numpy(),
+        task.counted,
+        {metric.name: metric.value(known) for metric in judged},
+        names,
+    )
 
 
 def sidecar_of(path: Path) -> Path:
@@ -97,6 +106,9 @@ class Sidecar:
                 "predictions": self.expected.predictions.tolist(),
                 "second_kernels": None if second is None else second.tolist(),
                 "labels": self.expected.labels.tolist(),
+                "counted": self.expected.counted,
+                "metrics": dict(self.expected.metrics),
+                "class_names": self.expected.class_names,
             },
         }
         write_atomically(path, json.dumps(document, allow_nan=False) + "\n")
@@ -120,6 +132,10 @@ class Sidecar:
                 _read_classes(recorded["predictions"]),
                 None if second is None else _read_classes(second),
                 _read_classes(recorded["labels"]),
+                # Earlier versions knew classification alone.
+                str(recorded.get("counted", Expected.counted)),
+                {str(name): float(value) for name, value in (recorded.get("metrics") or {}).items()},
+                recorded.get("class_names") and tuple(map(str, recorded["class_names"])),
             )
             splits, digest = document["splits"], document["sha256"]
             if not isinstance(digest, str) or not isinstance(splits, list):
@@ -130,8 +146,8 @@ class Sidecar:
                 "evaluator itself"
             ) from error
         parts = (expected.predictions, expected.second, expected.labels)
-        sizes = {len(part) for part in parts if part is not None}
-        if sizes == {0} or len(sizes) != 1:
+        shapes = {part.shape for part in parts if part is not None}
+        if len(shapes) != 1 or not len(expected.labels):
             raise UserError(
                 f"{path} is damaged: its predictions and labels are not of the same images; remove it"
             )
@@ -139,6 +155,7 @@ class Sidecar:
 
 
 def _read_classes(values: object) -> Classes:
-    if not isinstance(values, list) or any(type(value) is not int for value in values):
-        raise ValueError("predictions are no list of whole numbers")
-    return np.array(values, dtype=np.int64)
+    found = np.array(values, dtype=None if values else np.int64)
+    if not isinstance(values, list) or found.dtype != np.int64 or found.ndim not in (1, 2):
+        raise ValueError("predictions are no list of whole numbers, or of rows of them")
+    return found

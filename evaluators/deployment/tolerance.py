@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from bitfront.evaluators.context.significance import PairedComparison, standard_error
+from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
 
 if TYPE_CHECKING:  # the command line takes its defaults from here without loading numpy
     import numpy as np
     from numpy.typing import NDArray
 
+# What was decided: classes [images], or 0 and 1 for each label [images, labels].
 Classes: TypeAlias = "NDArray[np.int64]"
 # How many standard errors chance may take.
 CHANCE = 3.0
@@ -22,25 +24,38 @@ class Expected:
     """What the evaluator makes of the images.
 
     Attributes:
-        predictions: Its classes, int64 ``[images]``.
+        predictions: Its decisions, int64: classes ``[images]``, or 0 and 1 for every label
+            ``[images, labels]``.
         second: Those of its second set of kernels, which computes the same integers and rounds floats in
-            another order, int64 ``[images]``; None where it was not asked.
-        labels: int64 ``[images]``.
+            another order, of the same shape; None where it was not asked.
+        labels: Of the same shape.
+        counted: Name of the metric that is the share of images decided right.
+        metrics: Further metrics of these images, which the file is verified by, too.
+        class_names: Name of every class, where the data knows them.
     """
 
     predictions: Classes
     second: Classes | None
     labels: Classes
+    counted: str = "top1"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
 
     @property
-    def top1(self) -> float:
-        """Of the evaluator, in percent."""
-        return 100.0 * float((self.predictions == self.labels).mean())
+    def share(self) -> float:
+        """Images that the evaluator decides right, in percent."""
+        return 100.0 * float(alike(self.predictions, self.labels).mean())
 
     @property
     def reproducible(self) -> float | None:
-        """Images that both sets of kernels give the same class, in percent."""
-        return None if self.second is None else 100.0 * float((self.predictions == self.second).mean())
+        """Images that both sets of kernels decide alike, in percent."""
+        return None if self.second is None else 100.0 * float(alike(self.predictions, self.second).mean())
+
+
+def alike(first: Classes, second: Classes) -> NDArray[np.bool_]:
+    """Whether each image is decided alike, bool ``[images]``: in all of its labels."""
+    same: NDArray[np.bool_] = (first == second).reshape(len(first), -1).all(1)
+    return same
 
 
 @dataclass(frozen=True)
@@ -52,16 +67,16 @@ class Tolerance:
     is measured of that: the evaluator's own two sets of kernels, and chance.
 
     Attributes:
-        top1: Points of top-1.
+        share: Points of the share of images decided right, such as top-1, and of other metrics in percent.
         equal: Least share of equal predictions, in percent.
     """
 
-    top1: float = 0.3
+    share: float = 0.3
     equal: float = 99.0
 
     def largest_difference(self, compared: PairedComparison) -> float:
-        """Points of top-1 that a comparison may show: the bound, or three paired standard errors."""
-        return max(self.top1, CHANCE * compared.difference_standard_error)
+        """Points that a comparison may show: the bound, or three paired standard errors."""
+        return max(self.share, CHANCE * compared.difference_standard_error)
 
     def least_equal(self, expected: Expected) -> float:
         """Percent of predictions that must be equal.

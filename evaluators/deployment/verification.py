@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
+from bitfront.evaluators.deployment.tolerance import CHANCE, Expected, Tolerance, alike
 from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.tasks.metric import Outputs
+from bitfront.evaluators.tasks.quality import PairedComparison, standard_errors
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitfrontError
 
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -26,18 +29,22 @@ class Verification:
     """A file beside the evaluator.
 
     Attributes:
+        task: What outputs are judged by.
         compared: The file against the evaluator, by images that only one of them gets right.
-        top1: Of the file, in percent.
+        share: Images that the file decides right, in percent.
         expected: What the evaluator says.
-        equal: Predictions that are the evaluator's, in percent.
+        equal: Images that are decided as by the evaluator, in percent.
+        metrics: Of the file, those that ``expected`` has, with their standard errors.
         tolerance: How far they may be apart.
         seconds: What the runtime took for all images.
     """
 
+    task: Task
     compared: PairedComparison
-    top1: float
+    share: float
     expected: Expected
     equal: float
+    metrics: Mapping[str, tuple[float, float]]
     tolerance: Tolerance
     seconds: float
 
@@ -46,10 +53,20 @@ class Verification:
         found = []
         largest = self.tolerance.largest_difference(self.compared)
         if abs(self.compared.difference) > largest:
+            title = self.task.metric(self.task.counted).title
             found.append(
-                f"top-1 is {self.compared.difference:+.2f} points from the evaluator's, more than "
+                f"{title} is {self.compared.difference:+.2f} points from the evaluator's, more than "
                 f"{largest:.2f}"
             )
+        for name, (value, error) in self.metrics.items():
+            metric, difference = self.task.metric(name), value - self.expected.metrics[name]
+            # Points of a share; of other metrics chance alone is allowed.
+            allowed = max(self.tolerance.share if metric.unit == "%" else 0.0, CHANCE * error)
+            if abs(difference) > allowed:
+                found.append(
+                    f"{metric.title} is {metric.number(difference, '+')} from the evaluator's, more than "
+                    f"{metric.number(allowed)}"
+                )
         least = self.tolerance.least_equal(self.expected)
         if self.equal < least:
             found.append(f"{self.equal:.2f} % of predictions are the evaluator's, less than {least:.2f} %")
@@ -57,13 +74,18 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """The figures, in percent and points."""
+        counted = self.task.counted
         return {
-            **self.compared.to_json(),
-            "top1": self.top1,
-            "evaluator_top1": self.expected.top1,
+            "task": self.task.name,
+            "metrics": list(self.metrics),
+            **self.compared.to_json(counted),
+            counted: self.share,
+            f"evaluator_{counted}": self.expected.share,
+            **{name: value for name, (value, _) in self.metrics.items()},
+            **{f"evaluator_{name}": value for name, value in self.expected.metrics.items()},
             "equal_predictions": self.equal,
             "evaluator_kernels_equal": self.expected.reproducible,
-            "largest_top1_difference": self.tolerance.largest_difference(self.compared),
+            f"largest_{counted}_difference": self.tolerance.largest_difference(self.compared),
             "least_equal_predictions": self.tolerance.least_equal(self.expected),
             "images_per_second": self.compared.images / self.seconds if self.seconds else None,
             "passed": not self.faults(),
@@ -77,6 +99,7 @@ def verify(
     expected: Expected,
     tolerance: Tolerance,
     progress: ShareDone,
+    task: Task,
 ) -> Verification:
     """Classifies images by a loaded file and compares its predictions with the evaluator's.
 
@@ -86,12 +109,13 @@ def verify(
         expected: What the evaluator says.
         tolerance: How far the file may be from it.
         progress: Is told the share that is done.
+        task: What outputs are judged by.
 
     Raises:
         BitfrontError: The file's logits are not finite, or not as many as there are classes or images.
     """
     total, done, seconds = len(expected.labels), 0, 0.0
-    found: list[Classes] = []
+    found: list[torch.Tensor] = []
     for batch in (batch.numpy() for split in images for batch, _ in split.batches(BATCH)):
         started = time.perf_counter()
         logits = classify(batch)
@@ -100,12 +124,27 @@ def verify(
             raise BitfrontError(
                 f"the file yields no logits for image {done} on: expected finite numbers [images, classes]"
             )
-        found.append(logits.argmax(1))
+        found.append(torch.from_numpy(np.ascontiguousarray(logits)))
         done += len(batch)
         progress(done / total)
-    predictions = np.concatenate(found)
-    right, expected_right = predictions == expected.labels, expected.predictions == expected.labels
+    outputs = torch.cat(found)
+    predictions = task.arithmetic.decisions(outputs).numpy()
+    right, expected_right = alike(predictions, expected.labels), alike(expected.predictions, expected.labels)
     lost, won = int((expected_right & ~right).sum()), int((right & ~expected_right).sum())
     compared = PairedComparison(total, lost, won)
-    equal = 100.0 * float((predictions == expected.predictions).mean())
-    return Verification(compared, 100.0 * float(right.mean()), expected, equal, tolerance, seconds)
+    equal = 100.0 * float(alike(predictions, expected.predictions).mean())
+    share = 100.0 * float(right.mean())
+    metrics = _metrics(task, outputs, expected, images)
+    return Verification(task, compared, share, expected, equal, metrics, tolerance, seconds)
+
+
+def _metrics(
+    task: Task, outputs: torch.Tensor, expected: Expected, images: Sequence[PreprocessedImages]
+) -> dict[str, tuple[float, float]]:
+    """Metrics of a file's outputs with their standard errors on these images."""
+    if not expected.metrics:
+        return {}
+    labels, judged = torch.cat([split.labels for split in images]), list(map(task.metric, expected.metrics))
+    known = task.arithmetic.outputs(Outputs(outputs, outputs, labels, expected.class_names))
+    errors = standard_errors(known, judged)
+    return {metric.name: (metric.value(known), errors[metric.name].value) for metric in judged}

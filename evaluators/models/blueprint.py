@@ -163,6 +163,8 @@ class Blueprint:
         encoders: The encoders in order.
         merges: Patch mergings by the index of the encoder that follows.
         readout: How logits are read.
+        independent: Whether every logit is a probability of its own by the sigmoid, as where an image has
+            any number of labels, and not all of them one distribution by the softmax.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Blueprint:
     encoders: tuple[EncoderParts, ...]
     merges: Mapping[int, MergeParts]
     readout: Readout
+    independent: bool = False
 
     def encoder_layers(self) -> tuple[EncoderLayers, ...]:
         """The encoders and their linear layers, for configurations and search spaces."""

@@ -3,7 +3,8 @@
 To second order the KL divergence from a prediction ``p`` to that of logits moved by ``d`` is ``d^T F d / 2``
 with the Fisher information ``F = diag(p) - p p^T`` (as FIMA-Q, arXiv 2506.11543, section 3, uses it): half
 the mean square of what a random vector of covariance ``F`` sees of ``d``. ``F`` is ``S S^T`` with
-``S = (I - p 1^T) diag(sqrt(p))``.
+``S = (I - p 1^T) diag(sqrt(p))``. Where every logit has a probability of its own by the sigmoid, the
+divergence is the sum of theirs, and ``F = diag(p (1 - p))``.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ LayerKey = tuple[int, str]
 TokenWeights = Mapping[LayerKey, list[torch.Tensor]]
 
 
-def fisher_direction(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def fisher_direction(
+    logits: torch.Tensor, generator: torch.Generator, independent: bool = False
+) -> torch.Tensor:
     """One random vector for each image, of covariance ``F``, ``[batch, classes]``.
 
     Args:
         logits: Of the float model, ``[batch, classes]``; ``p`` is their softmax.
         generator: Of the CPU, so that every device sees the same numbers.
+        independent: Whether every logit has a probability of its own, and ``p`` is their sigmoid.
     """
-    probability = logits.detach().softmax(-1)
-    return _spread(probability, _noise(probability, generator))
+    information = _Information(logits.detach(), independent)
+    return information.spread(_noise(logits, generator))
 
 
-def fisher_pair(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def fisher_pair(logits: torch.Tensor, generator: torch.Generator, independent: bool = False) -> torch.Tensor:
     """Two vectors for each image whose outer products add up to ``F`` in the mean, ``[batch, 2, classes]``.
 
     The first is the principal axis of ``F``, which has most of it where a model wavers between two classes;
@@ -48,26 +52,37 @@ def fisher_pair(logits: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     Args:
         logits: As in :func:`fisher_direction`.
         generator: As there.
+        independent: As there.
     """
-    probability = logits.detach().softmax(-1)
-    axis = _noise(probability, generator)
+    information = _Information(logits.detach(), independent)
+    axis = _noise(logits, generator)
     for _ in range(ITERATIONS):
-        y = _spread(probability, axis)
-        gathered = probability.sqrt() * (y - (probability * y).sum(-1, keepdim=True))  # S^T y
-        axis = torch.nn.functional.normalize(gathered, dim=-1)
-    noise = _noise(probability, generator)
+        axis = torch.nn.functional.normalize(information.gather(information.spread(axis)), dim=-1)
+    noise = _noise(logits, generator)
     rest = noise - axis * (axis * noise).sum(-1, keepdim=True)
-    return torch.stack([_spread(probability, axis), _spread(probability, rest)], 1)
+    return torch.stack([information.spread(axis), information.spread(rest)], 1)
 
 
 def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.randn(like.shape, generator=generator).to(like.device)
 
 
-def _spread(probability: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """``S z``."""
-    scaled = probability.sqrt() * z
-    return scaled - probability * scaled.sum(-1, keepdim=True)
+class _Information:
+    """The factor ``S`` of the Fisher information of logits ``[batch, classes]``."""
+
+    def __init__(self, logits: torch.Tensor, independent: bool) -> None:
+        self._independent = independent
+        self._p = logits.sigmoid() if independent else logits.softmax(-1)
+        self._root = (self._p * (1.0 - self._p)).sqrt() if independent else self._p.sqrt()
+
+    def spread(self, z: torch.Tensor) -> torch.Tensor:
+        """``S z``."""
+        scaled = self._root * z
+        return scaled if self._independent else scaled - self._p * scaled.sum(-1, keepdim=True)
+
+    def gather(self, y: torch.Tensor) -> torch.Tensor:
+        """``S^T y``."""
+        return self._root * (y if self._independent else y - (self._p * y).sum(-1, keepdim=True))
 
 
 def token_weights(blueprint: Blueprint, batches: Batches) -> TokenWeights:
@@ -113,7 +128,7 @@ def _gradients(
 
     with torch.enable_grad():
         logits = forward(blueprint, images.clone().requires_grad_(), tap)
-        torch.autograd.backward(logits, fisher_direction(logits, generator))
+        torch.autograd.backward(logits, fisher_direction(logits, generator, blueprint.independent))
     gradients = {}
     for key, value in kept.items():
         assert value.grad is not None, "a kept tensor has a gradient"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.progress import ShareDone, unreported
+from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import SearchSpace
 
 if TYPE_CHECKING:
@@ -21,27 +23,30 @@ class OneFlip:
 
     Attributes:
         name: The gene.
-        loss: Change of the cross-entropy, nats; lower is better.
-        kl: Change of the KL divergence from the float model's prediction, nats; lower is better.
-        divergence: KL divergence from the prediction at the widest, nats, which gradient scores estimate.
-        top1: The paired comparison with the widest, in percentage points; higher is better.
+        task: What outputs are judged by.
+        loss: Change of the task's loss, such as the cross-entropy in nats; lower is better.
+        distance: Change of the distance to the float model's outputs, such as the KL divergence in nats.
+        divergence: Distance to the outputs at the widest, which gradient scores estimate.
+        counted: The paired comparison with the widest, by images that are decided right.
     """
 
     name: str
+    task: Task
     loss: float
-    kl: float
+    distance: float
     divergence: float
-    top1: PairedComparison
+    counted: PairedComparison
 
     def to_json(self) -> dict[str, Any]:
         """The figures, under the names that JSON documents use."""
+        counted = self.task.counted
         return {
             "gene": self.name,
-            "loss_change": self.loss,
-            "kl_change": self.kl,
+            f"{self.task.loss}_change": self.loss,
+            f"{self.task.distance}_change": self.distance,
             "divergence": self.divergence,
-            "top1_change": self.top1.difference,
-            "top1_change_standard_error": self.top1.difference_standard_error,
+            f"{counted}_change": self.counted.difference,
+            f"{counted}_change_standard_error": self.counted.difference_standard_error,
         }
 
 
@@ -58,20 +63,18 @@ def one_flips(
     Raises:
         BitfrontError: A configuration yields NaN, infinity or saturation; the tensor is named.
     """
-    from bitfront.evaluators.context.accuracy import accuracy_of_logits
-
-    labels, whole = context.images("search").labels, context.float_logits("search")
+    task = context.task
     widest = np.full(len(space), len(space.widths) - 1, dtype=np.int64)
-    base_logits = context.logits(space.decode(widest), "search")
-    base = accuracy_of_logits(base_logits, whole, labels, 0.0)
+    widest_outputs = context.outputs(context.logits(space.decode(widest), "search"), "search")
+    base = task.quality(widest_outputs)
     found = []
     for position, name in enumerate(space.gene_names):
         progress((position + 1) / (len(space) + 1))
         genome = widest.copy()
         genome[position] = 0
-        logits = context.logits(space.decode(genome), "search")
-        flipped = accuracy_of_logits(logits, whole, labels, 0.0)
-        beside = accuracy_of_logits(logits, base_logits, labels, 0.0)
-        loss, kl = flipped.loss - base.loss, flipped.kl - base.kl
-        found.append(OneFlip(name, loss, kl, beside.kl, beside.against_float))
+        outputs = context.outputs(context.logits(space.decode(genome), "search"), "search")
+        flipped = task.quality(outputs)
+        beside = task.quality(dataclasses.replace(outputs, reference=widest_outputs.values))
+        loss, distance = (flipped[metric] - base[metric] for metric in (task.loss, task.distance))
+        found.append(OneFlip(name, task, loss, distance, beside[task.distance], beside.against_float))
     return tuple(found)

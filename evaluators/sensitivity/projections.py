@@ -129,9 +129,10 @@ def site_gradients(
     with torch.enable_grad():
         inputs = images.to(prepared.kernels.device, copy=True).requires_grad_()
         logits = forward(prepared.blueprint, inputs, tensors.__setitem__)
+    pair = fisher_pair(logits, generator, prepared.blueprint.independent)
     first, second = (
         torch.autograd.grad(logits, [tensors[site] for site in sites], direction, retain_graph=number == 0)
-        for number, direction in enumerate(fisher_pair(logits, generator).unbind(1))
+        for number, direction in enumerate(pair.unbind(1))
     )
     count = len(images)  # windows of an image follow one another in the batch
     gradients = {

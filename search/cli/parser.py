@@ -121,7 +121,7 @@ def build_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
 
 def _given(arguments: Sequence[str], args: argparse.Namespace) -> frozenset[str]:
     """Reads the arguments once more with a default that no one can have written."""
-    untouched = object()
+    untouched: list[object] = []  # a list, since options that may be given again append to a copy of theirs
     names = vars(args).keys() - {"command", "handler", "json", "verbose", "debug"}
     parser, commands = build_parser()
     commands[args.command].set_defaults(**dict.fromkeys(names, untouched))

@@ -27,10 +27,10 @@ BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} 
 
 
 def required_difference(problem: SearchProblem, candidate: Candidate, known: Archive) -> float | None:
-    """The least top-1 with which a candidate may stand on the front, less that of the float model.
+    """The least share of images decided right with which a candidate may be on the front, less that of float.
 
     A candidate whose latency and size are no better than those of a front point has to be more accurate than
-    that; a limit on top-1 has to be met in any case.
+    that; a limit on that share has to be met in any case.
 
     Args:
         problem: What is searched.
@@ -38,20 +38,21 @@ def required_difference(problem: SearchProblem, candidate: Candidate, known: Arc
         known: The trials that the decision may rest on.
 
     Returns:
-        Percentage points, usually negative; None where any top-1 would do, or where the front has another
+        Percentage points, usually negative; None where any share would do, or where the front has another
         axis that only an evaluation tells.
     """
-    if problem.float_top1 is None or not all(o.analytic or o.column == "top1" for o in problem.objectives):
+    counted, whole = problem.task.counted, problem.float_counted
+    if whole is None or not all(o.analytic or o.column == counted for o in problem.objectives):
         return None
-    bounds = [limit.threshold for limit in problem.limits if limit.column == "top1"]
+    bounds = [limit.threshold for limit in problem.limits if limit.column == counted]
     priced = [objective for objective in problem.objectives if objective.analytic]
     if len(priced) < len(problem.objectives):
         bounds += [
-            trial.values["top1"]
+            trial.values[counted]
             for trial in known.front
             if all(o.minimised(trial.values) <= o.minimised(candidate.values) for o in priced)
         ]
-    return max(bounds) - problem.float_top1 if bounds else None
+    return max(bounds) - whole if bounds else None
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,7 @@ class SearchEngine:
             hypervolume=self._hypervolume,
             elapsed_s=self._budget.elapsed_s,
             remaining_s=self._budget.remaining_s(done, self._done_now),
+            objectives=self._problem.objectives,
         )
 
     def _notify(self, trial: Trial | None = None) -> None:

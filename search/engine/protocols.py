@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.problem import Candidate
 from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.accuracy import Accuracy
+    from bitfront.evaluators.tasks.quality import Quality
 
 GenomeTuple = tuple[int, ...]
 logger = logging.getLogger(__name__)
-Completed = tuple[int, "Accuracy | EvaluationFailure"]
+Completed = tuple[int, "Quality | EvaluationFailure"]
 
 
 class Sampler(Protocol):
@@ -47,6 +48,7 @@ class Progress:
         evaluations_budget: How many there may be.
         generation: Batches finished.
         front: The front so far, by size.
+        objectives: Its axes.
         trials: Trials so far, with rejected and failed ones.
         hypervolume: Share of the fixed box that the front dominates, from 0 to 1; higher is better.
         elapsed_s: Search time so far in seconds, that of interrupted parts included.
@@ -61,6 +63,7 @@ class Progress:
     hypervolume: float
     elapsed_s: float
     remaining_s: float | None
+    objectives: tuple[Objective, ...] = ()
 
 
 # Is told of a search's progress in the coordinating process: after every evaluation, in the order of
@@ -81,7 +84,7 @@ class AccuracyPool(Protocol):
         Args:
             key: Of this candidate alone.
             config: What is evaluated.
-            required: Difference to the float model's top-1, in points, that the candidate must be able to
+            required: Points of images decided right above the float model that the candidate must be able to
                 reach for its evaluation to be worth finishing; None to finish it in any case.
         """
 
@@ -119,7 +122,7 @@ class InlinePool:
 
     capacity = 1
 
-    def __init__(self, evaluate: Callable[[BitConfig, float | None], Accuracy]) -> None:
+    def __init__(self, evaluate: Callable[[BitConfig, float | None], Quality]) -> None:
         self._evaluate = evaluate
         self._waiting: deque[tuple[int, BitConfig, float | None]] = deque()
 

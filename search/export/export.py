@@ -16,15 +16,12 @@ import pandas as pd
 from bitfront.evaluators.files import check_writable, explained, write_atomically
 from bitfront.search.export.selection import pick
 from bitfront.search.problem.spec import bitfront_version
-from bitfront.search.runs.columns import LEADING
 from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig, UserError, parse_uniform
 
 # Prepared by every run, whatever its widths.
 _REFERENCE_BITS = 8
-# Figures of a front point; its number stands in the provenance.
-_MEASURED = tuple(c.name for c in LEADING if c.kind == "number" and c.name != "trial")
 
 
 @dataclass(frozen=True)
@@ -53,15 +50,16 @@ def chosen_point(run: RecordedRun, choice: str) -> Chosen:
 
     Args:
         run: The run.
-        choice: ``knee``, ``top1``, ``latency``, ``size`` or a trial number.
+        choice: ``knee``, an objective such as ``top1``, ``latency`` or ``size``, or a trial number.
 
     Raises:
         UserError: There is no such point, or the run's files contradict one another.
     """
-    row = pick(run.front, choice, run.objectives)
+    row = pick(run.front, choice, run.objectives, run.schema.task)
     config = config_of(run, row)
-    name = f"trial{choice}" if choice.isdecimal() else choice
-    return Chosen(config, f"{name}-{config.digest}", measured(row), provenance(run, row))
+    # A metric of a class has a colon, which Windows has not in names of files.
+    name = f"trial{choice}" if choice.isdecimal() else choice.replace(":", "-")
+    return Chosen(config, f"{name}-{config.digest}", measured(run, row), provenance(run, row))
 
 
 def chosen_uniform(run: RecordedRun, text: str) -> Chosen:
@@ -162,9 +160,10 @@ def config_of(run: RecordedRun, row: pd.Series) -> BitConfig:
     return config
 
 
-def measured(row: pd.Series) -> dict[str, Any]:
-    """What the run measured of a front point; None where it did not."""
-    values: dict[str, Any] = {name: _plain(row[name]) for name in _MEASURED}
+def measured(run: RecordedRun, row: pd.Series) -> dict[str, Any]:
+    """What the run measured of a front point; None where it did not. Its number stands in the provenance."""
+    names = [column.name for column in run.schema.leading if column.kind == "number"]
+    values: dict[str, Any] = {name: _plain(row[name]) for name in names if name != "trial"}
     return {**values, "latency_source": row["latency_source"] or None}
 
 

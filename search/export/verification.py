@@ -16,6 +16,7 @@ from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.deployment.verification import Verification, verify
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitConfig
 from bitfront.spaces.config import LayerBits
 from bitfront.spaces.precision import MAX_BITS
@@ -92,7 +93,12 @@ class Check:
     tolerance: Tolerance
 
     def run(
-        self, images: Sequence[PreprocessedImages], expected: Expected, config: BitConfig, progress: ShareDone
+        self,
+        images: Sequence[PreprocessedImages],
+        expected: Expected,
+        config: BitConfig,
+        task: Task,
+        progress: ShareDone,
     ) -> Verified:
         """Classifies images by the file and compares its predictions with the evaluator's.
 
@@ -102,7 +108,7 @@ class Check:
         """
         runtime = runtime_named(self.runtime)
         session = runtime.load(self.path, threads=self.threads, precision=self.precision)
-        figures = verify(session, images, expected, self.tolerance, progress)
+        figures = verify(session, images, expected, self.tolerance, progress, task)
         kernels = session.kernels()
         return Verified(
             self.path,

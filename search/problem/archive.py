@@ -73,10 +73,11 @@ class Archive:
 
     @property
     def front(self) -> tuple[Trial, ...]:
-        """Feasible trials that no feasible trial dominates, one of equal ones, by size, then top-1."""
+        """Feasible trials that no feasible trial dominates, one of equal ones, by size, then quality."""
+        quality = next((objective.column for objective in self.objectives if not objective.analytic), "")
 
         def order(trial: Trial) -> tuple[float, float, int]:
-            return trial.values["size_bytes"], trial.values.get("top1", math.nan), trial.number
+            return trial.values["size_bytes"], trial.values.get(quality, math.nan), trial.number
 
         return tuple(sorted(self._front.values(), key=order))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitfront.search.problem.archive import Archive, Point
-from bitfront.search.problem.objectives import OBJECTIVES, Objective
+from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.references import References
 from bitfront.search.problem.trial import Trial
 
@@ -74,9 +74,10 @@ class HypervolumeBox:
         unit = np.clip(unit[(unit < 1.0).all(axis=1)], 0.0, None)
         return float(HV(ref_point=np.ones(len(ideal)))(unit)) if len(unit) else 0.0
 
-    def in_units(self, corner: Point) -> dict[str, float]:
+    @staticmethod
+    def in_units(corner: Point, objectives: Sequence[Objective]) -> dict[str, float]:
         """A corner by column, in the columns' own units and directions."""
-        pairs = zip((OBJECTIVES[name] for name in self.objectives), corner, strict=True)
+        pairs = zip(objectives, corner, strict=True)
         return {o.column: 0.0 - value if o.direction == "maximise" else value for o, value in pairs}
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.evaluators.tasks.metric import Metric
+from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.references import Reference, References
 from bitfront.spaces import UserError
@@ -32,6 +34,7 @@ class Limit:
         side: Whether the value may be at most or at least the threshold.
         threshold: The bound, in the column's unit.
         origin: What asked for it, for messages: ``--max-latency 0.9x``.
+        unit: Of the value.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Limit:
     side: Side
     threshold: float
     origin: str
+    unit: str = "%"
 
     @property
     def analytic(self) -> bool:
@@ -62,16 +66,18 @@ class Limit:
             "side": self.side,
             "bound": self.threshold,
             "text": self.origin,
+            "unit": self.unit,
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Limit:
-        """The inverse of :meth:`to_json`; side and text may be absent, as in runs of earlier versions."""
+        """The inverse of :meth:`to_json`; runs of earlier versions have no side, text or unit."""
         column = str(document["column"])
-        usual: Side = "at least" if column == "top1" else "at most"
+        # Earlier versions knew limits of costs, and of a share in percent.
+        usual: Side = "at most" if column in ANALYTIC else "at least"
         side: Side = document.get("side") or usual
-        origin = str(document.get("text") or "")
-        return cls(str(document["name"]), column, side, float(document["bound"]), origin)
+        origin, unit = str(document.get("text") or ""), str(document.get("unit", "%"))
+        return cls(str(document["name"]), column, side, float(document["bound"]), origin, unit)
 
     def violation(self, values: Mapping[str, float]) -> float:
         """Relative excess over the threshold: at most 0 where the limit holds, large for NaN."""
@@ -90,7 +96,7 @@ class Limit:
             return f"{value:.4g} ms"
         if self.column == "size_bytes":
             return f"{value:,.0f} bytes"
-        return f"{value:.2f} %"
+        return f"{value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class AskedLimit:
         origin: What asked for it, for messages.
         offset: In the column's unit.
         share: Of the float model's value; 0 where the limit is absolute.
+        unit: Of the value.
     """
 
     name: str
@@ -114,6 +121,7 @@ class AskedLimit:
     origin: str
     offset: float = 0.0
     share: float = 0.0
+    unit: str = "%"
 
     @property
     def absolute(self) -> bool:
@@ -124,23 +132,30 @@ class AskedLimit:
         """The limit for a float model; ValueError where its value was not measured."""
         threshold = self.offset
         if not self.absolute:
-            value = getattr(float_model, self.column)
+            value = getattr(float_model, self.column, float_model.values.get(self.column))
             if value is None:
                 raise ValueError(f"{self.origin} needs the float model's {self.column} on the search split")
             threshold += self.share * value
-        return Limit(self.name, self.column, self.side, threshold, self.origin)
+        return Limit(self.name, self.column, self.side, threshold, self.origin, self.unit)
 
 
 def read_limits(
-    max_latency: str | None, max_size: str | None, min_top1: float | None, max_drop: float | None
+    max_latency: str | None,
+    max_size: str | None,
+    least: Mapping[str, float],
+    most: Mapping[str, float],
+    drops: Mapping[str, float],
+    task: Task,
 ) -> tuple[AskedLimit, ...]:
-    """The limits of the options ``--max-latency``, ``--max-size``, ``--min-top1`` and ``--max-drop``.
+    """The limits of the options ``--max-latency``, ``--max-size``, ``--min``, ``--max`` and ``--max-drop``.
 
     Args:
         max_latency: Such as ``12ms``, or ``0.9x`` of the float model's.
         max_size: Such as ``4MB``, or ``0.6x`` of the float model's.
-        min_top1: Percent.
-        max_drop: Percentage points below the float model.
+        least: Lowest values of metrics of which larger ones are better.
+        most: Highest values of metrics of which smaller ones are better.
+        drops: By how much metrics may be worse than the float model's.
+        task: Whose metrics these are.
 
     Raises:
         UserError: A text cannot be read, or no model could meet the limit.
@@ -150,13 +165,66 @@ def read_limits(
         limits.append(_at_most("--max-latency", max_latency, "latency_ms", MILLISECONDS, "12ms"))
     if max_size is not None:
         limits.append(_at_most("--max-size", max_size, "size_bytes", BYTES, "4MB"))
-    if min_top1 is not None:
-        origin = _top1_option("--min-top1", min_top1, "percent")
-        limits.append(AskedLimit("min_top1", "top1", "at least", origin, offset=min_top1))
-    if max_drop is not None:
-        origin = _top1_option("--max-drop", max_drop, "percentage points below the float model")
-        limits.append(AskedLimit("max_drop", "top1", "at least", origin, offset=-max_drop, share=1.0))
+    for option, bounds, direction in (("--min", least, "maximise"), ("--max", most, "minimise")):
+        for name, value in bounds.items():
+            metric = task.metric(name)
+            if metric.direction != direction:
+                other = "--max" if option == "--min" else "--min"
+                raise UserError(
+                    f"{option} {name}={value:g}: {'smaller' if option == '--min' else 'larger'} values of "
+                    f"{metric.title} are better: give {other} {name}=VALUE"
+                )
+            usual = option == "--min" and name == task.primary
+            origin = f"--min-{name} {value:g}" if usual else f"{option} {name}={value:g}"
+            _check_percent(metric, origin, value)
+            limits.append(_bound(metric, f"{option.strip('-')}_{name}", origin, offset=value))
+    for name, value in drops.items():
+        metric = task.metric(name)
+        usual = name == task.primary
+        origin = f"--max-drop {value:g}" if usual else f"--max-drop {name}={value:g}"
+        _check_percent(metric, origin, value, "points")
+        kept = f"max_drop{'' if usual else f'_{name}'}"
+        limits.append(_bound(metric, kept, origin, offset=-metric.sign * value, share=1.0))
     return tuple(limits)
+
+
+def read_bounds(option: str, texts: Sequence[str], usual: str | None = None) -> dict[str, float]:
+    """Bounds by metric of texts such as ``macro_f1=70``.
+
+    Args:
+        option: For messages.
+        texts: What was given.
+        usual: The metric of a text that is a number alone; None where there is none.
+
+    Raises:
+        UserError: A text is no such bound.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        try:
+            found[name or usual or ""] = float(value)
+        except ValueError:
+            name = ""
+        if not (name or usual) or not all(map(math.isfinite, found.values())):
+            raise UserError(
+                f"{option} {text!r} is no bound: write {option} METRIC=VALUE, such as macro_f1=70"
+            )
+    return found
+
+
+def _bound(metric: Metric, name: str, origin: str, offset: float, share: float = 0.0) -> AskedLimit:
+    side: Side = "at least" if metric.direction == "maximise" else "at most"
+    return AskedLimit(name, metric.name, side, origin, offset, share, metric.unit)
+
+
+def _check_percent(metric: Metric, origin: str, value: float, what: str = "") -> None:
+    highest = 100.0 if metric.unit == "%" else math.inf
+    if not 0 <= value <= highest:
+        unit = {"%": "percent", "": "a number"}.get(metric.unit, metric.unit)
+        given = "percentage points worse than the float model" if what and metric.unit == "%" else unit
+        bounds = "from 0 to 100" if metric.unit == "%" else "of at least 0"
+        raise UserError(f"{origin} cannot be met: give {given}, {bounds}")
 
 
 def _at_most(option: str, text: str, column: str, units: Mapping[str, float], example: str) -> AskedLimit:
@@ -168,12 +236,6 @@ def _at_most(option: str, text: str, column: str, units: Mapping[str, float], ex
             f"(units: {', '.join(units)}, x)"
         )
     return AskedLimit(name, column, "at most", origin, amount or 0.0, share or 0.0)
-
-
-def _top1_option(option: str, value: float, what: str) -> str:
-    if not 0 <= value <= 100:
-        raise UserError(f"{option} {value:g} cannot be met: give {what}, from 0 to 100")
-    return f"{option} {value:g}"
 
 
 def paper_limits(references: References, largest_bytes: float | None = None) -> tuple[Limit, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from bitfront.evaluators.tasks.metric import Direction, Metric
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import UserError
 
-Direction = Literal["maximise", "minimise"]
 # Columns that a configuration's costs tell, without evaluating it.
 ANALYTIC = ("latency_ms", "size_bytes")
 
@@ -26,6 +26,7 @@ class Objective:
         least: Values nearer to the best one than this count as equal where ratios are compared.
         span: Best and worst value of any model with so many classes; None for costs, which have no worst.
         decimals: Of the value in tables; None for six significant digits.
+        title: For people, such as ``top-1``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Objective:
     least: float
     span: Callable[[int], tuple[float, float]] | None = None
     decimals: int | None = None
+    title: str = ""
 
     @property
     def analytic(self) -> bool:
@@ -47,35 +49,70 @@ class Objective:
         return -value if self.direction == "maximise" else value
 
 
-def _nats(classes: int) -> tuple[float, float]:
-    """From certainty to a guess."""
-    return 0.0, math.log(max(2, classes))
-
-
-# An objective that is no cost is a field of ``bitfront.evaluators.context.accuracy.Accuracy``.
-OBJECTIVES: dict[str, Objective] = {
+# What does not depend on a task.
+COSTS = {
     objective.name: objective
     for objective in (
-        Objective("top1", "top1", "maximise", "%", 0.1, lambda _: (100.0, 0.0), 4),
-        Objective("latency", "latency_ms", "minimise", "ms", 1e-9),
-        Objective("size", "size_bytes", "minimise", "bytes", 1.0, None, 0),
-        Objective("loss", "loss", "minimise", "nats", 1e-3, _nats, 6),
-        Objective("kl", "kl", "minimise", "nats", 1e-4, _nats, 6),
+        Objective("latency", "latency_ms", "minimise", "ms", 1e-9, title="latency"),
+        Objective("size", "size_bytes", "minimise", "bytes", 1.0, None, 0, title="size"),
     )
 }
 
 
-def parse_objectives(names: str | Sequence[str]) -> tuple[Objective, ...]:
+def objective_of(metric: Metric) -> Objective:
+    """A metric as an objective; its column has its name."""
+
+    def span(classes: int) -> tuple[float, float]:
+        return metric.ideal, metric.worst(classes)
+
+    return Objective(
+        metric.name,
+        metric.name,
+        metric.direction,
+        metric.unit,
+        metric.least,
+        span,
+        metric.decimals,
+        metric.title,
+    )
+
+
+def objective_named(name: str, task: Task) -> Objective:
+    """The cost or the metric of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    return COSTS[name] if name in COSTS else objective_of(task.metric(name))
+
+
+def objective_names(task: Task) -> tuple[str, ...]:
+    """What may be asked for: the costs and every metric of a task, as they are written."""
+    return (task.primary, *COSTS, *(metric.usage for metric in task.metrics if metric.name != task.primary))
+
+
+def default_objectives(task: Task) -> tuple[str, ...]:
+    """What is traded off unless something else is asked for."""
+    return (task.primary, *COSTS)
+
+
+def parse_objectives(names: str | Sequence[str], task: str = CLASSIFICATION) -> tuple[Objective, ...]:
     """The objectives of a list of names, or of a text such as ``top1,size``.
 
     Raises:
         UserError: A name is unknown or repeated, or there is none.
     """
+    judged = task_named(task)
     parts = [part.strip() for part in (names.split(",") if isinstance(names, str) else names)]
-    known = ", ".join(OBJECTIVES)
+    known = ", ".join(objective_names(judged))
+    found = []
     for part in parts:
-        if part not in OBJECTIVES:
-            raise UserError(f"unknown objective {part!r}: choose among {known}, with commas between")
+        try:
+            found.append(objective_named(part, judged))
+        except UserError as error:
+            raise UserError(
+                f"unknown objective {part!r}: choose among {known}, with commas between"
+            ) from error
     if not parts or len(set(parts)) != len(parts):
         raise UserError(f"--objectives {','.join(parts)!r}: give each objective once, among {known}")
-    return tuple(OBJECTIVES[part] for part in parts)
+    return tuple(found)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
+from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.limits import FASTER, SMALLER, Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
@@ -20,10 +22,7 @@ from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.accuracy import Accuracy
-
-# Of an accuracy: it says how long the evaluation took, not what the candidate is worth.
-_NOT_KEPT = "seconds"
+    from bitfront.evaluators.tasks.quality import Quality
 
 
 class CostModel(Protocol):
@@ -89,7 +88,10 @@ class SearchProblem:
         limits: Bounds on what is measured.
         cost: Latency and size of a configuration.
         box: The box of the hypervolume.
-        float_top1: Top-1 of the float model on the search split, in percent; None where it is not known.
+        task: Whose metrics judge candidates.
+        metrics: Further ones that are measured at every evaluation.
+        float_counted: Images of the search split that the float model decides right, in percent; None where
+            that is not known.
         images: Images of the search split; None where it is not known.
     """
 
@@ -99,7 +101,9 @@ class SearchProblem:
     limits: tuple[Limit, ...]
     cost: CostModel
     box: HypervolumeBox
-    float_top1: float | None = None
+    task: Task = dataclasses.field(default_factory=lambda: task_named(CLASSIFICATION))
+    metrics: tuple[str, ...] = ()
+    float_counted: float | None = None
     images: int | None = None
 
     @classmethod
@@ -123,9 +127,11 @@ class SearchProblem:
         papers = (limit for limit in paper_limits(references, largest) if not lifted[limit.name])
         limits = (*papers, *(asked.against(base) for asked in spec.limits))
         check_achievable(limits, minima)
-        objectives = parse_objectives(spec.objectives)
+        task = task_named(spec.evaluation.task)
+        objectives = parse_objectives(spec.objectives, task.name)
         box = HypervolumeBox.fixed(objectives, references, minima, largest)
-        return cls(space, objectives, structural, limits, cost, box, base.top1, base.images)
+        metrics, counted = spec.evaluation.metrics, base.values.get(task.counted)
+        return cls(space, objectives, structural, limits, cost, box, task, metrics, counted, base.images)
 
     @cached_property
     def constraint_names(self) -> tuple[str, ...]:
@@ -140,17 +146,16 @@ class SearchProblem:
         violations |= {limit.name: limit.violation(values) for limit in self.limits if limit.analytic}
         return Candidate(tuple(int(i) for i in genome), config, config.digest, values, violations)
 
-    def judge(self, candidate: Candidate, accuracy: Accuracy) -> tuple[dict[str, float], dict[str, float]]:
+    def judge(self, candidate: Candidate, quality: Quality) -> tuple[dict[str, float], dict[str, float]]:
         """All values and all violations of an evaluated candidate, in the constraints' order."""
-        measured = {f.name: float(getattr(accuracy, f.name)) for f in dataclasses.fields(accuracy)}
-        del measured[_NOT_KEPT]
+        measured = {name: float(value) for name, value in quality.figures().items()}
         values = {**candidate.values, **measured}
         found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
         merged = {**candidate.violations, **found}
         return values, {name: merged[name] for name in self.constraint_names}
 
     def trial(
-        self, number: int, candidate: Candidate, outcome: Accuracy | EvaluationFailure, elapsed_s: float
+        self, number: int, candidate: Candidate, outcome: Quality | EvaluationFailure, elapsed_s: float
     ) -> Trial:
         """The finished trial of an evaluated candidate; an objective that is not a number is a failure."""
         digest, genome = candidate.digest, candidate.genome

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FLOAT_NAME, EIGHT_BIT_NAME = "float32", "W8A8T8"
+# Before a metric's name where it is of the test split.
+_TEST = "test_"
+# Fields that hold metrics, and what stands before these in documents.
+_METRICS = {"values": "", "test_values": _TEST}
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,9 @@ class Reference:
         name: What it is called in plots and tables, such as ``float32``.
         latency_ms: Latency from the run's latency source, in milliseconds; lower is better.
         size_bytes: Size of its file, in bytes; lower is better.
-        top1: Accuracy on the search split, in percent; higher is better.
-        loss: Cross-entropy on the search split, in nats; lower is better.
+        values: Metrics on the search split by name.
         latency_measured_ms: Measured latency of the whole model, in milliseconds.
-        test_top1: Accuracy on the test split, in percent.
+        test_values: Metrics on the test split by name.
         lost: Images of the search split that only the float model gets right.
         won: Images of the search split that only this model gets right.
         test_lost: Those of the test split that only the float model gets right.
@@ -38,10 +41,9 @@ class Reference:
     name: str
     latency_ms: float = math.nan
     size_bytes: float = math.nan
-    top1: float | None = None
-    loss: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
     latency_measured_ms: float | None = None
-    test_top1: float | None = None
+    test_values: Mapping[str, float] = field(default_factory=dict)
     lost: int | None = None
     won: int | None = None
     test_lost: int | None = None
@@ -52,12 +54,18 @@ class Reference:
     test_images: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of ``references.json``."""
-        return dataclasses.asdict(self)
+        """The object of ``references.json``: metrics by name, those of the test split behind ``test_``."""
+        document: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(self).items():
+            if name in _METRICS:
+                document |= {f"{_METRICS[name]}{metric}": found for metric, found in value.items()}
+            else:
+                document[name] = value
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Reference:
-        """The inverse of :meth:`to_json`; all but the name may be absent, and what is not known is ignored.
+        """The inverse of :meth:`to_json`; all but the name may be absent.
 
         Raises:
             KeyError: There is no name.
@@ -65,11 +73,17 @@ class Reference:
             TypeError: The same of another JSON value.
         """
         readers = {"float": float, "float | None": float, "int | None": int, "str": str}
-        known = {
-            field.name: readers[str(field.type)](document[field.name])
-            for field in dataclasses.fields(cls)
-            if document.get(field.name) is not None
+        own = [entry for entry in dataclasses.fields(cls) if entry.name not in _METRICS]
+        known: dict[str, Any] = {
+            entry.name: readers[str(entry.type)](document[entry.name])
+            for entry in own
+            if document.get(entry.name) is not None
         }
+        for name, value in document.items():
+            if name not in {entry.name for entry in own} and value is not None:
+                tested = name.startswith(_TEST)
+                side = known.setdefault("test_values" if tested else "values", {})
+                side[name.removeprefix(_TEST) if tested else name] = float(value)
         return cls(**{"name": document["name"], **known})
 
 

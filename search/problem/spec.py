@@ -10,8 +10,10 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.search.problem.limits import AskedLimit, read_limits
-from bitfront.search.problem.objectives import parse_objectives
+from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.tasks.task import Task
+from bitfront.search.problem.limits import AskedLimit, read_bounds, read_limits
+from bitfront.search.problem.objectives import default_objectives, parse_objectives
 from bitfront.spaces import (
     GRANULARITIES,
     Granularity,
@@ -29,7 +31,9 @@ from bitfront.spaces.quantities import parse_duration
 SPEC_VERSION = 3
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
-_SWITCHES = ("allow_slower", "allow_larger")
+_SWITCHES = ("allow_slower", "allow_larger", "min_metric", "max_metric")
+# What --min-top1 bounds.
+_TOP1 = "top1"
 
 
 def bitfront_version() -> str:
@@ -45,12 +49,15 @@ class RunSpec:
         evaluation: What is evaluated, on which data, and how it is quantized.
         space: Granularity of the search space.
         hold: Kinds that are not searched with their widths, such as ``A8T8``; None for none.
-        objectives: Names out of ``bitfront.search.problem.objectives.OBJECTIVES``; a text such as
-            ``top1,size`` is read as such.
+        objectives: ``latency``, ``size`` and metrics of the task; a text such as ``top1,size`` is read as
+            such. Empty for the task's own: top-1, latency and size for classification.
         max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
         min_top1: Lowest top-1 on the search split, in percent; None for none.
-        max_drop: Largest loss of top-1 against the float model, in points; None for none.
+        min_metric: Lowest values of metrics on the search split, such as ``macro_f1=70``.
+        max_metric: The same of metrics of which smaller values are better, such as ``loss=0.5``.
+        max_drop: By how much metrics may be worse than the float model's, such as ``macro_f1=1``; a number
+            is that of the task's first metric, such as top-1 in points. None for none.
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         sampler: Name of the sampler.
@@ -71,11 +78,13 @@ class RunSpec:
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
     space: Granularity = "encoder-kind"
     hold: str | None = None
-    objectives: tuple[str, ...] = ("top1", "latency", "size")
+    objectives: tuple[str, ...] = ()
     max_latency: str | None = None
     max_size: str | None = None
     min_top1: float | None = None
-    max_drop: float | None = None
+    min_metric: tuple[str, ...] = ()
+    max_metric: tuple[str, ...] = ()
+    max_drop: float | str | tuple[str, ...] | None = None
     latency: str = "measured"
     latency_batch: int | None = None
     sampler: str = "surrogate-nsga2"
@@ -90,9 +99,25 @@ class RunSpec:
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
     def __post_init__(self) -> None:
-        """Reads objectives and a time budget that were given as text."""
-        names = tuple(objective.name for objective in parse_objectives(self.objectives))
-        object.__setattr__(self, "objectives", names)
+        """Reads what was given as text; what is traded off or limited is measured at every evaluation."""
+        task = task_named(self.evaluation.task)
+        asked = parse_objectives(self.objectives or default_objectives(task), task.name)
+        object.__setattr__(self, "objectives", tuple(objective.name for objective in asked))
+        for name in ("min_metric", "max_metric"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        drop: object = self.max_drop
+        if isinstance(drop, str | list | tuple):
+            drops = (drop,) if isinstance(drop, str) else tuple(drop)
+            bounds = read_bounds("--max-drop", drops, task.primary)
+            usual = list(bounds) == [task.primary]
+            object.__setattr__(self, "max_drop", bounds[task.primary] if usual else drops or None)
+        bounded = (name for group in self._bounds(task) for name in group)
+        wanted = (*(objective.column for objective in asked if not objective.analytic), *bounded)
+        metrics = dict.fromkeys((*self.evaluation.metrics, *wanted))
+        further = tuple(name for name in metrics if name not in task.always)
+        if further != self.evaluation.metrics:
+            object.__setattr__(self, "evaluation", dataclasses.replace(self.evaluation, metrics=further))
         budget: object = self.time_budget
         if isinstance(budget, str):
             object.__setattr__(self, "time_budget", parse_duration(budget))
@@ -105,7 +130,18 @@ class RunSpec:
     @cached_property
     def limits(self) -> tuple[AskedLimit, ...]:
         """The limits that are asked for; :class:`UserError` where one cannot be read or met by any model."""
-        return read_limits(self.max_latency, self.max_size, self.min_top1, self.max_drop)
+        task = task_named(self.evaluation.task)
+        return read_limits(self.max_latency, self.max_size, *self._bounds(task), task)
+
+    def _bounds(self, task: Task) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """Lowest and highest values, and drops, by metric."""
+        least = read_bounds("--min", self.min_metric)
+        if self.min_top1 is not None:
+            least = {_TOP1: self.min_top1, **least}
+        most = read_bounds("--max", self.max_metric)
+        if isinstance(self.max_drop, int | float):
+            return least, most, {task.primary: float(self.max_drop)}
+        return least, most, read_bounds("--max-drop", self.max_drop or (), task.primary)
 
     @property
     def structural(self) -> tuple[StructuralConstraint, ...]:

@@ -22,9 +22,9 @@ class Trial:
         state: ``complete`` (evaluated on the whole search split), ``screened`` (evaluated on a part of it,
             which showed that it cannot stand on the front), ``failed`` (the evaluation ended in an error) or
             ``rejected`` (violates a constraint that needs no evaluation, so it was never evaluated).
-        values: What is known of it: ``latency_ms`` and ``size_bytes`` always, accuracies in percent
-            (``top1``, ``top5``, ``agreement``), ``loss`` and ``kl`` in nats, and how many of its ``images``
-            only the float model (``lost``) or only this one (``won``) gets right where it was evaluated.
+        values: What is known of it: ``latency_ms`` and ``size_bytes`` always, metrics of the task by name,
+            and how many of its ``images`` only the float model (``lost``) or only this one (``won``) gets
+            right where it was evaluated.
         violations: Violation by constraint name; at most 0 where the constraint holds.
         error: Why the evaluation failed, in one line.
         elapsed_s: Search time at which it was finished, in seconds.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.tasks.quality import PairedComparison
 
 MISSING = "\N{EM DASH}"
 _DIGITS = 4
@@ -22,9 +22,9 @@ def milliseconds(value: float, largest: float | None = None) -> str:
     return _fixed(value, value if largest is None else largest)
 
 
-def percent(value: float) -> str:
-    """A share that is already in percent, without the sign."""
-    return MISSING if math.isnan(value) else f"{value:.2f}"
+def percent(value: float, decimals: int = 2) -> str:
+    """A share that is already in percent, or another metric, without its unit."""
+    return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def points(count: int) -> str:
@@ -32,13 +32,30 @@ def points(count: int) -> str:
     return {0: "no point", 1: "1 point"}.get(count, f"{count} points")
 
 
-def difference(comparison: PairedComparison | None) -> str:
-    """A difference of top-1 in percentage points with its paired standard error."""
-    if comparison is None:
+class Difference(NamedTuple):
+    """A difference to the float model.
+
+    Attributes:
+        value: In the metric's unit.
+        error: Its paired standard error; None where it is not known.
+    """
+
+    value: float
+    error: float | None = None
+
+    @classmethod
+    def of(cls, comparison: PairedComparison) -> Difference:
+        """That of a comparison; where all images came out alike, none tells how far chance could move it."""
+        changed = comparison.lost + comparison.won
+        return cls(comparison.difference, comparison.difference_standard_error if changed else None)
+
+
+def difference(found: Difference | None, decimals: int = 2) -> str:
+    """A difference with its paired standard error."""
+    if found is None or math.isnan(found.value):
         return MISSING
-    if comparison.lost + comparison.won == 0:  # no image tells how far chance could move it
-        return f"{comparison.difference:+.2f}"
-    return f"{comparison.difference:+.2f} \N{PLUS-MINUS SIGN} {comparison.difference_standard_error:.2f}"
+    error = "" if found.error is None else f" \N{PLUS-MINUS SIGN} {found.error:.{decimals}f}"
+    return f"{found.value:+.{decimals}f}{error}"
 
 
 def quantization(settings: Mapping[str, Any]) -> str:

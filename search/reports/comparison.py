@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from bitfront.evaluators import files
-from bitfront.search.problem.objectives import OBJECTIVES
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table, markdown_page
 
@@ -19,7 +18,7 @@ _BOXES = {
 # In characters: the names of samplers, and any other column with its quartiles.
 _FIRST_WIDTH, _WIDTH = 17, 15
 _FEWEST = 3
-_SHOWN = {"top1": (1.0, "%"), "latency": (1.0, "ms"), "size": (1e-6, "MB")}
+_MEGABYTES = 1e-6
 
 
 def title(document: Document) -> str:
@@ -77,12 +76,10 @@ def remarks(document: Document) -> list[str]:
 def _corners(box: Document) -> str:
     """The corners, ideal first, and the hypervolume they are the box of."""
     shown = []
-    for objective in OBJECTIVES.values():
-        if objective.column in box["ideal_point"]:
-            factor, unit = _SHOWN.get(objective.name, (1.0, objective.unit))
-            corners = (box[name][objective.column] for name in ("ideal_point", "reference_point"))
-            best, worst = (factor * value for value in corners)
-            shown.append(f"{objective.name} {best:.4g} to {worst:.4g} {unit}")
+    for column, unit in box["units"].items():
+        factor, unit = (_MEGABYTES, "MB") if unit == "bytes" else (1.0, unit)
+        best, worst = (factor * box[name][column] for name in ("ideal_point", "reference_point"))
+        shown.append(f"{column.removesuffix('_ms').removesuffix('_bytes')} {best:.4g} to {worst:.4g} {unit}")
     return (
         f"{', '.join(shown)} (ideal to reference point); the front's share of it is {box['hypervolume']:.4f}"
     )

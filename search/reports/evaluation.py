@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bitfront.evaluators.tasks.metric import Metric
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.problem.wording import evaluator, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
-from bitfront.spaces import BitConfig
-
-if TYPE_CHECKING:
-    from bitfront.evaluators.context.context import EvaluationContext
-
-_OF_BOTH = ("top1", "top1_standard_error", "top5", "loss")
-
-
-def accuracy_report(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
-    """What a configuration is worth on the test split beside the float model, and its size."""
-    spec, quantized, whole = context.spec, context.accuracy(config, "test"), context.float_accuracy("test")
-    return {
-        "model": spec.model,
-        "weights": context.model.weights,
-        "data": spec.data,
-        "scheme": config.scheme,
-        "recipe": spec.recipe,
-        "without": list(spec.without),
-        "observer": spec.observer,
-        "digest": config.digest,
-        "encoders": len(context.encoders),
-        "skipped_images": list(context.images("test").skipped),
-        **quantized.against_float.to_json(),
-        **{name: getattr(quantized, name) for name in (*_OF_BOTH, "kl", "agreement")},
-        **{f"fp32_{name}": getattr(whole, name) for name in _OF_BOTH},
-        "size_bytes": context.size.size_bytes(config),
-        "fp32_size_bytes": context.size.float_bytes(),
-        "images_per_second": quantized.images / quantized.seconds,
-        "fp32_images_per_second": whole.images / whole.seconds,
-    }
 
 
 def print_report(report: dict[str, Any], measured: bool) -> None:
@@ -60,27 +32,33 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
-    def row(label: str, name: str, form: str, ratio: str = "", scale: float = 1.0) -> tuple[str, ...]:
-        """A figure of both models, and their difference or, where it has a form, their ratio."""
+    def row(label: str, name: str, form: str, ratio: str, scale: float = 1.0) -> tuple[str, ...]:
+        """A figure of both models, and their ratio."""
         own, whole = scale * report[name], scale * report[f"fp32_{name}"]
-        compared = f"{own / whole:{ratio}}x" if ratio else f"{own - whole:+{form}}"
-        return label, f"{own:{form}}", f"{whole:{form}}", compared
+        return label, f"{own:{form}}", f"{whole:{form}}", f"{own / whole:{ratio}}x"
 
-    def uncertain(name: str, form: str = ".2f") -> str:
-        return f"{report[name]:{form}} ± {report[f'{name}_standard_error']:.2f}"
-
+    task = task_named(report["task"])
     latency = f"latency of a batch of {report['latency_batch']} (ms, {report['latency_source']})"
-    top1 = uncertain("top1"), uncertain("fp32_top1"), uncertain("top1_difference", "+.2f")
     return [
-        ("top-1 %", *top1),
-        row("top-5 %", "top5", ".2f"),
-        ("same class as float %", f"{report['agreement']:.2f}", "", ""),
-        row("loss (nats)", "loss", ".4f"),
-        ("KL to float (nats)", f"{report['kl']:.4f}", "", ""),
+        *(_metric_row(task.metric(name), report) for name in report["metrics"]),
         row("size (MB)", "size_bytes", ".3f", ".3f", 1e-6),
         row(latency, "latency_ms", ".4g", ".3f"),
         row("images/s when scoring", "images_per_second", ".1f", ".2f"),
     ]
+
+
+def _metric_row(metric: Metric, report: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """A metric of both models and their difference, each with its standard error where that is known."""
+
+    def cell(name: str, value: float, sign: str = "") -> str:
+        error = report.get(f"{name}_standard_error")
+        return metric.number(value, sign) + ("" if error is None else f" ± {metric.number(error)}")
+
+    name, whole = metric.name, report.get(f"fp32_{metric.name}")
+    if whole is None:
+        return metric.heading, cell(name, report[name]), "", ""
+    difference = cell(f"{name}_difference", report[name] - whole, "+")
+    return metric.heading, cell(name, report[name]), cell(f"fp32_{name}", whole), difference
 
 
 def _remarks(report: dict[str, Any], measured: bool) -> list[str]:
@@ -111,13 +89,20 @@ def print_verification(report: Mapping[str, Any]) -> None:
     products, floor = report["kernels"]["products"], report["evaluator_kernels_equal"]
     kernels = f", {report['kernels']['on_integers']} of {products} matrix products on integer kernels"
     own = "" if floor is None else f"; the evaluator's two sets of kernels agree on {floor:.2f} %"
+    task = task_named(report["task"])
+    name, counted = task.counted, task.metric(task.counted)
     lines = [
         f"{report['file']}: {report['file_bytes'] / 1e6:.3f} MB, {report['runtime']} "
         f"{report['runtime_version']}{kernels if products else ''}",
-        f"top-1 {report['top1']:.2f} %, evaluator {report['evaluator_top1']:.2f} %: "
-        f"{report['top1_difference']:+.2f} \N{PLUS-MINUS SIGN} "
-        f"{report['top1_difference_standard_error']:.2f} points on {report['images']} images (allowed "
-        f"{report['largest_top1_difference']:.2f})",
+        f"{counted.title} {report[name]:.2f} %, evaluator {report[f'evaluator_{name}']:.2f} %: "
+        f"{report[f'{name}_difference']:+.2f} \N{PLUS-MINUS SIGN} "
+        f"{report[f'{name}_difference_standard_error']:.2f} points on {report['images']} images (allowed "
+        f"{report[f'largest_{name}_difference']:.2f})",
+        *(
+            f"{metric.title} {metric.written(report[metric.name])}, evaluator "
+            f"{metric.written(report[f'evaluator_{metric.name}'])}"
+            for metric in map(task.metric, report["metrics"])
+        ),
         f"equal predictions {report['equal_predictions']:.2f} % (at least "
         f"{report['least_equal_predictions']:.2f} %{own})",
         *(f"note: {note}" for note in report["notes"]),

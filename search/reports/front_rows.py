@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bitfront.evaluators.context.significance import PairedComparison, standard_error
+from bitfront.evaluators.tasks.metric import Metric
+from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.references import FLOAT_NAME, Reference
-from bitfront.search.runs.columns import MeanBits, mean_bits
+from bitfront.search.problem.wording import Difference
+from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, mean_bits
 from bitfront.search.runs.reader import RecordedRun
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
@@ -27,25 +29,28 @@ class FrontRow(NamedTuple):
         reference: Whether it is a reference model.
         knee: Whether it is the knee.
         digest: The configuration's digest; empty for a reference.
-        top1: Top-1 on the search split in percent.
-        test_top1: Top-1 on the test split in percent.
-        loss: Cross-entropy on the search split in nats.
+        quality: The metric that the front is judged by, on the search split.
+        test_quality: The same on the test split.
+        metrics: Metrics that front.csv has, by their columns.
         latency_ms: Latency from the run's source in milliseconds.
         latency_measured_ms: Measured whole-model latency in milliseconds.
         size_bytes: Packed size in bytes.
         size_share: Size as a share of the float model's.
         bits: Mean bits of each kind.
-        against_float: Comparison with the float model on the search split, where it was recorded.
+        against_float: Images that one of this and the float model gets right, on the search split, where
+            they were recorded.
         test_against_float: The same on the test split.
+        difference: To the float model in quality, on the search split.
+        test_difference: The same on the test split.
     """
 
     name: str
     reference: bool
     knee: bool
     digest: str
-    top1: float
-    test_top1: float
-    loss: float
+    quality: float
+    test_quality: float
+    metrics: Mapping[str, float]
     latency_ms: float
     latency_measured_ms: float
     size_bytes: float
@@ -53,49 +58,105 @@ class FrontRow(NamedTuple):
     bits: MeanBits
     against_float: PairedComparison | None = None
     test_against_float: PairedComparison | None = None
+    difference: Difference | None = None
+    test_difference: Difference | None = None
 
 
 def front_rows(run: RecordedRun) -> list[FrontRow]:
     """The reference models and the front of a run."""
     base = run.float_reference
     whole = base.size_bytes if base else math.nan
-    knee = int(pick(run.front, KNEE, run.objectives)["trial"]) if len(run.front) else None
-    rows = [_reference_row(reference, whole) for reference in run.references]
+    knee = int(pick(run.front, KNEE, run.objectives, run.schema.task)["trial"]) if len(run.front) else None
+    rows = [_reference_row(run.schema, reference, base, whole) for reference in run.references]
     trials = {trial["trial"]: trial for trial in run.trials.to_dict("records")}
     for point in run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records"):
         number: Any = point["trial"]
         known = {str(name): value for name, value in {**trials.get(number, {}), **point}.items()}
         own = {"digest": str(point["digest"]), "bits": mean_bits(known, run.genes)}
-        rows.append(_row(known, base, whole, name=str(number), reference=False, knee=number == knee, **own))
+        rows.append(
+            _row(
+                run.schema,
+                known,
+                base,
+                base,
+                whole,
+                name=str(number),
+                reference=False,
+                knee=number == knee,
+                **own,
+            )
+        )
     return rows
 
 
-def _reference_row(reference: Reference, whole: float) -> FrontRow:
+def _reference_row(schema: Schema, reference: Reference, base: Reference | None, whole: float) -> FrontRow:
     match = _UNIFORM.fullmatch(reference.name)
     bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
     known = {"digest": "", "bits": _FLOAT_BITS if reference.name == FLOAT_NAME else bits}
     return _row(
-        reference.to_json(), reference, whole, name=reference.name, reference=True, knee=False, **known
+        schema,
+        reference.to_json(),
+        reference,
+        None if reference.name == FLOAT_NAME else base,
+        whole,
+        name=reference.name,
+        reference=True,
+        knee=False,
+        **known,
     )
 
 
-def _row(known: Mapping[str, Any], counted: Reference | None, whole: float, **given: Any) -> FrontRow:
-    """A row of what is known of a model; ``counted`` says on how many images it was compared."""
+def _row(
+    schema: Schema,
+    known: Mapping[str, Any],
+    counted: Reference | None,
+    base: Reference | None,
+    whole: float,
+    **given: Any,
+) -> FrontRow:
+    """A row of what is known of a model.
+
+    ``counted`` says on how many images it was compared, ``base`` is the float model, None for itself.
+    """
 
     def number(name: str) -> float:
         value = known.get(name)
         return math.nan if value is None else value
 
     images, test_images = (counted.images, counted.test_images) if counted else (None, None)
-    names = ("top1", "test_top1", "loss", "latency_ms", "latency_measured_ms", "size_bytes")
-    figures: dict[str, Any] = {name: number(name) for name in names}
+    quality, task = schema.quality, schema.task
+    compared = _comparison(images, known.get("lost"), known.get("won"))
+    test_compared = _comparison(test_images, known.get("test_lost"), known.get("test_won"))
+    if quality.name == task.counted:
+        differences = [None if one is None else Difference.of(one) for one in (compared, test_compared)]
+    else:
+        error = number(DIFFERENCE_ERROR)
+        values, tested = (base.values, base.test_values) if base else ({}, {})
+        differences = [
+            _difference(number(quality.name), values.get(quality.name), None),
+            _difference(
+                number(f"test_{quality.name}"), tested.get(quality.name), None if math.isnan(error) else error
+            ),
+        ]
+    figures: dict[str, Any] = {
+        name: number(name) for name in ("latency_ms", "latency_measured_ms", "size_bytes")
+    }
     return FrontRow(
+        quality=number(quality.name),
+        test_quality=number(f"test_{quality.name}"),
+        metrics={name: number(name) for name in schema.metric_columns},
         **figures,
         size_share=number("size_bytes") / whole,
-        against_float=_comparison(images, known.get("lost"), known.get("won")),
-        test_against_float=_comparison(test_images, known.get("test_lost"), known.get("test_won")),
+        against_float=compared,
+        test_against_float=test_compared,
+        difference=differences[0],
+        test_difference=differences[1],
         **given,
     )
+
+
+def _difference(value: float, base: float | None, error: float | None) -> Difference | None:
+    return None if base is None or math.isnan(value) else Difference(value - base, error)
 
 
 def _comparison(images: float | None, lost: float | None, won: float | None) -> PairedComparison | None:
@@ -112,28 +173,44 @@ def latency_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
 
 
 def accuracy_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
-    """How uncertain a top-1 is on each split, and which split the points were chosen on."""
+    """How uncertain the quality is on each split, and which split the points were chosen on."""
     base = run.float_reference
     if base is None:
         return []
-    points = [row for row in rows if not row.reference]
-    errors = [
-        *_largest_error([row.top1 for row in points], base.images, "search"),
-        *_largest_error([row.test_top1 for row in points], base.test_images, "test"),
-    ]
-    if not errors:
-        return []
-    notes = [f"standard error of a top-1: {', '.join(errors)}; vs float: paired, on the same images"]
-    if base.test_images is not None:
-        notes.append("points were chosen by their top-1 on the search split, which flatters them there")
+    points, quality = [row for row in rows if not row.reference], run.quality
+    notes = _error_notes(points, base, quality, quality.name == run.schema.task.counted)
+    if notes and base.test_images is not None:
+        notes.append(
+            f"points were chosen by their {quality.title} on the search split, which flatters them there"
+        )
     return notes
 
 
-def _largest_error(accuracies: Sequence[float], images: int | None, split: str) -> list[str]:
-    known = [top1 for top1 in accuracies if not math.isnan(top1)]
+def _error_notes(points: Sequence[FrontRow], base: Reference, quality: Metric, counted: bool) -> list[str]:
+    if not counted:
+        largest = max(
+            (row.test_difference.error or 0.0 for row in points if row.test_difference), default=0.0
+        )
+        if not largest:
+            return []
+        return [
+            f"vs float: in {quality.title}; its standard error on {base.test_images} test images, up to "
+            f"{quality.number(largest)}, is that of 200 resamplings of them, paired"
+        ]
+    errors = [
+        *_largest_error([row.quality for row in points], base.images, "search"),
+        *_largest_error([row.test_quality for row in points], base.test_images, "test"),
+    ]
+    if not errors:
+        return []
+    return [f"standard error of a {quality.title}: {', '.join(errors)}; vs float: paired, on the same images"]
+
+
+def _largest_error(shares: Sequence[float], images: int | None, split: str) -> list[str]:
+    known = [share for share in shares if not math.isnan(share)]
     if images is None or not known:
         return []
-    largest = max(standard_error(top1, images) for top1 in known)
+    largest = max(standard_error(share, images) for share in known)
     return [f"up to {largest:.2f} points on {images} {split} images"]
 
 

@@ -49,26 +49,35 @@ def front_table(
             of its size, and are those of the test split alone once there are some.
     """
     measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
-    tested = any(row.test_against_float for row in rows)
-    searched = any(row.against_float for row in rows)
+    tested = any(row.test_difference for row in rows)
+    searched = any(row.difference for row in rows)
+    quality = run.quality
     compared = searched and not (tested and width < WIDE)
     shared = width >= WIDE or not (searched or tested)
     against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
-    columns = ["trial", "top-1\n%", *[against] * compared, "test\n%", *[against] * tested]
+    unit = quality.unit or "score"
+    columns = [
+        "trial",
+        f"{quality.title}\n{unit}",
+        *[against] * compared,
+        f"test\n{unit}",
+        *[against] * tested,
+    ]
     columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
     columns += ["measured\nms"] if measured else []
     columns += ["size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]
     table = Table(columns, texts=(), lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
+    decimals = quality.shown_decimals
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
     for position, row in enumerate(rows):
         times = [row.latency_ms, row.latency_measured_ms] if measured else [row.latency_ms]
         cells = [
             f"{STAR} {row.name}" if row.knee else row.name,
-            percent(row.top1),
-            *[difference(row.against_float)] * compared,
-            percent(row.test_top1),
-            *[difference(row.test_against_float)] * tested,
+            percent(row.quality, decimals),
+            *[difference(row.difference, decimals)] * compared,
+            percent(row.test_quality, decimals),
+            *[difference(row.test_difference, decimals)] * tested,
             *(milliseconds(value, slowest) for value in times),
             megabytes(row.size_bytes, largest_size),
             *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
@@ -82,7 +91,7 @@ def front_table(
 
 def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
     """The list of runs, one to a line."""
-    columns = ("run", "state", "evaluated", "front", "best\ntop-1 %", "smallest\nMB")
+    columns = ("run", "state", "evaluated", "front", "best\nquality", "smallest\nMB")
     last = len(columns)
     table = Table(
         (*columns, "model, data (scheme, recipe)"),
@@ -98,7 +107,7 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
             run.status,
             f"{run.evaluations}/{run.budget}" if run.budget else str(run.evaluations),
             str(run.front_points),
-            percent(run.best_top1),
+            _best(run),
             megabytes(run.smallest_bytes),
             f"{subject} ({run.quantization})" if run.quantization else subject,
         ]
@@ -106,9 +115,16 @@ def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
     return table
 
 
+def _best(run: RunSummary) -> str:
+    """The best quality with the name of its metric, which runs of one list need not share."""
+    if math.isnan(run.best_quality):
+        return MISSING
+    return f"{run.quality} {percent(run.best_quality)} {run.quality_unit}".rstrip()
+
+
 def front_document(run: RecordedRun) -> dict[str, Any]:
     """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
-    rows = front_rows(run)
+    rows, counted = front_rows(run), run.schema.task.counted
     knee = next((int(row.name) for row in rows if row.knee), None)
     genes = {str(point["trial"]): point for point in run.front.to_dict("records")}
     bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
@@ -124,21 +140,29 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
         "failures": run.failures,
         "test_failures": run.summary.get("test_failures") or {},
         "knee": knee,
-        "references": [{"name": row.name, **_values(row._asdict())} for row in rows if row.reference],
+        "references": [
+            {"name": row.name, **_values(row._asdict(), counted)} for row in rows if row.reference
+        ],
         "front": [
-            {"trial": int(row.name), **_values(row._asdict()), "bits": bits[row.name]}
+            {"trial": int(row.name), **_values(row._asdict(), counted), "bits": bits[row.name]}
             for row in rows
             if not row.reference
         ],
     }
 
 
-def _values(row: dict[str, Any]) -> dict[str, Any]:
-    hidden = ("name", "reference", "knee", "bits", *(() if row["digest"] else ("digest",)))
-    values = {key: value for key, value in row.items() if key not in hidden}
+def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
+    hidden = {"name", "reference", "knee", "bits", "difference", "test_difference", "test_quality", "metrics"}
+    hidden |= set() if row["digest"] else {"digest"}
+    values: dict[str, Any] = {}
+    for key, value in row.items():
+        if key == "quality":
+            values |= row["metrics"]
+        elif key not in hidden:
+            values[key] = value
     size = row["size_bytes"]
     for name in ("against_float", "test_against_float"):
-        values[name] = values[name] and values[name].to_json()
+        values[name] = values[name] and values[name].to_json(counted)
     return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
 
 
@@ -156,7 +180,8 @@ def print_front(run: RecordedRun) -> None:
     console.print(front_table(run, rows, plain, console.width))
     batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
-    legend = f"{STAR} knee; top-1 on the search split, test on the test split; {source}MB = 10^6 bytes"
+    splits = f"{run.quality.title} on the search split, test on the test split"
+    legend = f"{STAR} knee; {splits}; {source}MB = 10^6 bytes"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
     print_lines(console, [legend, *notes], style="dim")

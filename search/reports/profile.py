@@ -7,21 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.models.sites import role
+from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.wording import MISSING, megabytes, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.profile_document import GRADIENT
 from bitfront.search.reports.tables import Table
 from bitfront.spaces import KINDS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-NAMES = {"loss": "loss", "kl": "KL", "top1": "top-1", "gradient": "gradient score"}
-_HEADINGS = {
-    "loss": "loss\nmillinats",
-    "kl": "KL\nmillinats",
-    "top1": "top-1\npoints",
-    "gradient": "gradient\nmillinats",
-}
 Gene = Mapping[str, Any]
 COST_NOTES = (
     "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
@@ -34,39 +30,66 @@ Site = Mapping[str, Any]
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     """Prints what :func:`bitfront.search.reports.profile_document.sensitivity_document` gives."""
     first = f"{document['narrow']} instead of {document['wide']} bits"
-    ranks = document["genes"][0]["ranks"]
-    headings = [each for name, heading in _HEADINGS.items() if name in ranks for each in (heading, "\nrank")]
+    task, ranks = task_named(document["task"]), document["genes"][0]["ranks"]
+    headings = [
+        each
+        for name, heading in _sensitivity_headings(task).items()
+        if name in ranks
+        for each in (heading, "\nrank")
+    ]
     table = Table([first, "KB\nsaved", *headings])
-    console.print(table.extend([gene["gene"], *_cells(gene)] for gene in document["genes"]))
-    print_lines(console, ["", *_notes(document)], style="dim")
+    console.print(table.extend([gene["gene"], *_cells(gene, task)] for gene in document["genes"]))
+    print_lines(console, ["", *_notes(document, task)], style="dim")
 
 
-def _cells(gene: Gene) -> Iterable[str]:
+def _measure_name(task: Task, measure: str) -> str:
+    """What a measure is called beside others."""
+    return "gradient score" if measure == GRADIENT else task.metric(measure).title.removesuffix(" to float")
+
+
+def _sensitivity_headings(task: Task) -> dict[str, str]:
+    """By measure; those with a unit are shown in thousandths of it."""
+    units = {name: f"milli{task.metric(name).unit}" for name in (task.loss, task.distance)}
+    return {
+        **{name: f"{_measure_name(task, name)}\n{unit}" for name, unit in units.items()},
+        task.counted: f"{_measure_name(task, task.counted)}\npoints",
+        GRADIENT: f"gradient\n{units[task.distance]}",
+    }
+
+
+def _cells(gene: Gene, task: Task) -> Iterable[str]:
     yield f"{gene['bytes_saved'] / 1e3:,.1f}" if gene["bytes_saved"] else MISSING
     ranks = gene["ranks"]
-    if "loss" in ranks:
-        yield from (f"{1e3 * gene['loss_change']:+.2f}", f"{ranks['loss']:g}")
-        yield from (f"{1e3 * gene['divergence']:.2f}", f"{ranks['kl']:g}")
-        error = gene["top1_change_standard_error"]
+    if task.loss in ranks:
+        yield from (f"{1e3 * gene[f'{task.loss}_change']:+.2f}", f"{ranks[task.loss]:g}")
+        yield from (f"{1e3 * gene['divergence']:.2f}", f"{ranks[task.distance]:g}")
+        change = f"{task.counted}_change"
+        error = gene[f"{change}_standard_error"]
         chance = f" \N{PLUS-MINUS SIGN} {error:.2f}" if error > 0 else ""
-        yield from (f"{gene['top1_change']:+.2f}{chance}", f"{ranks['top1']:g}")
-    if "gradient" in ranks:
-        yield from (f"{1e3 * gene['gradient']:.2f}", f"{ranks['gradient']:g}")
+        yield from (f"{gene[change]:+.2f}{chance}", f"{ranks[task.counted]:g}")
+    if GRADIENT in ranks:
+        yield from (f"{1e3 * gene[GRADIENT]:.2f}", f"{ranks[GRADIENT]:g}")
 
 
-def _notes(document: Mapping[str, Any]) -> Iterable[str]:
+def _notes(document: Mapping[str, Any], task: Task) -> Iterable[str]:
     ranks = document["genes"][0]["ranks"]
-    if "kl" in ranks:
-        yield (
-            f"loss, KL, top-1: this gene at {document['narrow']} bits and the others at {document['wide']} "
-            f"against all at {document['wide']}, on {document['images']} search images; top-1 with its "
-            "paired standard error"
+    if task.distance in ranks:
+        loss, distance, counted = (
+            _measure_name(task, name) for name in (task.loss, task.distance, task.counted)
         )
-    if "gradient" in ranks:
-        yield "gradient: the KL as one pass of gradients over search images predicts it, to second order"
+        narrow, wide = document["narrow"], document["wide"]
+        yield (
+            f"{loss}, {distance}, {counted}: this gene at {narrow} bits and the others at {wide} against all "
+            f"at {wide}, on {document['images']} search images; {counted} with its paired standard error"
+        )
+    if GRADIENT in ranks:
+        yield (
+            f"gradient: the {_measure_name(task, task.distance)} as one pass of gradients over search images "
+            "predicts it, to second order"
+        )
     yield "rank: 1 is the gene that matters most"
     agreements = [
-        f"{' and '.join(NAMES[name] for name in pair.split('/'))} {value:.2f}"
+        f"{' and '.join(_measure_name(task, name) for name in pair.split('/'))} {value:.2f}"
         for pair, value in document["rank_correlations"].items()
         if value == value
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitConfig, QuantSite, SearchSpace, pinned_bits
 
 if TYPE_CHECKING:
@@ -15,13 +16,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores
     from bitfront.evaluators.sensitivity.one_flip import OneFlip
 
-# What genes are ranked by: the key of its figure, and whether a gene matters more where it is greater.
-MEASURES: dict[str, tuple[str, bool]] = {
-    "loss": ("loss_change", True),
-    "kl": ("divergence", True),
-    "top1": ("top1_change", False),
-    "gradient": ("gradient", True),
-}
+GRADIENT = "gradient"
 QUERIES_KEYS_VALUES = "queries, keys and values are activations; the softmax output is the attention"
 SCHEME_NOTES = {
     "fq-vit": "scheme fq-vit: everything in integers; the residual stream, scores, patch embedding and head "
@@ -29,6 +24,16 @@ SCHEME_NOTES = {
     "deploy": "scheme deploy: matrix products in integers; the residual stream, LayerNorm, softmax and GELU "
     "in float32; patch embedding and head are pinned to 8 bits",
 }
+
+
+def _measures(task: Task) -> dict[str, tuple[str, bool]]:
+    """What genes are ranked by: the key of its figure, and whether a gene with more of it matters more."""
+    return {
+        task.loss: (f"{task.loss}_change", True),
+        task.distance: ("divergence", True),
+        task.counted: (f"{task.counted}_change", False),
+        GRADIENT: (GRADIENT, True),
+    }
 
 
 def site_widths(context: EvaluationContext, site: QuantSite) -> tuple[int, ...]:
@@ -187,14 +192,15 @@ def sensitivity_document(
         genes = [{**gene, **flip.to_json()} for gene, flip in zip(genes, flips, strict=True)]
     if scores is not None:
         narrowest = scores.additive[:, 0]
-        genes = [{**gene, "gradient": float(score)} for gene, score in zip(genes, narrowest, strict=True)]
-    measures = {name: how for name, how in MEASURES.items() if how[0] in genes[0]}
+        genes = [{**gene, GRADIENT: float(score)} for gene, score in zip(genes, narrowest, strict=True)]
+    measures = {name: how for name, how in _measures(context.task).items() if how[0] in genes[0]}
     # From 1, what matters most; equals share the mean of theirs.
     ranks: dict[str, list[float]] = {
         name: rankdata([-gene[key] if rising else gene[key] for gene in genes]).tolist()
         for name, (key, rising) in measures.items()
     }
     return {
+        "task": context.task.name,
         "space": space.granularity,
         "narrow": space.widths[0],
         "wide": space.widths[-1],

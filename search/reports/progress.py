@@ -80,7 +80,12 @@ class SearchProgress:
     def _figures(self, progress: Progress) -> str:
         parts = [f"{len(progress.front)} on the front"]
         if progress.front:
-            parts.append(f"best {percent(_extreme(progress.front, 'top1', max))} %")
+            quality = next((objective for objective in progress.objectives if not objective.analytic), None)
+            if quality is not None:
+                best = _extreme(
+                    progress.front, quality.column, max if quality.direction == "maximise" else min
+                )
+                parts.append(f"best {percent(best)} {quality.unit or quality.title}")
             parts.append(f"smallest {megabytes(_extreme(progress.front, 'size_bytes', min))} MB")
             parts.append(f"fastest {milliseconds(_extreme(progress.front, 'latency_ms', min))} ms")
         parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
-from bitfront.search.problem.objectives import OBJECTIVES
+from bitfront.evaluators.tasks.metric import Metric
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
+from bitfront.evaluators.tasks.task import Task
+from bitfront.search.problem.objectives import COSTS
 from bitfront.spaces import KINDS, Kind, SearchSpace
 
+# The paired standard error, on the test split, of the difference to the float model in quality.
+DIFFERENCE_ERROR = "test_difference_standard_error"
 _GENE = re.compile(r"encoder(\d+)(?:\.(?:(.+)\.)?(weights|activations|attention))?")
 
 
@@ -36,39 +41,106 @@ class Column:
         return str(value).lower() if self.kind == "flag" else str(value)
 
 
-LEADING = (
-    Column("trial", decimals=0),
-    Column("digest", "text"),
-    Column("top1", decimals=4),
-    Column("loss", decimals=6),
+_COMMON = (Column("trial", decimals=0), Column("digest", "text"))
+_COSTS = (
     Column("latency_ms"),
     Column("latency_source", "text"),
     Column("latency_measured_ms"),
     Column("size_bytes", decimals=0),
-    Column("test_top1", decimals=4),
 )
 # Genes stand before these, violations behind them.
 STATE = (Column("state", "text"), Column("feasible", "flag"))
-# Columns that runs of earlier versions may lack.
-_ALWAYS = (
-    Column("images", decimals=0),
-    Column("top5", decimals=4),
-    Column("kl", decimals=6),
-    Column("agreement", decimals=4),
-    Column("lost", decimals=0),
-    Column("won", decimals=0),
-)
-_NAMED = {column.name for column in (*LEADING, *_ALWAYS)}
-REST = (
-    *_ALWAYS,
-    *(Column(o.column, decimals=o.decimals) for o in OBJECTIVES.values() if o.column not in _NAMED),
-    Column("test_lost", decimals=0),
-    Column("test_won", decimals=0),
-    Column("error", "text"),
-)
-SCHEMA = {column.name: column for column in (*LEADING, *STATE, *REST)}
-FRONT_COLUMNS = tuple(column.name for column in LEADING)
-TRIAL_COLUMNS = (*FRONT_COLUMNS, *(column.name for column in STATE))
+_COUNTS = (Column("lost", decimals=0), Column("won", decimals=0))
+ERROR = Column("error", "text")
+_TEST = "test_"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of the tables of a run.
+
+    Attributes:
+        task: Whose metrics are measured.
+        objectives: Names of the objectives.
+        further: Metrics that are measured beside those that every evaluation has.
+    """
+
+    task: Task
+    objectives: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Schema:
+        """The columns of a run by its ``spec.json``; earlier versions knew classification alone.
+
+        Raises:
+            UserError: The run is of a task or has a metric that is not there.
+        """
+        evaluation = spec.get("evaluation") or {}
+        task = task_named(str(evaluation.get("task", CLASSIFICATION)))
+        further = tuple(map(str, evaluation.get("metrics") or ()))
+        return cls(task, tuple(map(str, spec.get("objectives") or ())), further)
+
+    @property
+    def quality(self) -> Metric:
+        """The metric that a front is drawn and judged by: its first objective that is no cost, if any."""
+        named = [name for name in self.objectives if name not in COSTS]
+        return self.task.metric(named[0] if named else self.task.primary)
+
+    @property
+    def leading(self) -> tuple[Column, ...]:
+        """Columns before the genes; those of front.csv."""
+        task = self.task
+        traded = [name for name in self.objectives if name not in (*COSTS, task.primary, task.loss)]
+        return (
+            *_COMMON,
+            *map(self._column, (task.primary, task.loss)),
+            *_COSTS,
+            self._column(task.primary, _TEST),
+            *(self._column(name, side) for name in traded for side in ("", _TEST)),
+        )
+
+    @property
+    def metric_columns(self) -> tuple[str, ...]:
+        """Columns of front.csv that are metrics, those of the test split behind their own."""
+        others = {column.name for column in (*_COMMON, *_COSTS)}
+        names = [column.name for column in self.leading if column.name not in others]
+        return tuple(sorted(names, key=lambda name: names.index(name.removeprefix(_TEST))))
+
+    @property
+    def measured(self) -> tuple[Column, ...]:
+        """What else was measured of a trial; columns that runs of earlier versions may lack."""
+        known = {column.name for column in self.leading}
+        names = [metric.name for metric in self.task.measured(self.further) if metric.name not in known]
+        return (Column("images", decimals=0), *map(self._column, names), *_COUNTS)
+
+    @property
+    def final(self) -> tuple[Column, ...]:
+        """What else was measured on the test split: counts, and where they do not tell it, a paired error."""
+        counts = (Column(f"{_TEST}lost", decimals=0), Column(f"{_TEST}won", decimals=0))
+        return counts if self.quality.name == self.task.counted else (*counts, Column(DIFFERENCE_ERROR))
+
+    @property
+    def by_name(self) -> dict[str, Column]:
+        """All columns but those of genes and violations."""
+        found = (*self.leading, *STATE, *self.measured, *self.final, ERROR)
+        return {column.name: column for column in found}
+
+    @property
+    def front(self) -> tuple[str, ...]:
+        """Names of the columns that every front.csv has beside those of the genes.
+
+        Earlier versions did not write the further metrics that were traded off.
+        """
+        return tuple(column.name for column in Schema(self.task).leading)
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """Names of the columns that every trials.csv has beside those of the genes."""
+        return (*self.front, *(column.name for column in STATE))
+
+    def _column(self, metric: str, side: str = "") -> Column:
+        return Column(f"{side}{metric}", decimals=self.task.metric(metric).decimals)
 
 
 def violation_column(constraint: str) -> Column:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 from bitfront.evaluators.files import explained
-from bitfront.search.runs.columns import SCHEMA
+from bitfront.search.runs.columns import Column
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -44,11 +44,14 @@ def read_json(path: Path, kind: type, absent: Any = None) -> Any:
     return document
 
 
-def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: Mapping[str, Column], required: Sequence[str], genes: Iterable[str] = ()
+) -> pd.DataFrame:
     """A CSV table of a run: numbers and genes as float64 (NaN where empty), ``feasible`` as booleans.
 
     Args:
         path: The file.
+        columns: The columns that are known, by name.
         required: Columns that it must have, besides those of the genes.
         genes: Names of the gene columns.
 
@@ -57,23 +60,23 @@ def read_table(path: Path, required: Sequence[str], genes: Iterable[str] = ()) -
     """
     import pandas as pd
 
-    texts = {column.name: str for column in SCHEMA.values() if column.kind != "number"}
+    texts = {column.name: str for column in columns.values() if column.kind != "number"}
     try:
         table = pd.read_csv(path, dtype=texts)
         missing = [column for column in (*required, *genes) if column not in table.columns]
         if missing:
             raise damaged_file(path, f"there is no column {missing[0]!r}")
-        return _typed(table, genes)
+        return _typed(table, columns, genes)
     except FileNotFoundError:
         raise absent_file(path) from None
     except (ValueError, TypeError) as error:
         raise damaged_file(path, error) from error
 
 
-def _typed(table: pd.DataFrame, genes: Iterable[str]) -> pd.DataFrame:
+def _typed(table: pd.DataFrame, columns: Mapping[str, Column], genes: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
-    known = [column for name, column in SCHEMA.items() if name in table.columns]
+    known = [column for name, column in columns.items() if name in table.columns]
     numbers = [column.name for column in known if column.kind == "number"]
     texts = [column.name for column in known if column.kind == "text"]
     flags = [column.name for column in known if column.kind == "flag"]

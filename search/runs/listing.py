@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitfront.search.problem.wording import quantization
-from bitfront.search.runs.columns import FRONT_COLUMNS
+from bitfront.search.runs.columns import Schema
 from bitfront.search.runs.files import SPEC, read_json, read_spec_document, read_table
 from bitfront.spaces import UserError
 
@@ -30,7 +30,9 @@ class RunSummary:
         evaluations: Evaluations done.
         budget: Evaluations asked for; 0 if unknown.
         front_points: Points on the front.
-        best_top1: Highest top-1 on the front in percent, NaN without a front.
+        quality: The metric that the front is judged by, for people; empty without a front.
+        quality_unit: Its unit.
+        best_quality: Its best value on the front, NaN without a front.
         smallest_bytes: Smallest size on the front in bytes, NaN without a front.
         fastest_ms: Lowest latency on the front in milliseconds, NaN without a front.
     """
@@ -44,7 +46,9 @@ class RunSummary:
     evaluations: int = 0
     budget: int = 0
     front_points: int = 0
-    best_top1: float = float("nan")
+    quality: str = ""
+    quality_unit: str = ""
+    best_quality: float = float("nan")
     smallest_bytes: float = float("nan")
     fastest_ms: float = float("nan")
 
@@ -106,19 +110,23 @@ def _summarize(folder: Path) -> RunSummary:
             quantization=quantization(evaluation),
             evaluations=int(summary.get("evaluations") or 0),
             budget=int(spec.get("evaluations") or 0),
-            **_best(folder),
+            **_best(folder, Schema.of(spec)),
         )
     except (UserError, TypeError, ValueError) as error:
         return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
 
 
-def _best(folder: Path) -> dict[str, Any]:
+def _best(folder: Path, schema: Schema) -> dict[str, Any]:
     if not (folder / "front.csv").is_file():
         return {}
-    front = read_table(folder / "front.csv", FRONT_COLUMNS)
+    front = read_table(folder / "front.csv", schema.by_name, schema.front)
+    values = front[schema.quality.name]
+    best = values.max() if schema.quality.direction == "maximise" else values.min()
     return {
         "front_points": len(front),
-        "best_top1": float(front["top1"].max()),
+        "quality": schema.quality.title,
+        "quality_unit": schema.quality.unit,
+        "best_quality": float(best),
         "smallest_bytes": float(front["size_bytes"].min()),
         "fastest_ms": float(front["latency_ms"].min()),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,12 @@ from typing import Any, Self
 
 import pandas as pd
 
+from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.limits import Limit
+from bitfront.search.problem.objectives import default_objectives
 from bitfront.search.problem.references import FLOAT_NAME, Reference
 from bitfront.search.problem.trial import failures_by_reason
-from bitfront.search.runs.columns import (
-    FRONT_COLUMNS,
-    TRIAL_COLUMNS,
-    GeneColumn,
-    gene_columns,
-    gene_columns_named,
-)
+from bitfront.search.runs.columns import GeneColumn, Schema, gene_columns, gene_columns_named
 from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_document, read_table
 from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
@@ -62,15 +59,18 @@ class RecordedRun:
         folder = root / checked_name(name)
         if not (folder / SPEC).is_file():
             raise unknown_run(root, name)
-        summary = read_json(folder / "summary.json", dict, absent={})
-        genes = _read_genes(folder)
+        spec, summary = read_spec_document(folder), read_json(folder / "summary.json", dict, absent={})
+        schema = Schema.of(spec)
+        genes = _read_genes(folder, schema)
         names = [gene.name for gene in genes]
+        trials = read_table(folder / "trials.csv", schema.by_name, schema.trials, names)
+        front = read_table(folder / "front.csv", schema.by_name, schema.front, names)
         return cls(
             name,
             folder,
-            read_spec_document(folder),
-            read_table(folder / "trials.csv", TRIAL_COLUMNS, names),
-            read_table(folder / "front.csv", FRONT_COLUMNS, names),
+            spec,
+            trials,
+            _with_measured(front, trials, schema),
             _read_references(folder / "references.json"),
             _read_limits(folder / "summary.json", summary),
             summary,
@@ -83,9 +83,19 @@ class RecordedRun:
         return dict(self.spec.get("evaluation") or {})
 
     @property
+    def schema(self) -> Schema:
+        """The run's task, and the columns of its tables."""
+        return Schema.of(self.spec)
+
+    @property
+    def quality(self) -> Metric:
+        """The metric that the front is drawn and judged by: the first objective that is no cost, if any."""
+        return self.schema.quality
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the run's objectives, such as ``("top1", "latency", "size")``."""
-        return tuple(self.spec.get("objectives") or ("top1", "latency", "size"))
+        return tuple(self.spec.get("objectives") or default_objectives(self.schema.task))
 
     @property
     def latency_source(self) -> str:
@@ -118,10 +128,19 @@ class RecordedRun:
         return next((r for r in self.references if r.name == FLOAT_NAME), None)
 
 
-def _read_genes(folder: Path) -> tuple[GeneColumn, ...]:
+def _with_measured(front: pd.DataFrame, trials: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A front with the columns that earlier versions wrote for trials alone, or not at all."""
+    for name in schema.metric_columns:
+        if name not in front.columns:
+            known = trials.set_index("trial").get(name)
+            front = front.assign(**{name: math.nan if known is None else front["trial"].map(known)})
+    return front
+
+
+def _read_genes(folder: Path, schema: Schema) -> tuple[GeneColumn, ...]:
     if (folder / SPACE).exists():
         return gene_columns(read_space(folder))
-    return gene_columns_named(read_table(folder / "front.csv", FRONT_COLUMNS).columns)
+    return gene_columns_named(read_table(folder / "front.csv", schema.by_name, schema.front).columns)
 
 
 def _read_references(path: Path) -> tuple[Reference, ...]:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from bitfront.evaluators.files import csv_text
+from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.runs import columns
-from bitfront.search.runs.columns import LEADING, Column
+from bitfront.search.runs.columns import DIFFERENCE_ERROR, ERROR, STATE, Column, Schema, violation_column
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
@@ -28,15 +28,23 @@ class FinalMeasurement:
 
     Attributes:
         latency_measured_ms: Latency of the whole model in milliseconds; None where it was not measured.
-        test_top1: Accuracy on the test split, in percent; None where it was not measured.
-        test_lost: Images of the test split that only the float model gets right; None where not measured.
-        test_won: Images of the test split that only this point gets right; None where not measured.
+        quality: What it is worth on the test split; None where that was not measured.
+        difference_standard_error: Of the difference to the float model in quality on the test split, where
+            counts of images do not tell it.
     """
 
     latency_measured_ms: float | None = None
-    test_top1: float | None = None
-    test_lost: int | None = None
-    test_won: int | None = None
+    quality: Quality | None = None
+    difference_standard_error: float | None = None
+
+    def values(self) -> dict[str, Any]:
+        """What was measured, by the names of the columns."""
+        tested = {} if self.quality is None else self.quality.figures()
+        return {
+            "latency_measured_ms": self.latency_measured_ms,
+            DIFFERENCE_ERROR: self.difference_standard_error,
+            **{f"test_{name}": value for name, value in tested.items()},
+        }
 
 
 class RunTables:
@@ -50,6 +58,7 @@ class RunTables:
     def __init__(self, folder: RunFolder, problem: SearchProblem) -> None:
         self._folder = folder
         self._problem = problem
+        self._schema = Schema(problem.task, tuple(o.name for o in problem.objectives), problem.metrics)
 
     def write(
         self,
@@ -74,29 +83,34 @@ class RunTables:
 
     def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
-        violations = [columns.violation_column(name) for name in self._problem.constraint_names]
-        return self._csv(trials, final, (*columns.STATE, *violations, *columns.REST))
+        violations = [violation_column(name) for name in self._problem.constraint_names]
+        further = (*STATE, *violations, *self._schema.measured, *self._schema.final, ERROR)
+        return self._csv(trials, final, further)
 
     def _csv(
         self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement], further: Sequence[Column]
     ) -> str:
-        space = self._problem.space
+        space, leading = self._problem.space, self._schema.leading
 
         def row(trial: Trial) -> list[str]:
             known = self._values(trial, final.get(trial.number, FinalMeasurement()))
             bits = space.bits(np.array(trial.genome, dtype=np.int64))
-            figures, rest = ([c.cell(known.get(c.name)) for c in group] for group in (LEADING, further))
+            figures, rest = ([c.cell(known.get(c.name)) for c in columns] for columns in (leading, further))
             return [*figures, *map(str, bits.values()), *rest]
 
-        header = [*columns.FRONT_COLUMNS, *space.gene_names, *(column.name for column in further)]
+        header = [
+            *(column.name for column in leading),
+            *space.gene_names,
+            *(column.name for column in further),
+        ]
         return csv_text(header, map(row, trials))
 
     def _values(self, trial: Trial, final: FinalMeasurement) -> dict[str, Any]:
         """What is known of a trial, by the names of the columns."""
         return {
             **trial.values,
-            **vars(final),
-            **{columns.violation_column(name).name: value for name, value in trial.violations.items()},
+            **final.values(),
+            **{violation_column(name).name: value for name, value in trial.violations.items()},
             "trial": trial.number,
             "digest": trial.digest,
             "latency_source": self._problem.cost.latency_source,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.progress import ShareDone
-from bitfront.search.reports.evaluation import accuracy_report
+from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import check_same, chosen_latency, config_spec, read_config_document
@@ -29,17 +30,17 @@ UNIFORM = "W8A8T8"
 class Evaluation:
     """One configuration beside the float model, on the test split.
 
-    Accuracies are in percent, losses in nats, sizes in bytes, latencies in milliseconds of one batch.
-    Differences are those to the float model on the same images; figures of the float model begin with
-    ``fp32``.
+    Shares are in percent, losses in nats, sizes in bytes, latencies in milliseconds of one batch.
+    Differences are those to the float model on the same images; in :meth:`to_json`, figures of the float
+    model begin with ``fp32``.
 
     Attributes:
-        images: Images of the test split.
-        lost: Those that only the float model gets right.
-        won: Those that only the quantized model gets right.
-        mcnemar_p: How easily chance explains so uneven a split (exact McNemar test).
-        kl: Mean Kullback-Leibler divergence of the predictions from the float model's.
-        agreement: Images that both models give the same class, in percent.
+        task: What outputs are judged by.
+        compared: The comparison with the float model, by images that one of both gets right.
+        counted: Name of the metric that is the share of these, such as ``top1``.
+        values: Metrics of the configuration by name.
+        fp32_values: Those of the float model.
+        errors: Standard errors of some of the metrics, by name.
         images_per_second: When accuracy is evaluated, not when the model is served.
         latency_source: Where latencies come from, such as ``measured:torch``.
         skipped_images: Why images of the data were left out, a sentence each.
@@ -48,6 +49,7 @@ class Evaluation:
     model: str
     weights: str
     data: str
+    task: str
     scheme: str
     recipe: str
     without: list[str]
@@ -55,22 +57,11 @@ class Evaluation:
     digest: str
     encoders: int
     skipped_images: list[str]
-    images: int
-    lost: int
-    won: int
-    top1_difference: float
-    top1_difference_standard_error: float
-    mcnemar_p: float
-    top1: float
-    top1_standard_error: float
-    top5: float
-    loss: float
-    kl: float
-    agreement: float
-    fp32_top1: float
-    fp32_top1_standard_error: float
-    fp32_top5: float
-    fp32_loss: float
+    compared: PairedComparison
+    counted: str
+    values: Mapping[str, float]
+    fp32_values: Mapping[str, float]
+    errors: Mapping[str, Errors]
     size_bytes: int
     fp32_size_bytes: int
     images_per_second: float
@@ -86,9 +77,40 @@ class Evaluation:
     latency_batch: int
     latency_notes: list[str]
 
+    @property
+    def images(self) -> int:
+        """Images of the test split."""
+        return self.compared.images
+
+    def __getitem__(self, metric: str) -> float:
+        """A metric of the configuration, such as ``top1``; KeyError where it was not measured."""
+        return self.values[metric]
+
     def to_json(self) -> dict[str, Any]:
         """The document that ``--json`` prints."""
-        return dataclasses.asdict(self)
+        document: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            if field.name == "compared":
+                document |= self.compared.to_json(self.counted)
+            elif field.name == "values":
+                document |= self._metrics()
+            elif field.name not in ("counted", "fp32_values", "errors"):
+                document[field.name] = getattr(self, field.name)
+        return document
+
+    def _metrics(self) -> dict[str, Any]:
+        """Every metric of both models, with the standard errors that are known."""
+        found: dict[str, Any] = {"metrics": list(self.values)}
+        for side, values in (("", self.values), ("fp32_", self.fp32_values)):
+            for name, value in values.items():
+                found[f"{side}{name}"] = value
+                if name in self.errors:
+                    errors = self.errors[name]
+                    found[f"{side}{name}_standard_error"] = errors.reference if side else errors.value
+        for name, errors in self.errors.items():
+            found[f"{name}_difference"] = self.values[name] - self.fp32_values[name]
+            found[f"{name}_difference_standard_error"] = errors.difference
+        return {**found, **self.compared.to_json(self.counted)}
 
 
 def evaluate(
@@ -142,10 +164,37 @@ def _evaluated(
     if not isinstance(wanted, BitConfig):
         wanted = BitConfig.uniform(spec.model, spec.scheme, context.encoders, wanted)
     with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):
-        figures = accuracy_report(context, wanted) | context.describe()
+        figures = _figures(context, wanted) | context.describe()
     with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
         figures |= _latencies(source, batch, context, wanted, share_done)
     return Evaluation(**figures)
+
+
+def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
+    """What a configuration is worth on the test split beside the float model, and its size."""
+    spec, task = context.spec, context.task
+    judged = [task.metric(name) for name in dict.fromkeys((task.primary, task.counted, *spec.metrics))]
+    quantized, errors = context.quality_with_errors(config, "test", judged)
+    whole = context.float_quality("test")
+    relative = {metric.name for metric in task.measured(spec.metrics) if metric.relative}
+    return {
+        **{name: getattr(spec, name) for name in ("model", "data", "task", "recipe", "observer")},
+        "weights": context.model.weights,
+        "scheme": config.scheme,
+        "without": list(spec.without),
+        "digest": config.digest,
+        "encoders": len(context.encoders),
+        "skipped_images": list(context.images("test").skipped),
+        "compared": quantized.against_float,
+        "counted": task.counted,
+        "values": quantized.values,
+        "fp32_values": {name: value for name, value in whole.values.items() if name not in relative},
+        "errors": {name: found for name, found in errors.items() if name not in relative},
+        "size_bytes": context.size.size_bytes(config),
+        "fp32_size_bytes": context.size.float_bytes(),
+        "images_per_second": quantized.images / quantized.seconds,
+        "fp32_images_per_second": whole.images / whole.seconds,
+    }
 
 
 def _wanted(

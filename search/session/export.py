@@ -182,7 +182,7 @@ def _verified(context: EvaluationContext, chosen: Chosen, check: Check, reporter
     with reporter.stage(f"classifying {len(images)} test images by the evaluator"):
         expected = expected_of(context, chosen.config, ["test"], second=check.runtime != BITFRONT)
     with reporter.stage(f"classifying them by {check.runtime}") as share_done:
-        found = check.run([images], expected, chosen.config, share_done)
+        found = check.run([images], expected, chosen.config, context.task, share_done)
     found = dataclasses.replace(found, evaluator_size_bytes=context.size.size_bytes(chosen.config))
     digest = content_digest(files_of(check.path))
     Sidecar(digest, ("test",), expected, found.to_json()).write(sidecar_of(check.path))

@@ -1,4 +1,4 @@
-"""Final figures of a finished front: test accuracy and whole-model latency."""
+"""Final figures of a finished front: test quality and whole-model latency."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.references import References
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.tables import FinalMeasurement
@@ -17,23 +18,42 @@ from bitfront.search.session.inputs import eight_bit_config
 from bitfront.spaces import BitfrontError, SearchSpace
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.accuracy import Accuracy
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
+    from bitfront.evaluators.tasks.quality import Quality
 
 logger = logging.getLogger(__name__)
 
 
-def held_out_accuracies(
-    context: EvaluationContext, space: SearchSpace, front: Sequence[Trial], share_done: ShareDone
-) -> tuple[dict[int, Accuracy], dict[int, str]]:
-    """Accuracies on the test split, and why there is none, by trial number."""
-    found: dict[int, Accuracy] = {}
+# Quality on the test split, and the paired standard error of its difference to the float model's in the
+# metric that the front is judged by, where counts of images do not tell that.
+Tested = tuple["Quality", "float | None"]
+
+
+def held_out_qualities(
+    context: EvaluationContext,
+    space: SearchSpace,
+    front: Sequence[Trial],
+    metric: Metric,
+    share_done: ShareDone,
+) -> tuple[dict[int, Tested], dict[int, str]]:
+    """Qualities on the test split, and why there is none, by trial number.
+
+    Args:
+        context: The prepared model and its data.
+        space: The search space.
+        front: What is measured.
+        metric: By which the front is judged.
+        share_done: Is told the share that is done.
+    """
+    found: dict[int, Tested] = {}
     failures: dict[int, str] = {}
     for done, trial in enumerate(front, start=1):
         config = space.decode(np.array(trial.genome, dtype=np.int64))
         try:
-            found[trial.number] = context.accuracy(config, "test")
+            counted = metric.name == context.task.counted
+            quality, errors = context.quality_with_errors(config, "test", () if counted else (metric,))
+            found[trial.number] = quality, None if counted else errors[metric.name].difference
         except BitfrontError as error:
             logger.warning("trial %d (%s) failed on the test split: %s", trial.number, trial.digest, error)
             failures[trial.number] = str(error)
@@ -80,17 +100,17 @@ def whole_latencies(
 def completed_references(
     context: EvaluationContext, references: References, float_ms: float, eight_bit_ms: float
 ) -> References:
-    """The references with their test accuracy and whole-model latency."""
-    eight, whole = context.accuracy(eight_bit_config(context), "test"), context.float_accuracy("test")
+    """The references with their test quality and whole-model latency."""
+    eight, whole = context.quality(eight_bit_config(context), "test"), context.float_quality("test")
     known: dict[str, Any] = {"test_images": whole.images}
     return References(
         dataclasses.replace(
-            references.float_model, latency_measured_ms=float_ms, test_top1=whole.top1, **known
+            references.float_model, latency_measured_ms=float_ms, test_values=whole.values, **known
         ),
         dataclasses.replace(
             references.eight_bit,
             latency_measured_ms=eight_bit_ms,
-            test_top1=eight.top1,
+            test_values=eight.values,
             test_lost=eight.lost,
             test_won=eight.won,
             **known,
@@ -99,10 +119,10 @@ def completed_references(
 
 
 def final_measurements(
-    accuracies: Mapping[int, Accuracy], latency: Mapping[int, float]
+    tested: Mapping[int, Tested], latency: Mapping[int, float]
 ) -> dict[int, FinalMeasurement]:
     """The final columns of the tables by trial number."""
     found = {number: FinalMeasurement(milliseconds) for number, milliseconds in latency.items()}
-    for number, accuracy in accuracies.items():
-        found[number] = FinalMeasurement(latency.get(number), accuracy.top1, accuracy.lost, accuracy.won)
+    for number, (quality, error) in tested.items():
+        found[number] = FinalMeasurement(latency.get(number), quality, error)
     return found

@@ -16,6 +16,7 @@ from bitfront.evaluators.data.splits import largest_splits
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.models.given_model import write_model
 from bitfront.evaluators.progress import ShareDone, unreported
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.runs.files import INPUTS
 
 MODEL, IMAGES = "model.safetensors", "images"
@@ -62,7 +63,10 @@ def write_given(
         spec = dataclasses.replace(spec, model=architecture.name, checkpoint=str(path), pretrained=False)
     if data is not None:
         most = largest_splits(spec.calibration_images, spec.search_images, spec.test_images)
-        table = write_images(place / IMAGES, data, classes, share_done, most=most, seed=spec.seed)
+        multiple = task_named(spec.task).multiple
+        table = write_images(
+            place / IMAGES, data, classes, share_done, most=most, seed=spec.seed, multiple=multiple
+        )
         spec = dataclasses.replace(spec, data=str(table))
     return spec
 

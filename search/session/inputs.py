@@ -214,14 +214,13 @@ def eight_bit_config(context: EvaluationContext) -> BitConfig:
 
 
 def _references(context: EvaluationContext, costs: ModelCosts) -> References:
-    whole, config = context.float_accuracy(), eight_bit_config(context)
-    eight = context.accuracy(config)
+    whole, config = context.float_quality(), eight_bit_config(context)
+    eight = context.quality(config)
     float_model = Reference(
         FLOAT_NAME,
         costs.float_latency_ms,
         costs.float_size_bytes,
-        whole.top1,
-        whole.loss,
+        whole.values,
         latency_source=costs.latency_source,
         classes=context.model.classes,
         images=whole.images,
@@ -231,8 +230,7 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> References:
         name=EIGHT_BIT_NAME,
         latency_ms=costs.latency_ms(config),
         size_bytes=costs.size_bytes(config),
-        top1=eight.top1,
-        loss=eight.loss,
+        values=eight.values,
         lost=eight.lost,
         won=eight.won,
     )

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 class Run(RecordedRun):
     """A run and what can be made of it.
 
-    ``front`` and ``trials`` are tables of pandas, one row per point and per trial: top-1 in percent (higher
-    is better), ``latency_ms`` and ``size_bytes`` (lower is better), and a column of bits for every gene.
+    ``front`` and ``trials`` are tables of pandas, one row per point and per trial: metrics of the task, such
+    as ``top1`` in percent (higher is better), ``latency_ms`` and ``size_bytes`` (lower is better), and a
+    column of bits for every gene.
     A notebook shows the front.
 
-    A *choice* is ``knee`` (the compromise), ``top1``, ``latency`` or ``size`` (the best in that), or the
-    number of a trial on the front.
+    A *choice* is ``knee`` (the compromise), an objective such as ``top1``, ``latency`` or ``size`` (the best
+    in that), or the number of a trial on the front.
 
     Attributes:
         interrupted: Whether the search was stopped before its end; :func:`resume` goes on with it.
@@ -59,7 +60,7 @@ class Run(RecordedRun):
         Raises:
             UserError: The front is empty, or the choice is none of its points.
         """
-        return pick(self.front, str(choice), self.objectives)
+        return pick(self.front, str(choice), self.objectives, self.schema.task)
 
     def config(self, choice: str | int = KNEE) -> BitConfig:
         """The bit configuration of a point of the front.

@@ -15,6 +15,7 @@ from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem import wording
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
+from bitfront.search.runs.columns import Schema
 from bitfront.search.runs.folder import RunFolder, write_space
 from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.storage import JOURNAL, has_study, without_password
@@ -150,21 +151,24 @@ class SearchSession:
         from bitfront.search.session.final_measurements import (
             completed_references,
             final_measurements,
-            held_out_accuracies,
+            held_out_qualities,
             whole_latencies,
         )
 
         points, stage = f"{len(result.front)} front points", self.reporter.stage
+        schema = Schema(ready.context.task, self.spec.objectives)
         with stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
-            accuracies, failures = held_out_accuracies(ready.context, ready.space, result.front, share)
-        tables.write(result.trials, result.front, final_measurements(accuracies, {}))
+            tested, failures = held_out_qualities(
+                ready.context, ready.space, result.front, schema.quality, share
+            )
+        tables.write(result.trials, result.front, final_measurements(tested, {}))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
         with stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 ready.context, timer, ready.space, result.front, batch, share
             )
-        tables.write(result.trials, result.front, final_measurements(accuracies, latency))
+        tables.write(result.trials, result.front, final_measurements(tested, latency))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
         self.folder.write_json("references.json", references.to_json())
 

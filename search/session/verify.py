@@ -12,6 +12,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.registry import file_document, files_of, format_of, runtime_for
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, runtime_named
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.runs.files import where_inputs_are
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -96,7 +97,7 @@ def verify(
         against = RECORDED
     check = Check(path, chosen, precision, threads, tolerance or Tolerance())
     with reporter.stage(f"classifying {len(expected.labels)} images by {chosen}") as share_done:
-        found = check.run(images, expected, config, share_done)
+        found = check.run(images, expected, config, task_named(spec.task), share_done)
     return dataclasses.replace(found, against=against)
 
 

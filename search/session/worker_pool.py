@@ -147,7 +147,7 @@ def start_workers(options: WorkerOptions, spec: RunSpec, context: EvaluationCont
         BitfrontError: The workers did not start.
     """
     if options.workers == 0:
-        return InlinePool(lambda config, required: context.accuracy(config, required=required))
+        return InlinePool(lambda config, required: context.quality(config, required=required))
     from bitfront.search.workers.pool import DaskPool
 
     if options.cluster is None:

@@ -18,12 +18,12 @@ from bitfront.search.workers.bundle_transfer import received_bundle
 from bitfront.spaces import BitConfig
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.accuracy import Accuracy
     from bitfront.evaluators.context.bundle import ContextFingerprint
     from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.tasks.quality import Quality
 
 # From the JSON texts of spec and configuration, and what the candidate must be able to reach.
-Evaluate = Callable[[str, str, "float | None"], "Accuracy"]
+Evaluate = Callable[[str, str, "float | None"], "Quality"]
 # From the JSON text of the spec.
 Prepare = Callable[[str], "ContextFingerprint"]
 Phase = Literal["preparing", "evaluating"]
@@ -76,7 +76,7 @@ class Answer:
         details: The traceback of an error, for the log.
     """
 
-    outcome: Accuracy | EvaluationFailure | Unprepared | OutOfMemory
+    outcome: Quality | EvaluationFailure | Unprepared | OutOfMemory
     fingerprint: ContextFingerprint | None = None
     details: str = ""
 
@@ -116,18 +116,18 @@ def prepare_on_worker(spec_json: str) -> ContextFingerprint:
     return _prepared(spec_json, _stamp(spec_json))[1]
 
 
-def evaluate_on_worker(spec_json: str, config_json: str, required: float | None = None) -> Accuracy:
+def evaluate_on_worker(spec_json: str, config_json: str, required: float | None = None) -> Quality:
     """Scores a configuration on the search split, in the process that calls it.
 
     Args:
         spec_json: Canonical JSON of the evaluation spec; its model is loaded and calibrated once per process.
         config_json: JSON of the bit configuration.
-        required: Difference to the float model's top-1, in points, that it must be able to reach; None to
+        required: Points of images decided right above the float model that it must be able to reach; None to
             evaluate it on the whole split in any case.
     """
     config = BitConfig.from_json(json.loads(config_json))
     context, _ = _prepared(spec_json, _stamp(spec_json))
-    return context.accuracy(config, required=required)
+    return context.quality(config, required=required)
 
 
 @lru_cache(maxsize=1)
@@ -138,7 +138,7 @@ def _prepared(spec_json: str, stamp: Stamp) -> tuple[EvaluationContext, ContextF
     spec = EvaluationSpec.from_json(json.loads(spec_json))
     bundle = received_bundle(spec_json)
     context = EvaluationContext.from_spec(spec) if bundle is None else context_of_bundle(bundle, spec)
-    context.float_accuracy()  # kept: every evaluation is compared with it
+    context.float_quality()  # kept: every evaluation is compared with it
     return context, fingerprint_of(context)
 
 

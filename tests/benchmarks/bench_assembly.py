@@ -30,8 +30,8 @@ def main() -> None:
     spec = context.spec
     space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.widths, options.space)
     configs = [space.decode(genome) for genome in space.sample(np.random.default_rng(0), options.configs)]
-    context.float_accuracy()  # loads the images and compiles nothing that is timed below
-    context.accuracy(configs[0])
+    context.float_quality()  # loads the images and compiles nothing that is timed below
+    context.quality(configs[0])
     assembling = []
     for config in configs:
         started = time.perf_counter()
@@ -40,7 +40,7 @@ def main() -> None:
     evaluating = []
     for config in configs[: options.evaluations]:
         started = time.perf_counter()
-        context.accuracy(config)
+        context.quality(config)
         evaluating.append(time.perf_counter() - started)
     switch, evaluation = statistics.median(assembling), statistics.median(evaluating)
     floats = sum(parameter.nbytes for parameter in context.model.module.parameters())

@@ -243,11 +243,19 @@ def draw_panel(
     axes.set(xlim=(window.left, window.right), ylim=(window.bottom, window.top), xlabel=whole.axis.label)
     for info, look, contender in zip(infos, LOOKS, contenders, strict=True):
         axes.scatter(
-            info.dominated.cost, info.dominated.top1, s=9, marker=look.marker, c=look.color, alpha=0.25, lw=0
+            info.dominated.cost,
+            info.dominated.height,
+            s=9,
+            marker=look.marker,
+            c=look.color,
+            alpha=0.25,
+            lw=0,
         )
-        axes.step(info.staircase.cost, info.staircase.top1, where="post", color=look.color, lw=1.5, zorder=4)
+        axes.step(
+            info.staircase.cost, info.staircase.height, where="post", color=look.color, lw=1.5, zorder=4
+        )
         axes.scatter(
-            info.front.cost, info.front.top1, s=32, marker=look.marker, c=look.color, edgecolors="white",
+            info.front.cost, info.front.height, s=32, marker=look.marker, c=look.color, edgecolors="white",
             lw=0.7, zorder=6, label=contender.line,
         )  # fmt: skip
     texts = draw_limits(axes, whole, window)
@@ -257,9 +265,9 @@ def draw_panel(
         text.get_window_extent(renderer).padded(2.0)
         for text in texts + more + note_hidden(axes, whole, window)
     ]
-    on_the_front = (Label("", x, y) for x, y in zip(whole.front.cost, whole.front.top1, strict=True))
+    on_the_front = (Label("", x, y) for x, y in zip(whole.front.cost, whole.front.height, strict=True))
     taken += [around(axes, label) for label in (*labels, *on_the_front)]
-    obstacles = np.column_stack([whole.dominated.cost, whole.dominated.top1])
+    obstacles = np.column_stack([whole.dominated.cost, whole.dominated.height])
     place_labels(axes, labels, obstacles, taken)
 
 

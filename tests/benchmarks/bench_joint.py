@@ -66,7 +66,7 @@ def sampled(bench: Workbench, count: int, seed: int) -> list[BitConfig]:
 
 
 def divergence(bench: Workbench, prepared: PreparedModel, config: BitConfig) -> float:
-    return bench.accuracy(bench.logits(prepared, config)).kl
+    return bench.quality(bench.logits(prepared, config))["kl"]
 
 
 def divergences(bench: Workbench, prepared: PreparedModel, configs: Sequence[BitConfig]) -> np.ndarray:

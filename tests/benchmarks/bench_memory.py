@@ -45,7 +45,7 @@ def main() -> None:
         config = BitConfig.uniform(options.model, options.scheme, context.encoders, bits)
         name = "W{}A{}T{}".format(*bits)
         found = reported(
-            f"evaluate {name} on {whole.images} images", lambda config=config: context.accuracy(config)
+            f"evaluate {name} on {whole.images} images", lambda config=config: context.quality(config)
         )  # type: ignore[misc]
         print(
             f"{'':42}{found.images / found.seconds:9.1f} images/s, float {whole.images / whole.seconds:.1f}"

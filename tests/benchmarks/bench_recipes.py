@@ -19,9 +19,8 @@ import torch
 from bench_memory import peak_bytes
 from workbench import Workbench, open_workbench, recipe_parser
 
-from bitfront.evaluators.context.accuracy import Accuracy
-from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES, Recipe, recipe_named
+from bitfront.evaluators.tasks.quality import PairedComparison, Quality
 from bitfront.spaces import UserError
 
 Bits = tuple[int, int, int]
@@ -29,9 +28,9 @@ YARDSTICK = "best"
 
 
 class Score(NamedTuple):
-    """One configuration: its accuracy, and by image whether it is right and its KL to float in nats."""
+    """One configuration: its quality, and by image whether it is right and its KL to float in nats."""
 
-    accuracy: Accuracy
+    quality: Quality
     right: torch.Tensor
     divergences: torch.Tensor
 
@@ -118,7 +117,7 @@ def measured(bench: Workbench, name: str, recipe: Recipe, configs: list[Bits]) -
 def scored(bench: Workbench, logits: torch.Tensor) -> Score:
     base, other = bench.float_logits.double().log_softmax(-1), logits.double().log_softmax(-1)
     right = logits.argmax(-1) == bench.images.labels
-    return Score(bench.accuracy(logits), right, (base.exp() * (base - other)).sum(-1))
+    return Score(bench.quality(logits), right, (base.exp() * (base - other)).sum(-1))
 
 
 def against(best: Row, row: Row) -> list[str]:
@@ -133,8 +132,9 @@ def heading(bits: Bits) -> str:
 def cells(row: Row) -> list[str]:
     """A line of the first table."""
     scores = [
-        f"{0.0 - a.difference:.2f} ± {a.difference_standard_error:.2f} / {a.agreement:.1f} / {a.kl:.4f}"
-        for a in (score.accuracy for score in row.scores.values())
+        f"{0.0 - q.against_float.difference:.2f} ± {q.against_float.difference_standard_error:.2f} / "
+        f"{q['agreement']:.1f} / {q['kl']:.4f}"
+        for q in (score.quality for score in row.scores.values())
     ]
     return [row.name, *scores, f"{row.seconds:.0f}", f"{row.peak_bytes / 1e9:.2f}"]
 

@@ -12,6 +12,7 @@ Measured is the KL divergence from the prediction at the widest, on the search i
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -19,7 +20,6 @@ import torch
 from scipy.stats import spearmanr
 from subject import context_of, parser_for
 
-from bitfront.evaluators.context.accuracy import accuracy_of_logits
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.sensitivity.gene_scores import scores_of
 from bitfront.evaluators.sensitivity.projections import (
@@ -85,12 +85,12 @@ def divergences(
     context: EvaluationContext, space: SearchSpace, genomes: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Divergence of each genome from the first one, and the seconds of an evaluation."""
-    labels, base, found = context.images("search").labels, None, []
+    base, found = None, []
     started = time.perf_counter()
     for genome in genomes:
-        logits = context.logits(space.decode(genome), "search")
-        base = logits if base is None else base
-        found.append(accuracy_of_logits(logits, base, labels, 0.0).kl)
+        outputs = context.outputs(context.logits(space.decode(genome), "search"), "search")
+        base = outputs.values if base is None else base
+        found.append(context.task.quality(dataclasses.replace(outputs, reference=base))["kl"])
     return np.array(found), (time.perf_counter() - started) / len(genomes)
 
 

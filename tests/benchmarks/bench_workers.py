@@ -65,7 +65,7 @@ def main() -> None:
         configs = configurations(context, options.evaluations)
         started = time.perf_counter()
         for config in configs[:4]:
-            context.accuracy(config)
+            context.quality(config)
         alone_ms = (time.perf_counter() - started) * 1000 / 4
         print(f"{asked.model}: {len(configs)} evaluations of {alone_ms:.0f} ms in this process")
         ratios = []

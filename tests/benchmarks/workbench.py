@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from subject import parser_for, spec_of
 
-from bitfront.evaluators.context.accuracy import Accuracy, accuracy_of_logits
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.preparing import CALIBRATION_BATCH
 from bitfront.evaluators.context.spec import EvaluationSpec
@@ -22,6 +21,9 @@ from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, ca
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
+from bitfront.evaluators.tasks.metric import Outputs
+from bitfront.evaluators.tasks.quality import Quality
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.spaces import SCHEMES, BitConfig, EncoderLayers
 
 BATCH = 32
@@ -95,9 +97,10 @@ class Workbench:
         """Logits of a configuration on the evaluation images, ``[images, classes]``."""
         return _logits(prepared.assemble(config), self.images, self.spec)
 
-    def accuracy(self, logits: torch.Tensor) -> Accuracy:
+    def quality(self, logits: torch.Tensor) -> Quality:
         """Logits against the labels and against the float model; the time is not recorded."""
-        return accuracy_of_logits(logits, self.float_logits, self.images.labels, 0.0)
+        outputs = Outputs(logits, self.float_logits, self.images.labels)
+        return task_named(self.spec.task).quality(outputs)
 
 
 def open_workbench(options: argparse.Namespace) -> Workbench:

@@ -9,13 +9,13 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.engine.engine import SearchEngine
 from bitfront.search.engine.protocols import AccuracyPool, InlinePool
 from bitfront.search.engine.result import SearchResult
@@ -30,21 +30,6 @@ from bitfront.search.samplers.registry import make_sampler
 from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, SearchSpace
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Fields of ``bitfront.evaluators.context.accuracy.Accuracy``, without loading torch in every process."""
-
-    images: int
-    top1: float
-    top5: float
-    loss: float
-    kl: float
-    agreement: float
-    seconds: float
-    lost: int
-    won: int
 
 
 def space(
@@ -91,7 +76,7 @@ def uniform(space: SearchSpace, bits: int) -> BitConfig:
     return BitConfig.uniform(space.model, space.scheme, space.encoders, (bits, bits, bits))
 
 
-def score(config: BitConfig, required: float | None = None) -> Accuracy:
+def score(config: BitConfig, required: float | None = None) -> Quality:
     """Every 4-bit choice costs accuracy, and 4-bit weights beside 4-bit activations cost more."""
     narrow = (8 - bits_of(config)) / 4
     cost = np.random.default_rng(7).gamma(1.0, 1.0, size=(64, 3))[: len(narrow)] * [0.6, 1.5, 0.5]
@@ -99,13 +84,14 @@ def score(config: BitConfig, required: float | None = None) -> Accuracy:
     top1 = 98.0 - 60.0 * loss / (loss + 15.0)
     won = int(config.digest, 16) % 5
     lost = won + round(5 * (98.5 - top1))
-    return Accuracy(500, top1, min(100.0, top1 + 1.5), loss / 10, loss / 12, top1, 0.0, lost, won)
+    values = {"top1": top1, "top5": min(100.0, top1 + 1.5), "loss": loss / 10, "kl": loss / 12}
+    return Quality(500, {**values, "agreement": top1}, lost, won, 0.0)
 
 
 def references(space: SearchSpace) -> References:
     cost, eight = Cost(), uniform(space, 8)
     return References(
-        Reference(FLOAT_NAME, 25.0, 700_000, top1=98.5, loss=0.02, classes=10, images=500),
+        Reference(FLOAT_NAME, 25.0, 700_000, {"top1": 98.5, "loss": 0.02}, classes=10, images=500),
         Reference(EIGHT_BIT_NAME, cost.latency_ms(eight), cost.size_bytes(eight)),
     )
 
@@ -145,7 +131,7 @@ def search(
     return result
 
 
-def paused_score(pause: float, spec_json: str, config_json: str, required: float | None = None) -> Accuracy:
+def paused_score(pause: float, spec_json: str, config_json: str, required: float | None = None) -> Quality:
     """What a worker runs: the formula, after a pause that differs between configurations."""
     config = BitConfig.from_json(json.loads(config_json))
     time.sleep(pause * (int(config.digest, 16) % 7) / 3)
@@ -162,7 +148,7 @@ def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
 
 
 def inline_pool(pause: float) -> AccuracyPool:
-    def evaluate(config: BitConfig, required: float | None) -> Accuracy:
+    def evaluate(config: BitConfig, required: float | None) -> Quality:
         return paused_score(pause, "", json.dumps(config.to_json()), required)
 
     return InlinePool(evaluate)

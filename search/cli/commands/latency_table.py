@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from bitfront.evaluators.data.registry import DIGITS
+from bitfront.evaluators.tasks.registry import CLASSIFICATION
 from bitfront.search.cli.options.common import option, positive
 from bitfront.search.cli.options.groups import (
     add_bits_option,
@@ -53,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(which, "--template FILE", template, Path)
     option(group, "--force", "overwrite an existing file")
     # Nothing is classified.
-    unused = dict.fromkeys(("search_images", "test_images"))
+    unused = {"search_images": None, "test_images": None, "task": CLASSIFICATION, "metrics": ()}
     parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
 
 

@@ -39,7 +39,7 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     """How far a file may be from the evaluator."""
     group = parser.add_argument_group("tolerance")
     top1 = "largest difference of top-1, or three standard errors if that is more"
-    option(group, "--top1-tolerance POINTS", top1, percentage, Tolerance.top1)
+    option(group, "--top1-tolerance POINTS", top1, percentage, Tolerance.share)
     equal = (
         "least share of equal predictions, or as many as the evaluator's own two sets of kernels agree on, "
         "less chance, where these are fewer"

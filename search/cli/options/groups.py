@@ -9,8 +9,9 @@ from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named, task_names
 from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
-from bitfront.search.problem.objectives import OBJECTIVES
+from bitfront.search.problem.objectives import COSTS, default_objectives, objective_names
 from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import FQ_VIT
 
@@ -20,6 +21,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
     option(group, "--data DATA", f"{FORMS} with columns path,label", default=DIGITS)
+    task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
+    option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
+    measured = (
+        "metrics to measure beside those that are always measured and traded off, such as "
+        "macro_f1,roc_auc,sensitivity:CLASS"
+    )
+    option(group, "--metrics LIST", measured, _names, ())
     option(group, "--calibration-images N", "images that set the quantization ranges", positive, 128)
     scored = "images that candidates are scored on (default: a share of the data)"
     option(group, "--search-images N", scored, positive)
@@ -52,6 +60,11 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--without LIST", left_out, ingredients, ())
     found = "how activation ranges are found (default: as the recipe has it)"
     option(group, "--observer", found, choices=OBSERVERS)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names that are separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def ingredients(text: str) -> tuple[str, ...]:
@@ -111,8 +124,13 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--hold BITS", held)
     uniform = "also allow the same width everywhere (by default assignments are mixed)"
     option(group, "--allow-uniform", uniform)
-    traded = f"what is traded off, out of {', '.join(OBJECTIVES)}"
-    option(group, "--objectives LIST", traded, default="top1,latency,size")
+    task = task_named(CLASSIFICATION)
+    metrics = ", ".join(name for name in objective_names(task) if name not in COSTS)
+    traded = (
+        f"what is traded off: latency, size and metrics of the task, such as {metrics} (default: "
+        f"{','.join(default_objectives(task))})"
+    )
+    option(group, "--objectives LIST", traded, default=())
     add_latency_option(group)
 
 
@@ -127,8 +145,20 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--allow-larger", larger)
     accuracy = group.add_mutually_exclusive_group()
     option(accuracy, "--min-top1 PERCENT", "lowest top-1, such as 70", percentage)
-    drop = "most points of top-1 below the float model, such as 1"
-    option(accuracy, "--max-drop POINTS", drop, percentage)
+    drop = (
+        "by how much a metric may be worse than the float model's: 1 is a point of top-1, macro_f1=1 a point "
+        "of macro-F1; may be given again"
+    )
+    option(accuracy, "--max-drop [METRIC=]VALUE", drop, _points, action="append")
+    least = "lowest value of a metric, such as macro_f1=70; may be given again"
+    option(group, "--min METRIC=VALUE", least, dest="min_metric", default=[], action="append")
+    most = "highest value of a metric of which smaller ones are better, such as loss=0.5; may be given again"
+    option(group, "--max METRIC=VALUE", most, dest="max_metric", default=[], action="append")
+
+
+def _points(text: str) -> str:
+    """A bound of a metric by name, or percentage points."""
+    return text if "=" in text else str(percentage(text))
 
 
 def add_worker_options(group: argparse._ArgumentGroup) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.wording import megabytes
 from bitfront.search.reports.plots import style
@@ -31,7 +32,7 @@ class BitMapRow(NamedTuple):
     """One front point: trial, top-1 in percent, size in bytes, and whether it is the knee."""
 
     trial: int
-    top1: float
+    quality: float
     size_bytes: float
     knee: bool
 
@@ -59,6 +60,7 @@ class BitMapInfo(NamedTuple):
         bits: Widths, shape ``[rows, columns]``.
         widths: Every width that may occur, ascending.
         hidden: Front points left out for want of room.
+        quality: The metric that is written beside each row.
     """
 
     rows: tuple[BitMapRow, ...]
@@ -66,12 +68,14 @@ class BitMapInfo(NamedTuple):
     bits: NDArray[np.int64]
     widths: tuple[int, ...]
     hidden: int
+    quality: Metric
 
 
 def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     """The bit map of a run's front, thinned evenly to ``MAX_ROWS`` rows that keep both ends and the knee."""
-    front = run.front.sort_values(["size_bytes", "top1", "trial"]).reset_index(drop=True)
-    knee = int(pick(front, KNEE, run.objectives)["trial"])
+    quality = run.quality
+    front = run.front.sort_values(["size_bytes", quality.name, "trial"]).reset_index(drop=True)
+    knee = int(pick(front, KNEE, run.objectives, run.schema.task)["trial"])
     chosen = _thin(len(front), int((front["trial"] == knee).to_numpy().argmax()))
     shown = front.iloc[chosen]
     order = (None, *KINDS)
@@ -79,10 +83,12 @@ def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     bits = shown[[gene.name for gene in genes]].to_numpy(dtype=np.int64)
     widths = {int(width) for width in run.evaluation.get("widths", ())} | set(np.unique(bits).tolist())
     rows = [
-        BitMapRow(int(trial), float(top1), float(size), int(trial) == knee)
-        for trial, top1, size in zip(shown["trial"], shown["top1"], shown["size_bytes"], strict=True)
+        BitMapRow(int(trial), float(value), float(size), int(trial) == knee)
+        for trial, value, size in zip(shown["trial"], shown[quality.name], shown["size_bytes"], strict=True)
     ]
-    return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), len(front) - len(rows))
+    return BitMapInfo(
+        tuple(rows), _groups(genes), bits, tuple(sorted(widths)), len(front) - len(rows), quality
+    )
 
 
 def _thin(count: int, keep: int) -> list[int]:
@@ -160,7 +166,8 @@ def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
     for row, point in enumerate(info.rows):
         weight = "bold" if point.knee else "normal"
         star = "\N{BLACK STAR} knee  " if point.knee else ""
-        cells = f"{star}{point.trial}", f"{point.top1:.1f}", megabytes(point.size_bytes, largest)
+        quality = f"{point.quality:.{info.quality.shown_decimals - 1}f}"
+        cells = f"{star}{point.trial}", quality, megabytes(point.size_bytes, largest)
         for (x, offset, _), text in zip(columns, cells, strict=True):
             axes.annotate(text, (x, row + 0.5), (offset, 0), va="center", weight=weight, **how)
     for x, offset, text in columns:

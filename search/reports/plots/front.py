@@ -1,4 +1,4 @@
-"""Drawing the front: top-1 against a cost, dominated points behind, limits and reference models marked."""
+"""Drawing the front: quality against a cost, dominated points behind, limits and reference models marked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Place = tuple[float, float]
 
 
 def draw_fronts(infos: Sequence[FrontInfo], title: str, subtitle: str) -> Figure:
-    """Top-1 against each cost, side by side on one top-1 axis."""
+    """Quality against each cost, side by side on one axis of quality, better ones above."""
     windows = [window_of(info) for info in infos]
     bottom, top = min(w.bottom for w in windows), max(w.top for w in windows)
     with style.house_style():
@@ -34,7 +34,10 @@ def draw_fronts(infos: Sequence[FrontInfo], title: str, subtitle: str) -> Figure
         figure.subplots_adjust(wspace=0.07, left=0.08, right=0.98, top=0.86, bottom=0.14)
         for axes, info, window in zip(panels, infos, windows, strict=True):
             _draw_panel(axes, info, window._replace(bottom=bottom, top=top))
-        panels[0].set_ylabel("top-1 on the search split (%)")
+        quality = infos[0].quality
+        panels[0].set_ylabel(f"{quality.title} on the search split ({quality.unit or 'score'})")
+        if quality.sign < 0:  # drawn less the value, so that better is above
+            panels[0].yaxis.set_major_formatter(lambda height, _: f"{abs(height):g}")
         style.heading(panels[0], title, subtitle)
         _legend(figure, panels)
         return figure
@@ -46,7 +49,7 @@ def _draw_panel(axes: Axes, info: FrontInfo, window: Window) -> None:
     _scatter(axes, info.dominated, "dominated", marker="o", s=12, c=style.DOMINATED, lw=0, zorder=2)
     _draw_measured(axes, info)
     stairs = info.staircase
-    axes.step(stairs.cost, stairs.top1, where="post", color=style.FRONT, linewidth=1.5, zorder=4)
+    axes.step(stairs.cost, stairs.height, where="post", color=style.FRONT, linewidth=1.5, zorder=4)
     _scatter(axes, info.front, "front", s=34, c=style.FRONT, edgecolors="white", lw=0.7, zorder=6)
     texts = draw_limits(axes, info, window)
     labels, reference_texts = draw_references(axes, info, window)
@@ -60,12 +63,12 @@ def _draw_panel(axes: Axes, info: FrontInfo, window: Window) -> None:
 
 def _scatter(axes: Axes, points: Points, label: str, **how: Any) -> None:
     if len(points.cost):
-        axes.scatter(points.cost, points.top1, label=label, **how)
+        axes.scatter(points.cost, points.height, label=label, **how)
 
 
 def _draw_measured(axes: Axes, info: FrontInfo) -> None:
-    for (expected, top1), (cost, _) in _shifts(info):
-        axes.plot([expected, cost], [top1, top1], color=style.FRONT, lw=0.7, alpha=0.6, zorder=3)
+    for (expected, height), (cost, _) in _shifts(info):
+        axes.plot([expected, cost], [height, height], color=style.FRONT, lw=0.7, alpha=0.6, zorder=3)
     hollow = {"facecolors": "white", "edgecolors": style.FRONT, "lw": 0.9, "s": 22, "zorder": 5}
     _scatter(axes, info.measured, "front, whole model measured", **hollow)
 
@@ -73,24 +76,24 @@ def _draw_measured(axes: Axes, info: FrontInfo) -> None:
 def _shifts(info: FrontInfo) -> Iterator[tuple[Place, Place]]:
     """Where front points are by the latency source, and where by measurement."""
     expected = dict(zip(info.front.trial.tolist(), info.front.cost.tolist(), strict=True))
-    for cost, top1, trial in zip(*info.measured, strict=True):
-        yield (expected.get(int(trial), cost), top1), (cost, top1)
+    for cost, height, trial in zip(*info.measured, strict=True):
+        yield (expected.get(int(trial), cost), height), (cost, height)
 
 
 def _obstacles(info: FrontInfo, window: Window) -> NDArray[np.float64]:
     """Points that labels should not cover: trials, marks, and samples along the lines."""
     groups = (info.front, info.dominated, info.infeasible, info.measured)
-    stacks = [np.column_stack([group.cost, group.top1]) for group in groups]
-    stacks += [_between((m.cost, m.top1), (m.cost, m.top1)) for m in info.references]
+    stacks = [np.column_stack([group.cost, group.height]) for group in groups]
+    stacks += [_between((m.cost, m.height), (m.cost, m.height)) for m in info.references]
     for mark in info.references:
         if mark.cost > window.right:
-            stacks.append(_between((window.left, mark.top1), (window.right, mark.top1)))
+            stacks.append(_between((window.left, mark.height), (window.right, mark.height)))
     for line in info.limits:
         if line.vertical:
             stacks.append(_between((line.value, window.bottom), (line.value, window.top)))
         else:
             stacks.append(_between((window.left, line.value), (window.right, line.value)))
-    stairs = list(zip(info.staircase.cost, info.staircase.top1, strict=True))
+    stairs = list(zip(info.staircase.cost, info.staircase.height, strict=True))
     for (left, low), (right, high) in itertools.pairwise(stairs):
         stacks += [_between((left, low), (right, low)), _between((right, low), (right, high))]
     stacks += [_between(*shift) for shift in _shifts(info)]
@@ -111,6 +114,12 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend(handles.values(), handles.keys(), ncols=len(handles), **place)
 
 
+def _quality(info: FrontInfo, height: float, decimals: int = 1) -> str:
+    """The quality of a height, with its unit."""
+    metric, value = info.quality, info.quality.sign * height
+    return f"{value:.{decimals}f} %" if metric.unit == "%" else f"{value:.3g} {metric.unit}".rstrip()
+
+
 def draw_limits(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
     """Dashed lines at the limits with their option beside them; returns the texts."""
     texts = []
@@ -126,18 +135,19 @@ def draw_limits(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
 
 
 def draw_references(axes: Axes, info: FrontInfo, window: Window) -> tuple[list[Label], list[Text]]:
-    """Reference models as marks, or as a line at their top-1 where they are too costly to be shown."""
+    """Reference models as marks, or as a line at their quality where they are too costly to be shown."""
     labels, texts = [], []
     for mark in info.references:
         if window.holds(mark):
             how: Any = {"c": "white", "edgecolors": style.REFERENCE, "lw": 1.3, "zorder": 7}
             marker = _MARKERS.get(mark.name, _OTHER_MARKER)
-            axes.scatter(mark.cost, mark.top1, s=40, marker=marker, **how)
-            labels.append(Label(mark.name, mark.cost, mark.top1))
-        elif mark.cost > window.right and mark.top1 >= window.bottom:
-            axes.axhline(mark.top1, color=style.REFERENCE, linewidth=0.9, linestyle=":", zorder=3)
-            place = f"{mark.name}: {mark.top1:.1f} % at {mark.cost:.3g} {info.axis.unit} \N{RIGHTWARDS ARROW}"
-            texts.append(_horizontal_text(axes, mark.top1, place, style.REFERENCE, above=True))
+            axes.scatter(mark.cost, mark.height, s=40, marker=marker, **how)
+            labels.append(Label(mark.name, mark.cost, mark.height))
+        elif mark.cost > window.right and mark.height >= window.bottom:
+            axes.axhline(mark.height, color=style.REFERENCE, linewidth=0.9, linestyle=":", zorder=3)
+            quality, cost = _quality(info, mark.height), f"{mark.cost:.3g} {info.axis.unit}"
+            place = f"{mark.name}: {quality} at {cost} \N{RIGHTWARDS ARROW}"
+            texts.append(_horizontal_text(axes, mark.height, place, style.REFERENCE, above=True))
     return labels, texts
 
 
@@ -146,18 +156,18 @@ def draw_knee(axes: Axes, info: FrontInfo, window: Window) -> list[Label]:
     if info.knee is None or not window.holds(info.knee):
         return []
     how: Any = {"c": style.KNEE, "edgecolors": style.INK, "lw": 0.8, "zorder": 8}
-    axes.scatter(info.knee.cost, info.knee.top1, s=190, marker="*", **how)
-    return [Label(info.knee.name, info.knee.cost, info.knee.top1)]
+    axes.scatter(info.knee.cost, info.knee.height, s=190, marker="*", **how)
+    return [Label(info.knee.name, info.knee.cost, info.knee.height)]
 
 
 def note_hidden(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
     """Says in the lower right corner how many points lie below the axis."""
     hidden = info.count_below(window.bottom)
     parts = [f"{hidden} points" if hidden > 1 else "1 point"] if hidden else []
-    parts += [f"{m.name} ({m.top1:.1f} %)" for m in info.references if m.top1 < window.bottom]
+    parts += [f"{m.name} ({_quality(info, m.height)})" for m in info.references if m.height < window.bottom]
     if not parts:
         return []
-    text = f"\N{DOWNWARDS ARROW} {' and '.join(parts)} below {window.bottom:.0f} %"
+    text = f"\N{DOWNWARDS ARROW} {' and '.join(parts)} below {_quality(info, window.bottom, 0)}"
     return [_note(axes, text, (0.99, 0.02), (0, 0), xycoords="axes fraction", ha="right", color=style.MUTED)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
@@ -85,16 +86,18 @@ def _subtitle(run: RecordedRun) -> str:
 
 def _reference_point(run: RecordedRun) -> str:
     point = run.summary.get("reference_point") or {}
-    words = [_in_words(name, value) for name, value in point.items() if isinstance(value, int | float)]
+    task = run.schema.task
+    words = [_in_words(task, name, value) for name, value in point.items() if isinstance(value, int | float)]
     return f"reference point: {', '.join(words)}" if words else f"run {run.name}"
 
 
-def _in_words(column: str, value: float) -> str:
-    if column == "top1":
-        return f"top-1 {value:.3g} %"
+def _in_words(task: Task, column: str, value: float) -> str:
     if column == "size_bytes":
         return f"{megabytes(value)} MB"
-    return f"{milliseconds(value)} ms" if column == "latency_ms" else f"{column} {value:.4g}"
+    if column == "latency_ms":
+        return f"{milliseconds(value)} ms"
+    metric = task.metric(column)
+    return f"{metric.title} {value:.3g} {metric.unit}".rstrip()
 
 
 class HypervolumeInfo(NamedTuple):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.reports.plots import style
 
 # By kind of tensor: colours that differ in lightness too, and marker shapes.
@@ -54,7 +55,8 @@ def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> P
 
 def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:
     text = f"each gene alone at {document['narrow']} instead of {document['wide']} bits"
-    correlation = document["rank_correlations"].get("kl/gradient")
+    correlations, distance = document["rank_correlations"], task_named(document["task"]).distance
+    correlation = correlations.get(f"{distance}/{_ESTIMATED}")
     if len(columns) == 2 and correlation == correlation:
         text += f"; rank correlation of estimate and measurement {correlation:.2f}"
     return text

@@ -63,6 +63,7 @@ class ObjectiveModel:
         relevance = np.maximum(alone, 0.0) ** TEMPER
         relevance = np.maximum(relevance, 0.02 * relevance.max()) if relevance.max() > 0 else np.ones(count)
         self._scale = np.sqrt(FEATURE_SQUARES * relevance / relevance.sum())
+        self._distance = problem.task.distance
         self._least_kl = LEAST_KL
         self._divergence: GaussianProcess | None = None
         self._processes: dict[str, GaussianProcess] = {}
@@ -72,14 +73,14 @@ class ObjectiveModel:
         seen = [trial for trial in trials if trial.state in ("complete", "screened")]
         failed = [trial for trial in trials if trial.state == "failed"]
         genomes = np.array([trial.genome for trial in (*seen, *failed)], dtype=np.int64)
-        kl = np.maximum(_column(seen, "kl", len(failed), np.max), LEAST_KL)
+        kl = np.maximum(_column(seen, self._distance, len(failed), np.max), LEAST_KL)
         # The scores know nothing of what remains where every width is the widest.
         self._least_kl = float(kl.min())
         features, prior = self._features(genomes), self._prior(genomes)
         self._divergence = GaussianProcess(features, prior, np.log(kl))
         basis = _divergence_terms(np.log(kl))
         for column, worst in self._worst.items():
-            if column != "kl":
+            if column != self._distance:
                 values = _column(seen, column, len(failed), worst)
                 self._processes[column] = GaussianProcess(features, basis, values)
 
@@ -90,7 +91,7 @@ class ObjectiveModel:
         divergence = self._divergence.mean(features, self._prior(genomes))
         return {
             column: np.exp(divergence)
-            if column == "kl"
+            if column == self._distance
             else self._processes[column].mean(features, _divergence_terms(divergence))
             for column in self._worst
         }
@@ -102,7 +103,7 @@ class ObjectiveModel:
         divergence = self._divergence.predict(features, self._prior(genomes))
         found: dict[str, Prediction] = {}
         for column in self._worst:
-            if column == "kl":
+            if column == self._distance:
                 mean = np.exp(divergence.mean)
                 found[column] = Prediction(mean, mean * divergence.std)
                 continue

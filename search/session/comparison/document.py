@@ -137,15 +137,16 @@ class Goal:
         filled = {name: share for name, share in found.items() if share > 0.0}
         return cls(true, front, {name: boxes[name] for name in filled}, filled)
 
-    def to_json(self) -> Document:
+    def to_json(self, objectives: Sequence[Objective]) -> Document:
         """The goal's corners in the objectives' own directions, and its hypervolumes."""
         return {
             "front": "the true front" if self.true else "the front of all searches together",
             "points": len(self.front),
             "boxes": {
                 name: {
-                    "ideal_point": box.in_units(box.ideal),
-                    "reference_point": box.in_units(box.reference),
+                    "units": {objective.column: objective.unit for objective in objectives},
+                    "ideal_point": box.in_units(box.ideal, objectives),
+                    "reference_point": box.in_units(box.reference, objectives),
                     "hypervolume": self.hypervolumes[name],
                 }
                 for name, box in self.boxes.items()
@@ -179,7 +180,7 @@ def comparison_document(
         "genes": len(problem.space),
         "evaluations": evaluations,
         "marks": list(marks(evaluations)),
-        "goal": goal.to_json(),
+        "goal": goal.to_json(problem.objectives),
         "samplers": [_sampler(name, group, problem, goal, evaluations) for name, group in by_sampler.items()],
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections import deque
@@ -16,7 +15,7 @@ from bitfront.search.runs.files import cut_incomplete_line
 from bitfront.spaces import BitConfig, BitfrontError
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.context.accuracy import Accuracy
+    from bitfront.evaluators.tasks.quality import Quality
 
 EVALUATIONS = "evaluations.jsonl"
 _DIGEST, _ERROR = "digest", "error"
@@ -34,22 +33,20 @@ class SharedEvaluations:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, Accuracy | EvaluationFailure] = {}
+        self._known: dict[str, Quality | EvaluationFailure] = {}
         if path.exists():
             self._read()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, digest: str) -> Accuracy | EvaluationFailure | None:
+    def get(self, digest: str) -> Quality | EvaluationFailure | None:
         """What a configuration came to, or None where it was not evaluated yet."""
         return self._known.get(digest)
 
-    def add(self, digest: str, outcome: Accuracy | EvaluationFailure) -> None:
+    def add(self, digest: str, outcome: Quality | EvaluationFailure) -> None:
         """Records an evaluation; it is on the disk when this returns."""
-        values = dataclasses.asdict(outcome)
-        if isinstance(outcome, EvaluationFailure):
-            values = {_ERROR: outcome.message}
+        values = {_ERROR: outcome.message} if isinstance(outcome, EvaluationFailure) else outcome.to_json()
         with explained(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({_DIGEST: digest, **values}) + "\n")
             file.flush()
@@ -57,7 +54,7 @@ class SharedEvaluations:
         self._known[digest] = outcome
 
     def _read(self) -> None:
-        from bitfront.evaluators.context.accuracy import Accuracy
+        from bitfront.evaluators.tasks.quality import Quality
 
         cut_incomplete_line(self._path)
         text = self._path.read_text(encoding="utf-8", errors="replace")
@@ -65,7 +62,7 @@ class SharedEvaluations:
             try:
                 document = json.loads(line)
                 digest, failed = document.pop(_DIGEST), _ERROR in document
-                known = EvaluationFailure(str(document[_ERROR])) if failed else Accuracy(**document)
+                known = EvaluationFailure(str(document[_ERROR])) if failed else Quality.from_json(document)
                 self._known[digest] = known
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BitfrontError(

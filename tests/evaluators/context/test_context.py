@@ -80,18 +80,18 @@ class TestSpec:
 
 class TestDigits:
     def test_the_float_model_is_good(self, digits_context: EvaluationContext) -> None:
-        halves = [digits_context.float_accuracy(split) for split in ("search", "test")]
+        halves = [digits_context.float_quality(split) for split in ("search", "test")]
         assert [half.images for half in halves] == [359, 360]
-        assert [(half.kl, half.agreement) for half in halves] == [(0.0, 100.0)] * 2
-        assert sum(half.top1 * half.images for half in halves) / 719 >= 98.5
+        assert [(half["kl"], half["agreement"]) for half in halves] == [(0.0, 100.0)] * 2
+        assert sum(half["top1"] * half.images for half in halves) / 719 >= 98.5
 
     @pytest.mark.parametrize(("bits", "agreement"), [((8, 8, 8), 98.0), ((8, 8, 4), 97.0), ((4, 8, 8), 96.0)])
     def test_quantized_models_follow_it(
         self, digits_context: EvaluationContext, bits: Triple, agreement: float
     ) -> None:
-        found = digits_context.accuracy(uniform(digits_context, bits))
-        assert found.agreement >= agreement
-        assert 0.0 < found.kl < 0.1
+        found = digits_context.quality(uniform(digits_context, bits))
+        assert found["agreement"] >= agreement
+        assert 0.0 < found["kl"] < 0.1
 
     def test_the_encoders_make_a_space(self, digits_context: EvaluationContext) -> None:
         sizes = {"encoder": 12, "encoder-kind": 36, "layer": 108}
@@ -109,7 +109,7 @@ class TestSplits:
     def test_accuracy_is_that_of_the_split(self, context: EvaluationContext) -> None:
         config = uniform(context, (8, 8, 8))
         for split, images in (("search", 40), ("test", 24)):
-            assert context.accuracy(config, split).images == images  # type: ignore[arg-type]
+            assert context.quality(config, split).images == images  # type: ignore[arg-type]
             labels = context.source.labels[getattr(context.splits, split)]
             assert context.images(split).labels.tolist() == labels.tolist()  # type: ignore[arg-type]
 
@@ -117,7 +117,7 @@ class TestSplits:
 class TestReproducibility:
     def test_asking_again_gives_the_same(self, context: EvaluationContext) -> None:
         config = uniform(context, (4, 4, 4))
-        first, again = (dataclasses.replace(context.accuracy(config), seconds=0.0) for _ in range(2))
+        first, again = (dataclasses.replace(context.quality(config), seconds=0.0) for _ in range(2))
         assert first == again
 
     def test_two_contexts_of_a_spec_are_identical(
@@ -140,7 +140,7 @@ class TestReproducibility:
 
 def test_a_context_ends_with_its_last_user(context: EvaluationContext) -> None:
     mine = dataclasses.replace(context)
-    assert mine.float_accuracy() == mine.float_accuracy()
+    assert mine.float_quality() == mine.float_quality()
     alive = weakref.ref(mine)
     del mine
     gc.collect()
@@ -161,7 +161,7 @@ class TestFailures:
         with pytest.raises(
             BitfrontError, match=r"NaN or infinity at blocks\.0\.residual1 with configuration"
         ):
-            context.accuracy(uniform(context, (8, 8, 8)))
+            context.quality(uniform(context, (8, 8, 8)))
 
     def test_a_float_model_that_overflows_on_some_images_is_named(self, context: EvaluationContext) -> None:
         torch.manual_seed(0)
@@ -172,18 +172,18 @@ class TestFailures:
         with pytest.raises(
             BitfrontError, match="the float model has NaN or infinity at image on these images"
         ):
-            faulty.float_accuracy()
+            faulty.float_quality()
 
     def test_configurations_of_other_models_are_refused(self, context: EvaluationContext) -> None:
         config = uniform(context, (8, 8, 8))
         with pytest.raises(UserError, match="has 11 encoders, but digits_deit has 12"):
-            context.accuracy(dataclasses.replace(config, encoders=config.encoders[:-1]))
+            context.quality(dataclasses.replace(config, encoders=config.encoders[:-1]))
         with pytest.raises(UserError, match="for scheme 'deploy'; this model was prepared for 'fq-vit'"):
-            context.accuracy(dataclasses.replace(config, scheme="deploy"))
+            context.quality(dataclasses.replace(config, scheme="deploy"))
 
     def test_widths_that_were_not_prepared_are_refused(self, context: EvaluationContext) -> None:
         with pytest.raises(UserError, match=r"widths \[3\] were not prepared; prepared are \[4, 8\]"):
-            context.accuracy(uniform(context, (8, 3, 8)))
+            context.quality(uniform(context, (8, 3, 8)))
 
     def test_weights_that_overflow_are_named_by_site(self, tmp_path: Path) -> None:
         state = load_model("digits_deit").module.state_dict()
@@ -196,7 +196,7 @@ class TestFailures:
     def test_other_pinned_widths_are_refused(self, context: EvaluationContext) -> None:
         config = dataclasses.replace(uniform(context, (8, 8, 8)), pinned=(("embedding", 8), ("head", 4)))
         with pytest.raises(UserError, match=r"the bit config pins .* scheme 'fq-vit' runs"):
-            context.accuracy(config)
+            context.quality(config)
 
     @pytest.mark.parametrize("kind", ["weights", "activations"])
     def test_unknown_layers_are_named(self, context: EvaluationContext, kind: str) -> None:
@@ -207,5 +207,5 @@ class TestFailures:
         with pytest.raises(
             UserError, match=r"blocks\.2 has no layer mlp\.fc3; its layers are attn\.qkv, "
         ) as caught:
-            context.accuracy(mixed)
+            context.quality(mixed)
         assert "\n" not in str(caught.value)

@@ -9,10 +9,10 @@ import torch
 from shared_data import SHARED
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
-from bitfront.evaluators.context.significance import PairedComparison, standard_error
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.preparation import calibrated_model, layer_fit
+from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
 from bitfront.spaces import SCHEMES, BitConfig
 
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
@@ -88,10 +88,10 @@ def uniform(context: EvaluationContext, bits: tuple[int, int, int]) -> BitConfig
 
 
 def test_the_float_model_recognises_photographs(context: EvaluationContext) -> None:
-    found = context.float_accuracy("test")
+    found = context.float_quality("test")
     assert found.images == 468
-    assert found.top1 > 80.0
-    assert found.top5 > 90.0
+    assert found["top1"] > 80.0
+    assert found["top5"] > 90.0
 
 
 # By scheme and configuration the largest drop in percentage points and the smallest share of equal
@@ -118,11 +118,11 @@ LIMITS = {
 @pytest.mark.parametrize("bits", LIMITS["deploy"])
 def test_quantized_models_stay_close_to_it(context: EvaluationContext, bits: tuple[int, int, int]) -> None:
     drop, agreement = LIMITS[context.spec.scheme][bits]
-    seen = context.accuracy(uniform(context, bits), "test")
+    seen = context.quality(uniform(context, bits), "test")
     assert seen.images == 468
     found = PairedComparison(seen.images, seen.lost, seen.won)
     assert -found.difference <= drop + 2 * found.difference_standard_error
-    assert seen.agreement >= agreement - standard_error(agreement, seen.images)
+    assert seen["agreement"] >= agreement - standard_error(agreement, seen.images)
 
 
 def test_the_packed_file_is_a_quarter_of_the_float_file(context: EvaluationContext) -> None:

@@ -118,4 +118,4 @@ def test_an_evaluation_fails_with_the_name_of_the_site() -> None:
     prepared = PreparedModel(context.prepared.blueprint, broken, spec.scheme, WIDTHS)
     config = BitConfig.uniform(spec.model, spec.scheme, context.encoders, (8, 8, 8))
     with pytest.raises(BitfrontError, match=r"blocks\.4\.norm2 saturates at 8 bits"):
-        dataclasses.replace(context, prepared=prepared).accuracy(config)
+        dataclasses.replace(context, prepared=prepared).quality(config)

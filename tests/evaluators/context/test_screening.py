@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
-from bitfront.evaluators.context.accuracy import Accuracy, first_images, growing, hopeless
 from bitfront.evaluators.context.context import EvaluationContext
+from bitfront.evaluators.context.screening import first_images, growing, hopeless
+from bitfront.evaluators.tasks.quality import Quality
 from bitfront.spaces import BitConfig
 
 
-def accuracy(images: int, lost: int, won: int) -> Accuracy:
-    return Accuracy(images, 90.0, 99.0, 0.3, 0.01, 95.0, 1.0, lost, won)
+def quality(images: int, lost: int, won: int) -> Quality:
+    return Quality(images, {"top1": 90.0}, lost, won, 1.0)
 
 
 @pytest.mark.parametrize(("whole", "first"), [(10, 10), (511, 511), (512, 256), (1000, 256), (8000, 2000)])
@@ -31,10 +32,10 @@ def test_steps_double_and_end_with_whole_batches(
 
 
 def test_hopeless_is_what_lies_two_standard_errors_lower() -> None:
-    assert hopeless(accuracy(400, 60, 4), required=-5.0)
-    assert not hopeless(accuracy(400, 60, 4), required=-11.0)
-    assert not hopeless(accuracy(400, 0, 0), required=0.4), "no image changed among 400 is no proof"
-    assert hopeless(accuracy(400, 0, 0), required=3.0)
+    assert hopeless(quality(400, 60, 4), required=-5.0)
+    assert not hopeless(quality(400, 60, 4), required=-11.0)
+    assert not hopeless(quality(400, 0, 0), required=0.4), "no image changed among 400 is no proof"
+    assert hopeless(quality(400, 0, 0), required=3.0)
 
 
 class TestContext:
@@ -50,17 +51,15 @@ class TestContext:
         self, digits_context: EvaluationContext
     ) -> None:
         context = self.screening(digits_context)
-        found, whole = (
-            context.accuracy(self.narrow(context), required=required) for required in (50.0, None)
-        )
+        found, whole = (context.quality(self.narrow(context), required=required) for required in (50.0, None))
         assert (found.images, whole.images) == (64, 359)
-        assert found.kl != whole.kl
+        assert found["kl"] != whole["kl"]
 
     def test_a_contender_is_judged_as_if_at_once(self, digits_context: EvaluationContext) -> None:
         context = self.screening(digits_context)
         config = self.narrow(context)
         grown, at_once = (
-            dataclasses.replace(context.accuracy(config, required=required), seconds=0.0)
+            dataclasses.replace(context.quality(config, required=required), seconds=0.0)
             for required in (-50.0, None)
         )
         assert grown == at_once

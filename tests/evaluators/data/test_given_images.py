@@ -201,3 +201,23 @@ def test_an_interrupted_write_keeps_what_was_there(tmp_path: Path) -> None:
         write_images(tmp_path / "images", Pairs([GOOD] * 3), 10, interrupted)
     assert len(open_source(str(table))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_images_with_any_number_of_labels(tmp_path: Path) -> None:
+    vectors = [torch.tensor([0, 1, 1]), np.array([1, 0, 0]), [0, 0, 0]]
+    pairs = Pairs(list(zip(COLOURS[:3], vectors, strict=True)), classes=("a", "b", "c"))
+    source = open_source(str(write_images(tmp_path / "images", pairs, 3, multiple=True)))
+    assert source.labels.tolist() == [[0, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert source.class_names == ("a", "b", "c")
+    unnamed = Pairs(list(zip(COLOURS[:3], vectors, strict=True)))
+    assert open_source(str(write_images(tmp_path / "others", unnamed, None, multiple=True))).class_names == (
+        "label0", "label1", "label2",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [1, [0, 2, 1], [0, 1], torch.ones(1, 3), "cat"])
+def test_labels_that_are_no_vector_of_0_and_1(tmp_path: Path, labels: Any) -> None:
+    with pytest.raises(
+        UserError, match="expected a vector of 0 and 1 of 3 values, one for each of the model's"
+    ):
+        write_images(tmp_path / "images", Pairs([(COLOURS[0], labels)]), 3, multiple=True)

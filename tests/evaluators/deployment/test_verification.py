@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from bitfront.evaluators.context.significance import PairedComparison
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
 from bitfront.evaluators.deployment.verification import BATCH, Verification, verify
+from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.spaces import BitfrontError
 
 CLASSES = 5
+TASK = task_named("classification")
 
 
 def images_of(count: int, first: int = 0) -> PreprocessedImages:
@@ -45,7 +47,7 @@ def checked(
 ) -> Verification:
     sizes = splits or (len(got),)
     images = [images_of(size, sum(sizes[:n])) for n, size in enumerate(sizes)]
-    return verify(classifier(got), images, expected, tolerance or Tolerance(), lambda share: None)
+    return verify(classifier(got), images, expected, tolerance or Tolerance(), lambda share: None, TASK)
 
 
 def test_figures_by_hand() -> None:
@@ -55,7 +57,7 @@ def test_figures_by_hand() -> None:
     got[2:7] = (labels[2:7] + 2) % CLASSES  # the first two are wrong otherwise, three are lost
     found = checked(got, expected_of(evaluator))
     assert (found.compared.images, found.compared.lost, found.compared.won) == (20, 3, 2)
-    assert (found.top1, found.expected.top1) == (75.0, 80.0)
+    assert (found.share, found.expected.share) == (75.0, 80.0)
     assert found.compared.difference == pytest.approx(-5.0)
     assert found.equal == pytest.approx(100 * 13 / 20)
     document = found.to_json()
@@ -70,7 +72,7 @@ def test_splits_follow_one_another() -> None:
     shares: list[float] = []
     images = [images_of(BATCH + 3), images_of(2 * BATCH - 2, BATCH + 3)]
     found = verify(
-        classifier(predictions), images, expected_of(predictions), Tolerance(0.0, 100.0), shares.append
+        classifier(predictions), images, expected_of(predictions), Tolerance(0.0, 100.0), shares.append, TASK
     )
     assert found.faults() == []
     assert found.equal == 100.0
@@ -144,7 +146,7 @@ class TestTolerance:
 def test_what_yields_no_logits(classify) -> None:
     expected = expected_of(np.arange(10) % CLASSES)
     with pytest.raises(BitfrontError, match="yields no logits for image 0 on: expected finite numbers"):
-        verify(classify, [images_of(10)], expected, Tolerance(), lambda share: None)
+        verify(classify, [images_of(10)], expected, Tolerance(), lambda share: None, TASK)
 
 
 def test_the_first_image_without_logits_is_named() -> None:
@@ -153,5 +155,10 @@ def test_the_first_image_without_logits_is_named() -> None:
 
     with pytest.raises(BitfrontError, match=f"no logits for image {BATCH} on"):
         verify(
-            classify, [images_of(20)], expected_of(np.zeros(20, np.int64)), Tolerance(), lambda share: None
+            classify,
+            [images_of(20)],
+            expected_of(np.zeros(20, np.int64)),
+            Tolerance(),
+            lambda share: None,
+            TASK,
         )

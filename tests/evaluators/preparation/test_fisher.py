@@ -46,3 +46,18 @@ def test_a_pair_is_all_but_exact_where_the_model_wavers_between_two_classes() ->
 def test_directions_leave_the_sum_of_probabilities_alone() -> None:
     pair = fisher_pair(logits(), torch.Generator().manual_seed(0))
     torch.testing.assert_close(pair.sum(-1), torch.zeros(1, 2, dtype=torch.float64))
+
+
+def test_independent_logits_have_an_information_of_their_own() -> None:
+    z, generator = logits(), torch.Generator().manual_seed(0)
+    p = z.sigmoid()[0]
+    many, expected = z.expand(40_000, -1), torch.diag(p * (1 - p))
+    single, pair = fisher_direction(many, generator, True), fisher_pair(many, generator, True)
+    torch.testing.assert_close(single.T @ single / len(many), expected, rtol=0.0, atol=0.01)
+    outer = torch.einsum("nki,nkj->ij", pair, pair) / len(many)
+    torch.testing.assert_close(outer, expected, rtol=0.0, atol=0.01)
+    d = 1e-3 * torch.randn(5, generator=generator, dtype=torch.float64)
+    moved, sigmoid = z[0] + d, torch.nn.functional.logsigmoid
+    given = p * (sigmoid(z[0]) - sigmoid(moved))
+    refused = (1 - p) * (sigmoid(-z[0]) - sigmoid(-moved))
+    assert abs(float(d @ expected @ d) / 2 / float((given + refused).sum()) - 1) < 0.01

@@ -37,16 +37,16 @@ def test_changes_are_those_of_evaluations(
     context: EvaluationContext, space: SearchSpace, flips: tuple[OneFlip, ...]
 ) -> None:
     widest = np.ones(12, dtype=np.int64)
-    base = context.accuracy(space.decode(widest))
+    base = context.quality(space.decode(widest))
     for position in (0, 7):
         genome = widest.copy()
         genome[position] = 0
-        flipped, found = context.accuracy(space.decode(genome)), flips[position]
+        flipped, found = context.quality(space.decode(genome)), flips[position]
         assert found.name == space.gene_names[position]
-        assert found.loss == pytest.approx(flipped.loss - base.loss)
-        assert found.kl == pytest.approx(flipped.kl - base.kl)
-        assert found.top1.difference == pytest.approx(flipped.top1 - base.top1)
-        assert found.top1.images == 64
+        assert found.loss == pytest.approx(flipped["loss"] - base["loss"])
+        assert found.distance == pytest.approx(flipped["kl"] - base["kl"])
+        assert found.counted.difference == pytest.approx(flipped["top1"] - base["top1"])
+        assert found.counted.images == 64
         assert found.divergence > 0.0
     assert [flip.name for flip in flips] == list(space.gene_names)
 

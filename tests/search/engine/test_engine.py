@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.engine.engine import BARREN, EVALUATIONS_SPENT, EXHAUSTED, TIME_SPENT, SearchEngine
 from bitfront.search.engine.protocols import InlinePool
 from bitfront.search.engine.result import nothing_feasible
@@ -97,7 +98,9 @@ def test_front_columns_are_those_of_the_contract(synthetic, folder):
     assert first == contract + ",".join(result.problem.space.gene_names)
     point = result.front[0]
     RunTables(folder, result.problem).write(
-        result.trials, result.front, {point.number: FinalMeasurement(12.5, 97.25, 7, 0)}
+        result.trials,
+        result.front,
+        {point.number: FinalMeasurement(12.5, Quality(450, {"top1": 97.25}, 7, 0, 1.0))},
     )
     row = rows(folder, "front.csv")[0]
     assert (row["latency_measured_ms"], row["test_top1"]) == ("12.5", "97.2500")
@@ -269,8 +272,8 @@ def test_every_trial_records_what_it_lost_and_won_against_float(synthetic, folde
 
 def test_a_measurement_that_is_no_number_is_a_failure(synthetic, folder):
     def evaluate(config, required=None):
-        odd = int(config.digest, 16) % 2
-        return dataclasses.replace(synthetic.score(config), **({"top1": float("nan")} if odd else {}))
+        odd, found = int(config.digest, 16) % 2, synthetic.score(config)
+        return dataclasses.replace(found, values={**found.values, "top1": float("nan")}) if odd else found
 
     result = synthetic.search(folder, SPEC, InlinePool(evaluate))
     assert {t.error for t in result.trials if t.state == "failed"} == {"top1 came out as not a number"}

@@ -50,7 +50,7 @@ def partly(synthetic, asked):
     def evaluate(config, required=None):
         whole = synthetic.score(config)
         asked.append(required)
-        if required is not None and whole.top1 - 98.5 < required:
+        if required is not None and whole["top1"] - 98.5 < required:
             return dataclasses.replace(whole, images=100)
         return whole
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.limits import Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.references import Reference, References
@@ -11,7 +12,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.spaces import UserError
 
 REFERENCES = References(
-    Reference("float32", 20.0, 4_000_000, top1=90.0, classes=10), Reference("W8A8T8", 15.0, 1_000_000)
+    Reference("float32", 20.0, 4_000_000, {"top1": 90.0}, classes=10), Reference("W8A8T8", 15.0, 1_000_000)
 )
 
 
@@ -122,13 +123,67 @@ def test_objectives_by_name():
 
 @pytest.mark.parametrize("names", ["", "top1,", "speed", "top1,top1", []])
 def test_wrong_objectives_are_refused(names):
-    with pytest.raises(UserError, match="among top1, latency, size, loss, kl"):
+    with pytest.raises(UserError, match="among top1, latency, size, top5, loss, kl, agreement, macro_f1, "):
         parse_objectives(names)
 
 
 def test_limits_round_trip_and_those_of_earlier_versions_are_read() -> None:
     limit = Limit("max_size", "size_bytes", "at most", 4e6, "--max-size 4MB")
-    assert list(limit.to_json()) == ["name", "column", "side", "bound", "text"]
+    assert list(limit.to_json()) == ["name", "column", "side", "bound", "text", "unit"]
     assert Limit.from_json(limit.to_json()) == limit
     earlier = {"name": "max_drop", "column": "top1", "bound": 97.5}
     assert Limit.from_json(earlier) == Limit("max_drop", "top1", "at least", 97.5, "")
+
+
+def test_limits_on_any_metric() -> None:
+    spec = RunSpec(
+        min_metric=("macro_f1=70",), max_metric="loss=0.5", max_drop=["macro_f1=1.5", "kl=0.1", "2"]
+    )
+    assert spec.evaluation.metrics == ("macro_f1",), "what is limited is measured"
+    base = Reference("float32", 1.0, 400, {"top1": 90.0, "macro_f1": 80.0, "kl": 0.0, "loss": 0.3})
+    found = {limit.name: limit for limit in (asked.against(base) for asked in spec.limits)}
+    assert {name: (limit.side, limit.threshold) for name, limit in found.items()} == {
+        "min_macro_f1": ("at least", 70.0),
+        "max_loss": ("at most", 0.5),
+        "max_drop_macro_f1": ("at least", 78.5),
+        "max_drop_kl": ("at most", 0.1),
+        "max_drop": ("at least", 88.0),
+    }
+    assert found["max_loss"].label == "--max loss=0.5"
+    assert found["max_loss"].describe(0.25) == "0.25 nats"
+    assert found["min_macro_f1"].violation({"macro_f1": 35.0}) == 0.5
+    assert RunSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"min_metric": "macro_f1"},
+            "--min 'macro_f1' is no bound: write --min METRIC=VALUE, such as macro_f1=70",
+        ),
+        ({"min_metric": "macro_f1=nan"}, "--min 'macro_f1=nan' is no bound"),
+        ({"min_metric": "f2=3"}, "unknown metric 'f2' of task classification: choose among top1, "),
+        ({"min_metric": "loss=3"}, "--min loss=3: smaller values of loss are better: give --max loss=VALUE"),
+        (
+            {"max_metric": "roc_auc=3"},
+            "--max roc_auc=3: larger values of ROC-AUC are better: give --min roc_auc",
+        ),
+        ({"min_metric": "roc_auc=101"}, "--min roc_auc=101 cannot be met: give percent, from 0 to 100"),
+        ({"max_drop": "macro_f1=-1"}, "--max-drop macro_f1=-1 cannot be met: give percentage points"),
+    ],
+)
+def test_limits_that_no_metric_could_meet_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        RunSpec(**settings).limits  # noqa: B018 - reading them raises
+    assert message in str(caught.value)
+
+
+def test_objectives_are_metrics_of_the_task() -> None:
+    spec = RunSpec(objectives="macro_f1,sensitivity:3,size")
+    assert spec.objectives == ("macro_f1", "sensitivity:3", "size")
+    assert spec.evaluation.metrics == ("macro_f1", "sensitivity:3")
+    [first, *_] = parse_objectives(spec.objectives)
+    assert (first.direction, first.unit, first.span(10)) == ("maximise", "%", (100.0, 0.0))
+    assert RunSpec().objectives == ("top1", "latency", "size")
+    assert RunSpec(evaluation=EvaluationSpec(task="multilabel")).objectives == ("map", "latency", "size")

@@ -46,8 +46,8 @@ def problem_of(costs: ModelCosts, layers: list[EncoderLayers], **options: Any) -
     spec = RunSpec(evaluation=EvaluationSpec(widths=WIDTHS), **options)
     eight = BitConfig.uniform(MODEL, SCHEME, layers, (8, 8, 8))
     references = References(
-        Reference("float32", costs.float_latency_ms, costs.float_size_bytes, 95.0, classes=10),
-        Reference("W8A8T8", costs.latency_ms(eight), costs.size_bytes(eight), 95.0),
+        Reference("float32", costs.float_latency_ms, costs.float_size_bytes, {"top1": 95.0}, classes=10),
+        Reference("W8A8T8", costs.latency_ms(eight), costs.size_bytes(eight), {"top1": 95.0}),
     )
     space = SearchSpace(MODEL, SCHEME, layers, WIDTHS, spec.space, spec.fixed)
     return SearchProblem.from_spec(spec, space, costs, references)

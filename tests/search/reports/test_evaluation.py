@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.tasks.quality import PairedComparison
 from bitfront.search.reports.evaluation import print_report
 
 
@@ -15,9 +15,11 @@ def report(lost: int, won: int, **further: Any) -> dict[str, Any]:
     quantized = 87.16 + 100 * (won - lost) / 436
     figures = {"top1": quantized, "top5": 98.2, "loss": 0.77, "size_bytes": 5_950_000, "latency_ms": 16.0}
     return {
-        **PairedComparison(436, lost, won).to_json(), **figures, "top1_standard_error": 1.65, "kl": 0.02,
+        **PairedComparison(436, lost, won).to_json("top1"), **figures, "top1_standard_error": 1.65,
         **{f"fp32_{name}": value for name, value in figures.items()}, "fp32_top1": 87.16,
-        "fp32_top1_standard_error": 1.6, "agreement": 96.8, "model": "deit", "data": "photos", "encoders": 12,
+        "fp32_top1_standard_error": 1.6, "kl": 0.02, "agreement": 96.8, "model": "deit",
+        "task": "classification",
+        "metrics": ["top1", "top5", "loss", "kl", "agreement"], "data": "photos", "encoders": 12,
         "scheme": "deploy", "recipe": "best", "without": ["log-base"], "observer": None,
         "digest": "0123456789ab", "images_per_second": 80.0, "fp32_images_per_second": 20.0,
         "latency_source": "measured:torch", "latency_batch": 1, "latency_notes": [], "skipped_images": [],
@@ -76,7 +78,7 @@ def test_evaluate_reports_everything_for_machines(bitfront, scheme: str) -> None
     )
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
-    again = PairedComparison(found["images"], found["lost"], found["won"]).to_json()
+    again = PairedComparison(found["images"], found["lost"], found["won"]).to_json("top1")
     assert {name: found[name] for name in again} == again
     assert found["top1_difference"] == pytest.approx(found["top1"] - found["fp32_top1"])
     assert found["fp32_top1_standard_error"] > 0

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bitfront.evaluators.context.significance import PairedComparison
+from bitfront.evaluators.tasks.quality import PairedComparison
 from bitfront.search.export.selection import pick
-from bitfront.search.problem.wording import MISSING, difference, megabytes, milliseconds, percent
+from bitfront.search.problem.wording import MISSING, Difference, difference, megabytes, milliseconds, percent
 from bitfront.search.reports.front_rows import front_rows
 from bitfront.search.reports.front_table import STAR, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
@@ -85,7 +85,7 @@ def test_a_narrow_terminal_has_the_difference_of_the_test_split_alone(runs_dir: 
     assert max(map(len, wide)) <= 104
     for lines, shown in ((narrow, (False, True)), (wide, (True, True))):
         [line] = [line for line in lines if line.split()[:1] == [point.name]]
-        compared = (point.against_float, point.test_against_float)
+        compared = (point.difference, point.test_difference)
         assert tuple(difference(comparison) in line for comparison in compared) == shown
 
 
@@ -124,6 +124,6 @@ def test_numbers_keep_four_digits() -> None:
     assert milliseconds(0.01234) == "0.01234"
     assert milliseconds(float("nan")) == percent(float("nan")) == MISSING
     assert percent(98.7654) == "98.77"
-    assert difference(PairedComparison(436, 17, 5)) == "-2.75 \N{PLUS-MINUS SIGN} 1.07"
-    assert difference(PairedComparison(436, 0, 0)) == "+0.00"
+    assert difference(Difference.of(PairedComparison(436, 17, 5))) == "-2.75 \N{PLUS-MINUS SIGN} 1.07"
+    assert difference(Difference.of(PairedComparison(436, 0, 0))) == "+0.00"
     assert difference(None) == MISSING

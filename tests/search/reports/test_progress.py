@@ -11,11 +11,13 @@ from rich.console import Console
 from search_contracts import ReporterContract
 
 from bitfront.search.engine.protocols import Progress
+from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.trial import Trial
 from bitfront.search.reports import progress as display
 from bitfront.search.reports import progress as stages
 from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration
 
+OBJECTIVES = parse_objectives("top1,latency,size")
 FRONT = (
     Trial(0, "d", (0,), "complete", {"top1": 98.0, "size_bytes": 900_000.0, "latency_ms": 3.0}, {}),
     Trial(1, "e", (1,), "complete", {"top1": 91.0, "size_bytes": 700_000.0, "latency_ms": 2.0}, {}),
@@ -34,7 +36,7 @@ def test_plain_lines_are_rare_and_complete(monkeypatch: pytest.MonkeyPatch) -> N
     target, file = console(terminal=False)
     with SearchProgress(10, target) as shown:
         for done in range(1, 11):
-            shown(Progress(done, 10, 1, FRONT, done + 2, 0.25, 1.0, 95.0))
+            shown(Progress(done, 10, 1, FRONT, done + 2, 0.25, 1.0, 95.0, OBJECTIVES))
     lines = file.getvalue().splitlines()
     assert 2 <= len(lines) <= 8
     assert lines[0].startswith("1/10 evaluations; 1 min 35 s left; 2 on the front, best 98.00 %")

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from search_contracts import ObserverContract
 
+from bitfront.evaluators.tasks.quality import Quality
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.columns import FRONT_COLUMNS, TRIAL_COLUMNS
+from bitfront.search.runs.columns import Schema
 from bitfront.search.runs.files import read_table
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.study import StudyRecord
@@ -21,6 +23,7 @@ FRONT = [
     "trial", "digest", "top1", "loss", "latency_ms", "latency_source", "latency_measured_ms", "size_bytes",
     "test_top1",
 ]  # fmt: skip
+SCHEMA = Schema(task_named("classification"))
 FURTHER = ["images", "top5", "kl", "agreement", "lost", "won", "test_lost", "test_won", "error"]
 
 
@@ -48,19 +51,19 @@ def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result,
         error='a "quoted", reason',
         values={"top1": 98.76543, "loss": 0.12345678, "latency_ms": 1.23456789, "size_bytes": 1234567.0},
     )
-    final = {trial.number: FinalMeasurement(2.3456789, 97.0, 3, None)}
+    final = {trial.number: FinalMeasurement(2.3456789, Quality(9, {"top1": 97.0}, 3, 1, 0.0))}
     (row,) = csv.DictReader(tables.trials_csv([trial], final).splitlines())
     assert [row[name] for name in FRONT if name not in ("trial", "digest", "latency_source")] == [
         "98.7654", "0.123457", "1.23457", "2.34568", "1234567", "97.0000",
     ]  # fmt: skip
     assert (row["state"], row["feasible"], row["error"]) == ("failed", "false", 'a "quoted", reason')
-    assert (row["test_lost"], row["test_won"], row["kl"]) == ("3", "", "")
+    assert (row["test_lost"], row["test_won"], row["kl"]) == ("3", "1", "")
 
 
 def test_what_is_written_is_read_again(result, tmp_path: Path) -> None:
     genes = result.problem.space.gene_names
-    trials = read_table(tmp_path / "r" / "trials.csv", TRIAL_COLUMNS, genes)
-    front = read_table(tmp_path / "r" / "front.csv", FRONT_COLUMNS, genes)
+    trials = read_table(tmp_path / "r" / "trials.csv", SCHEMA.by_name, SCHEMA.trials, genes)
+    front = read_table(tmp_path / "r" / "front.csv", SCHEMA.by_name, SCHEMA.front, genes)
     assert trials["trial"].tolist() == [trial.number for trial in result.trials]
     assert trials["feasible"].tolist() == [trial.feasible for trial in result.trials]
     assert front["digest"].tolist() == [trial.digest for trial in result.front]

@@ -11,13 +11,10 @@ from additive_runtime import FLOAT_MS, AdditiveRuntime, clock, encoder_ms
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency import measured
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.tables import FinalMeasurement
-from bitfront.search.session.final_measurements import (
-    final_measurements,
-    held_out_accuracies,
-    whole_latencies,
-)
+from bitfront.search.session.final_measurements import final_measurements, held_out_qualities, whole_latencies
 from bitfront.spaces import BitfrontError
 
 
@@ -27,11 +24,13 @@ class Context:
     def __init__(self, score, faulty):
         self._score, self._faulty = score, faulty
 
-    def accuracy(self, config, split):
-        assert split == "test"
+    task = task_named("classification")
+
+    def quality_with_errors(self, config, split, metrics):
+        assert (split, metrics) == ("test", ())
         if config.digest == self._faulty:
             raise BitfrontError("blocks.1.mlp.gelu: infinite")
-        return replace(self._score(config), lost=5, won=2)
+        return replace(self._score(config), lost=5, won=2), {}
 
 
 def test_a_point_that_fails_on_the_test_split_is_told_and_the_others_are_measured(synthetic, folder):
@@ -39,14 +38,17 @@ def test_a_point_that_fails_on_the_test_split_is_told_and_the_others_are_measure
     faulty, *others = result.front
     shares: list[float] = []
     context = Context(synthetic.score, faulty.digest)
-    found, failures = held_out_accuracies(context, result.problem.space, result.front, shares.append)
+    top1 = context.task.metric("top1")
+    found, failures = held_out_qualities(context, result.problem.space, result.front, top1, shares.append)
     assert failures == {faulty.number: "blocks.1.mlp.gelu: infinite"}
     assert list(found) == [trial.number for trial in others]
     assert shares[-1] == 1.0
     finals = final_measurements(found, {trial.number: 3.5 for trial in result.front})
     assert finals[faulty.number] == FinalMeasurement(3.5)
     for trial in others:
-        assert finals[trial.number] == FinalMeasurement(3.5, pytest.approx(trial.values["top1"]), 5, 2)
+        values = finals[trial.number].values()
+        assert values["test_top1"] == pytest.approx(trial.values["top1"])
+        assert (values["latency_measured_ms"], values["test_lost"], values["test_won"]) == (3.5, 5, 2)
     assert final_measurements(found, {})[others[0].number].latency_measured_ms is None
 
 

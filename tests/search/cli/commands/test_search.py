@@ -130,14 +130,14 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
         config = space.decode(np.array([space.widths.index(row[name]) for name in space.gene_names]))
         assert config.digest == row["digest"]
         assert config.widths() == {4, 8}
-        accuracy = context.accuracy(config)
-        assert accuracy.top1 == pytest.approx(row["top1"], abs=1e-4)
-        assert accuracy.loss == pytest.approx(row["loss"], abs=1e-6)
+        accuracy = context.quality(config)
+        assert accuracy["top1"] == pytest.approx(row["top1"], abs=1e-4)
+        assert accuracy["loss"] == pytest.approx(row["loss"], abs=1e-6)
         trial = trials.loc[row["trial"]]
-        tested = context.accuracy(config, "test")
+        tested = context.quality(config, "test")
         assert (accuracy.lost, accuracy.won) == (trial["lost"], trial["won"])
         assert (tested.lost, tested.won) == (trial["test_lost"], trial["test_won"])
-        assert tested.top1 == pytest.approx(row["test_top1"], abs=1e-4)
+        assert tested["top1"] == pytest.approx(row["test_top1"], abs=1e-4)
         assert context.size.size_bytes(config) == row["size_bytes"] <= eight_bit
         assert row["latency_source"] == "model:bops"
         assert row["latency_measured_ms"] > 0

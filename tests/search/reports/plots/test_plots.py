@@ -51,14 +51,14 @@ def test_every_trial_is_in_one_group(run: RecordedRun) -> None:
 
 def test_staircase_is_the_front_in_two_objectives(run: RecordedRun) -> None:
     info = collect_front(run, latency_axis("measured:torch"))
-    points = list(zip(info.front.cost, info.front.top1, strict=True))
+    points = list(zip(info.front.cost, info.front.height, strict=True))
     best = {
         (cost, top1)
         for cost, top1 in points
         if not any(c <= cost and t >= top1 and (c, t) != (cost, top1) for c, t in points)
     }
-    assert best <= set(zip(info.staircase.cost, info.staircase.top1, strict=True))
-    assert (np.diff(info.staircase.top1) > 0).all()
+    assert best <= set(zip(info.staircase.cost, info.staircase.height, strict=True))
+    assert (np.diff(info.staircase.height) > 0).all()
     assert (np.diff(info.staircase.cost) >= 0).all()
 
 
@@ -128,13 +128,13 @@ def with_disasters(run: RecordedRun) -> RecordedRun:
 def test_disasters_do_not_flatten_the_front(run: RecordedRun) -> None:
     info = collect_front(with_disasters(run), size_axis())
     window = window_of(info)
-    assert 90 < window.bottom < info.front.top1.max() < window.top
+    assert 90 < window.bottom < info.front.height.max() < window.top
     assert info.count_below(window.bottom) == int((with_disasters(run).trials["top1"] < 50).sum())
 
 
 def test_even_front_is_shown_whole(run: RecordedRun) -> None:
     info = collect_front(run, size_axis())
-    assert info.floor == pytest.approx(info.front.top1.min())
+    assert info.floor == pytest.approx(info.front.height.min())
     window = window_of(info)
     assert window.left < info.front.cost.min() < info.front.cost.max() < window.right < 5.36
 

@@ -159,7 +159,8 @@ def test_failures_and_screened_trials_are_lived_with(synthetic):
 
 
 def test_equal_values_everywhere_are_no_reason_to_stop(synthetic):
-    flat = dataclasses.replace(synthetic.score(synthetic.uniform(synthetic.space(), 8)), top1=90.0, kl=0.0)
+    found = synthetic.score(synthetic.uniform(synthetic.space(), 8))
+    flat = dataclasses.replace(found, values={**found.values, "top1": 90.0, "kl": 0.0})
     problem = synthetic.problem(searched=synthetic.space("encoder", 6))
     trials = search(synthetic, problem, "surrogate-nsga2", 30, 0, score=lambda config: flat)
     assert len({trial.genome for trial in trials}) == 30

@@ -1,0 +1,1 @@
+"""Tasks: what a model's outputs are worth, by metrics that are data."""

@@ -1,0 +1,1 @@
+"""One class to an image: the task of timm's image classifiers."""

@@ -1,0 +1,1 @@
+"""Any number of labels to an image: models whose outputs each go through a sigmoid."""
