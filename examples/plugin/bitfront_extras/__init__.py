@@ -1,0 +1,1 @@
+"""What this package adds to bitfront; the entry points in pyproject.toml name it."""
