@@ -35,7 +35,7 @@ class HypervolumeBox:
     ) -> HypervolumeBox:
         """The box that references and analytic minima give.
 
-        Top-1 spans 0 to 100 %, loss and KL 0 to the natural logarithm of the number of classes, latency the
+        Metrics span what they say (top-1 0 to 100 %, loss 0 to that of a guess), latency the
         least of the space to the slower of the float and the 8-bit model, size the least of the space to
         the most that is allowed. None of it depends on what a run finds.
 

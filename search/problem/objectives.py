@@ -26,7 +26,7 @@ class Objective:
         least: Values nearer to the best one than this count as equal where ratios are compared.
         span: Best and worst value of any model with so many classes; None for costs, which have no worst.
         decimals: Of the value in tables; None for six significant digits.
-        title: For people, such as ``top-1``.
+        title: For people, such as ``macro-F1``.
     """
 
     name: str

@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_run_argument(parser)
     which = parser.add_mutually_exclusive_group()
-    points = "knee, top1 (best), latency (fastest), size (smallest) or a trial number"
+    points = "knee, an objective (top1: best, latency: fastest, size: smallest) or a trial number"
     option(which, "--pick POINT", points, default="knee")
     option(which, "--uniform WxAxTx", "the same widths in every encoder instead")
     option(parser, "--format FORMAT", ", ".join(FORMATS), default=JSON, choices=FORMATS)

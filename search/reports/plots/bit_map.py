@@ -29,7 +29,7 @@ _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
 class BitMapRow(NamedTuple):
-    """One front point: trial, top-1 in percent, size in bytes, and whether it is the knee."""
+    """One front point: trial, quality in its unit, size in bytes, and whether it is the knee."""
 
     trial: int
     quality: float
@@ -161,7 +161,11 @@ def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
 
 def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
     how: Any = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "annotation_clip": False}
-    columns = ((0, -7, "trial"), (span, 46, "top-1 (%)"), (span, 92, "size (MB)"))
+    columns = (
+        (0, -7, "trial"),
+        (span, 46, f"{info.quality.title} ({info.quality.unit or 'score'})"),
+        (span, 92, "size (MB)"),
+    )
     largest = max(point.size_bytes for point in info.rows)
     for row, point in enumerate(info.rows):
         weight = "bold" if point.knee else "normal"

@@ -124,5 +124,6 @@ def test_differences_to_float_have_bootstrap_errors(runs: dict[str, Run]) -> Non
 def test_tables_and_pictures_name_the_quality(runs: dict[str, Run]) -> None:
     run = runs["macro_f1"]
     assert "macro-F1" in run._repr_html_()
-    figure = run.figures()["front_size"]
-    assert figure.axes[0].get_ylabel() == "macro-F1 on the search split (%)"
+    figures = run.figures()
+    assert figures["front_size"].axes[0].get_ylabel() == "macro-F1 on the search split (%)"
+    assert "macro-F1 (%)" in {text.get_text() for text in figures["bit_map"].axes[0].texts}
