@@ -16,6 +16,7 @@ from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.evaluators.context.preparing import (
     REFERENCE_BITS,
     calibrated_for,
+    check_classes,
     compute_in_float32,
     prepared_with,
     preparing_threads,
@@ -108,7 +109,9 @@ class EvaluationContext:
         source = open_source(spec.data)
         model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
         blueprint = task_blueprint(spec, model.module.to(device))
-        check_labels(source, model.classes, task_named(spec.task).multiple)
+        task = task_named(spec.task)
+        check_labels(source, model.classes, task.multiple)
+        check_classes(task, spec.metrics, source.class_names, model.classes)
         splits = splits_of(spec, source)
         images = load_images(source, splits.calibration, model.data_config)
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -19,7 +20,9 @@ from bitfront.evaluators.preparation.calibrated_model_file import cached_calibra
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.tasks.metric import ARGUMENT, Outputs
 from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.tasks.task import Task
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
@@ -43,6 +46,26 @@ def task_blueprint(spec: EvaluationSpec, module: nn.Module) -> Blueprint:
     """
     blueprint = blueprint_of(spec.model, module)
     return dataclasses.replace(blueprint, independent=task_named(spec.task).multiple)
+
+
+def check_classes(task: Task, metrics: Sequence[str], names: tuple[str, ...] | None, classes: int) -> None:
+    """Refuses metrics of classes that there are not, before minutes go into a preparation.
+
+    Args:
+        task: Whose metrics these are.
+        metrics: By name; those that are of a class are tried on one image of each.
+        names: Of the classes, where the data know them.
+        classes: Outputs of the model.
+
+    Raises:
+        UserError: There is no such class.
+    """
+    every = torch.eye(classes, dtype=torch.int64)
+    labels = every if task.multiple else torch.arange(classes)
+    outputs = task.arithmetic.outputs(Outputs(every.double(), every.double(), labels, names))
+    for name in metrics:
+        if ARGUMENT in name:
+            task.metric(name).value(outputs)
 
 
 def compute_in_float32() -> None:

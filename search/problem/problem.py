@@ -19,7 +19,7 @@ from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
-from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
+from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, UserError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.tasks.quality import Quality
@@ -113,13 +113,16 @@ class SearchProblem:
         """The problem that a spec states.
 
         Raises:
-            UserError: An objective or limit is not understood, or a limit is out of reach.
+            UserError: An objective or limit is not understood, a limit is out of reach, or a metric is not
+                defined on the search images.
         """
         structural = spec.structural
         minima = {
             "latency_ms": cost.minimum_latency_ms(space, structural),
             "size_bytes": float(cost.minimum_size_bytes(space, structural)),
         }
+        task = task_named(spec.evaluation.task)
+        objectives = parse_objectives(spec.objectives, task.name)
         base, largest = references.float_model, float(references.eight_bit.size_bytes)
         if spec.allow_larger or minima["size_bytes"] > largest:
             largest = float(cost.maximum_size_bytes(space))
@@ -127,8 +130,12 @@ class SearchProblem:
         papers = (limit for limit in paper_limits(references, largest) if not lifted[limit.name])
         limits = (*papers, *(asked.against(base) for asked in spec.limits))
         check_achievable(limits, minima)
-        task = task_named(spec.evaluation.task)
-        objectives = parse_objectives(spec.objectives, task.name)
+        for name in dict.fromkeys((*(o.column for o in objectives), *(limit.column for limit in limits))):
+            if math.isnan(base.values.get(name, 0.0)):
+                raise UserError(
+                    f"{task.metric(name).title} is not defined on the {base.images} search images, which "
+                    "lack what it counts: give more --search-images, or trade off another metric"
+                )
         box = HypervolumeBox.fixed(objectives, references, minima, largest)
         metrics, counted = spec.evaluation.metrics, base.values.get(task.counted)
         return cls(space, objectives, structural, limits, cost, box, task, metrics, counted, base.images)

@@ -209,3 +209,10 @@ class TestFailures:
         ) as caught:
             context.quality(mixed)
         assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_is_not_there_is_refused_before_anything_is_prepared(monkeypatch) -> None:
+    spec = EvaluationSpec(metrics=("macro_f1", "sensitivity:cat"))
+    monkeypatch.setattr("bitfront.evaluators.context.context.calibrated_for", None)
+    with pytest.raises(UserError, match="there is no class 'cat': the classes are 0"):
+        EvaluationContext.from_spec(spec)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 from types import ModuleType
 from typing import Any
 
@@ -129,3 +131,13 @@ def test_a_space_that_is_slower_throughout_can_be_searched_for_its_sizes(
         synthetic.problem(spec)
     problem = synthetic.problem(RunSpec(objectives=OBJECTIVES, allow_slower=True))
     assert problem.prepare([0, 1] * (len(problem.space) // 2)).admissible
+
+
+def test_a_metric_that_the_images_do_not_define_is_refused(synthetic):
+    space = synthetic.space()
+    found = synthetic.references(space)
+    values = {**found.float_model.values, "sensitivity:7": math.nan}
+    base = dataclasses.replace(found.float_model, values=values)
+    for spec in (RunSpec(objectives="sensitivity:7,size"), RunSpec(min_metric="sensitivity:7=90")):
+        with pytest.raises(UserError, match="sensitivity of 7 is not defined on the 500 search images"):
+            SearchProblem.from_spec(spec, space, synthetic.Cost(), References(base, found.eight_bit))
