@@ -66,13 +66,13 @@ def test_what_it_adds_is_listed(installed: Path, tmp_path: Path) -> None:
 def test_a_search_by_its_task_sampler_and_latency(installed: Path, tmp_path: Path) -> None:
     found = bitfront(
         installed, tmp_path, "search", "--run", "r", "--task", "grading", "--sampler", "neighbours",
-        "--latency", "scaled:2.0", "--metrics", "kappa", "--evaluations", "8", "--allow-slower",
+        "--latency", "scaled:2.0", "--evaluations", "8", "--allow-slower",
         "--search-images", "64", "--test-images", "64", "--scheme", "deploy", "--workers", "1", "--json",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     document = json.loads(found.stdout)
     assert document["objectives"] == ["quadratic_kappa", "latency", "size"]
-    assert document["latency_source"] == "scaled:2 (measured:torch)"
+    assert document["latency_source"] == "scaled:2 of measured:torch here"
     assert all(0.5 < point["quadratic_kappa"] <= 1.0 for point in document["front"])
     header = (tmp_path / "runs" / "r" / "front.csv").read_text().splitlines()[0]
     assert header.startswith("trial,digest,quadratic_kappa,loss,latency_ms,")

@@ -37,7 +37,7 @@ from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.spaces import BitfrontError
 
 FORMAT = "bitfront/evaluation-bundle"
-VERSION = "1"
+VERSION = "2"
 _MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
 # Calibration images.
 _FITTED = "fitted."

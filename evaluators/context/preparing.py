@@ -53,19 +53,18 @@ def check_classes(task: Task, metrics: Sequence[str], names: tuple[str, ...] | N
 
     Args:
         task: Whose metrics these are.
-        metrics: By name; those that are of a class are tried on one image of each.
+        metrics: By name; those that are of a class are tried on two images.
         names: Of the classes, where the data know them.
         classes: Outputs of the model.
 
     Raises:
         UserError: There is no such class.
     """
-    every = torch.eye(classes, dtype=torch.int64)
-    labels = every if task.multiple else torch.arange(classes)
-    outputs = task.arithmetic.outputs(Outputs(every.double(), every.double(), labels, names))
+    values = torch.eye(2, classes)
+    labels = values.long() if task.multiple else torch.zeros(2, dtype=torch.int64)
     for name in metrics:
         if ARGUMENT in name:
-            task.metric(name).value(outputs)
+            task.metric(name).value(task.arithmetic.outputs(Outputs(values, values, labels, names)))
 
 
 def compute_in_float32() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bitfront.evaluators.data.registry import TABLE_FORMS
 from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN, decode_image
 from bitfront.spaces import UserError
 
@@ -19,7 +20,6 @@ TRAIN_FOLDER = "train"
 HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
 # Of labels.csv; where images have any number of labels, a column of 0 and 1 for each stands for the last.
 COLUMNS = ("path", "label")
-TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
 LARGEST_LABEL = 2**31 - 1
 
 
@@ -149,7 +149,7 @@ def _label_names(header: Sequence[str], table: Path) -> tuple[str, ...]:
     """Names of the labels where there is a column for each of several; none where there is one label."""
     path, label = COLUMNS
     names = tuple(name for name in header if name != path)
-    if path not in header or (label not in header and len(names) < 2):
+    if path not in header or (label not in header and len(names) < 2) or len(set(header)) < len(header):
         raise UserError(f"{table} has the columns {','.join(header) or '(none)'}; expected {TABLE_FORMS}")
     return () if label in header else names
 
@@ -184,6 +184,8 @@ def _read_path(value: str | None, where: str) -> str:
 
 
 def _read_labels(row: Mapping[str, str | None], where: str) -> list[int]:
+    if None in row:  # where csv puts what has no column
+        raise UserError(f"{where} has more values than there are columns")
     values = {name: (value or "").strip() for name, value in row.items() if name != "path"}
     for name, value in values.items():
         if value not in ("0", "1"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,15 +51,16 @@ def expected_of(
         second_logits = torch.cat([context.logits_of(model, split) for split in splits])
         other = task.arithmetic.decisions(second_logits).numpy()
     labels, names = torch.cat([context.images(split).labels for split in splits]), context.source.class_names
-    # Metrics that compare with the float model, or fit something on other images, say nothing of a file.
+    # Those that compare with the float model, or fit something on other images, say nothing of a file; those
+    # of classes that none of the images has are not defined.
     judged = [metric for metric in map(task.metric, context.spec.metrics) if metric.of_outputs_alone]
     known = task.arithmetic.outputs(Outputs(first, first, labels, names))
+    found = {metric.name: metric.value(known) for metric in judged}
     return Expected(
         task.arithmetic.decisions(first).numpy(),
         other,
         labels.numpy(),
-        task.counted,
-        {metric.name: metric.value(known) for metric in judged},
+        {name: value for name, value in found.items() if math.isfinite(value)},
         names,
     )
 
@@ -106,7 +108,6 @@ class Sidecar:
                 "predictions": self.expected.predictions.tolist(),
                 "second_kernels": None if second is None else second.tolist(),
                 "labels": self.expected.labels.tolist(),
-                "counted": self.expected.counted,
                 "metrics": dict(self.expected.metrics),
                 "class_names": self.expected.class_names,
             },
@@ -132,8 +133,6 @@ class Sidecar:
                 _read_classes(recorded["predictions"]),
                 None if second is None else _read_classes(second),
                 _read_classes(recorded["labels"]),
-                # Earlier versions knew classification alone.
-                str(recorded.get("counted", Expected.counted)),
                 {str(name): float(value) for name, value in (recorded.get("metrics") or {}).items()},
                 recorded.get("class_names") and tuple(map(str, recorded["class_names"])),
             )

@@ -29,7 +29,6 @@ class Expected:
         second: Those of its second set of kernels, which computes the same integers and rounds floats in
             another order, of the same shape; None where it was not asked.
         labels: Of the same shape.
-        counted: Name of the metric that is the share of images decided right.
         metrics: Further metrics of these images, which the file is verified by, too.
         class_names: Name of every class, where the data knows them.
     """
@@ -37,7 +36,6 @@ class Expected:
     predictions: Classes
     second: Classes | None
     labels: Classes
-    counted: str = "top1"
     metrics: Mapping[str, float] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
 

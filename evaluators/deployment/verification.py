@@ -62,7 +62,7 @@ class Verification:
             metric, difference = self.task.metric(name), value - self.expected.metrics[name]
             # Points of a share; of other metrics chance alone is allowed.
             allowed = max(self.tolerance.share if metric.unit == "%" else 0.0, CHANCE * error)
-            if abs(difference) > allowed:
+            if not abs(difference) <= allowed:  # nor where it is not a number
                 found.append(
                     f"{metric.title} is {metric.number(difference, '+')} from the evaluator's, more than "
                     f"{metric.number(allowed)}"

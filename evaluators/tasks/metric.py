@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # names are listed, and options checked, without loading nump
     import torch
 
 Direction = Literal["maximise", "minimise"]
+# Of values for people: chance leaves no more of a share.
+SHARE_DECIMALS, DECIMALS = 2, 4
 # Between a metric and its argument, as in ``sensitivity:malignant``.
 ARGUMENT = ":"
 
@@ -71,8 +74,8 @@ class Metric:
         direction: Which values are better.
         unit: Of the value: ``%``, ``nats`` or nothing.
         ideal: The best value there is.
-        worst: The worst value of a model with so many classes that is not worse than a guess; the corner of
-            the hypervolume's box.
+        worst: The worst value for so many classes, the corner of the hypervolume's box: that of a guess where
+            there is no worst one.
         compute: The value of :class:`Outputs`, and of the argument where there is one; a function, or where
             it is found (``module:name``) so that naming a metric loads nothing.
         per_image: The values, float64 ``[images]``, whose mean the metric is; where it is None, standard
@@ -150,12 +153,12 @@ class Metric:
 
     def number(self, value: float, sign: str = "") -> str:
         """A value for tables; ``sign`` is ``+`` for one that always has its sign."""
-        return f"{value:{sign}.{self.shown_decimals}f}"
+        return "\N{EM DASH}" if math.isnan(value) else f"{value:{sign}.{self.shown_decimals}f}"
 
     @property
     def shown_decimals(self) -> int:
-        """Decimals for people: what chance leaves of a share is no more than two."""
-        return 2 if self.unit == "%" else 4
+        """Decimals for people."""
+        return SHARE_DECIMALS if self.unit == "%" else DECIMALS
 
 
 def _resolved(found: Callable[..., Any] | str) -> Callable[..., Any]:

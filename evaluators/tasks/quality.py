@@ -121,12 +121,12 @@ class Quality:
         return cls(images, values, lost, won, seconds)
 
 
-def resamplings(outputs: Outputs) -> int:
-    """How many resamplings are drawn: 200, and fewer of large outputs, on which a metric takes long.
+def resamplings(entries: int) -> int:
+    """How many resamplings are drawn: 200, and fewer of many outputs, on which a metric takes long.
 
     The spread of ``n`` draws is known to ``1 / sqrt(2 n)`` of itself: 5 % of 200, 14 % of 25.
     """
-    return min(MOST_DRAWS, max(FEWEST_DRAWS, MOST_DRAWS * ENTRIES // outputs.values.numel()))
+    return min(MOST_DRAWS, max(FEWEST_DRAWS, MOST_DRAWS * ENTRIES // max(1, entries)))
 
 
 def resampled(outputs: Outputs, metrics: Sequence[Metric], count: int) -> torch.Tensor:
@@ -185,7 +185,7 @@ def standard_errors(
     for metric in metrics:
         own, base = metric.values_per_image(outputs), metric.values_per_image(whole)
         if own is None or base is None:
-            count = resamplings(outputs)
+            count = resamplings(outputs.values.numel())
             if metric.name not in float_draws:
                 float_draws[metric.name] = resampled(whole, [metric], count)[0]
             own, base = resampled(outputs, [metric], count)[0], float_draws[metric.name]

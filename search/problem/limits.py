@@ -20,6 +20,9 @@ from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
 Side = Literal["at most", "at least"]
 UNMEASURABLE = 1e6
 # Names of the constraints 3 and 4.
+_UNITS = {"latency_ms": "ms", "size_bytes": "bytes"}
+# What --min-top1 bounds.
+TOP1 = "top1"
 FASTER, SMALLER = "faster_than_float", "at_most_8bit_size"
 Measured = TypeVar("Measured", float, NDArray[np.float64])
 
@@ -76,7 +79,7 @@ class Limit:
         # Earlier versions knew limits of costs, and of a share in percent.
         usual: Side = "at most" if column in ANALYTIC else "at least"
         side: Side = document.get("side") or usual
-        origin, unit = str(document.get("text") or ""), str(document.get("unit", "%"))
+        origin, unit = str(document.get("text") or ""), str(document.get("unit", _UNITS.get(column, "%")))
         return cls(str(document["name"]), column, side, float(document["bound"]), origin, unit)
 
     def violation(self, values: Mapping[str, float]) -> float:
@@ -174,15 +177,15 @@ def read_limits(
                     f"{option} {name}={value:g}: {'smaller' if option == '--min' else 'larger'} values of "
                     f"{metric.title} are better: give {other} {name}=VALUE"
                 )
-            usual = option == "--min" and name == task.primary
-            origin = f"--min-{name} {value:g}" if usual else f"{option} {name}={value:g}"
-            _check_percent(metric, origin, value)
+            usual = option == "--min" and name == TOP1
+            origin = f"--min-top1 {value:g}" if usual else f"{option} {name}={value:g}"
+            _check_bound(metric, origin, value)
             limits.append(_bound(metric, f"{option.strip('-')}_{name}", origin, offset=value))
     for name, value in drops.items():
         metric = task.metric(name)
         usual = name == task.primary
         origin = f"--max-drop {value:g}" if usual else f"--max-drop {name}={value:g}"
-        _check_percent(metric, origin, value, "points")
+        _check_bound(metric, origin, value, drop=True)
         kept = f"max_drop{'' if usual else f'_{name}'}"
         limits.append(_bound(metric, kept, origin, offset=-metric.sign * value, share=1.0))
     return tuple(limits)
@@ -199,17 +202,23 @@ def read_bounds(option: str, texts: Sequence[str], usual: str | None = None) -> 
     Raises:
         UserError: A text is no such bound.
     """
-    found = {}
+    found: dict[str, float] = {}
     for text in texts:
-        name, _, value = text.rpartition("=")
+        name, equals, value = text.rpartition("=")
+        name = name if equals else usual or ""
         try:
-            found[name or usual or ""] = float(value)
+            bound = float(value.removesuffix("%"))
         except ValueError:
-            name = ""
-        if not (name or usual) or not all(map(math.isfinite, found.values())):
+            bound = math.nan
+        if not name or not math.isfinite(bound):
             raise UserError(
                 f"{option} {text!r} is no bound: write {option} METRIC=VALUE, such as macro_f1=70"
             )
+        if name in found:
+            raise UserError(
+                f"{option} bounds {name} twice, at {found[name]:g} and {bound:g}: give one of them"
+            )
+        found[name] = bound
     return found
 
 
@@ -218,13 +227,15 @@ def _bound(metric: Metric, name: str, origin: str, offset: float, share: float =
     return AskedLimit(name, metric.name, side, origin, offset, share, metric.unit)
 
 
-def _check_percent(metric: Metric, origin: str, value: float, what: str = "") -> None:
-    highest = 100.0 if metric.unit == "%" else math.inf
-    if not 0 <= value <= highest:
+def _check_bound(metric: Metric, origin: str, value: float, drop: bool = False) -> None:
+    """Refuses a share beyond 0 to 100 percent, and a drop below 0."""
+    share = metric.unit == "%"
+    if (share or drop) and not 0 <= value <= (100.0 if share else math.inf):
         unit = {"%": "percent", "": "a number"}.get(metric.unit, metric.unit)
-        given = "percentage points worse than the float model" if what and metric.unit == "%" else unit
-        bounds = "from 0 to 100" if metric.unit == "%" else "of at least 0"
-        raise UserError(f"{origin} cannot be met: give {given}, {bounds}")
+        given = "percentage points worse than the float model" if drop and share else unit
+        raise UserError(
+            f"{origin} cannot be met: give {given}, {'from 0 to 100' if share else 'of at least 0'}"
+        )
 
 
 def _at_most(option: str, text: str, column: str, units: Mapping[str, float], example: str) -> AskedLimit:
@@ -235,7 +246,7 @@ def _at_most(option: str, text: str, column: str, units: Mapping[str, float], ex
             f"{option} {text!r} is not a limit: write {example}, or 0.9x for a share of the float model "
             f"(units: {', '.join(units)}, x)"
         )
-    return AskedLimit(name, column, "at most", origin, amount or 0.0, share or 0.0)
+    return AskedLimit(name, column, "at most", origin, amount or 0.0, share or 0.0, _UNITS[column])
 
 
 def paper_limits(references: References, largest_bytes: float | None = None) -> tuple[Limit, ...]:
@@ -254,8 +265,8 @@ def paper_limits(references: References, largest_bytes: float | None = None) -> 
     size = size if largest_bytes is None else largest_bytes
     faster, smaller = "constraint 3 (faster than the float model)", "constraint 4 (at most the 8-bit size)"
     return (
-        Limit(FASTER, "latency_ms", "at most", latency, faster),
-        Limit(SMALLER, "size_bytes", "at most", size, smaller),
+        Limit(FASTER, "latency_ms", "at most", latency, faster, _UNITS["latency_ms"]),
+        Limit(SMALLER, "size_bytes", "at most", size, smaller, _UNITS["size_bytes"]),
     )
 
 

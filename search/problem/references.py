@@ -58,7 +58,9 @@ class Reference:
         document: dict[str, Any] = {}
         for name, value in dataclasses.asdict(self).items():
             if name in _METRICS:
-                document |= {f"{_METRICS[name]}{metric}": found for metric, found in value.items()}
+                # JSON has no NaN: null stands where a metric is not defined.
+                known = {metric: None if math.isnan(found) else found for metric, found in value.items()}
+                document |= {f"{_METRICS[name]}{metric}": found for metric, found in known.items()}
             else:
                 document[name] = value
         return document

@@ -12,7 +12,7 @@ from typing import Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.limits import AskedLimit, read_bounds, read_limits
+from bitfront.search.problem.limits import TOP1, AskedLimit, read_bounds, read_limits
 from bitfront.search.problem.objectives import default_objectives, parse_objectives
 from bitfront.spaces import (
     GRANULARITIES,
@@ -32,8 +32,6 @@ SPEC_VERSION = 3
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
 _SWITCHES = ("allow_slower", "allow_larger", "min_metric", "max_metric")
-# What --min-top1 bounds.
-_TOP1 = "top1"
 
 
 def bitfront_version() -> str:
@@ -137,7 +135,11 @@ class RunSpec:
         """Lowest and highest values, and drops, by metric."""
         least = read_bounds("--min", self.min_metric)
         if self.min_top1 is not None:
-            least = {_TOP1: self.min_top1, **least}
+            if TOP1 in least:
+                raise UserError(
+                    f"--min-top1 {self.min_top1:g} and --min top1={least[TOP1]:g}: give one of them"
+                )
+            least = {TOP1: self.min_top1, **least}
         most = read_bounds("--max", self.max_metric)
         if isinstance(self.max_drop, int | float):
             return least, most, {task.primary: float(self.max_drop)}
@@ -235,4 +237,6 @@ def _flat(spec: RunSpec) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

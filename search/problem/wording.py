@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bitfront.evaluators.tasks.metric import DECIMALS, SHARE_DECIMALS
 from bitfront.evaluators.tasks.quality import PairedComparison
 
 MISSING = "\N{EM DASH}"
@@ -25,6 +26,11 @@ def milliseconds(value: float, largest: float | None = None) -> str:
 def percent(value: float, decimals: int = 2) -> str:
     """A share that is already in percent, or another metric, without its unit."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def quality(value: float, unit: str) -> str:
+    """A metric with its unit, to as many decimals as chance leaves of a share, or of nats."""
+    return f"{percent(value, SHARE_DECIMALS if unit == '%' else DECIMALS)} {unit}".rstrip()
 
 
 def points(count: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import Metric
-from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
+from bitfront.evaluators.tasks.quality import PairedComparison, resamplings, standard_error
 from bitfront.search.export.selection import KNEE, pick
 from bitfront.search.problem.references import FLOAT_NAME, Reference
 from bitfront.search.problem.wording import Difference
@@ -193,9 +193,11 @@ def _error_notes(points: Sequence[FrontRow], base: Reference, quality: Metric, c
         )
         if not largest:
             return []
+        draws = resamplings((base.test_images or 0) * (base.classes or 0))
+        how = "paired" if quality.per_image else f"that of {draws} resamplings of them, paired"
         return [
             f"vs float: in {quality.title}; its standard error on {base.test_images} test images, up to "
-            f"{quality.number(largest)}, is that of 200 resamplings of them, paired"
+            f"{quality.number(largest)}, is {how}"
         ]
     errors = [
         *_largest_error([row.quality for row in points], base.images, "search"),

@@ -15,6 +15,7 @@ from bitfront.search.problem.wording import (
     milliseconds,
     percent,
     points,
+    quality,
     quantization,
 )
 from bitfront.search.reports.console import print_lines, stdout_console
@@ -51,14 +52,14 @@ def front_table(
     measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
     tested = any(row.test_difference for row in rows)
     searched = any(row.difference for row in rows)
-    quality = run.quality
+    metric = run.quality
     compared = searched and not (tested and width < WIDE)
     shared = width >= WIDE or not (searched or tested)
     against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
-    unit = quality.unit or "score"
+    unit = metric.unit or "score"
     columns = [
         "trial",
-        f"{quality.title}\n{unit}",
+        f"{metric.title}\n{unit}",
         *[against] * compared,
         f"test\n{unit}",
         *[against] * tested,
@@ -67,7 +68,7 @@ def front_table(
     columns += ["measured\nms"] if measured else []
     columns += ["size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]
     table = Table(columns, texts=(), lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
-    decimals = quality.shown_decimals
+    decimals = metric.shown_decimals
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
     for position, row in enumerate(rows):
@@ -119,7 +120,7 @@ def _best(run: RunSummary) -> str:
     """The best quality with the name of its metric, which runs of one list need not share."""
     if math.isnan(run.best_quality):
         return MISSING
-    return f"{run.quality} {percent(run.best_quality)} {run.quality_unit}".rstrip()
+    return f"{run.quality} {quality(run.best_quality, run.quality_unit)}"
 
 
 def front_document(run: RecordedRun) -> dict[str, Any]:

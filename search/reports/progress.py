@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bitfront.search.problem.wording import megabytes, milliseconds, percent
+from bitfront.search.problem.wording import megabytes, milliseconds, quality
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,12 +80,10 @@ class SearchProgress:
     def _figures(self, progress: Progress) -> str:
         parts = [f"{len(progress.front)} on the front"]
         if progress.front:
-            quality = next((objective for objective in progress.objectives if not objective.analytic), None)
-            if quality is not None:
-                best = _extreme(
-                    progress.front, quality.column, max if quality.direction == "maximise" else min
-                )
-                parts.append(f"best {percent(best)} {quality.unit or quality.title}")
+            sought = next((objective for objective in progress.objectives if not objective.analytic), None)
+            if sought is not None:
+                choose = max if sought.direction == "maximise" else min
+                parts.append(f"best {quality(_extreme(progress.front, sought.column, choose), sought.unit)}")
             parts.append(f"smallest {megabytes(_extreme(progress.front, 'size_bytes', min))} MB")
             parts.append(f"fastest {milliseconds(_extreme(progress.front, 'latency_ms', min))} ms")
         parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]

@@ -91,13 +91,17 @@ class Schema:
     def leading(self) -> tuple[Column, ...]:
         """Columns before the genes; those of front.csv."""
         task = self.task
-        traded = [name for name in self.objectives if name not in (*COSTS, task.primary, task.loss)]
+        traded = [name for name in self.objectives if name not in (*COSTS, task.primary)]
         return (
             *_COMMON,
             *map(self._column, (task.primary, task.loss)),
             *_COSTS,
             self._column(task.primary, _TEST),
-            *(self._column(name, side) for name in traded for side in ("", _TEST)),
+            *(
+                self._column(name, side)
+                for name in traded
+                for side in ((_TEST,) if name == task.loss else ("", _TEST))
+            ),
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class RunSummary:
         evaluations: Evaluations done.
         budget: Evaluations asked for; 0 if unknown.
         front_points: Points on the front.
-        quality: The metric that the front is judged by, for people; empty without a front.
+        metric: The metric that the front is judged by, such as ``top1``; empty without a front.
+        quality: The same for people.
         quality_unit: Its unit.
         best_quality: Its best value on the front, NaN without a front.
         smallest_bytes: Smallest size on the front in bytes, NaN without a front.
@@ -46,6 +48,7 @@ class RunSummary:
     evaluations: int = 0
     budget: int = 0
     front_points: int = 0
+    metric: str = ""
     quality: str = ""
     quality_unit: str = ""
     best_quality: float = float("nan")
@@ -120,10 +123,12 @@ def _best(folder: Path, schema: Schema) -> dict[str, Any]:
     if not (folder / "front.csv").is_file():
         return {}
     front = read_table(folder / "front.csv", schema.by_name, schema.front)
-    values = front[schema.quality.name]
-    best = values.max() if schema.quality.direction == "maximise" else values.min()
+    name, best = schema.quality.name, math.nan
+    if name in front:  # runs of earlier versions wrote no other metric than top-1 and the loss
+        best = front[name].max() if schema.quality.direction == "maximise" else front[name].min()
     return {
         "front_points": len(front),
+        "metric": schema.quality.name,
         "quality": schema.quality.title,
         "quality_unit": schema.quality.unit,
         "best_quality": float(best),

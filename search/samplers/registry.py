@@ -83,7 +83,7 @@ def _plugged(plugin: Plugin) -> SamplerKind:
     return SamplerKind(f"of package {plugin.package}", _PLUGGED_POPULATION, make)
 
 
-SAMPLERS: dict[str, SamplerKind] = {
+_OWN: dict[str, SamplerKind] = {
     SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4, _surrogate),
     "nsga2": SamplerKind("NSGA-II (Deb et al. 2002), a whole generation at a time", 32, _nsga2),
     "random": SamplerKind("uniform draws without repeats", 32, _random),
@@ -91,7 +91,11 @@ SAMPLERS: dict[str, SamplerKind] = {
     "optuna-tpe": _optuna("tpe", "Optuna's tree-structured Parzen estimator", 4),
     "optuna-nsga2": _optuna("nsga2", "Optuna's NSGA-II", 32),
     "optuna-gp": _optuna("gp", "Optuna's Gaussian processes with expected hypervolume improvement", 4),
-    **{name: _plugged(plugin) for name, plugin in plugins("bitfront.samplers").items()},
+}
+# Those of other packages do not take the place of one of these.
+SAMPLERS = {
+    **_OWN,
+    **{name: _plugged(found) for name, found in plugins("bitfront.samplers").items() if name not in _OWN},
 }
 
 

@@ -40,7 +40,7 @@ class Evaluation:
         counted: Name of the metric that is the share of these, such as ``top1``.
         values: Metrics of the configuration by name.
         fp32_values: Those of the float model.
-        errors: Standard errors of some of the metrics, by name.
+        errors: Standard errors of the metrics, by name.
         images_per_second: When accuracy is evaluated, not when the model is served.
         latency_source: Where latencies come from, such as ``measured:torch``.
         skipped_images: Why images of the data were left out, a sentence each.
@@ -107,10 +107,11 @@ class Evaluation:
                 if name in self.errors:
                     errors = self.errors[name]
                     found[f"{side}{name}_standard_error"] = errors.reference if side else errors.value
-        for name, errors in self.errors.items():
-            found[f"{name}_difference"] = self.values[name] - self.fp32_values[name]
-            found[f"{name}_difference_standard_error"] = errors.difference
-        return {**found, **self.compared.to_json(self.counted)}
+        for name, value in self.fp32_values.items():
+            if name in self.errors and name != self.counted:
+                found[f"{name}_difference"] = self.values[name] - value
+                found[f"{name}_difference_standard_error"] = self.errors[name].difference
+        return found
 
 
 def evaluate(
@@ -173,10 +174,10 @@ def _evaluated(
 def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
     """What a configuration is worth on the test split beside the float model, and its size."""
     spec, task = context.spec, context.task
-    judged = [task.metric(name) for name in dict.fromkeys((task.primary, task.counted, *spec.metrics))]
+    judged = task.measured(spec.metrics)
     quantized, errors = context.quality_with_errors(config, "test", judged)
     whole = context.float_quality("test")
-    relative = {metric.name for metric in task.measured(spec.metrics) if metric.relative}
+    relative = {metric.name for metric in judged if metric.relative}
     return {
         **{name: getattr(spec, name) for name in ("model", "data", "task", "recipe", "observer")},
         "weights": context.model.weights,
@@ -189,7 +190,7 @@ def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
         "counted": task.counted,
         "values": quantized.values,
         "fp32_values": {name: value for name, value in whole.values.items() if name not in relative},
-        "errors": {name: found for name, found in errors.items() if name not in relative},
+        "errors": errors,
         "size_bytes": context.size.size_bytes(config),
         "fp32_size_bytes": context.size.float_bytes(),
         "images_per_second": quantized.images / quantized.seconds,

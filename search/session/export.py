@@ -95,7 +95,7 @@ def export_run(
 
     Args:
         run: The run.
-        choice: A point of its front: ``knee``, ``top1``, ``latency``, ``size`` or a trial number.
+        choice: A point of its front: ``knee``, an objective such as ``top1``, or a trial number.
         uniform: The same widths in every encoder instead, such as ``W8A8T8``.
         format: A name out of :data:`bitfront.evaluators.deployment.registry.FORMATS`.
         path: The file; None for one in ``exports`` of the run folder.

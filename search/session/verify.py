@@ -54,7 +54,7 @@ def verify(
         runtime: What runs the file; None for the format's own.
         precision: Of what is not quantized: ``f32`` or ``bf16``.
         threads: Of the runtime.
-        tolerance: How far the file may be from the evaluator; None for 0.3 points of top-1 and 99 % of equal
+        tolerance: How far the file may be from the evaluator; None for 0.3 points and 99 % of equal
             predictions.
         checkpoint: The float weights, where they have moved.
         data: The data, where they have moved.

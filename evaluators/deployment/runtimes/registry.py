@@ -38,13 +38,11 @@ def _plugged(plugin: Plugin) -> Callable[[], Runtime]:
     return lambda: cast("Runtime", plugin.load_callable()())
 
 
-_PLUGINS = plugins("bitfront.runtimes")
 # By name, which is that of the library, too: what makes the runtime. They execute graphs.
-RUNTIMES: dict[str, Callable[[], Runtime]] = {
-    "onnxruntime": _onnxruntime,
-    "openvino": _openvino,
-    **{name: _plugged(plugin) for name, plugin in _PLUGINS.items()},
-}
+_OWN: dict[str, Callable[[], Runtime]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+# Those of other packages do not take the place of one of these.
+_PLUGINS = {name: found for name, found in plugins("bitfront.runtimes").items() if name not in _OWN}
+RUNTIMES = {**_OWN, **{name: _plugged(found) for name, found in _PLUGINS.items()}}
 
 
 def runtime_is_installed(name: str) -> bool:

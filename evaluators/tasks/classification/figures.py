@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -237,5 +238,12 @@ def tempered_calibration_error(outputs: ClassOutputs) -> float:
     """
     if outputs.held_out is None:
         raise UserError("the calibration error with a temperature needs calibration images to fit it on")
-    other = cast(ClassOutputs, JUDGE.outputs(outputs.held_out()))
-    return calibration_error(dataclasses.replace(outputs, values=outputs.values / temperature(other)))
+    return calibration_error(
+        dataclasses.replace(outputs, values=outputs.values / _fitted_temperature(outputs.held_out))
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _fitted_temperature(held_out: Callable[[], Outputs]) -> float:
+    """Fitted once for all resamplings of a model's outputs, and for those of the float model."""
+    return temperature(cast(ClassOutputs, JUDGE.outputs(held_out())))

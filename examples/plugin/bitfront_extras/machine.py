@@ -57,7 +57,7 @@ class Scaled:
             encoders={key: scaled(entry) for key, entry in table.encoders.items()},
             rest=scaled(table.rest),
             float_model=scaled(table.float_model),
-            source=f"scaled:{self._factor:g} ({table.source})",
+            source=f"scaled:{self._factor:g} of {table.source} here",
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from bitfront.evaluators.tasks.classification.task import CLASSIFICATION
 from bitfront.evaluators.tasks.metric import Metric, Outputs
-from bitfront.evaluators.tasks.registry import task_named
 
 
 def cohen_kappa(outputs: Outputs, weights: str | None = None) -> float:
@@ -28,12 +28,11 @@ _QUADRATIC = dataclasses.replace(
     KAPPA, name="quadratic_kappa", title="quadratic kappa", compute=quadratic_kappa
 )
 
-_CLASSIFICATION = task_named("classification")
 GRADING = dataclasses.replace(
-    _CLASSIFICATION,
+    CLASSIFICATION,
     name="grading",
     title="one of several grades in an order",
-    metrics=(_QUADRATIC, *_CLASSIFICATION.metrics),
-    always=("quadratic_kappa", *_CLASSIFICATION.always),
+    metrics=(_QUADRATIC, *CLASSIFICATION.metrics),
+    always=("quadratic_kappa", *CLASSIFICATION.always),
     primary="quadratic_kappa",
 )

@@ -51,4 +51,5 @@ def _document(summary: RunSummary) -> dict[str, object]:
     changed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(fields["changed"]))
     smallest = fields["smallest_bytes"]
     size = None if math.isnan(smallest) else int(smallest)
-    return {**fields, "changed": changed, "status": summary.status, "smallest_bytes": size}
+    best = {f"best_{summary.metric}": summary.best_quality} if summary.metric else {}
+    return {**fields, **best, "changed": changed, "status": summary.status, "smallest_bytes": size}

@@ -38,8 +38,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     """How far a file may be from the evaluator."""
     group = parser.add_argument_group("tolerance")
-    top1 = "largest difference of top-1, or three standard errors if that is more"
-    option(group, "--top1-tolerance POINTS", top1, percentage, Tolerance.share)
+    points = (
+        "largest difference of top-1, and of other metrics in percent that were measured, or three standard "
+        "errors if that is more"
+    )
+    option(group, "--top1-tolerance POINTS", points, percentage, Tolerance.share)
     equal = (
         "least share of equal predictions, or as many as the evaluator's own two sets of kernels agree on, "
         "less chance, where these are fewer"

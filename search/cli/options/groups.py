@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from bitfront.evaluators.data.registry import DIGITS, FORMS
+from bitfront.evaluators.data.registry import DIGITS, FORMS, TABLE_FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
-from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named, task_names
+from bitfront.evaluators.tasks.registry import CLASSIFICATION, metric_names, task_names
 from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
-from bitfront.search.problem.objectives import COSTS, default_objectives, objective_names
 from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import FQ_VIT
 
@@ -20,7 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Model, weights, data and splits."""
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
-    option(group, "--data DATA", f"{FORMS} with columns path,label", default=DIGITS)
+    option(group, "--data DATA", f"{FORMS} with columns {TABLE_FORMS}", default=DIGITS)
     task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
     option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
     measured = (
@@ -124,11 +123,10 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--hold BITS", held)
     uniform = "also allow the same width everywhere (by default assignments are mixed)"
     option(group, "--allow-uniform", uniform)
-    task = task_named(CLASSIFICATION)
-    metrics = ", ".join(name for name in objective_names(task) if name not in COSTS)
+    metrics = ", ".join(metric_names(CLASSIFICATION))
     traded = (
         f"what is traded off: latency, size and metrics of the task, such as {metrics} (default: "
-        f"{','.join(default_objectives(task))})"
+        "top1,latency,size, or the first metric of another task)"
     )
     option(group, "--objectives LIST", traded, default=())
     add_latency_option(group)
@@ -143,13 +141,12 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--allow-slower", slower)
     larger = "also allow what is larger than at 8 bits throughout, such as where size is no objective"
     option(group, "--allow-larger", larger)
-    accuracy = group.add_mutually_exclusive_group()
-    option(accuracy, "--min-top1 PERCENT", "lowest top-1, such as 70", percentage)
+    option(group, "--min-top1 PERCENT", "lowest top-1, such as 70", percentage)
     drop = (
         "by how much a metric may be worse than the float model's: 1 is a point of top-1, macro_f1=1 a point "
         "of macro-F1; may be given again"
     )
-    option(accuracy, "--max-drop [METRIC=]VALUE", drop, _points, action="append")
+    option(group, "--max-drop [METRIC=]VALUE", drop, _points, action="append")
     least = "lowest value of a metric, such as macro_f1=70; may be given again"
     option(group, "--min METRIC=VALUE", least, dest="min_metric", default=[], action="append")
     most = "highest value of a metric of which smaller ones are better, such as loss=0.5; may be given again"

@@ -48,7 +48,7 @@ def _value(args: argparse.Namespace, name: str) -> Any:
 
 
 def _written(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.removesuffix('_metric').replace('_', '-')}"
 
 
 def written_options(args: argparse.Namespace) -> list[str]:

@@ -167,7 +167,8 @@ def note_hidden(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
     parts += [f"{m.name} ({_quality(info, m.height)})" for m in info.references if m.height < window.bottom]
     if not parts:
         return []
-    text = f"\N{DOWNWARDS ARROW} {' and '.join(parts)} below {_quality(info, window.bottom, 0)}"
+    side = "below" if info.quality.sign > 0 else "above"
+    text = f"\N{DOWNWARDS ARROW} {' and '.join(parts)} {side} {_quality(info, window.bottom, 0)}"
     return [_note(axes, text, (0.99, 0.02), (0, 0), xycoords="axes fraction", ha="right", color=style.MUTED)]
 
 

@@ -134,6 +134,9 @@ class ObjectiveModel:
 
 def _column(seen: Sequence[Trial], column: str, failed: int, worst: object) -> Array:
     values = np.array([trial.values[column] for trial in seen], dtype=np.float64)
+    # A metric need not be defined on the first images alone, on which a screened candidate was seen.
+    known = values[np.isfinite(values)]
+    values = np.where(np.isfinite(values), values, worst(known) if len(known) else 0.0)  # type: ignore[operator]
     return np.concatenate([values, np.full(failed, worst(values))])  # type: ignore[operator]
 
 

@@ -18,6 +18,7 @@ from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
+from bitfront.evaluators.data.image_files import read_labels_csv
 from bitfront.evaluators.data.registry import CIFAR10, DIGITS, open_source, path_of, with_absolute_path
 from bitfront.evaluators.data.source import CorruptImageError, ImageSource
 from bitfront.spaces import BitfrontError, UserError
@@ -319,3 +320,32 @@ class TestContract(ImageSourceContract):
         (tmp_path / "labels.csv").write_text("path,label\nimages/train/cat/a.png,0\nimages/val/dog/d.png,1\n")
         places = {"folder": str(tmp_path / "images"), "labels.csv": str(tmp_path / "labels.csv")}
         return open_source(places.get(request.param, "digits"))
+
+
+def test_a_column_for_each_of_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,cat,dog\na.png,1,0\nb.png,1,1\n")
+    source = read_labels_csv(tmp_path / "labels.csv", "pets")
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [[1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("path,cat,dog\na.png,1,2\n", "line 2: dog is '2'; expected 0 or 1, or a column called label"),
+        ("path,cat,dog\na.png,1\n", "line 2: dog is ''"),
+        ("path,cat,dog\na.png,1,0,1\n", "line 2 has more values than there are columns"),
+        (
+            "path,cat,cat\na.png,1,0\n",
+            "has the columns path,cat,cat; expected path,label, or path and a column",
+        ),
+        (
+            "path,cat\na.png,1\n",
+            "has the columns path,cat; expected path,label, or path and a column of 0 and 1",
+        ),
+    ],
+)
+def test_tables_of_labels_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=match):
+        read_labels_csv(tmp_path / "labels.csv", "pets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -81,10 +82,11 @@ def test_other_packages_add_metrics(monkeypatch) -> None:
         task_named("multilabel").metric("kappa")
 
 
-def test_a_metric_is_not_replaced(monkeypatch) -> None:
-    plugged(monkeypatch, classification_top1=task_named("classification").metric("top1"))
-    with pytest.raises(UserError, match="has a metric top1 already"):
-        task_named("classification")
+def test_a_metric_is_not_replaced(monkeypatch, caplog) -> None:
+    own = task_named("classification").metric("top1")
+    plugged(monkeypatch, classification_top1=dataclasses.replace(own, title="theirs"))
+    assert task_named("classification").metric("top1").title == "top-1"
+    assert "adds a metric top1 that is there already" in caplog.text
 
 
 def test_a_broken_package_is_named() -> None:
@@ -94,3 +96,22 @@ def test_a_broken_package_is_named() -> None:
         Plugin(EntryPoint("classification.x", "nowhere:x", "bitfront.metrics")).load(Metric)
     with pytest.raises(UserError, match="is str, not Metric"):
         Plugin(EntryPoint("classification.x", "string:digits", "bitfront.metrics")).load(Metric)
+
+
+def test_what_other_packages_break_is_told_and_costs_nothing_else(monkeypatch, caplog) -> None:
+    broken = Plugin(EntryPoint("classification.x", "nowhere:x", registry.METRIC_PLUGINS))
+    taken = Plugin(EntryPoint("classification.size", "elsewhere", registry.METRIC_PLUGINS))
+    monkeypatch.setattr(Plugin, "load", lambda self, kind: _loaded(self))
+    found = {"classification.size": taken, "classification.x": broken}
+    monkeypatch.setattr(registry, "plugins", lambda group: found if group == registry.METRIC_PLUGINS else {})
+    registry.task_named.cache_clear()
+    assert len(task_named("classification").metrics) == 12
+    assert "adds a metric 'size': expected a name of small letters" in caplog.text
+    assert "cannot be loaded" in caplog.text
+    assert registry.metric_names("classification")[-2:] == ("size", "x"), "names need no import"
+
+
+def _loaded(plugin: Plugin) -> Metric:
+    if plugin.entry.name.endswith("size"):
+        return dataclasses.replace(KAPPA, name="size")
+    raise UserError(f"{plugin.entry.name} cannot be loaded")

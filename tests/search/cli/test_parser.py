@@ -88,7 +88,15 @@ def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFi
         (["search", "--seed", "-1"], "'-1' is not a whole number from 0 up"),
         (["search", "--max-drop", "101"], "'101' is not a number from 0 to 100"),
         (["search", "--min-top1", "nan"], "'nan' is not a number from 0 to 100"),
-        (["search", "--min-top1", "70", "--max-drop", "1"], "not allowed with"),
+        (
+            ["search", "--min-top1", "70", "--min", "top1=60"],
+            "--min-top1 70 and --min top1=60: give one of them",
+        ),
+        (["search", "--max-drop", "1", "--max-drop", "2"], "--max-drop bounds top1 twice, at 1 and 2"),
+        (
+            ["search", "--max-drop", "macro_f1=1pt"],
+            "--max-drop 'macro_f1=1pt' is no bound: write --max-drop METRIC=VALUE",
+        ),
         (["search", "--run", "a", "--resume", "b"], "not allowed with"),
         (["search", "--checkpoint", "a", "--pretrained"], "not allowed with"),
         (["evaluate", "--config", "a", "--uniform", "W8A8T8"], "not allowed with"),

@@ -187,3 +187,23 @@ def test_objectives_are_metrics_of_the_task() -> None:
     assert (first.direction, first.unit, first.span(10)) == ("maximise", "%", (100.0, 0.0))
     assert RunSpec().objectives == ("top1", "latency", "size")
     assert RunSpec(evaluation=EvaluationSpec(task="multilabel")).objectives == ("map", "latency", "size")
+
+
+@pytest.mark.parametrize("text", ["macro_f1=abc", "macro_f1=1pt", "one", "", "=3", "macro_f1=inf"])
+def test_a_drop_that_cannot_be_read_is_no_limit_that_is_left_out(text: str) -> None:
+    with pytest.raises(UserError, match="is no bound: write --max-drop METRIC=VALUE"):
+        RunSpec(max_drop=text)
+
+
+def test_what_is_bounded_twice_is_refused() -> None:
+    for settings in ({"min_metric": ("macro_f1=70", "macro_f1=60")}, {"max_drop": ["1", "top1=2"]}):
+        with pytest.raises(UserError, match="twice"):
+            RunSpec(**settings)
+    with pytest.raises(UserError, match="--min-top1 80 and --min top1=70: give one of them"):
+        RunSpec(min_top1=80.0, min_metric="top1=70")
+    assert len(RunSpec(min_top1=80.0, max_drop=1.0).limits) == 2
+
+
+def test_limits_of_costs_have_their_units() -> None:
+    [asked] = RunSpec(max_latency="12ms").limits
+    assert asked.unit == "ms"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,8 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.columns import Schema
 from bitfront.search.runs.files import read_table
 from bitfront.search.runs.folder import RunStore
+from bitfront.search.runs.listing import list_runs
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.search.runs.study import StudyRecord
 from bitfront.search.runs.tables import FinalMeasurement, FolderWriter, RunTables
 
@@ -79,3 +82,27 @@ class TestFolderWriter(ObserverContract):
         yield FolderWriter(RunTables(folder, problem), StudyRecord.in_memory(problem))
         assert (folder.path / "front.csv").exists()
         assert (folder.path / "trials.csv").exists()
+
+
+def test_the_loss_is_measured_on_the_test_split_where_it_is_traded_off() -> None:
+    task = task_named("classification")
+    names = [column.name for column in Schema(task, ("loss", "macro_f1", "size"), ("macro_f1",)).leading]
+    assert names == [*FRONT, "test_loss", "macro_f1", "test_macro_f1"]
+    assert [column.name for column in Schema(task, ("top1", "latency", "size")).leading] == FRONT
+
+
+def test_fronts_of_earlier_versions_lack_what_they_traded_off(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    spec = {"version": 3, "objectives": ["kl", "size"], "evaluation": {"model": "m", "widths": [4, 8]}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    row = "0,0123456789ab,90,0.1,1.0,model:bops,,1000,,8"
+    (folder / "front.csv").write_text(",".join([*FRONT, "encoder00"]) + f"\n{row}\n")
+    (folder / "trials.csv").write_text(
+        ",".join([*FRONT, "encoder00", "state", "feasible", "kl"]) + f"\n{row},complete,true,0.25\n"
+    )
+    [summary] = list_runs(tmp_path)
+    assert (summary.status, summary.front_points, summary.metric) == ("unfinished", 1, "kl")
+    run = RecordedRun.read(tmp_path, "old")
+    assert run.front["kl"].tolist() == [0.25]
+    assert run.front["test_kl"].isna().all()

@@ -186,3 +186,18 @@ def test_limits_on_what_is_no_objective_are_foreseen(synthetic):
     trials = search(synthetic, problem, "surrogate-nsga2", 40, seed=0)
     later = [trial.feasible for trial in trials[-20:]]
     assert np.mean(later) > 0.25, "one in twenty before"
+
+
+def test_a_metric_that_a_screened_candidate_does_not_define_is_foreseen_all_the_same(synthetic):
+    problem = synthetic.problem(RunSpec(min_metric="sensitivity:7=10"))
+    sampler = make_sampler("surrogate-nsga2", problem, 4, 0)
+    for number in range(4):
+        prepared = [problem.prepare(genome) for genome in sampler.ask()]
+        trials = []
+        for place, candidate in enumerate(prepared):
+            score = synthetic.score(candidate.config)
+            value = float("nan") if place == 0 else 50.0 + place
+            score = dataclasses.replace(score, values={**score.values, "sensitivity:7": value})
+            trials.append(problem.trial(4 * number + place, candidate, score, 0.0))
+        sampler.tell(trials)
+    assert len(sampler.ask()) == 4
