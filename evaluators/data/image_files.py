@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.registry import TABLE_FORMS
 from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN, decode_image
 from bitfront.spaces import UserError
 
@@ -20,6 +19,7 @@ TRAIN_FOLDER = "train"
 HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
 # Of labels.csv; where images have any number of labels, a column of 0 and 1 for each stands for the last.
 COLUMNS = ("path", "label")
+TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
 LARGEST_LABEL = 2**31 - 1
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 DIGITS = "digits"
 CIFAR10 = "cifar10"
 _COPY = f"{CIFAR10}:"  # before the path of a copy
-TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
 FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, or a labels.csv file"
 
 

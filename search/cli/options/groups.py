@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bitfront.evaluators.data.registry import DIGITS, FORMS, TABLE_FORMS
+from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
@@ -19,7 +19,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Model, weights, data and splits."""
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
-    option(group, "--data DATA", f"{FORMS} with columns {TABLE_FORMS}", default=DIGITS)
+    option(
+        group,
+        "--data DATA",
+        f"{FORMS} with columns path,label, or path and one of 0 and 1 for each label",
+        default=DIGITS,
+    )
     task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
     option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
     measured = (
