@@ -53,7 +53,12 @@ def expected_of(
     labels, names = torch.cat([context.images(split).labels for split in splits]), context.source.class_names
     # Those that compare with the float model, or fit something on other images, say nothing of a file; those
     # of classes that none of the images has are not defined.
-    judged = [metric for metric in map(task.metric, context.spec.metrics) if metric.of_outputs_alone]
+    wanted = dict.fromkeys((task.primary, *context.spec.metrics))
+    judged = [
+        metric
+        for metric in map(task.metric, wanted)
+        if metric.of_outputs_alone and metric.name != task.counted
+    ]
     known = task.arithmetic.outputs(Outputs(first, first, labels, names))
     found = {metric.name: metric.value(known) for metric in judged}
     return Expected(
@@ -62,6 +67,7 @@ def expected_of(
         labels.numpy(),
         {name: value for name, value in found.items() if math.isfinite(value)},
         names,
+        first,
     )
 
 

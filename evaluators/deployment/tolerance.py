@@ -11,6 +11,7 @@ from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
 
 if TYPE_CHECKING:  # the command line takes its defaults from here without loading numpy
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 # What was decided: classes [images], or 0 and 1 for each label [images, labels].
@@ -31,6 +32,7 @@ class Expected:
         labels: Of the same shape.
         metrics: Further metrics of these images, which the file is verified by, too.
         class_names: Name of every class, where the data knows them.
+        outputs: The evaluator's, float32 ``[images, classes]``; None where they were not kept, as in records.
     """
 
     predictions: Classes
@@ -38,6 +40,7 @@ class Expected:
     labels: Classes
     metrics: Mapping[str, float] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    outputs: torch.Tensor | None = None
 
     @property
     def share(self) -> float:
@@ -65,7 +68,8 @@ class Tolerance:
     is measured of that: the evaluator's own two sets of kernels, and chance.
 
     Attributes:
-        share: Points of the share of images decided right, such as top-1, and of other metrics in percent.
+        share: Points of the share of images decided right, such as top-1, and of other metrics; a hundredth
+            of it of those that are not in percent.
         equal: Least share of equal predictions, in percent.
     """
 

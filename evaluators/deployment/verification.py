@@ -34,7 +34,7 @@ class Verification:
         share: Images that the file decides right, in percent.
         expected: What the evaluator says.
         equal: Images that are decided as by the evaluator, in percent.
-        metrics: Of the file, those that ``expected`` has, with their standard errors.
+        metrics: Of the file, those that ``expected`` has, with the standard errors of their differences.
         tolerance: How far they may be apart.
         seconds: What the runtime took for all images.
     """
@@ -60,8 +60,8 @@ class Verification:
             )
         for name, (value, error) in self.metrics.items():
             metric, difference = self.task.metric(name), value - self.expected.metrics[name]
-            # Points of a share; of other metrics chance alone is allowed.
-            allowed = max(self.tolerance.share if metric.unit == "%" else 0.0, CHANCE * error)
+            points = self.tolerance.share if metric.unit == "%" else self.tolerance.share / 100.0
+            allowed = max(points, CHANCE * error)
             if not abs(difference) <= allowed:  # nor where it is not a number
                 found.append(
                     f"{metric.title} is {metric.number(difference, '+')} from the evaluator's, more than "
@@ -141,10 +141,15 @@ def verify(
 def _metrics(
     task: Task, outputs: torch.Tensor, expected: Expected, images: Sequence[PreprocessedImages]
 ) -> dict[str, tuple[float, float]]:
-    """Metrics of a file's outputs with their standard errors on these images."""
+    """Metrics of a file's outputs, with the standard errors of their differences to the evaluator's."""
     if not expected.metrics:
         return {}
     labels, judged = torch.cat([split.labels for split in images]), list(map(task.metric, expected.metrics))
-    known = task.arithmetic.outputs(Outputs(outputs, outputs, labels, expected.class_names))
-    errors = standard_errors(known, judged)
-    return {metric.name: (metric.value(known), errors[metric.name].value) for metric in judged}
+    own = expected.outputs
+    beside = Outputs(outputs, outputs if own is None else own, labels, expected.class_names)
+    known = task.arithmetic.outputs(beside)
+    found = {}
+    for name, errors in standard_errors(known, judged).items():
+        # Of the difference on the same images, which is smaller, where the evaluator's outputs are known.
+        found[name] = task.metric(name).value(known), errors.value if own is None else errors.difference
+    return found

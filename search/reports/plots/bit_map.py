@@ -21,6 +21,8 @@ from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import KINDS
 
 MAX_ROWS = 40
+# Letters of a metric that have room beside the headings of the kinds.
+LONGEST_TITLE = 12
 _GAP = 1.4
 _CELL = 0.2
 _NARROW_CELL = 0.105
@@ -161,17 +163,16 @@ def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
 
 def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
     how: Any = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "annotation_clip": False}
-    columns = (
-        (0, -7, "trial"),
-        (span, 46, f"{info.quality.title} ({info.quality.unit or 'score'})"),
-        (span, 92, "size (MB)"),
-    )
+    # A long name would run into the headings of the kinds; the subtitle has it then.
+    title = info.quality.title if len(info.quality.title) <= LONGEST_TITLE else "quality"
+    unit = info.quality.unit or "score"
+    columns = ((0, -7, "trial"), (span, 46, f"{title} ({unit})"), (span, 92, "size (MB)"))
     largest = max(point.size_bytes for point in info.rows)
     for row, point in enumerate(info.rows):
         weight = "bold" if point.knee else "normal"
         star = "\N{BLACK STAR} knee  " if point.knee else ""
-        quality = f"{point.quality:.{info.quality.shown_decimals - 1}f}"
-        cells = f"{star}{point.trial}", quality, megabytes(point.size_bytes, largest)
+        shown = f"{point.quality:.{info.quality.shown_decimals - 1}f}"
+        cells = f"{star}{point.trial}", shown, megabytes(point.size_bytes, largest)
         for (x, offset, _), text in zip(columns, cells, strict=True):
             axes.annotate(text, (x, row + 0.5), (offset, 0), va="center", weight=weight, **how)
     for x, offset, text in columns:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
 from bitfront.search.reports.plots import style
-from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
+from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import collect_front
 from bitfront.search.runs.reader import RecordedRun
@@ -32,7 +32,8 @@ def run_figures(run: RecordedRun) -> dict[str, Figure]:
     if len(run.front) and run.genes:
         info = collect_bit_map(run)
         hidden = f", {info.hidden} of the front left out" if info.hidden else ""
-        subtitle = f"{points(len(info.rows))} of the front, largest on top{hidden}"
+        named = f"; quality: {run.quality.title}" if len(run.quality.title) > LONGEST_TITLE else ""
+        subtitle = f"{points(len(info.rows))} of the front, largest on top{hidden}{named}"
         found["bit_map"] = draw_bit_map(info, f"Chosen bits, {_title(run)}", subtitle)
     history = collect_hypervolume(run)
     if len(history.evaluations):

@@ -12,6 +12,7 @@ import torch
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
 from bitfront.evaluators.deployment.verification import BATCH, Verification, verify
+from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import PairedComparison
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.spaces import BitfrontError
@@ -162,3 +163,24 @@ def test_the_first_image_without_logits_is_named() -> None:
             lambda share: None,
             TASK,
         )
+
+
+def test_other_metrics_are_compared_within_the_errors_of_their_differences() -> None:
+    labels = np.arange(200) % CLASSES
+    evaluator = labels.copy()
+    evaluator[::10] = (labels[::10] + 1) % CLASSES
+    outputs = torch.from_numpy(np.eye(CLASSES, dtype=np.float32)[evaluator])
+    metric = TASK.metric("macro_f1")
+    value = metric.value(TASK.arithmetic.outputs(Outputs(outputs, outputs, torch.from_numpy(labels))))
+    expected = Expected(evaluator, None, labels, {"macro_f1": value}, None, outputs)
+    same = checked(evaluator, expected)
+    assert same.faults() == []
+    assert same.metrics["macro_f1"] == (value, 0.0)
+    worse = evaluator.copy()
+    worse[3::10] = (labels[3::10] + 2) % CLASSES
+    found = checked(worse, expected, Tolerance(0.3, 50.0))
+    assert any(fault.startswith("macro-F1 is -") for fault in found.faults())
+    recorded = checked(worse, Expected(evaluator, None, labels, {"macro_f1": value}))
+    assert recorded.metrics["macro_f1"][0] == found.metrics["macro_f1"][0]
+    missing = checked(worse, Expected(evaluator, None, labels, {"sensitivity:0": float("nan")}))
+    assert any(fault.startswith("sensitivity of 0 is ") for fault in missing.faults())

@@ -119,7 +119,9 @@ def test_an_exported_file_is_verified_by_labels_and_metrics(run: Run) -> None:
     assert figures["exact_match"] == pytest.approx(
         figures["evaluator_exact_match"], abs=figures["largest_exact_match_difference"]
     )
-    assert abs(figures["macro_f1"] - figures["evaluator_macro_f1"]) < 3.0
+    for name in ("map", "macro_f1"):
+        assert abs(figures[name] - figures[f"evaluator_{name}"]) < 3.0
+    assert figures["metrics"] == ["map", "macro_f1"]
     assert run.verify(exported.path).passed
 
 
