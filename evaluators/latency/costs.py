@@ -40,6 +40,11 @@ class ModelCosts:
         return self.latency.source
 
     @property
+    def latency_noise(self) -> float:
+        """Standard error of latencies as a share of them, such as 0.01; 0 where they are modelled."""
+        return self.latency.noise
+
+    @property
     def latency_batch(self) -> int:
         """Images of the batch that latencies are for."""
         return self.latency.table.batch

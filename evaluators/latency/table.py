@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
-from bitfront.spaces import BitConfig, EncoderBits, Triple, UserError
+from bitfront.spaces import BitConfig, Triple, UserError
+
+# Of a time, whose medians a spread is the range of; tables of elsewhere do not say how many theirs had.
+REPEATS = 5
+# Mean range of as many draws of a normal distribution, in standard deviations (the d2 of control charts), and
+# standard error of a median relative to that of a mean.
+_RANGE_OF_REPEATS, _MEDIAN_TO_MEAN = 2.326, 1.2533
 
 
 def encoder_shape(encoder: EncoderParts) -> str:
@@ -28,6 +36,14 @@ class Latency:
 
     milliseconds: float
     spread_percent: float = 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the median of all repeats as a share of it; 0 where there is no spread."""
+        if not 0.0 < self.spread_percent < math.inf:
+            return 0.0
+        deviation = self.spread_percent / 100.0 / _RANGE_OF_REPEATS
+        return _MEDIAN_TO_MEAN * deviation / math.sqrt(REPEATS)
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,13 @@ class TableLatency:
     def __init__(self, table: LatencyTable, blueprint: Blueprint, needed: Iterable[Triple]) -> None:
         self.table = table
         self._shapes = [encoder_shape(encoder) for encoder in blueprint.encoders]
-        self._shares = [_mac_shares(encoder) for encoder in blueprint.encoders]
-        for shape, triple in itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)):
+        # Multiply-accumulates of one token by layer.
+        self._macs = [
+            {layer: parts.weight.numel() for layer, parts in encoder.linear().items()}
+            for encoder in blueprint.encoders
+        ]
+        self._keys = list(itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)))
+        for shape, triple in self._keys:
             if (shape, triple) not in table.encoders:
                 w, a, t = triple
                 raise UserError(
@@ -86,21 +107,27 @@ class TableLatency:
         """Where the times come from."""
         return self.table.source
 
+    @property
+    def noise(self) -> float:
+        """Relative standard error of a latency: the median of its entries' ones; 0 where times are modelled.
+
+        It is that of a configuration with one precision throughout, all of whose encoders err alike.
+        """
+        return statistics.median(self.table.encoders[key].relative_error for key in self._keys)
+
     def latency_ms(self, config: BitConfig) -> float:
-        """Milliseconds of a batch; lower is better."""
-        return self.table.rest.milliseconds + sum(self._encoder_ms(bits) for bits in config.encoders)
+        """Milliseconds of a batch; lower is better.
 
-    def _encoder_ms(self, bits: EncoderBits) -> float:
-        shape = self._shapes[bits.index]
-        return sum(
-            share
-            * self.table.encoders[
-                shape, (bits.bits("weights", layer), bits.bits("activations", layer), bits.attention)
-            ].milliseconds
-            for layer, share in self._shares[bits.index].items()
-        )
-
-
-def _mac_shares(encoder: EncoderParts) -> dict[str, float]:
-    sizes = {layer: parts.weight.numel() for layer, parts in encoder.linear().items()}
-    return {layer: size / sum(sizes.values()) for layer, size in sizes.items()}
+        Equal shares of equal times are counted and added without rounding in between: configurations that
+        take equally long have the same latency to the last bit, whichever of their encoders takes what.
+        """
+        macs: dict[tuple[int, float], int] = {}
+        for bits in config.encoders:
+            shape, by_layer = self._shapes[bits.index], self._macs[bits.index]
+            whole = sum(by_layer.values())
+            for layer, count in by_layer.items():
+                triple = bits.bits("weights", layer), bits.bits("activations", layer), bits.attention
+                key = whole, self.table.encoders[shape, triple].milliseconds
+                macs[key] = macs.get(key, 0) + count
+        times = (milliseconds * (count / whole) for (whole, milliseconds), count in macs.items())
+        return math.fsum((self.table.rest.milliseconds, *times))

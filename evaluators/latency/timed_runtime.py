@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitfront.evaluators.latency.table import Latency
+from bitfront.evaluators.latency.table import REPEATS, Latency
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, Triple
@@ -107,7 +107,7 @@ class TimingProtocol:
 
     warmup: int = 50
     iterations: int = 100
-    repeats: int = 5
+    repeats: int = REPEATS
     budget_seconds: float = 12.0
     fewest: int = 3
 

@@ -32,6 +32,10 @@ class CostModel(Protocol):
     def latency_source(self) -> str:
         """Where latencies come from, for ``latency_source`` columns."""
 
+    @property
+    def latency_noise(self) -> float:
+        """Standard error of latencies as a share of them, such as 0.01; 0 where they are exact."""
+
     def latency_ms(self, config: BitConfig) -> float:
         """Latency of a batch, in milliseconds."""
 

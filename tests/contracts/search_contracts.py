@@ -164,6 +164,7 @@ class CostModelContract:
         self, cost: CostModel, space: SearchSpace
     ) -> None:
         assert cost.latency_source
+        assert 0.0 <= cost.latency_noise < 1.0
         least_ms, least_bytes = cost.minimum_latency_ms(space), cost.minimum_size_bytes(space)
         assert least_ms > 0
         assert least_bytes > 0

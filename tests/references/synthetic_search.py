@@ -55,6 +55,7 @@ class Cost:
     """Size follows the weights, latency everything: separable, the narrowest is the least."""
 
     latency_source = "model:synthetic"
+    latency_noise = 0.0
 
     def latency_ms(self, config: BitConfig) -> float:
         return float(2.0 + (bits_of(config) * [0.05, 0.1, 0.025]).sum())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
@@ -14,6 +16,7 @@ from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_cs
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.spaces import BitConfig, EncoderBits, Triple, UserError, triples
+from bitfront.spaces.config import collapse
 
 Uniform = Callable[..., BitConfig]
 SHAPE = "17x32h2m128"
@@ -187,6 +190,57 @@ class TestSums:
         ) / 12
         expected = 0.7 + 2 * milliseconds((8, 8, 8)) + mean
         assert TableLatency(table, blueprint, triples((4, 8))).latency_ms(config) == pytest.approx(expected)
+
+    def test_equal_times_are_equal_to_the_last_bit(self, deit_tiny: Blueprint) -> None:
+        shape = encoder_shape(deit_tiny.encoders[0])
+        rng = np.random.default_rng(3)
+        times = {(shape, triple): Latency(float(rng.uniform(0.5, 2.0))) for triple in TRIPLES}
+        # Whatever runs the same program has the same time.
+        times |= {(shape, (4, a, t)): times[shape, (8, a, t)] for a in (4, 8) for t in (4, 8)}
+        table = LatencyTable(times, Latency(0.7), Latency(9.0), 1, "drawn")
+        latency = TableLatency(table, deit_tiny, triples((4, 8)))
+        chosen = [TRIPLES[i] for i in rng.integers(len(TRIPLES), size=len(deit_tiny.encoders))]
+
+        def of(order: Sequence[int], weights: Sequence[int]) -> float:
+            bits = [(w, *chosen[place][1:]) for place, w in zip(order, weights, strict=True)]
+            encoders = [EncoderBits(i, f"blocks.{i}", *one) for i, one in enumerate(bits)]
+            return latency.latency_ms(BitConfig("deit", "fq-vit", tuple(encoders)))
+
+        orders = [rng.permutation(len(chosen)) for _ in range(50)]
+        assert len({of(order, rng.choice([4, 8], len(chosen)).tolist()) for order in orders}) == 1
+
+    def test_equal_shares_of_layers_are_equal_wherever_they_are(
+        self, table: LatencyTable, blueprint: Blueprint
+    ) -> None:
+        latency = TableLatency(table, blueprint, triples((4, 8)))
+        names = list(blueprint.encoders[0].linear())
+
+        def of(narrow: Sequence[tuple[int, str]]) -> float:
+            encoders = []
+            for index in range(len(blueprint.encoders)):
+                weights = {name: 4 if (index, name) in narrow else 8 for name in names}
+                encoders.append(EncoderBits(index, f"blocks.{index}", collapse(weights), 8, 8))
+            return latency.latency_ms(BitConfig("small", "fq-vit", tuple(encoders)))
+
+        qkv, proj, fc1, fc2 = names
+        # fc1 and fc2 have 4 of 12 parts each, qkv and proj together as many.
+        assert of([(0, fc1), (0, fc2)]) == of([(1, fc2), (2, fc1)]) == of([(2, qkv), (0, proj), (1, fc1)])
+
+    def test_noise_is_the_standard_error_of_the_entries(
+        self, table: LatencyTable, blueprint: Blueprint
+    ) -> None:
+        noisy = TableLatency(table, blueprint, triples((4, 8)))
+        # Medians of five repeats of normal times, each the mean of many: their range and the median of all.
+        drawn = np.random.default_rng(0).normal(size=(20_000, 5))
+        spread, error = np.ptp(drawn, axis=1).mean(), np.median(drawn, axis=1).std()
+        assert noisy.noise == pytest.approx(0.015 * error / spread, rel=0.06)
+        exact = {key: Latency(entry.milliseconds) for key, entry in table.encoders.items()}
+        modelled = dataclasses.replace(table, encoders=exact)
+        assert TableLatency(modelled, blueprint, triples((4, 8))).noise == 0.0
+
+    @pytest.mark.parametrize("spread", [math.nan, math.inf, -1.0])
+    def test_spreads_that_are_none_are_no_noise(self, spread: float) -> None:
+        assert Latency(1.0, spread).relative_error == 0.0
 
     def test_missing_precisions_are_named(self, table: LatencyTable, blueprint: Blueprint) -> None:
         entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}
