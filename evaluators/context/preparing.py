@@ -34,8 +34,14 @@ WEIGHTS_WORTH_SHARING = 2_000_000
 
 def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
     """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
-    calibration, search, test = spec.calibration_images, spec.search_images, spec.test_images
-    return make_splits(source, calibration=calibration, search=search, test=test, seed=spec.seed)
+    return make_splits(
+        source,
+        calibration=spec.calibration_images,
+        search=spec.search_images,
+        test=spec.test_images,
+        seed=spec.seed,
+        tell_apart=spec.tell_apart,
+    )
 
 
 def task_blueprint(spec: EvaluationSpec, module: nn.Module) -> Blueprint:

@@ -9,6 +9,8 @@ from bitfront.evaluators.tasks.quality import Quality
 
 # Below so many images, a first look decides too little to be worth its own step.
 FEWEST_FIRST = 256
+# More tell little that is not seen on these: what is far from the front is so by several points.
+MOST_FIRST = 512
 FIRST_SHARE = 0.25
 # Paired standard errors by which a candidate may fall short and still be given more images.
 PATIENCE = 2.0
@@ -16,7 +18,7 @@ PATIENCE = 2.0
 
 def first_images(whole: int) -> int:
     """Images of a first look at a split of ``whole`` images: all of them where there are few."""
-    first = max(FEWEST_FIRST, math.ceil(FIRST_SHARE * whole))
+    first = min(MOST_FIRST, max(FEWEST_FIRST, math.ceil(FIRST_SHARE * whole)))
     return whole if 2 * first > whole else first
 
 

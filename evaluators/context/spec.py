@@ -16,6 +16,8 @@ from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
 
+# Percentage points between two models that matter where no limit says otherwise.
+HALF_A_POINT = 0.5
 # Fields that may name files.
 PLACES = ("checkpoint", "data")
 # Fields that are lists in JSON, with the type of their entries.
@@ -36,7 +38,7 @@ class EvaluationSpec:
         scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
         widths: Bit widths to prepare, ascending.
         calibration_images: Images used to calibrate.
-        search_images: Images of the search split, or None for the default share.
+        search_images: Images of the search split, or None for as many as ``tell_apart`` takes.
         test_images: Images of the test split, or None for all the rest.
         seed: Seed of the splits.
         recipe: Name of the quantization recipe (see :mod:`bitfront.evaluators.preparation.recipes`).
@@ -50,6 +52,8 @@ class EvaluationSpec:
         metrics: Metrics of the task that are measured beside those that every evaluation has.
         first_images: Images of the search split that a candidate is judged on before all the others; None to
             choose by the size of the split.
+        tell_apart: Difference of two models in percentage points that the search split is to tell from
+            chance where ``search_images`` is None; None for the rule of earlier versions, at most 512 images.
     """
 
     model: str = EMBEDDED
@@ -71,6 +75,7 @@ class EvaluationSpec:
     first_images: int | None = None
     task: str = CLASSIFICATION
     metrics: tuple[str, ...] = ()
+    tell_apart: float | None = HALF_A_POINT
 
     def __post_init__(self) -> None:
         """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
@@ -129,8 +134,9 @@ class EvaluationSpec:
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:
         """The inverse of :meth:`to_json`; unknown fields and other types raise TypeError.
 
-        Fields that an earlier version did not have may be absent.
+        Fields that an earlier version did not have may be absent; splits are those of that version.
         """
+        document = {"tell_apart": None, **document}
         lists = [name for name in _LISTS if name in document]
         if any(isinstance(document[name], str) for name in lists):
             raise TypeError(f"{', '.join(_LISTS)} are lists")

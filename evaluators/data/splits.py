@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,14 @@ from bitfront.spaces import UserError
 
 log = logging.getLogger(__name__)
 
-LARGEST_DEFAULT_SEARCH = 512
+# Where no number of search images is asked for. More than the largest number take gigabytes in every process
+# that evaluates; the fewest are what earlier versions took at most.
+FEWEST_DEFAULT_SEARCH, LARGEST_DEFAULT_SEARCH = 512, 10_000
 LARGEST_DEFAULT_TEST = 5_000
+# Share of the images that a model worth having decides otherwise than the float model, for better or worse.
+CHANGED_SHARE = 0.04
+# What is told from chance lies so many standard errors from zero.
+STANDARD_ERRORS = 2.0
 
 Indices = NDArray[np.int64]
 
@@ -38,17 +45,61 @@ class Splits:
         return {name: indices.tolist() for name, indices in vars(self).items()}
 
 
-def largest_splits(calibration: int, search: int | None, test: int | None) -> int:
+def told_apart(images: int, changed: float = CHANGED_SHARE) -> float:
+    """Least difference of two models in percentage points that so many images tell from chance.
+
+    An image adds -1, 0 or 1 to a paired difference: its standard error is at most 100 sqrt(changed/n).
+
+    Args:
+        images: That both models classify.
+        changed: Share of them that one of both alone gets right.
+    """
+    return STANDARD_ERRORS * 100.0 * math.sqrt(changed / images)
+
+
+def images_to_tell(difference: float, changed: float = CHANGED_SHARE) -> int:
+    """The inverse of :func:`told_apart`: images that tell a difference, above 0, in percentage points."""
+    return math.ceil(changed * (STANDARD_ERRORS * 100.0 / difference) ** 2 - 1e-9)
+
+
+def default_search_images(tell_apart: float | None) -> int:
+    """Images of a search split, where the data has them, that tell a difference in percentage points.
+
+    None stands for the rule of earlier versions, by which runs of theirs are rebuilt.
+    """
+    if tell_apart is None:
+        return FEWEST_DEFAULT_SEARCH
+    finest = told_apart(LARGEST_DEFAULT_SEARCH)
+    return max(FEWEST_DEFAULT_SEARCH, images_to_tell(max(tell_apart, finest)))
+
+
+def left_by_calibration(source: ImageSource, calibration: int) -> int:
+    """Images that a source has for the search and the test split."""
+    return (
+        len(source) - calibration if source.partition is None else int((source.partition == HELD_OUT).sum())
+    )
+
+
+def largest_splits(
+    calibration: int, search: int | None, test: int | None, tell_apart: float | None = None
+) -> int:
     """Images with which :func:`make_splits` gives the largest splits; a larger source gives no larger ones.
 
     It takes at most half of what calibration leaves for a search split of the default size.
     """
-    rest = (search or LARGEST_DEFAULT_SEARCH) + (test or LARGEST_DEFAULT_TEST)
-    return calibration + (rest if search else max(rest, 2 * LARGEST_DEFAULT_SEARCH))
+    default = default_search_images(tell_apart)
+    rest = (search or default) + (test or LARGEST_DEFAULT_TEST)
+    return calibration + (rest if search else max(rest, 2 * default))
 
 
 def make_splits(
-    source: ImageSource, *, calibration: int, search: int | None, test: int | None, seed: int
+    source: ImageSource,
+    *,
+    calibration: int,
+    search: int | None,
+    test: int | None,
+    seed: int,
+    tell_apart: float | None = None,
 ) -> Splits:
     """Draws the splits; the same source, sizes and seed give the same splits.
 
@@ -58,9 +109,11 @@ def make_splits(
     Args:
         source: Where the images are.
         calibration: Images to calibrate on.
-        search: Images to search with; by default half of those left, at most 512.
+        search: Images to search with; by default as many as tell a difference of ``tell_apart``, at most half
+            of those left.
         test: Images to report on; by default all those left, at most 5,000.
         seed: Of the shuffle.
+        tell_apart: See :func:`default_search_images`.
 
     Raises:
         UserError: A size is below 1, or there are too few images.
@@ -80,7 +133,7 @@ def make_splits(
         )
         _check_enough("calibration", calibration, len(calibrating), f"the train partition of {source.name}")
     if search is None:
-        search = max(1, min(len(rest) // 2, len(rest) - (test or 0), LARGEST_DEFAULT_SEARCH))
+        search = max(1, min(len(rest) // 2, len(rest) - (test or 0), default_search_images(tell_apart)))
     _check_enough("search", search, len(rest) - (test or 1), source.name)
     if test is None:
         test = min(len(rest) - search, LARGEST_DEFAULT_TEST)

@@ -110,12 +110,18 @@ class RunSpec:
             bounds = read_bounds("--max-drop", drops, task.primary)
             usual = list(bounds) == [task.primary]
             object.__setattr__(self, "max_drop", bounds[task.primary] if usual else drops or None)
-        bounded = (name for group in self._bounds(task) for name in group)
+        lowest, highest, dropped = self._bounds(task)
+        bounded = (*lowest, *highest, *dropped)
         wanted = (*(objective.column for objective in asked if not objective.analytic), *bounded)
         metrics = dict.fromkeys((*self.evaluation.metrics, *wanted))
         further = tuple(name for name in metrics if name not in task.always)
         if further != self.evaluation.metrics:
             object.__setattr__(self, "evaluation", dataclasses.replace(self.evaluation, metrics=further))
+        points = [value for name, value in dropped.items() if task.metric(name).unit == "%"]
+        # A run of an earlier version keeps its images, of which it had fewer.
+        if points and self.evaluation.tell_apart is not None:
+            finest = dataclasses.replace(self.evaluation, tell_apart=max(0.0, float(min(points))))
+            object.__setattr__(self, "evaluation", finest)
         budget: object = self.time_budget
         if isinstance(budget, str):
             object.__setattr__(self, "time_budget", parse_duration(budget))

@@ -33,6 +33,15 @@ def quality(value: float, unit: str) -> str:
     return f"{percent(value, SHARE_DECIMALS if unit == '%' else DECIMALS)} {unit}".rstrip()
 
 
+def duration(seconds: float) -> str:
+    """A time as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def points(count: int) -> str:
     """A number of points in words."""
     return {0: "no point", 1: "1 point"}.get(count, f"{count} points")

@@ -7,6 +7,7 @@ from typing import Any
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.registry import task_named
+from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.wording import evaluator, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
@@ -66,6 +67,7 @@ def _remarks(report: dict[str, Any], measured: bool) -> list[str]:
     return [
         "± is one standard error; the difference is paired: both models classified the same images",
         _paired(report),
+        _told_apart(report),
         f"scored in {evaluator(report, chosen)}",
         *(f"note: {note}" for note in [*report["latency_notes"], *report["kernel_notes"]]),
         *(f"left out: {reason}" for reason in report["skipped_images"]),
@@ -82,6 +84,13 @@ def _paired(report: dict[str, Any]) -> str:
         f"right in float32 only: {lost} images, right when quantized only: {won}; were both models equally "
         f"good, so uneven a split would come about with probability {probability} (exact McNemar test)"
     )
+
+
+def _told_apart(report: Mapping[str, Any]) -> str:
+    """What the test images tell of a difference like this one."""
+    task = task_named(report["task"])
+    found = Resolution.of(report["images"], report["lost"] + report["won"])
+    return found.words("test", task.metric(task.counted).title)
 
 
 def print_verification(report: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bitfront.search.problem.wording import megabytes, milliseconds, quality
+from bitfront.search.problem.wording import duration, megabytes, milliseconds, quality
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,15 +88,6 @@ class SearchProgress:
             parts.append(f"fastest {milliseconds(_extreme(progress.front, 'latency_ms', min))} ms")
         parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]
         return ", ".join(parts + ([f"{self._failed} failed"] if self._failed else []))
-
-
-def duration(seconds: float) -> str:
-    """A time as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _extreme(front: Sequence[Trial], column: str, choose: Callable[..., float]) -> float:

@@ -190,8 +190,8 @@ def _figures(
     # Settings that were measured, such as the batch size, are the comparison's own from here on.
     settings = dataclasses.replace(settings, spec=ready.spec)
     settings.write(folder.path)
-    for note in ready.notes:
-        reporter.note(f"note: {note}")
+    for note in [*(f"note: {note}" for note in ready.notes), *ready.told()]:
+        reporter.note(note)
     problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
     if settings.truth or "exhaustive" in settings.samplers:
         check_exhaustible(problem.space)  # before minutes are spent
@@ -216,6 +216,7 @@ def _figures(
         "evaluated": len(shared.evaluations),
         "latency_source": problem.cost.latency_source,
         "notes": list(ready.notes),
+        "resolution": ready.resolution.to_json(),
         "interrupted": len(searches) < len(list(settings.entries())),
     }
     write_atomically(folder.path / CURVES, csv_text(document))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.quality import Errors, PairedComparison
+from bitfront.search.problem.resolution import Resolution
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import check_same, chosen_latency, config_spec, read_config_document
@@ -82,6 +83,11 @@ class Evaluation:
         """Images of the test split."""
         return self.compared.images
 
+    @property
+    def resolution(self) -> Resolution:
+        """What the test images tell of such a difference to the float model."""
+        return Resolution.of(self.images, self.compared.lost + self.compared.won)
+
     def __getitem__(self, metric: str) -> float:
         """A metric of the configuration, such as ``top1``; KeyError where it was not measured."""
         return self.values[metric]
@@ -96,7 +102,7 @@ class Evaluation:
                 document |= self._metrics()
             elif field.name not in ("counted", "fp32_values", "errors"):
                 document[field.name] = getattr(self, field.name)
-        return document
+        return document | {"told_apart": self.resolution.points}
 
     def _metrics(self) -> dict[str, Any]:
         """Every metric of both models, with the standard errors that are known."""

@@ -62,7 +62,8 @@ def write_given(
         classes = int(architecture.arguments["num_classes"])
         spec = dataclasses.replace(spec, model=architecture.name, checkpoint=str(path), pretrained=False)
     if data is not None:
-        most = largest_splits(spec.calibration_images, spec.search_images, spec.test_images)
+        sizes = spec.calibration_images, spec.search_images, spec.test_images
+        most = largest_splits(*sizes, spec.tell_apart)
         multiple = task_named(spec.task).multiple
         table = write_images(
             place / IMAGES, data, classes, share_done, most=most, seed=spec.seed, multiple=multiple

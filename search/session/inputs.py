@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.splits import left_by_calibration
 from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
+from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.folder import RunFolder
@@ -51,6 +53,7 @@ class RunInputs:
         timer: What times the whole models of the finished front.
         scores: Gradient scores of the genes, for a sampler that begins with them; None otherwise.
         notes: What the user must know of the latency source.
+        resolution: What the search images tell apart.
     """
 
     spec: RunSpec
@@ -61,6 +64,13 @@ class RunInputs:
     timer: TimedRuntime
     scores: GeneScores | None
     notes: tuple[str, ...]
+    resolution: Resolution
+
+    def told(self) -> list[str]:
+        """What the search images tell apart, and a warning for every limit that is finer."""
+        task = self.context.task
+        words = self.resolution.words("search", task.metric(task.counted).title)
+        return [words, *(f"warning: {warning}" for warning in self.resolution.warnings())]
 
 
 def prepare_run(
@@ -94,9 +104,10 @@ def prepare_run(
     )
     costs, notes = _costs(spec, source, folder, context, space, stage)
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
-        references = _references(context, costs)
+        references, seconds = _references(context, costs)
+    resolution = _resolution(spec, context, references, seconds)
     scores = _scores(spec, folder, context, space, stage)
-    return RunInputs(spec, context, space, costs, references, source.timer, scores, notes)
+    return RunInputs(spec, context, space, costs, references, source.timer, scores, notes, resolution)
 
 
 def _scores(
@@ -213,7 +224,19 @@ def eight_bit_config(context: EvaluationContext) -> BitConfig:
     return BitConfig.uniform(context.spec.model, context.spec.scheme, context.encoders, (8, 8, 8))
 
 
-def _references(context: EvaluationContext, costs: ModelCosts) -> References:
+def _resolution(
+    spec: RunSpec, context: EvaluationContext, references: References, seconds: float
+) -> Resolution:
+    """What the search images tell apart; ``seconds`` is how long an evaluation of all of them takes."""
+    evaluation, eight = spec.evaluation, references.eight_bit
+    left = left_by_calibration(context.source, evaluation.calibration_images)
+    available = left // 2 if evaluation.test_images is None else left - evaluation.test_images
+    changed = (eight.lost or 0) + (eight.won or 0)
+    return Resolution.of(len(context.images("search")), changed, available, seconds, spec.limits)
+
+
+def _references(context: EvaluationContext, costs: ModelCosts) -> tuple[References, float]:
+    """The reference models, and the seconds that one of them took for the search images."""
     whole, config = context.float_quality(), eight_bit_config(context)
     eight = context.quality(config)
     float_model = Reference(
@@ -234,4 +257,4 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> References:
         lost=eight.lost,
         won=eight.won,
     )
-    return References(float_model, eight_bit)
+    return References(float_model, eight_bit), eight.seconds

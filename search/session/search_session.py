@@ -107,6 +107,8 @@ class SearchSession:
         self.reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
         for note in [*ready.notes, *evaluator["kernel_notes"]]:
             self.reporter.note(f"note: {note}")
+        for note in ready.told():
+            self.reporter.note(note)
         problem = SearchProblem.from_spec(self.spec, ready.space, ready.costs, ready.references)
         self.folder.write_json("references.json", ready.references.to_json())
         write_space(self.folder.path, ready.space)
@@ -181,6 +183,7 @@ class SearchSession:
             "latency_batch": ready.costs.latency_batch,
             "latency_note": "; ".join(ready.notes),
             "latency_measured_source": ready.timer.source,
+            "resolution": ready.resolution.to_json(),
             "skipped_images": ready.context.skipped_images(),
             "test_failures": {str(number): error for number, error in (test_failures or {}).items()},
         }

@@ -33,7 +33,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--metrics LIST", measured, _names, ())
     option(group, "--calibration-images N", "images that set the quantization ranges", positive, 128)
-    scored = "images that candidates are scored on (default: a share of the data)"
+    scored = (
+        "images that candidates are scored on (default: as many as tell the smallest --max-drop apart, or "
+        "half a point; 512 to 10,000, at most half of what calibration leaves)"
+    )
     option(group, "--search-images N", scored, positive)
     option(group, "--test-images N", "images for the final figures (default: all that are left)", positive)
 

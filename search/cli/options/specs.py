@@ -20,7 +20,7 @@ def _fields(kind: type, *without: str) -> tuple[str, ...]:
 
 
 # Options that are fields of these under the same name.
-EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images")
+EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart")
 _RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
 # They decide nothing of what is found, so that they may be given to a resumed run.
 WORKER_OPTIONS = _fields(WorkerOptions)

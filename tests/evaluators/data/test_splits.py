@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bitfront.evaluators.data.digits import DigitsSource
-from bitfront.evaluators.data.splits import Splits, check_labels, largest_splits, make_splits
+from bitfront.evaluators.data.splits import (
+    Splits,
+    check_labels,
+    default_search_images,
+    images_to_tell,
+    largest_splits,
+    left_by_calibration,
+    make_splits,
+    told_apart,
+)
 from bitfront.spaces import UserError
 
 
@@ -59,19 +68,49 @@ def test_without_a_partition_everything_is_shared_out() -> None:
     assert sorted(index for part in lists(splits) for index in part) == list(range(100))
 
 
-def test_defaults_are_capped() -> None:
-    splits = make_splits(Labels([0] * 9000), calibration=10, search=None, test=None, seed=0)
-    assert [len(part) for part in lists(splits)] == [10, 512, 5000]
+@pytest.mark.parametrize(
+    ("tell_apart", "search"),
+    [(None, 512), (0.5, 6400), (1.0, 1600), (5.0, 512), (0.1, 10_000), (0.0, 10_000)],
+)
+def test_search_images_tell_the_difference_asked_for(tell_apart: float | None, search: int) -> None:
+    source = Labels([0] * 40_000)
+    splits = make_splits(source, calibration=10, search=None, test=None, seed=0, tell_apart=tell_apart)
+    assert [len(part) for part in lists(splits)] == [10, search, 5000]
+    asked = make_splits(source, calibration=10, search=30, test=None, seed=0, tell_apart=tell_apart)
+    assert len(asked.search) == 30
 
 
+def test_images_and_the_difference_that_they_tell_are_inverse() -> None:
+    # 4 % of the images changed: the standard error is a fifth of a point at 100 sqrt(0.04) / sqrt(n).
+    assert told_apart(256) == pytest.approx(2.5)
+    assert told_apart(256, changed=0.16) == pytest.approx(5.0)
+    assert images_to_tell(2.5) == 256
+    for difference in (0.3, 0.5, 1.0, 1.7):
+        images = images_to_tell(difference)
+        assert told_apart(images) <= difference + 1e-9 < told_apart(images - 1) + 1e-9
+
+
+def test_search_images_are_at_most_half_of_what_calibration_leaves() -> None:
+    for partition, left in ((None, 9000), (["train"] * 5010 + ["held-out"] * 4000, 4000)):
+        source = Labels([0] * 9010, partition)
+        assert left_by_calibration(source, 10) == left
+        splits = make_splits(source, calibration=10, search=None, test=None, seed=0, tell_apart=0.5)
+        assert [len(part) for part in lists(splits)] == [10, left // 2, left // 2]
+
+
+@pytest.mark.parametrize("tell_apart", [None, 0.5, 2.0])
 @pytest.mark.parametrize(("search", "test"), [(None, None), (700, None), (None, 30), (9, 8)])
-def test_a_larger_source_gives_no_larger_splits(search: int | None, test: int | None) -> None:
-    most = largest_splits(100, search, test)
+def test_a_larger_source_gives_no_larger_splits(
+    search: int | None, test: int | None, tell_apart: float | None
+) -> None:
+    most = largest_splits(100, search, test, tell_apart)
     sizes = []
     for count in (most, 3 * most):
-        splits = make_splits(Labels([0] * count), calibration=100, search=search, test=test, seed=0)
+        splits = make_splits(
+            Labels([0] * count), calibration=100, search=search, test=test, seed=0, tell_apart=tell_apart
+        )
         sizes.append([len(part) for part in lists(splits)])
-    assert sizes[0] == sizes[1] == [100, search or 512, test or 5000]
+    assert sizes[0] == sizes[1] == [100, search or default_search_images(tell_apart), test or 5000]
 
 
 def test_the_default_search_split_leaves_room_for_the_test_split() -> None:

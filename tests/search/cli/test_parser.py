@@ -154,7 +154,7 @@ def test_search_defaults_are_those_of_the_spec() -> None:
 )
 def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
     args, spec = parse([command]), EvaluationSpec()
-    shared = vars(spec).keys() - {"widths", *own}
+    shared = vars(spec).keys() - {"widths", "tell_apart", *own}
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
 

@@ -66,6 +66,23 @@ def test_a_spec_is_resolved_when_nothing_is_left_to_measure():
     assert EvaluationSpec(batch_size=8, threads=2, first_images=256).resolved
 
 
+@pytest.mark.parametrize(
+    ("limits", "tell_apart"),
+    [({}, 0.5), ({"max_drop": 1}, 1.0), ({"max_drop": ("2", "macro_f1=1.5")}, 1.5),
+     ({"max_drop": "loss=0.01"}, 0.5), ({"min_top1": 70.0, "max_size": "4MB"}, 0.5)],
+)  # fmt: skip
+def test_search_images_tell_the_finest_drop_of_a_share(limits, tell_apart):
+    spec = RunSpec(**limits)
+    assert spec.evaluation.tell_apart == tell_apart
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_runs_of_earlier_versions_keep_their_images():
+    document = RunSpec(max_drop=1.0).to_json()
+    del document["evaluation"]["tell_apart"]
+    assert RunSpec.from_json(document).evaluation.tell_apart is None
+
+
 def test_difference_names_fields_with_both_values():
     one = RunSpec(seed=1, max_size="4MB")
     other = RunSpec(seed=2, evaluation=EvaluationSpec(seed=5, widths=(4, 6, 8)))

@@ -13,9 +13,10 @@ from search_contracts import ReporterContract
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.objectives import parse_objectives
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.wording import duration
 from bitfront.search.reports import progress as display
 from bitfront.search.reports import progress as stages
-from bitfront.search.reports.progress import ConsoleReporter, SearchProgress, duration
+from bitfront.search.reports.progress import ConsoleReporter, SearchProgress
 
 OBJECTIVES = parse_objectives("top1,latency,size")
 FRONT = (
