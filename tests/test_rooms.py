@@ -29,7 +29,20 @@ ROOMS = {
         ),
         *("quantized", "packed", "tasks", "context", "sensitivity", "deployment", "latency"),
     ),
-    "search": (*("problem", "engine", "samplers", "workers", "runs", "export", "reports", "session", "cli"),),
+    "search": (
+        *(
+            "problem",
+            "estimation",
+            "engine",
+            "samplers",
+            "workers",
+            "runs",
+            "export",
+            "reports",
+            "session",
+            "cli",
+        ),
+    ),
 }
 MOST_LOOSE_MODULES = 3
 # Tests of the whole, shared cases and measurements have no folder in the product.
