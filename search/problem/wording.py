@@ -11,6 +11,22 @@ from bitfront.evaluators.tasks.quality import PairedComparison
 
 MISSING = "\N{EM DASH}"
 _DIGITS = 4
+# Shares that have a word, and how near to one, as a share of it, counts as it.
+_FRACTIONS = {
+    "three quarters of": 3 / 4,
+    "two thirds of": 2 / 3,
+    "half": 1 / 2,
+    **{
+        f"{'an' if name == 'eighth' else 'a'} {name} of": 1 / parts
+        for parts, name in enumerate(
+            ("third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"), 3
+        )
+    },
+}
+_NEAR = 0.03
+# Multiples from here on have no decimals; errors below this have two.
+_WHOLE_TIMES = 10.0
+_FINE_ERROR = 0.095
 
 
 def megabytes(size_bytes: float, largest: float | None = None) -> str:
@@ -71,6 +87,58 @@ def difference(found: Difference | None, decimals: int = 2) -> str:
         return MISSING
     error = "" if found.error is None else f" \N{PLUS-MINUS SIGN} {found.error:.{decimals}f}"
     return f"{found.value:+.{decimals}f}{error}"
+
+
+def against_float(
+    found: Difference | None,
+    unit: str,
+    size_share: float,
+    speed: float,
+    modelled: bool = False,
+    noise: float = 0.0,
+) -> str:
+    """What a model costs in plain words, such as ``-0.4 ± 0.5 points, a sixth of the size, twice as fast``.
+
+    Args:
+        found: Its difference to the float model in quality; left out where it is not known.
+        unit: Of the metric; a share in percent differs by points.
+        size_share: Its size as a share of the float model's; left out where it is NaN.
+        speed: The float model's latency as a multiple of this one's; left out where it is NaN.
+        modelled: Whether that is modelled.
+        noise: The share of a latency that is noise: what differs by less is as fast.
+    """
+    parts = []
+    if found is not None and not math.isnan(found.value):
+        fine = 2 if unit != "%" or 0 < (found.error or 0.0) < _FINE_ERROR else 1
+        decimals = fine if unit == "%" else DECIMALS
+        parts.append(f"{difference(found, decimals)} {'points' if unit == '%' else unit}".rstrip())
+    if not math.isnan(size_share):
+        parts.append(_size_in_words(size_share))
+    if not math.isnan(speed):
+        even = abs(speed - 1.0) <= noise
+        parts.append("modelled " * modelled + ("just as fast" if even else _speed_in_words(speed)))
+    return ", ".join(parts)
+
+
+def _size_in_words(share: float) -> str:
+    """A share of the float model's size: as a simple fraction where it is near one, in percent otherwise."""
+    if abs(share - 1.0) <= _NEAR:
+        return "the same size"
+    if share > 1.0:
+        return f"{share:.2g} times the size"
+    name, fraction = min(_FRACTIONS.items(), key=lambda entry: abs(share / entry[1] - 1.0))
+    near = abs(share / fraction - 1.0) <= _NEAR
+    return f"{name} the size" if near else f"{100 * share:.2g} % of the size"
+
+
+def _speed_in_words(speed: float) -> str:
+    """How many times as fast, or as slow, to one decimal."""
+    times, how = (speed, "fast") if speed >= 1.0 else (1.0 / speed, "slow")
+    if round(times, 1) == 1.0:
+        return "just as fast"
+    if round(times, 1) == 2.0:
+        return f"twice as {how}"
+    return f"{times:.{int(round(times, 1) < _WHOLE_TIMES)}f} times as {how}"
 
 
 def quantization(settings: Mapping[str, Any]) -> str:
