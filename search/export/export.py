@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bitfront.evaluators.files import check_writable, explained, write_atomically
-from bitfront.search.export.selection import pick
+from bitfront.search.export.selection import chosen_row
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.reader import RecordedRun
@@ -55,7 +55,7 @@ def chosen_point(run: RecordedRun, choice: str) -> Chosen:
     Raises:
         UserError: There is no such point, or the run's files contradict one another.
     """
-    row = pick(run.front, choice, run.objectives, run.schema.task)
+    row = chosen_row(run, choice)
     config = config_of(run, row)
     # A metric of a class has a colon, which Windows has not in names of files.
     name = f"trial{choice}" if choice.isdecimal() else choice.replace(":", "-")

@@ -1,22 +1,24 @@
-"""Choosing one point of a front: the knee, the best of an objective, or a trial by its number.
+"""Choosing points of a front: the shortlist, the default choice, the best of an objective, or a trial.
 
-The knee is the compromise solution for the Euclidean norm (Yu, "A class of solutions for group decision
-problems", Management Science 19(8), 1973): the point nearest the ideal one, each objective scaled to 0 (best
-on the front) to 1 (worst on the front). Two choices make it the point a person would take:
+The default choice (``knee``, starred in tables and pictures) is the cheapest point that is not shown to be
+worse than the best one by more than the user's drop, a test of non-inferiority: a point is ruled out where
+even the upper end of the one-sided 95 % interval of its difference to the best one lies below the drop. What
+the evidence cannot rule out is not paid for; the more images a search has, the nearer the drop it rules out.
+*Cheapest* is the least product of all costs, so that ratios count; a latency that differs by less than its
+noise counts as equal.
 
-- Ratios count, so logarithms are scaled, of the error (such as 100 % less top-1), the latency and the size:
-  going from 4 % to 2 % error is worth as much as from 80 % to 40 %. On a linear scale one collapsed 4-bit
-  model on the front makes 60 % look as good as 95 %.
-- Quality counts as much as all costs together: latency and size both follow from the bits, and two nearly
-  equal axes would outvote it.
-
-The distance to the plane through the extreme points (Das, Structural Optimization 18, 1999) is not used:
-there is no such plane where one point is best in two objectives, and the smallest is often the fastest.
+Where nothing is known of how far chance moved the quality, or a front has no quality, it is the compromise
+solution for the Euclidean norm (Yu, "A class of solutions for group decision problems", Management Science
+19(8), 1973): the point nearest the ideal one, each objective scaled to 0 (best on the front) to 1 (worst on
+the front). Logarithms are scaled, of the error (such as 100 % less top-1), the latency and the size, and
+quality counts as much as all costs together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,10 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
+from bitfront.search.export.evidence import Evidence, evidence_of
 from bitfront.search.problem.objectives import COSTS, default_objectives, objective_named
+from bitfront.search.problem.wording import Difference
+from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
 
 Floats = NDArray[np.float64]
@@ -37,16 +42,108 @@ def choices(task: Task, objectives: Sequence[str] = ()) -> tuple[str, ...]:
     return (KNEE, *dict.fromkeys((*default_objectives(task), *objectives)))
 
 
+@dataclass(frozen=True)
+class DefaultChoice:
+    """The starred point of a front, and why it is that.
+
+    Attributes:
+        trial: Its number.
+        best: The trial of the best quality; None where the point is the compromise.
+        difference: Of the starred point to the best one; more is better whatever the metric's direction.
+        drop: By how much it may be worse, in the metric's unit.
+    """
+
+    trial: int
+    best: int | None = None
+    difference: Difference | None = None
+    drop: float = 0.0
+
+
+def default_choice(run: RecordedRun) -> DefaultChoice | None:
+    """The starred point of a run's front; None where the front is empty."""
+    if run.front.empty:
+        return None
+    found = evidence_of(run)
+    judged = any(name not in COSTS for name in run.objectives) and found.costs.shape[1] > 0
+    if not (judged and found.differences.known):
+        return DefaultChoice(int(_compromise(run.front, run.objectives, run.schema.task)["trial"]))
+    star, best = cheapest_not_worse(found)
+    trial, other = int(found.trials[star]), int(found.trials[best])
+    return DefaultChoice(trial, other, found.differences.between(star, best), found.drop)
+
+
+def cheapest_not_worse(found: Evidence) -> tuple[int, int]:
+    """Positions of the cheapest point that is not shown to be worse than the best, and of the best.
+
+    With d the difference to the best point and s its standard error, a point is shown to be worse by more
+    than the drop where d + 1.645 s < -drop. Of points that are equally cheap, the better one is taken.
+    """
+    costs, slack = np.log(found.costs), np.log1p(np.array(found.tolerances or [0.0]))
+    total = costs.sum(axis=1)
+    best = int(np.lexsort((found.trials, total, -found.quality))[0])
+    left = np.flatnonzero(found.differences.highest(best) >= -found.drop)
+    least = costs[left[np.argmin(total[left])]]
+    beyond = costs[left] - least
+    beyond[np.abs(beyond) <= slack] = 0.0
+    order = np.lexsort((found.trials[left], -found.quality[left], beyond.sum(axis=1).round(12)))
+    return int(left[order[0]]), best
+
+
+class ListedPoint(NamedTuple):
+    """A point of the shortlist: its trial, and those of the points that it stands for.
+
+    ``alike`` ones are nowhere cheaper and no test tells them to be better; ``near`` ones really differ from
+    all listed points, of which this is the nearest, and were left out to keep the list short.
+    """
+
+    trial: int
+    alike: tuple[int, ...]
+    near: tuple[int, ...]
+
+
+def shortlist_of(run: RecordedRun) -> dict[int, ListedPoint]:
+    """The shortlist of a run's front by trial, in the order of its rows; the starred point is on it."""
+    star = default_choice(run)
+    if star is None:
+        return {}
+    found = evidence_of(run)
+    listed = found.shortlist(keep=[int(np.flatnonzero(found.trials == star.trial)[0])])
+    points = {}
+    for position in listed.listed:
+        behind = listed.behind(position)
+        groups = (found.trials[behind[listed.spared[behind] == near]].tolist() for near in (False, True))
+        points[int(found.trials[position])] = ListedPoint(int(found.trials[position]), *map(tuple, groups))
+    return points
+
+
+def standing(listed: Mapping[int, ListedPoint]) -> dict[int, int]:
+    """The listed trial that stands for each trial of the front."""
+    return {
+        trial: point.trial for point in listed.values() for trial in (point.trial, *point.alike, *point.near)
+    }
+
+
+def chosen_row(run: RecordedRun, choice: str) -> pd.Series:
+    """The row of a run's front that ``choice`` stands for, as :func:`pick` reads it.
+
+    Raises:
+        UserError: The front is empty, or the choice is none of its points.
+    """
+    star = default_choice(run) if choice == KNEE else None
+    return pick(run.front, str(star.trial) if star else choice, run.objectives, run.schema.task)
+
+
 def pick(
     front: pd.DataFrame, choice: str, objectives: Sequence[str] = (), task: Task | None = None
 ) -> pd.Series:
-    """The row of a front that ``choice`` stands for.
+    """The row of a front that ``choice`` stands for, by its values alone.
 
     Args:
         front: One row per point, with the columns of ``front.csv``.
-        choice: ``knee``, an objective such as ``top1`` or ``size`` (the best in it) or a trial number.
-            Points that are equal in one objective are told apart by the knee distance, then by trial.
-        objectives: The objectives over which the knee is taken; those of the task where there are none.
+        choice: ``knee`` (here the compromise), an objective such as ``top1`` or ``size`` (the best in it) or
+            a trial number. Points that are equal in one objective are told apart by the distance to the
+            ideal point, then by trial.
+        objectives: The objectives of that distance; those of the task where there are none.
         task: Whose metrics were measured; classification where it is None.
 
     Raises:
@@ -58,15 +155,13 @@ def pick(
         )
     task = task or task_named(CLASSIFICATION)
     objectives = objectives or default_objectives(task)
-    distances = knee_distances(front, objectives, task)
     if choice == KNEE:
-        quality = next((name for name in objectives if name not in COSTS), task.primary)
-        values = _minimised(front, quality, task) if _known(front, quality, task) else np.zeros(len(front))
-        return _first(front, distances, np.where(np.isnan(values), np.inf, values))
+        return _compromise(front, objectives, task)
     if choice in choices(task, objectives):
         if not _known(front, choice, task):
             raise UserError(f"--pick {choice}: the run has no {choice}; pick knee or a trial number")
         values = _minimised(front, choice, task)
+        distances = compromise_distances(front, objectives, task)
         return _first(front, np.where(np.isnan(values), np.inf, values), distances)
     rows = front[front["trial"] == int(choice)] if choice.isdecimal() else front.iloc[:0]
     if rows.empty:
@@ -74,7 +169,14 @@ def pick(
     return _row(rows, 0)
 
 
-def knee_distances(front: pd.DataFrame, objectives: Sequence[str], task: Task | None = None) -> Floats:
+def _compromise(front: pd.DataFrame, objectives: Sequence[str], task: Task) -> pd.Series:
+    distances = compromise_distances(front, objectives, task)
+    quality = next((name for name in objectives if name not in COSTS), task.primary)
+    values = _minimised(front, quality, task) if _known(front, quality, task) else np.zeros(len(front))
+    return _first(front, distances, np.where(np.isnan(values), np.inf, values))
+
+
+def compromise_distances(front: pd.DataFrame, objectives: Sequence[str], task: Task | None = None) -> Floats:
     """Scaled distance of each point to the ideal one, shape ``[points]``; smaller is better.
 
     An objective in which all points are equal adds nothing; a point without a value in one is at infinity,

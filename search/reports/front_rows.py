@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.quality import PairedComparison, resamplings, standard_error
-from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.export.evidence import LATENCY_ERRORS, latency_noise
+from bitfront.search.export.selection import DefaultChoice, default_choice, shortlist_of, standing
+from bitfront.search.problem.objectives import COSTS
 from bitfront.search.problem.references import FLOAT_NAME, Reference
-from bitfront.search.problem.wording import Difference
+from bitfront.search.problem.wording import Difference, against_float, difference, is_modelled, same_source
 from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, mean_bits
 from bitfront.search.runs.reader import RecordedRun
 
@@ -42,6 +44,11 @@ class FrontRow(NamedTuple):
         test_against_float: The same on the test split.
         difference: To the float model in quality, on the search split.
         test_difference: The same on the test split.
+        stands_for: Number of the listed trial that stands for it, its own where it is listed; None for a
+            reference.
+        alike: How many points it stands for that no test tells to be better, at no less cost.
+        near: How many others it stands for, to keep the list short.
+        words: What it costs against the float model in plain words; empty for that itself.
     """
 
     name: str
@@ -60,19 +67,31 @@ class FrontRow(NamedTuple):
     test_against_float: PairedComparison | None = None
     difference: Difference | None = None
     test_difference: Difference | None = None
+    stands_for: int | None = None
+    alike: int = 0
+    near: int = 0
+    words: str = ""
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is shown unless all points are asked for."""
+        return self.reference or str(self.stands_for) == self.name
 
 
 def front_rows(run: RecordedRun) -> list[FrontRow]:
     """The reference models and the front of a run."""
     base = run.float_reference
     whole = base.size_bytes if base else math.nan
-    knee = int(pick(run.front, KNEE, run.objectives, run.schema.task)["trial"]) if len(run.front) else None
+    star, listed = default_choice(run), shortlist_of(run)
+    representatives = standing(listed)
     rows = [_reference_row(run.schema, reference, base, whole) for reference in run.references]
     trials = {trial["trial"]: trial for trial in run.trials.to_dict("records")}
     for point in run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records"):
         number: Any = point["trial"]
         known = {str(name): value for name, value in {**trials.get(number, {}), **point}.items()}
-        own = {"digest": str(point["digest"]), "bits": mean_bits(known, run.genes)}
+        own: dict[str, Any] = {"digest": str(point["digest"]), "bits": mean_bits(known, run.genes)}
+        behind = listed.get(number)
+        own |= {"alike": len(behind.alike), "near": len(behind.near)} if behind else {}
         rows.append(
             _row(
                 run.schema,
@@ -82,11 +101,53 @@ def front_rows(run: RecordedRun) -> list[FrontRow]:
                 whole,
                 name=str(number),
                 reference=False,
-                knee=number == knee,
+                knee=star is not None and number == star.trial,
+                stands_for=representatives[number],
                 **own,
             )
         )
-    return rows
+    return [row._replace(words=_words(run, row, base)) for row in rows]
+
+
+def _words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
+    """What a row costs in plain words, on the test split and whole models as far as they were measured."""
+    if base is None or row.name == FLOAT_NAME:
+        return ""
+    speed, modelled = base.latency_ms / row.latency_ms, is_modelled(run.latency_source)
+    whole = (base.latency_measured_ms or math.nan) / row.latency_measured_ms
+    if same_source(run.latency_source, run.latency_measured_source) and not math.isnan(whole):
+        speed = whole
+    words = against_float(
+        row.test_difference or row.difference,
+        run.quality.unit,
+        row.size_share,
+        speed,
+        modelled,
+        LATENCY_ERRORS * latency_noise(run),
+    )
+    alike, near = (f"{count} {how}" for count, how in ((row.alike, "alike"), (row.near, "near it")))
+    behind = " and ".join([alike] * (row.alike > 0) + [near] * (row.near > 0))
+    return f"{words}; and {behind}" if behind else words
+
+
+def star_note(run: RecordedRun, star: DefaultChoice | None) -> str:
+    """Why the starred point is starred, in one line; empty where there is none."""
+    metric = run.quality
+    unit = "points" if metric.unit == "%" else metric.unit
+    if star is None:
+        return ""
+    if star.best is None or star.difference is None:
+        judged = any(name not in COSTS for name in run.objectives)
+        why = f": how far chance moved {metric.title} is not known" if judged else ""
+        return f"trial {star.trial}, the compromise nearest to the best of each objective{why}"
+    worse = f"more than {star.drop:g} {unit} worse".replace("  ", " ") if star.drop else "worse"
+    if star.trial == star.best:
+        return f"trial {star.trial}, the best point: all cheaper ones are shown to be {worse}"
+    shown = Difference(metric.sign * star.difference.value, star.difference.error)
+    return (
+        f"trial {star.trial}, the cheapest point not shown to be {worse} than the best (trial {star.best}): "
+        f"{difference(shown, metric.shown_decimals)} {unit}".rstrip()
+    )
 
 
 def _reference_row(schema: Schema, reference: Reference, base: Reference | None, whole: float) -> FrontRow:
@@ -163,6 +224,19 @@ def _comparison(images: float | None, lost: float | None, won: float | None) -> 
     """None where a count is not known, as in runs of earlier versions."""
     counts = [count for count in (images, lost, won) if count is not None and not math.isnan(count)]
     return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
+
+
+def shortlist_notes(rows: Sequence[FrontRow], all_of_them: str = "") -> list[str]:
+    """How many points the listed ones stand for, why these are not shown, and where they are."""
+    points = [row for row in rows if not row.reference]
+    listed = [row for row in points if row.listed]
+    if len(listed) == len(points):
+        return []
+    near = sum(row.near for row in listed)
+    told = "alike: nowhere cheaper, and paired tests do not tell them to be better"
+    others = f"; near: {near} that differ, left out to keep the list short" * (near > 0)
+    shown = f"; all of them: {all_of_them}" if all_of_them else ""
+    return [f"{len(listed)} of {len(points)} points stand for the others ({told}{others}){shown}"]
 
 
 def latency_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:

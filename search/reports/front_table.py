@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
+from textwrap import fill
 from typing import Any
 
+from bitfront.search.export.selection import default_choice
 from bitfront.search.problem.wording import (
     MISSING,
     difference,
@@ -25,13 +27,15 @@ from bitfront.search.reports.front_rows import (
     failure_notes,
     front_rows,
     latency_notes,
+    shortlist_notes,
+    star_note,
 )
 from bitfront.search.reports.tables import Table
 from bitfront.search.runs.listing import RunSummary
 from bitfront.search.runs.reader import RecordedRun
 
-# Columns of a terminal, and how many the front takes with both differences to the float model.
-NARROW, WIDE = 80, 104
+# Columns of a terminal, how many the front takes with both differences to the float model, and with words.
+NARROW, WIDE, WITH_WORDS = 80, 104, 180
 STAR = "\N{BLACK STAR}"
 _QUIET = "dim"
 _KNEE = "bold"
@@ -40,14 +44,15 @@ _KNEE = "bold"
 def front_table(
     run: RecordedRun, rows: Sequence[FrontRow], plain: bool = False, width: int = NARROW
 ) -> Table:
-    """The front with the reference models on top and the knee starred.
+    """The front with the reference models on top and the default choice starred.
 
     Args:
         run: The run.
         rows: Its rows, as :func:`bitfront.search.reports.front_rows.front_rows` gives them.
         plain: Whether to leave out lines, for a file or a pipe.
         width: Columns of the terminal. Where they are few, differences to float take the place of the share
-            of its size, and are those of the test split alone once there are some.
+            of its size, and are those of the test split alone once there are some. Where they are many, what
+            each point costs in words comes last.
     """
     measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
     tested = any(row.test_difference for row in rows)
@@ -67,7 +72,10 @@ def front_table(
     columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
     columns += ["measured\nms"] if measured else []
     columns += ["size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]
-    table = Table(columns, texts=(), lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
+    worded = width >= WITH_WORDS and any(row.words for row in rows)
+    texts = (len(columns),) if worded else ()
+    columns += ["against the float model"] * worded
+    table = Table(columns, texts, lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
     decimals = metric.shown_decimals
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
@@ -83,6 +91,7 @@ def front_table(
             megabytes(row.size_bytes, largest_size),
             *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
             " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in row.bits),
+            *[row.words] * worded,
         ]
         last_reference = row.reference and not (position + 1 < len(rows) and rows[position + 1].reference)
         style = _QUIET if row.reference else _KNEE if row.knee else ""
@@ -126,7 +135,7 @@ def _best(run: RunSummary) -> str:
 def front_document(run: RecordedRun) -> dict[str, Any]:
     """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
     rows, counted = front_rows(run), run.schema.task.counted
-    knee = next((int(row.name) for row in rows if row.knee), None)
+    star = default_choice(run)
     genes = {str(point["trial"]): point for point in run.front.to_dict("records")}
     bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
     return {
@@ -140,12 +149,21 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
         "hypervolume": run.summary.get("hypervolume"),
         "failures": run.failures,
         "test_failures": run.summary.get("test_failures") or {},
-        "knee": knee,
+        "knee": star.trial if star else None,
+        "knee_reason": star_note(run, star),
+        "shortlist": [int(row.name) for row in rows if row.listed and not row.reference],
         "references": [
             {"name": row.name, **_values(row._asdict(), counted)} for row in rows if row.reference
         ],
         "front": [
-            {"trial": int(row.name), **_values(row._asdict(), counted), "bits": bits[row.name]}
+            {
+                "trial": int(row.name),
+                **_values(row._asdict(), counted),
+                "bits": bits[row.name],
+                "listed": row.listed,
+                "stands_for": row.stands_for,
+                "in_words": row.words,
+            }
             for row in rows
             if not row.reference
         ],
@@ -154,6 +172,7 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
 
 def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
     hidden = {"name", "reference", "knee", "bits", "difference", "test_difference", "test_quality", "metrics"}
+    hidden |= {"stands_for", "alike", "near", "words"}
     hidden |= set() if row["digest"] else {"digest"}
     values: dict[str, Any] = {}
     for key, value in row.items():
@@ -167,24 +186,31 @@ def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
     return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
 
 
-def print_front(run: RecordedRun) -> None:
-    """Prints a heading, the table and what its columns mean."""
+def print_front(run: RecordedRun, everything: bool = False) -> None:
+    """Prints a heading, the table of the shortlist or of ``everything``, and what its columns mean."""
     console = stdout_console()
     console.print(_heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
         print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
         return
-    rows = front_rows(run)
+    every = front_rows(run)
+    rows = [row for row in every if everything or row.listed]
     plain = not console.is_terminal
     console.print()
     console.print(front_table(run, rows, plain, console.width))
+    if console.width < WITH_WORDS:
+        console.print()
+        print_lines(console, _in_words(rows, console.width))
     batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
     splits = f"{run.quality.title} on the search split, test on the test split"
-    legend = f"{STAR} knee; {splits}; {source}MB = 10^6 bytes"
+    star = f"{STAR} {star_note(run, default_choice(run))}"
+    legend = f"{splits}; {source}MB = 10^6 bytes"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
+    command = "" if everything else f"bitfront front {run.name} --all"
+    print_lines(console, [star, *shortlist_notes(every, command)])
     print_lines(console, [legend, *notes], style="dim")
 
 
@@ -192,8 +218,20 @@ def front_html(run: RecordedRun) -> str:
     """The heading and the front as HTML, for notebooks."""
     from html import escape
 
-    table = "" if run.front.empty else front_table(run, front_rows(run), width=WIDE).html()
-    return f"<p>{escape(_heading(run))}</p>{table}"
+    if run.front.empty:
+        return f"<p>{escape(_heading(run))}</p>"
+    every = front_rows(run)
+    table = front_table(run, [row for row in every if row.listed], width=WITH_WORDS).html()
+    notes = [f"{STAR} {star_note(run, default_choice(run))}", *shortlist_notes(every, "front")]
+    return f"<p>{escape(_heading(run))}</p>{table}<p>{'<br>'.join(map(escape, notes))}</p>"
+
+
+def _in_words(rows: Sequence[FrontRow], width: int) -> list[str]:
+    """What each point costs, one below the other, for terminals that have no room beside the figures."""
+    names = [f"{STAR} {row.name}" if row.knee else row.name for row in rows]
+    room = max(map(len, names), default=0)
+    lines = [f"{name:>{room}} {row.words}" for name, row in zip(names, rows, strict=True) if row.words]
+    return [fill(line, width, subsequent_indent=" " * (room + 1)) for line in lines]
 
 
 def _heading(run: RecordedRun) -> str:

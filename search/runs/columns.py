@@ -52,6 +52,8 @@ _COSTS = (
 STATE = (Column("state", "text"), Column("feasible", "flag"))
 _COUNTS = (Column("lost", decimals=0), Column("won", decimals=0))
 ERROR = Column("error", "text")
+# Behind all others of front.csv: whether a point is on the shortlist, and which listed trial stands for it.
+SHORTLIST = (Column("listed", "flag"), Column("stands_for", decimals=0))
 _TEST = "test_"
 
 
@@ -127,7 +129,7 @@ class Schema:
     @property
     def by_name(self) -> dict[str, Column]:
         """All columns but those of genes and violations."""
-        found = (*self.leading, *STATE, *self.measured, *self.final, ERROR)
+        found = (*self.leading, *STATE, *self.measured, *self.final, ERROR, *SHORTLIST)
         return {column.name: column for column in found}
 
     @property

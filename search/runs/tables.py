@@ -14,7 +14,15 @@ from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.runs.columns import DIFFERENCE_ERROR, ERROR, STATE, Column, Schema, violation_column
+from bitfront.search.runs.columns import (
+    DIFFERENCE_ERROR,
+    ERROR,
+    SHORTLIST,
+    STATE,
+    Column,
+    Schema,
+    violation_column,
+)
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
@@ -31,11 +39,13 @@ class FinalMeasurement:
         quality: What it is worth on the test split; None where that was not measured.
         difference_standard_error: Of the difference to the float model in quality on the test split, where
             counts of images do not tell it.
+        stands_for: Number of the listed trial that stands for it in the shortlist; None while there is none.
     """
 
     latency_measured_ms: float | None = None
     quality: Quality | None = None
     difference_standard_error: float | None = None
+    stands_for: int | None = None
 
     def values(self) -> dict[str, Any]:
         """What was measured, by the names of the columns."""
@@ -77,8 +87,8 @@ class RunTables:
             BitfrontError: The tables cannot be written.
         """
         measured = final or {}
-        # One row for each front point: figures, then the bits of every gene.
-        self._folder.write_text(FRONT, self._csv(front, measured, ()))
+        # One row for each front point: figures, the bits of every gene, then what the shortlist makes of it.
+        self._folder.write_text(FRONT, self._csv(front, measured, SHORTLIST))
         self._folder.write_text(TRIALS, self.trials_csv(trials, measured))
 
     def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
@@ -117,6 +127,8 @@ class RunTables:
             "state": trial.state,
             "feasible": trial.feasible,
             "error": trial.error,
+            "listed": None if final.stands_for is None else final.stands_for == trial.number,
+            "stands_for": final.stands_for,
         }
 
 

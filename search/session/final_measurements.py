@@ -119,10 +119,11 @@ def completed_references(
 
 
 def final_measurements(
-    tested: Mapping[int, Tested], latency: Mapping[int, float]
+    tested: Mapping[int, Tested], latency: Mapping[int, float], stands_for: Mapping[int, int] | None = None
 ) -> dict[int, FinalMeasurement]:
     """The final columns of the tables by trial number."""
-    found = {number: FinalMeasurement(milliseconds) for number, milliseconds in latency.items()}
-    for number, (quality, error) in tested.items():
-        found[number] = FinalMeasurement(latency.get(number), quality, error)
+    standing, found = stands_for or {}, dict[int, FinalMeasurement]()
+    for number in dict.fromkeys((*standing, *latency, *tested)):
+        quality, error = tested.get(number, (None, None))
+        found[number] = FinalMeasurement(latency.get(number), quality, error, standing.get(number))
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.export.export import chosen_point
-from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.export.selection import KNEE, chosen_row, default_choice, shortlist_of
 from bitfront.search.runs.listing import RunSummary, latest_run
 from bitfront.search.runs.listing import list_runs as runs_in
 from bitfront.search.runs.names import runs_root
@@ -35,8 +35,10 @@ class Run(RecordedRun):
     column of bits for every gene.
     A notebook shows the front.
 
-    A *choice* is ``knee`` (the compromise), an objective such as ``top1``, ``latency`` or ``size`` (the best
-    in that), or the number of a trial on the front.
+    ``shortlist`` has those of its points that really differ.
+
+    A *choice* is ``knee`` (the cheapest point not shown to be worse than the best), an objective such as
+    ``top1``, ``latency`` or ``size`` (the best in that), or the number of a trial on the front.
 
     Attributes:
         interrupted: Whether the search was stopped before its end; :func:`resume` goes on with it.
@@ -51,8 +53,23 @@ class Run(RecordedRun):
 
     @property
     def knee(self) -> int | None:
-        """The trial number of the front's compromise; None where the front is empty."""
-        return None if self.front.empty else int(self.pick(KNEE)["trial"])
+        """The trial number of the starred point, the default choice; None where the front is empty."""
+        star = default_choice(self)
+        return star.trial if star else None
+
+    @property
+    def shortlist(self) -> pd.DataFrame:
+        """The points of the front that really differ, and how many ``alike`` and ``near`` ones stand behind.
+
+        A point that no test tells to be better than a listed one, and that is nowhere cheaper, is alike; a
+        near one differs, and was left out to keep the list short.
+        """
+        listed = shortlist_of(self)
+        rows = self.front[self.front["trial"].isin(listed)]
+        points = [listed[int(trial)] for trial in rows["trial"]]
+        return rows.assign(
+            alike=[len(point.alike) for point in points], near=[len(point.near) for point in points]
+        )
 
     def pick(self, choice: str | int = KNEE) -> pd.Series:
         """The row of the front that a choice stands for.
@@ -60,7 +77,7 @@ class Run(RecordedRun):
         Raises:
             UserError: The front is empty, or the choice is none of its points.
         """
-        return pick(self.front, str(choice), self.objectives, self.schema.task)
+        return chosen_row(self, str(choice))
 
     def config(self, choice: str | int = KNEE) -> BitConfig:
         """The bit configuration of a point of the front.

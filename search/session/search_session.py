@@ -93,8 +93,10 @@ class SearchSession:
 
     def _search(self) -> SearchResult:
         """Runs everything and leaves a complete run folder."""
+        from bitfront.search.export.selection import shortlist_of, standing
         from bitfront.search.problem.problem import SearchProblem
         from bitfront.search.runs.tables import RunTables
+        from bitfront.search.session.final_measurements import final_measurements
 
         ready = prepare_run(self.spec, self.folder, self.reporter.stage, self.source)
         self.spec = ready.spec
@@ -115,10 +117,12 @@ class SearchSession:
         tables = RunTables(self.folder, problem)
         result = self._run_engine(problem, tables, ready)
         self._write_summary(result, ready)
+        stands_for = standing(shortlist_of(open_run(self.folder.name, runs_dir=self.folder.path.parent)))
+        tables.write(result.trials, result.front, final_measurements({}, {}, stands_for))
         self._draw()
         if result.front and result.reason != INTERRUPTED:
             try:
-                self._measure_front(result, ready, tables)
+                self._measure_front(result, ready, tables, stands_for)
             except KeyboardInterrupt:
                 return dataclasses.replace(result, reason=INTERRUPTED)
             self._draw()
@@ -149,7 +153,9 @@ class SearchSession:
         finally:
             pool.close()
 
-    def _measure_front(self, result: SearchResult, ready: RunInputs, tables: RunTables) -> None:
+    def _measure_front(
+        self, result: SearchResult, ready: RunInputs, tables: RunTables, stands_for: Mapping[int, int]
+    ) -> None:
         from bitfront.search.session.final_measurements import (
             completed_references,
             final_measurements,
@@ -163,14 +169,14 @@ class SearchSession:
             tested, failures = held_out_qualities(
                 ready.context, ready.space, result.front, schema.quality, share
             )
-        tables.write(result.trials, result.front, final_measurements(tested, {}))
+        tables.write(result.trials, result.front, final_measurements(tested, {}, stands_for))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
         with stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 ready.context, timer, ready.space, result.front, batch, share
             )
-        tables.write(result.trials, result.front, final_measurements(tested, latency))
+        tables.write(result.trials, result.front, final_measurements(tested, latency, stands_for))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
         self.folder.write_json("references.json", references.to_json())
 
@@ -181,6 +187,7 @@ class SearchSession:
             **result.to_json(),
             **{name: getattr(self.spec.evaluation, name) for name in ("scheme", "recipe", "without")},
             "latency_batch": ready.costs.latency_batch,
+            "latency_noise": ready.costs.latency_noise,
             "latency_note": "; ".join(ready.notes),
             "latency_measured_source": ready.timer.source,
             "resolution": ready.resolution.to_json(),

@@ -38,8 +38,8 @@ Writes one configuration of a run: a point of its front, or the same bits everyw
 Files that compute are verified at once: they classify the test split in the runtime itself, and the figures
 are printed and kept beside the file. The exit status is 1 where they are not the evaluator's.
 
-The knee is the point that balances accuracy against latency and size: nearest the best of each, on a scale of
-ratios.
+The knee is the starred point: the cheapest that is not shown to be worse than the best by more than the run's
+--max-drop, half a point where it has none.
 """.format(formats="\n".join(_listed()))
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from bitfront.search.cli.options.common import add_run_argument, open_chosen_run
+from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option
 from bitfront.search.reports.console import hint, print_json
 
 SUMMARY = "print the front of a run"
 DETAIL = """\
-Prints the front of a run: every assignment of bits that no other found one beats in all objectives.
+Prints the front of a run: assignments of bits that no other found one beats in all objectives. At most 8 of
+them are listed, which really differ; each says how many others it stands for.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_run_argument(parser)
+    option(parser, "--all", "list every point of the front")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(front_document(chosen))
         return 0
-    print_front(chosen)
+    print_front(chosen, everything=args.all)
     if len(chosen.front):
         hint(f"bitfront plot {chosen.name}", f"bitfront export {chosen.name} --pick knee")
     else:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
-from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.export.selection import default_choice
 from bitfront.search.problem.wording import megabytes
 from bitfront.search.reports.plots import style
 from bitfront.search.runs.columns import GeneColumn
@@ -77,7 +77,8 @@ def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     """The bit map of a run's front, thinned evenly to ``MAX_ROWS`` rows that keep both ends and the knee."""
     quality = run.quality
     front = run.front.sort_values(["size_bytes", quality.name, "trial"]).reset_index(drop=True)
-    knee = int(pick(front, KNEE, run.objectives, run.schema.task)["trial"])
+    star = default_choice(run)
+    knee = star.trial if star else -1
     chosen = _thin(len(front), int((front["trial"] == knee).to_numpy().argmax()))
     shown = front.iloc[chosen]
     order = (None, *KINDS)

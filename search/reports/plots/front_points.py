@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
-from bitfront.search.export.selection import KNEE, pick
+from bitfront.search.export.selection import default_choice
 from bitfront.search.problem.wording import same_source
 from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import RecordedRun
@@ -151,9 +151,10 @@ def _marks(run: RecordedRun, axis: Axis) -> list[Mark]:
 
 
 def _knee(run: RecordedRun, axis: Axis) -> Mark | None:
-    if run.front.empty:
+    star = default_choice(run)
+    if star is None:
         return None
-    row = pick(run.front, KNEE, run.objectives, run.schema.task)
+    row = run.front[run.front["trial"] == star.trial].iloc[0]
     cost = float(row[axis.column]) * axis.scale
     height = run.quality.sign * float(row[run.quality.name])
     return (

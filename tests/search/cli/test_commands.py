@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from bitfront.search.cli.main import main
-from bitfront.search.export.selection import pick
+from bitfront.search.export.selection import chosen_row, shortlist_of, standing
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig
 
@@ -80,7 +81,7 @@ def test_front_of_the_latest_run(bitfront: Bitfront, folder: Path, tmp_path: Pat
     assert out.startswith("small: digits_deit (fq-vit, recipe best without log-base) on digits")
     assert "float32" in out
     assert "bitfront export small --pick knee" in err
-    assert str(pick(RecordedRun.read(tmp_path, "small").front, "knee")["trial"]) in out
+    assert str(chosen_row(RecordedRun.read(tmp_path, "small"), "knee")["trial"]) in out
 
 
 def test_runs_from_before_recipes_name_the_scheme_alone(
@@ -98,7 +99,7 @@ def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     run = RecordedRun.read(tmp_path, "small")
     assert front["run"] == "small"
     assert (front["scheme"], front["recipe"], front["without"]) == ("fq-vit", "best", ["log-base"])
-    assert front["knee"] == pick(run.front, "knee")["trial"]
+    assert front["knee"] == chosen_row(run, "knee")["trial"]
     assert [mark["name"] for mark in front["references"]] == ["float32", "W8A8T8", "W4A4T4"]
     assert front["references"][1]["test_top1"] is None
     assert len(front["front"]) == len(run.front)
@@ -124,6 +125,50 @@ def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     assert front["references"][0]["against_float"] is None
     assert front["references"][1]["test_against_float"] is None
     assert front["failures"] == [{"error": "blocks.0.mlp.fc1 saturates", "trials": [36]}]
+
+
+def test_front_prints_the_shortlist_and_how_many_stand_behind(
+    bitfront: Bitfront, folder: Path, tmp_path: Path
+) -> None:
+    run = RecordedRun.read(tmp_path, "small")
+    listed = shortlist_of(run)
+    rows = {
+        line.lstrip(" \N{BLACK STAR}").split()[0]: line
+        for line in bitfront("front")[1].splitlines()
+        if line.strip(" \N{BLACK STAR}")
+    }
+    assert {int(name) for name in rows if name.isdecimal()} >= set(listed)
+    assert not {str(trial) for trial in run.front["trial"] if trial not in listed} & set(rows)
+    assert len(listed) < len(run.front)
+    out = bitfront("front")[1]
+    for point in listed.values():
+        assert not point.alike or f"{len(point.alike)} alike" in out
+    assert f"{len(listed)} of {len(run.front)} points stand for the others" in out
+    assert "all of them: bitfront front small --all" in out
+    every = bitfront("front", "--all")[1]
+    assert all(f"\n{trial:>7} " in every or f" {trial} " in every for trial in run.front["trial"])
+    assert "--all" not in every
+
+
+def test_front_json_says_which_points_are_listed(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    found, listed = document(bitfront("front", "--json")), shortlist_of(RecordedRun.read(tmp_path, "small"))
+    assert sorted(found["shortlist"]) == sorted(listed)
+    representatives = standing(listed)
+    for point in found["front"]:
+        assert point["listed"] == (point["trial"] in listed)
+        assert point["stands_for"] == representatives[point["trial"]]
+        assert "% of the size" in point["in_words"] or "of the size" in point["in_words"]
+    assert found["knee_reason"].startswith(f"trial {found['knee']}, ")
+
+
+def test_one_line_says_why_the_star_is_where_it_is(bitfront: Bitfront, folder: Path) -> None:
+    out = bitfront("front")[1]
+    assert re.search(
+        r"★ trial \d+, (the cheapest point not shown to be more than 0.5 points worse than the best "
+        r"\(trial \d+\): [+-]\d+\.\d+ ± \d+\.\d+ points|the best point: all cheaper ones are shown "
+        r"to be more than 0.5 points worse)",
+        out,
+    )
 
 
 def test_front_says_how_far_its_accuracies_can_be_trusted(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bitfront.evaluators.tasks.quality import PairedComparison
-from bitfront.search.export.selection import pick
+from bitfront.search.export.selection import chosen_row
 from bitfront.search.problem.wording import MISSING, Difference, difference, megabytes, milliseconds, percent
 from bitfront.search.reports.front_rows import front_rows
 from bitfront.search.reports.front_table import STAR, front_table, runs_table
@@ -39,7 +39,7 @@ def test_rows_are_references_then_front_by_size(runs_dir: Path) -> None:
     assert sizes == sorted(sizes)
     assert len(sizes) == len(run.front)
     knee = [row.name for row in rows if row.knee]
-    assert knee == [str(pick(run.front, "knee")["trial"])]
+    assert knee == [str(chosen_row(run, "knee")["trial"])]
     assert rows[0].size_share == 1.0
     assert 0 < rows[3].size_share < 0.3
 

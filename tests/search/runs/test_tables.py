@@ -41,7 +41,7 @@ def test_columns_and_their_order_are_those_that_readers_know(result, tmp_path: P
     genes = list(result.problem.space.gene_names)
     violations = [f"violation.{name}" for name in result.problem.constraint_names]
     with (tmp_path / "r" / "front.csv").open() as file:
-        assert next(csv.reader(file)) == [*FRONT, *genes]
+        assert next(csv.reader(file)) == [*FRONT, *genes, "listed", "stands_for"]
     with (tmp_path / "r" / "trials.csv").open() as file:
         assert next(csv.reader(file)) == [*FRONT, *genes, "state", "feasible", *violations, *FURTHER]
 
@@ -61,6 +61,17 @@ def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result,
     ]  # fmt: skip
     assert (row["state"], row["feasible"], row["error"]) == ("failed", "false", 'a "quoted", reason')
     assert (row["test_lost"], row["test_won"], row["kl"]) == ("3", "1", "")
+
+
+def test_the_front_says_which_points_are_listed_once_there_is_a_shortlist(result, tmp_path: Path) -> None:
+    folder = RunStore(tmp_path).create("again")
+    tables, [first, second] = RunTables(folder, result.problem), result.trials[:2]
+    standing = {trial.number: FinalMeasurement(stands_for=second.number) for trial in (first, second)}
+    for final, expected in ((None, [("", ""), ("", "")]), (standing, [("false", "1"), ("true", "1")])):
+        tables.write(result.trials, [first, second], final)
+        rows = csv.DictReader((folder.path / "front.csv").read_text().splitlines())
+        assert [(row["listed"], row["stands_for"]) for row in rows] == expected
+    assert "listed" not in (folder.path / "trials.csv").read_text()
 
 
 def test_what_is_written_is_read_again(result, tmp_path: Path) -> None:

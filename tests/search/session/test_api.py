@@ -235,5 +235,15 @@ def test_a_run_shows_its_front_in_a_notebook(tmp_path: Path, make_run) -> None:
     make_run(tmp_path, name="r", count=30, encoders=2, model="<b>bold</b>")
     run = open_run("r", runs_dir=tmp_path)
     shown = run._repr_html_()
-    assert shown.count("<tr>") == 1 + len(run.references) + len(run.front)
+    assert shown.count("<tr>") == 1 + len(run.references) + len(run.shortlist)
     assert "<b>bold" not in shown
+
+
+def test_the_shortlist_of_a_run_says_how_many_points_stand_behind_each(tmp_path: Path, make_run) -> None:
+    make_run(tmp_path, name="r", count=120)
+    run = open_run("r", runs_dir=tmp_path)
+    listed = run.shortlist
+    assert len(listed) <= 8 < len(run.front)
+    assert run.knee in set(listed["trial"])
+    assert len(listed) + listed["alike"].sum() + listed["near"].sum() == len(run.front)
+    assert listed[list(run.front.columns)].equals(run.front[run.front["trial"].isin(listed["trial"])])

@@ -14,7 +14,7 @@ from bitfront.evaluators.deployment import graph_files
 from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
 from bitfront.evaluators.deployment.registry import file_document
 from bitfront.evaluators.deployment.runtimes import registry as runtimes
-from bitfront.search.export.selection import pick
+from bitfront.search.export.selection import chosen_row
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig
 
@@ -39,7 +39,7 @@ def left(folder: Path) -> list[str]:
 def test_what_is_written(exported: dict[str, Path], deploy_runs: Path, name: str) -> None:
     path = exported[name]
     run = RecordedRun.read(deploy_runs, "small")
-    row = pick(run.front, "knee", run.objectives)
+    row = chosen_row(run, "knee")
     document = file_document(path)
     assert BitConfig.from_json(document).digest == row["digest"]
     assert document["measured"]["size_bytes"] == row["size_bytes"]

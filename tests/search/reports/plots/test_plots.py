@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.search.export.selection import pick
+from bitfront.search.export.selection import chosen_row
 from bitfront.search.problem.limits import Limit
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
 from bitfront.search.reports.plots.front_points import collect_front, window_of
@@ -69,7 +69,7 @@ def test_marks_limits_and_knee(run: RecordedRun) -> None:
         ("--max-size 0.95x", 1.25, True)
     ]
     assert info.knee is not None
-    assert info.knee.name == f"knee: trial {pick(run.front, 'knee')['trial']}"
+    assert info.knee.name == f"knee: trial {chosen_row(run, 'knee')['trial']}"
     assert collect_front(run, latency_axis("")).limits == ()
 
 
@@ -174,7 +174,7 @@ def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: RecordedRun) -> No
     shown = [row.trial for row in info.rows]
     assert len(shown) == len(set(shown)) == MAX_ROWS
     assert info.hidden == 110
-    assert {0, 149, int(pick(rows, "knee")["trial"])} <= set(shown)
+    assert {0, 149, int(chosen_row(long, "knee")["trial"])} <= set(shown)
     assert sum(row.knee for row in info.rows) == 1
 
 
