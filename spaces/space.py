@@ -65,9 +65,11 @@ class SearchSpace:
         granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention
             of each encoder) or ``layer`` (weights and input of each linear layer, each attention matrix).
         fixed: Kinds that are not searched, with the width that they have everywhere.
+        kept: Single genes that are not searched, by name, with the width that they have.
 
     Raises:
-        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind that cannot be fixed.
+        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind or gene that cannot
+            be fixed.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class SearchSpace:
         widths: Sequence[int],
         granularity: Granularity = "encoder-kind",
         fixed: Iterable[tuple[Kind, int]] = (),
+        kept: Iterable[tuple[str, int]] = (),
     ) -> None:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
@@ -95,10 +98,18 @@ class SearchSpace:
         self.fixed: dict[Kind, int] = dict(fixed)
         check_fixed(self.fixed, self.widths, granularity)
         grouped: dict[str, list[Slot]] = {}
+        # Widths that no gene sets.
+        self._settled: dict[Slot, int] = {}
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                if slot.kind not in self.fixed:
+                if slot.kind in self.fixed:
+                    self._settled[slot] = self.fixed[slot.kind]
+                else:
                     grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
+        self.kept: dict[str, int] = dict(kept)
+        check_kept(self.kept, tuple(grouped), self.widths)
+        for name, width in self.kept.items():
+            self._settled |= dict.fromkeys(grouped.pop(name), width)
         self.genes = tuple(Gene(name, tuple(slots)) for name, slots in grouped.items())
 
     def __len__(self) -> int:
@@ -114,6 +125,18 @@ class SearchSpace:
         """How many genomes there are."""
         return int(len(self.widths) ** len(self.genes))
 
+    def keeping(self, kept: Mapping[str, int]) -> SearchSpace:
+        """The part of this space in which some of its genes, by name, have one width."""
+        return SearchSpace(
+            self.model,
+            self.scheme,
+            self.encoders,
+            self.widths,
+            self.granularity,
+            self.fixed.items(),
+            {**self.kept, **kept}.items(),
+        )
+
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """``count`` genomes drawn uniformly, shape ``[count, genes]``."""
         import numpy as np
@@ -128,12 +151,7 @@ class SearchSpace:
     def decode(self, genome: Genome) -> BitConfig:
         """The configuration that a genome stands for; raises ValueError for a wrong shape or index."""
         self._check(genome)
-        chosen = {
-            slot: self.fixed[slot.kind]
-            for encoder in self.encoders
-            for slot in _slots(encoder)
-            if slot.kind in self.fixed
-        }
+        chosen = dict(self._settled)
         for gene, index in zip(self.genes, genome, strict=True):
             for slot in gene.slots:
                 chosen[slot] = self.widths[int(index)]
@@ -152,12 +170,12 @@ class SearchSpace:
                 f"the bit config has {len(config.encoders)} encoders that do not match the "
                 f"{len(self.encoders)} of {self.model}"
             )
-        for kind, width in self.fixed.items():
-            slots = [slot for encoder in self.encoders for slot in _slots(encoder) if slot.kind == kind]
-            found = {config.encoders[slot.encoder].bits(kind, slot.layer) for slot in slots}
-            if found != {width}:
+        for slot, width in self._settled.items():
+            found = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
+            if found != width:
                 raise UserError(
-                    f"the bit config has {kind} of {sorted(found)} bits; this space fixes {width}"
+                    f"the bit config has {slot.kind} of {found} bits in encoder {slot.encoder}; this space "
+                    f"fixes {width}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):
@@ -192,6 +210,22 @@ def check_fixed(fixed: Mapping[Kind, int], widths: Sequence[int], granularity: G
         raise UserError(
             f"a kind cannot be fixed at {foreign[0]} bits: choose among {', '.join(map(str, widths))}"
         )
+
+
+def check_kept(kept: Mapping[str, int], genes: Sequence[str], widths: Sequence[int]) -> None:
+    """Refuses genes that cannot be kept at their width.
+
+    Raises:
+        UserError: There is no such gene or width, or nothing would be left to search.
+    """
+    for name, width in kept.items():
+        if name not in genes or width not in widths:
+            raise UserError(
+                f"{name} cannot be kept at {width} bits: the space has no such gene, or it has other widths "
+                f"than {', '.join(map(str, widths))}"
+            )
+    if kept and len(kept) == len(genes):
+        raise UserError(f"all {len(genes)} genes would be kept at one width: leave one to search")
 
 
 def _encoder_bits(encoder: EncoderLayers, chosen: dict[Slot, int]) -> EncoderBits:

@@ -31,7 +31,7 @@ from bitfront.spaces.quantities import parse_duration
 SPEC_VERSION = 3
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
-_SWITCHES = ("allow_slower", "allow_larger", "min_metric", "max_metric")
+_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric")
 
 
 def bitfront_version() -> str:
@@ -47,6 +47,7 @@ class RunSpec:
         evaluation: What is evaluated, on which data, and how it is quantized.
         space: Granularity of the search space.
         hold: Kinds that are not searched with their widths, such as ``A8T8``; None for none.
+        all_genes: Whether genes are searched, too, whose narrower widths save nothing.
         objectives: ``latency``, ``size`` and metrics of the task; a text such as ``top1,size`` is read as
             such. Empty for the task's own: top-1, latency and size for classification.
         max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
@@ -76,6 +77,7 @@ class RunSpec:
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
     space: Granularity = "encoder-kind"
     hold: str | None = None
+    all_genes: bool = False
     objectives: tuple[str, ...] = ()
     max_latency: str | None = None
     max_size: str | None = None

@@ -168,12 +168,14 @@ class RunStore:
 
 def write_space(folder: Path, space: SearchSpace) -> Path:
     """Writes ``space.json`` into a run folder and returns its path."""
-    document = {
+    document: dict[str, Any] = {
         "model": space.model,
         "scheme": space.scheme,
         "granularity": space.granularity,
         "widths": list(space.widths),
         "held": dict(space.fixed),
+        # Only where there are any: spaces of earlier versions have none.
+        **({"kept": space.kept} if space.kept else {}),
         "encoders": [
             {"index": encoder.index, "name": encoder.name, "linear": list(encoder.linear)}
             for encoder in space.encoders
@@ -204,6 +206,7 @@ def read_space(folder: Path) -> SearchSpace:
             [int(width) for width in document["widths"]],
             document["granularity"],
             [(kind, int(width)) for kind, width in document.get("held", {}).items()],
+            [(str(name), int(width)) for name, width in document.get("kept", {}).items()],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error

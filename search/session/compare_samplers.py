@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports.comparison import csv_text, markdown, title
-from bitfront.search.runs.folder import RunFolder, RunStore
+from bitfront.search.runs.folder import SPACE, RunFolder, RunStore, write_space
 from bitfront.search.runs.names import runs_root
 from bitfront.search.samplers.registry import (
     COMPARED_SAMPLERS,
@@ -185,12 +185,17 @@ def _figures(
     prepared.path.mkdir(exist_ok=True)
     # Those that begin with the genes' sensitivities need them, and the others do not mind.
     sampler = max(settings.samplers, key=begins_with_scores)
-    spec = dataclasses.replace(settings.spec, sampler=sampler)
+    # Comparisons of earlier versions searched all genes.
+    all_genes = (folder.path / EVALUATIONS).exists() and not (prepared.path / SPACE).exists()
+    all_genes = settings.spec.all_genes or all_genes
+    spec = dataclasses.replace(settings.spec, sampler=sampler, all_genes=all_genes)
     ready = prepare_run(spec, prepared, reporter.stage, source)
     # Settings that were measured, such as the batch size, are the comparison's own from here on.
     settings = dataclasses.replace(settings, spec=ready.spec)
     settings.write(folder.path)
-    for note in [*(f"note: {note}" for note in ready.notes), *ready.told()]:
+    write_space(prepared.path, ready.space)
+    notes = [*ready.notes, *([ready.kept_note] if ready.kept_note else [])]
+    for note in [*(f"note: {note}" for note in notes), *ready.told()]:
         reporter.note(note)
     problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
     if settings.truth or "exhaustive" in settings.samplers:
@@ -215,7 +220,8 @@ def _figures(
         **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
         "evaluated": len(shared.evaluations),
         "latency_source": problem.cost.latency_source,
-        "notes": list(ready.notes),
+        "kept_genes": dict(ready.space.kept),
+        "notes": notes,
         "resolution": ready.resolution.to_json(),
         "interrupted": len(searches) < len(list(settings.entries())),
     }

@@ -14,11 +14,13 @@ from bitfront.evaluators.data.splits import left_by_calibration
 from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.progress import ShareDone
+from bitfront.search.problem.kept_genes import KeptGenes, genes_to_keep, kept_at_widest
+from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.wording import quantization
-from bitfront.search.runs.folder import RunFolder
+from bitfront.search.runs.folder import SPACE, RunFolder, read_space
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 
@@ -54,6 +56,7 @@ class RunInputs:
         scores: Gradient scores of the genes, for a sampler that begins with them; None otherwise.
         notes: What the user must know of the latency source.
         resolution: What the search images tell apart.
+        kept_note: Which genes are not searched because nothing narrower pays, in one line; empty for none.
     """
 
     spec: RunSpec
@@ -65,6 +68,7 @@ class RunInputs:
     scores: GeneScores | None
     notes: tuple[str, ...]
     resolution: Resolution
+    kept_note: str = ""
 
     def told(self) -> list[str]:
         """What the search images tell apart, and a warning for every limit that is finer."""
@@ -106,8 +110,19 @@ def prepare_run(
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references, seconds = _references(context, costs)
     resolution = _resolution(spec, context, references, seconds)
+    kept = _kept_genes(spec, folder, SearchProblem.from_spec(spec, space, costs, references))
+    space = space.keeping(kept.bits)
     scores = _scores(spec, folder, context, space, stage)
-    return RunInputs(spec, context, space, costs, references, source.timer, scores, notes, resolution)
+    return RunInputs(
+        spec, context, space, costs, references, source.timer, scores, notes, resolution, kept.note
+    )
+
+
+def _kept_genes(spec: RunSpec, folder: RunFolder, problem: SearchProblem) -> KeptGenes:
+    """The genes that are not searched; a run that has its space already keeps those of that."""
+    if (folder.path / SPACE).exists():
+        return kept_at_widest(problem, read_space(folder.path).kept)
+    return KeptGenes({}) if spec.all_genes else genes_to_keep(problem)
 
 
 def _scores(
@@ -118,10 +133,14 @@ def _scores(
 
     if not begins_with_scores(spec.sampler):
         return None
-    if not (folder.path / GENE_SCORES).exists():
-        with stage(f"gradient scores of {len(space)} genes") as share_done:
-            scores = gene_scores(context, space, share_done)
-        folder.write_json(GENE_SCORES, scores.to_json())
+    if (folder.path / GENE_SCORES).exists():
+        scores = GeneScores.from_json(folder.read_json(GENE_SCORES))
+        if scores.names == space.gene_names:
+            return scores
+        # Those of an earlier version, which searched all genes, that was stopped before its first evaluation.
+    with stage(f"gradient scores of {len(space)} genes") as share_done:
+        scores = gene_scores(context, space, share_done)
+    folder.write_json(GENE_SCORES, scores.to_json())
     # Read in any case: a resumed run must begin with the same numbers.
     return GeneScores.from_json(folder.read_json(GENE_SCORES))
 

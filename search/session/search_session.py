@@ -107,7 +107,8 @@ class SearchSession:
         evaluator = ready.context.describe()
         self.folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self.reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
-        for note in [*ready.notes, *evaluator["kernel_notes"]]:
+        kept = [ready.kept_note] if ready.kept_note else []
+        for note in [*ready.notes, *kept, *evaluator["kernel_notes"]]:
             self.reporter.note(f"note: {note}")
         for note in ready.told():
             self.reporter.note(note)
@@ -189,6 +190,8 @@ class SearchSession:
             "latency_batch": ready.costs.latency_batch,
             "latency_noise": ready.costs.latency_noise,
             "latency_note": "; ".join(ready.notes),
+            "kept_genes": dict(ready.space.kept),
+            "kept_note": ready.kept_note,
             "latency_measured_source": ready.timer.source,
             "resolution": ready.resolution.to_json(),
             "skipped_images": ready.context.skipped_images(),

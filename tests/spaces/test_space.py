@@ -160,7 +160,7 @@ def test_held_kinds_have_no_genes_and_their_width_everywhere() -> None:
     config = found.decode(np.zeros(len(found), dtype=np.int64))
     assert [(e.weights, e.activations, e.attention) for e in config.encoders] == [(4, 8, 4)] * 2
     assert found.encode(config).tolist() == [0] * 8
-    with pytest.raises(UserError, match=r"has activations of \[4\] bits; this space fixes 8"):
+    with pytest.raises(UserError, match=r"has activations of 4 bits in encoder 0; this space fixes 8"):
         found.encode(BitConfig.uniform("m", "fq-vit", ENCODERS[:2], (4, 4, 4)))
 
 
@@ -171,3 +171,32 @@ def test_held_kinds_have_no_genes_and_their_width_everywhere() -> None:
 def test_kinds_that_cannot_be_held_are_refused(granularity: str, hold: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         SearchSpace("m", "fq-vit", ENCODERS[:1], (4, 8), granularity, parse_fixed(hold))  # type: ignore[arg-type]
+
+
+def test_kept_genes_are_no_genes_and_have_their_width_everywhere() -> None:
+    whole = SearchSpace("m", "fq-vit", ENCODERS[:2], (4, 8))
+    kept = {f"encoder{i:02d}.attention": 8 for i in range(2)}
+    found = whole.keeping(kept)
+    assert (whole.kept, found.kept, len(found)) == ({}, kept, 4)
+    config = found.decode(np.zeros(4, dtype=np.int64))
+    assert [(e.weights, e.activations, e.attention) for e in config.encoders] == [(4, 4, 8)] * 2
+    assert found.encode(config).tolist() == [0] * 4
+    one = whole.keeping({"encoder01.weights": 4})
+    assert one.keeping(kept).kept == {"encoder01.weights": 4, **kept}
+    assert one.decode(np.ones(5, dtype=np.int64)).encoders[1].weights == 4
+    with pytest.raises(UserError, match=r"has weights of 8 bits in encoder 1; this space fixes 4"):
+        one.encode(BitConfig.uniform("m", "fq-vit", ENCODERS[:2], (8, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ({"encoder02.weights": 8}, "encoder02.weights cannot be kept at 8 bits: the space has no such gene"),
+        ({"encoder00.weights": 6}, "cannot be kept at 6 bits"),
+        ({"encoder00": 8, "encoder01": 8}, "all 2 genes would be kept at one width"),
+    ],
+)
+def test_genes_that_cannot_be_kept_are_refused(kept: dict[str, int], expected: str) -> None:
+    granularity = "encoder" if "encoder00" in kept else "encoder-kind"
+    with pytest.raises(UserError, match=expected):
+        SearchSpace("m", "fq-vit", ENCODERS[:2], (4, 8), granularity).keeping(kept)

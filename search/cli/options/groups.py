@@ -129,6 +129,7 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     add_bits_option(group, "allowed widths")
     held = "kinds that are not searched and their width, such as A8T8 to search weights alone"
     option(group, "--hold BITS", held)
+    option(group, "--all-genes", "also search genes of which no narrower width saves time or bytes")
     uniform = "also allow the same width everywhere (by default assignments are mixed)"
     option(group, "--allow-uniform", uniform)
     metrics = ", ".join(metric_names(CLASSIFICATION))

@@ -12,8 +12,8 @@ import pytest
 from bitfront.evaluators.context.machine import describe_environment
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.folder import RunFolder, RunStore
-from bitfront.spaces import BitfrontError, UserError
+from bitfront.search.runs.folder import RunFolder, RunStore, read_space, write_space
+from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 
 @pytest.fixture
@@ -124,3 +124,17 @@ def test_the_environment_is_json_with_versions():
     assert described["packages"]["optuna"].startswith("5")
     assert described["python"] == ".".join(map(str, sys.version_info[:3]))
     assert described["memory_bytes"] > 0
+
+
+def test_kept_genes_are_part_of_the_space(folder):
+    encoders = [EncoderLayers(i, f"blocks.{i}", ("attn.qkv",)) for i in range(2)]
+    whole = SearchSpace("m", "deploy", encoders, (4, 8), fixed=[("attention", 8)])
+    written = json.loads(write_space(folder.path, whole).read_text())
+    assert "kept" not in written, "spaces of earlier versions have none"
+    write_space(folder.path, whole.keeping({"encoder01.weights": 8}))
+    found = read_space(folder.path)
+    assert (found.kept, found.fixed) == ({"encoder01.weights": 8}, {"attention": 8})
+    assert found.gene_names == ("encoder00.weights", "encoder00.activations", "encoder01.activations")
+    (folder.path / "space.json").write_text(json.dumps({**written, "kept": {"encoder07.weights": 8}}))
+    with pytest.raises(UserError, match=r"no such gene"):
+        read_space(folder.path)
