@@ -33,7 +33,9 @@ class Evidence:
         trials: Their numbers, int64 ``[points]``.
         quality: The front's metric, estimated where the run has estimates, as counted otherwise; higher is
             better, so that a metric of which less is better has its sign changed. ``[points]``.
-        differences: Of all pairs of points in it.
+        errors: Standard error of each difference to the float model, in the metric's unit; NaN where it is
+            not known. ``[points]``.
+        differences: Of all pairs of points in quality.
         costs: What is to be low, positive, ``[points, costs]``: the costs that are objectives, and the errors
             of further metrics that are.
         tolerances: For each cost, the share below which a difference is none.
@@ -42,6 +44,7 @@ class Evidence:
 
     trials: NDArray[np.int64]
     quality: Floats
+    errors: Floats
     differences: Differences
     costs: Floats
     tolerances: tuple[float, ...] = ()
@@ -65,10 +68,12 @@ def evidence_of(run: RecordedRun) -> Evidence:
     estimate, error = (_column(front, f"{metric.name}_{name}") for name in ("estimate", "estimate_error"))
     estimated = np.isfinite(estimate)
     quality = metric.sign * np.where(estimated, estimate, raw)
+    errors = np.where(estimated & np.isfinite(error), error, own)
     return Evidence(
         front["trial"].to_numpy(dtype=np.int64),
         quality,
-        Differences.of_estimates(quality, np.where(estimated & np.isfinite(error), error, own)),
+        errors,
+        Differences.of_estimates(quality, errors),
         np.column_stack([column for column, _ in kept]) if kept else np.empty((len(front), 0)),
         tuple(tolerance for _, tolerance in kept),
         drop=allowed_drop(run),

@@ -120,6 +120,12 @@ def against_float(
     return ", ".join(parts)
 
 
+def stand_behind(alike: int, near: int) -> str:
+    """What stands behind a listed point, such as ``and 3 alike``; empty where nothing does."""
+    parts = [f"{count} {how}" for count, how in ((alike, "alike"), (near, "near it")) if count]
+    return f"and {' and '.join(parts)}" if parts else ""
+
+
 def _size_in_words(share: float) -> str:
     """A share of the float model's size: as a simple fraction where it is near one, in percent otherwise."""
     if abs(share - 1.0) <= _NEAR:

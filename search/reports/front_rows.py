@@ -9,11 +9,18 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.quality import PairedComparison, resamplings, standard_error
-from bitfront.search.export.evidence import LATENCY_ERRORS, latency_noise
+from bitfront.search.export.evidence import LATENCY_ERRORS, evidence_of, latency_noise
 from bitfront.search.export.selection import DefaultChoice, default_choice, shortlist_of, standing
 from bitfront.search.problem.objectives import COSTS
 from bitfront.search.problem.references import FLOAT_NAME, Reference
-from bitfront.search.problem.wording import Difference, against_float, difference, is_modelled, same_source
+from bitfront.search.problem.wording import (
+    Difference,
+    against_float,
+    difference,
+    is_modelled,
+    same_source,
+    stand_behind,
+)
 from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, mean_bits
 from bitfront.search.runs.reader import RecordedRun
 
@@ -125,9 +132,7 @@ def _words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
         modelled,
         LATENCY_ERRORS * latency_noise(run),
     )
-    alike, near = (f"{count} {how}" for count, how in ((row.alike, "alike"), (row.near, "near it")))
-    behind = " and ".join([alike] * (row.alike > 0) + [near] * (row.near > 0))
-    return f"{words}; and {behind}" if behind else words
+    return "; ".join(part for part in (words, stand_behind(row.alike, row.near)) if part)
 
 
 def star_note(run: RecordedRun, star: DefaultChoice | None) -> str:
@@ -226,17 +231,23 @@ def _comparison(images: float | None, lost: float | None, won: float | None) -> 
     return PairedComparison(*map(int, counts)) if len(counts) == 3 else None
 
 
-def shortlist_notes(rows: Sequence[FrontRow], all_of_them: str = "") -> list[str]:
+def shortlist_notes(run: RecordedRun, rows: Sequence[FrontRow], all_of_them: str = "") -> list[str]:
     """How many points the listed ones stand for, why these are not shown, and where they are."""
     points = [row for row in rows if not row.reference]
     listed = [row for row in points if row.listed]
     if len(listed) == len(points):
         return []
-    near = sum(row.near for row in listed)
-    told = "alike: nowhere cheaper, and paired tests do not tell them to be better"
+    near, found = sum(row.near for row in listed), evidence_of(run).differences
+    told = (
+        "not told to be better by a test of both errors, as if independent" if found.known else "not better"
+    )
+    told = "not told to be better by a paired test" if found.paired else told
     others = f"; near: {near} that differ, left out to keep the list short" * (near > 0)
     shown = f"; all of them: {all_of_them}" if all_of_them else ""
-    return [f"{len(listed)} of {len(points)} points stand for the others ({told}{others}){shown}"]
+    return [
+        f"{len(listed)} of {len(points)} points stand for the others (alike: nowhere cheaper, and "
+        f"{told}{others}){shown}"
+    ]
 
 
 def latency_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:

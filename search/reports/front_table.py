@@ -210,7 +210,7 @@ def print_front(run: RecordedRun, everything: bool = False) -> None:
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
     command = "" if everything else f"bitfront front {run.name} --all"
-    print_lines(console, [star, *shortlist_notes(every, command)])
+    print_lines(console, [star, *shortlist_notes(run, every, command)])
     print_lines(console, [legend, *notes], style="dim")
 
 
@@ -222,7 +222,7 @@ def front_html(run: RecordedRun) -> str:
         return f"<p>{escape(_heading(run))}</p>"
     every = front_rows(run)
     table = front_table(run, [row for row in every if row.listed], width=WITH_WORDS).html()
-    notes = [f"{STAR} {star_note(run, default_choice(run))}", *shortlist_notes(every, "front")]
+    notes = [f"{STAR} {star_note(run, default_choice(run))}", *shortlist_notes(run, every, "front")]
     return f"<p>{escape(_heading(run))}</p>{table}<p>{'<br>'.join(map(escape, notes))}</p>"
 
 

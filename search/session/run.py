@@ -87,8 +87,11 @@ class Run(RecordedRun):
         """
         return chosen_point(self, str(choice)).config
 
-    def figures(self) -> dict[str, Figure]:
+    def figures(self, everything: bool = False) -> dict[str, Figure]:
         """The pictures of the run, as ``bitfront plot`` writes them; no display is needed.
+
+        Args:
+            everything: Whether all points of the front are listed, not the shortlist alone.
 
         Returns:
             Matplotlib figures by name: ``front``, ``front_size``, ``front_latency``, ``bit_map`` and
@@ -96,7 +99,7 @@ class Run(RecordedRun):
         """
         from bitfront.search.reports.plots.run_plots import run_figures
 
-        return run_figures(self)
+        return run_figures(self, everything)
 
     def export(
         self,

@@ -28,8 +28,9 @@ from bitfront.search.problem.references import FLOAT_NAME
 from bitfront.search.problem.wording import points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.front import draw_limits, draw_references, note_hidden
-from bitfront.search.reports.plots.front_points import FrontInfo, Points, Window, collect_front, window_of
+from bitfront.search.reports.plots.front_points import FrontInfo, Points, collect_front
 from bitfront.search.reports.plots.labels import Label, around, place_labels
+from bitfront.search.reports.plots.window import Window, window_of
 from bitfront.search.runs.files import read_json
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, UserError

@@ -11,13 +11,14 @@ from bitfront.search.reports.console import hint, print_json, stdout_console
 SUMMARY = "draw the pictures of a run"
 DETAIL = """\
 Draws the pictures of a run as PNG: the front against size and latency, the bit map (which encoder keeps how
-many bits along the front) and the hypervolume history.
+many bits along the front) and the hypervolume history. Points of the front that really differ are named.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_run_argument(parser)
+    option(parser, "--all", "list every point of the front")
     option(parser, "--output DIR", "folder for the pictures (default: plots in the run folder)", Path)
 
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.spaces.errors import UserError
 
     chosen = open_chosen_run(args)
-    paths = write_plots(chosen, args.output)
+    paths = write_plots(chosen, args.output, everything=args.all)
     if not paths:
         raise UserError(f"run {chosen.name} has no evaluated trials to draw yet: wait for the first")
     if args.json:

@@ -1,4 +1,4 @@
-"""The bit map: one row per front point, one column per gene, darker for more bits."""
+"""The bit map: one row per listed front point, one column per gene, darker for more bits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
-from bitfront.search.export.selection import default_choice
-from bitfront.search.problem.wording import megabytes
+from bitfront.search.export.selection import default_choice, shortlist_of
+from bitfront.search.problem.wording import megabytes, stand_behind
 from bitfront.search.reports.plots import style
 from bitfront.search.runs.columns import GeneColumn
 from bitfront.search.runs.reader import RecordedRun
@@ -31,12 +31,13 @@ _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
 class BitMapRow(NamedTuple):
-    """One front point: trial, quality in its unit, size in bytes, and whether it is the knee."""
+    """One front point: trial, quality in its unit, size in bytes, whether it is the knee, what is behind."""
 
     trial: int
     quality: float
     size_bytes: float
     knee: bool
+    behind: str = ""
 
 
 class BitMapGroup(NamedTuple):
@@ -61,7 +62,7 @@ class BitMapInfo(NamedTuple):
         groups: Columns grouped by kind, in the order weights, activations, attention.
         bits: Widths, shape ``[rows, columns]``.
         widths: Every width that may occur, ascending.
-        hidden: Front points left out for want of room.
+        hidden: Front points that are not shown.
         quality: The metric that is written beside each row.
     """
 
@@ -73,10 +74,14 @@ class BitMapInfo(NamedTuple):
     quality: Metric
 
 
-def collect_bit_map(run: RecordedRun) -> BitMapInfo:
-    """The bit map of a run's front, thinned evenly to ``MAX_ROWS`` rows that keep both ends and the knee."""
-    quality = run.quality
-    front = run.front.sort_values(["size_bytes", quality.name, "trial"]).reset_index(drop=True)
+def collect_bit_map(run: RecordedRun, everything: bool = False) -> BitMapInfo:
+    """The bit map of a run's shortlist, or of ``everything`` on its front.
+
+    More than ``MAX_ROWS`` rows are thinned evenly; both ends and the knee stay.
+    """
+    quality, listed = run.quality, shortlist_of(run)
+    front = run.front if everything else run.front[run.front["trial"].isin(listed)]
+    front = front.sort_values(["size_bytes", quality.name, "trial"]).reset_index(drop=True)
     star = default_choice(run)
     knee = star.trial if star else -1
     chosen = _thin(len(front), int((front["trial"] == knee).to_numpy().argmax()))
@@ -86,12 +91,17 @@ def collect_bit_map(run: RecordedRun) -> BitMapInfo:
     bits = shown[[gene.name for gene in genes]].to_numpy(dtype=np.int64)
     widths = {int(width) for width in run.evaluation.get("widths", ())} | set(np.unique(bits).tolist())
     rows = [
-        BitMapRow(int(trial), float(value), float(size), int(trial) == knee)
+        BitMapRow(
+            int(trial),
+            float(value),
+            float(size),
+            int(trial) == knee,
+            "" if everything else stand_behind(len(listed[trial].alike), len(listed[trial].near)),
+        )
         for trial, value, size in zip(shown["trial"], shown[quality.name], shown["size_bytes"], strict=True)
     ]
-    return BitMapInfo(
-        tuple(rows), _groups(genes), bits, tuple(sorted(widths)), len(front) - len(rows), quality
-    )
+    hidden = len(run.front) - len(rows)
+    return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), hidden, quality)
 
 
 def _thin(count: int, keep: int) -> list[int]:
@@ -176,6 +186,8 @@ def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
         cells = f"{star}{point.trial}", shown, megabytes(point.size_bytes, largest)
         for (x, offset, _), text in zip(columns, cells, strict=True):
             axes.annotate(text, (x, row + 0.5), (offset, 0), va="center", weight=weight, **how)
+        beside: Any = {**how, "ha": "left", "va": "center", "color": style.MUTED}
+        axes.annotate(point.behind, (span, row + 0.5), (98, 0), **beside)
     for x, offset, text in columns:
         axes.annotate(text, (x, len(info.rows)), (offset, 5), color=style.MUTED, **how)
 

@@ -1,4 +1,4 @@
-"""What a front plot shows: points, staircase, reference marks, limits and the visible range."""
+"""What a front plot shows: points with errors, which are listed, staircase, reference marks and limits."""
 
 from __future__ import annotations
 
@@ -9,30 +9,50 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
-from bitfront.search.export.selection import default_choice
-from bitfront.search.problem.wording import same_source
+from bitfront.search.export.evidence import evidence_of, latency_noise
+from bitfront.search.export.selection import default_choice, shortlist_of
+from bitfront.search.problem.wording import same_source, stand_behind
 from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import RecordedRun
 
 Floats = NDArray[np.float64]
-# Points of a share: what is shown below the best at least, and the least height of the picture.
-LEAST_RANGE, _LEAST_HEIGHT = 2.0, 0.5
-_REACH = 0.35
-_FEW = 3
-_SIDE_MARGIN = 0.07
-_BOTTOM_MARGIN = 0.10
-_TOP_MARGIN = 0.10
+# Points of a share: what is shown below the best at least.
+LEAST_RANGE = 2.0
 
 
 class Points(NamedTuple):
     """Points of one kind: cost in the axis's unit, heights and trial numbers, each ``[points]``.
 
-    The height is the quality, or less it where smaller values are better: higher is always better.
+    The height is the quality, estimated where the run has estimates, or less it where smaller values are
+    better: higher is always better.
     """
 
     cost: Floats
     height: Floats
     trial: NDArray[np.int64]
+
+
+class Listed(NamedTuple):
+    """Points of the shortlist, or all of the front, each ``[points]``.
+
+    Attributes:
+        cost: In the axis's unit.
+        height: As that of :class:`Points`.
+        trial: Its number.
+        error: Standard error of its difference to the float model, in the unit of heights; NaN if unknown.
+        behind: What stands behind it, such as ``and 3 alike``.
+    """
+
+    cost: Floats
+    height: Floats
+    trial: NDArray[np.int64]
+    error: Floats
+    behind: tuple[str, ...]
+
+    @property
+    def largest_error(self) -> float:
+        """Of those that are known; 0 where none is."""
+        return float(np.nan_to_num(self.error, nan=0.0).max(initial=0.0))
 
 
 class Mark(NamedTuple):
@@ -58,6 +78,7 @@ class FrontInfo(NamedTuple):
         axis: The cost and its unit.
         quality: What is drawn against it.
         front: The front, by ascending cost.
+        listed: Its points that are listed.
         staircase: The part of it that no other point beats in these two objectives alone.
         dominated: Feasible trials off the front.
         infeasible: Trials that broke a limit, as far as they were evaluated.
@@ -66,11 +87,14 @@ class FrontInfo(NamedTuple):
         limits: Limits of this cost and of the quality.
         knee: The knee, or None for an empty front.
         floor: Lowest height worth showing; points may lie below it.
+        noise: Standard error of costs, as a share of them.
+        estimated: Whether heights are estimates.
     """
 
     axis: Axis
     quality: Metric
     front: Points
+    listed: Listed
     staircase: Points
     dominated: Points
     infeasible: Points
@@ -79,6 +103,8 @@ class FrontInfo(NamedTuple):
     limits: tuple[LimitLine, ...]
     knee: Mark | None
     floor: float
+    noise: float = 0.0
+    estimated: bool = False
 
     @property
     def empty(self) -> bool:
@@ -91,8 +117,8 @@ class FrontInfo(NamedTuple):
         return sum(int((group.height < height).sum()) for group in groups)
 
 
-def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
-    """What the plot of a run's quality against ``axis`` shows."""
+def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> FrontInfo:
+    """What the plot of a run's quality against ``axis`` shows; ``everything`` lists all points."""
     quality = run.quality
     front = run.front.sort_values([axis.column, quality.name], ascending=[True, quality.sign > 0])
     others = run.trials[~run.trials["trial"].isin(run.front["trial"])]
@@ -106,22 +132,48 @@ def collect_front(run: RecordedRun, axis: Axis) -> FrontInfo:
         axis=axis,
         quality=quality,
         front=points,
+        listed=_listed(run, points, everything),
         staircase=_staircase(points),
         dominated=_points(others[others["feasible"]], axis, quality),
         infeasible=_points(others[~others["feasible"]], axis, quality),
         measured=_measured(front, axis, run),
         references=tuple(_marks(run, axis)),
         limits=limits,
-        knee=_knee(run, axis),
+        knee=_knee(run, points),
         floor=_floor(run),
+        noise=latency_noise(run) if axis.column == "latency_ms" else 0.0,
+        estimated=f"{quality.name}_estimate" in run.front.columns,
     )
+
+
+def _listed(run: RecordedRun, points: Points, everything: bool) -> Listed:
+    shown, found = shortlist_of(run), evidence_of(run)
+    errors = dict(zip(found.trials.tolist(), found.errors.tolist(), strict=True))
+    kept = np.array([everything or trial in shown for trial in points.trial.tolist()], dtype=bool)
+    trials = points.trial[kept]
+    groups = [((), ()) if everything else shown[trial][1:] for trial in trials.tolist()]
+    return Listed(
+        points.cost[kept],
+        points.height[kept],
+        trials,
+        np.array([errors[trial] for trial in trials.tolist()], dtype=np.float64),
+        tuple(stand_behind(len(alike), len(near)) for alike, near in groups),
+    )
+
+
+def heights(rows: pd.DataFrame, quality: Metric) -> Floats:
+    """The quality of rows, estimated where there are estimates, so that higher is better."""
+    counted = rows[quality.name].to_numpy(dtype=np.float64)
+    estimates = rows.get(f"{quality.name}_estimate")
+    known = counted if estimates is None else estimates.fillna(rows[quality.name]).to_numpy(dtype=np.float64)
+    return quality.sign * known
 
 
 def _points(rows: pd.DataFrame, axis: Axis, quality: Metric, column: str | None = None) -> Points:
     rows = rows.dropna(subset=[column or axis.column, quality.name])
     return Points(
         rows[column or axis.column].to_numpy(dtype=np.float64) * axis.scale,
-        quality.sign * rows[quality.name].to_numpy(dtype=np.float64),
+        heights(rows, quality),
         rows["trial"].to_numpy(dtype=np.int64),
     )
 
@@ -150,68 +202,21 @@ def _marks(run: RecordedRun, axis: Axis) -> list[Mark]:
     return marks
 
 
-def _knee(run: RecordedRun, axis: Axis) -> Mark | None:
+def _knee(run: RecordedRun, front: Points) -> Mark | None:
     star = default_choice(run)
-    if star is None:
-        return None
-    row = run.front[run.front["trial"] == star.trial].iloc[0]
-    cost = float(row[axis.column]) * axis.scale
-    height = run.quality.sign * float(row[run.quality.name])
-    return (
-        Mark(f"knee: trial {int(row['trial'])}", cost, height) if np.isfinite([cost, height]).all() else None
-    )
+    for cost, height, trial in zip(*front, strict=True):
+        if star and trial == star.trial:
+            return Mark(f"knee: trial {trial}", float(cost), float(height))
+    return None
 
 
 def _floor(run: RecordedRun) -> float:
     """Shows the whole front unless a few disasters on it would flatten the rest."""
     source = run.front if len(run.front) else run.trials
-    heights = run.quality.sign * source[run.quality.name].dropna().to_numpy(dtype=np.float64)
-    if not len(heights):
+    found = heights(source.dropna(subset=[run.quality.name]), run.quality)
+    if not len(found):
         return 0.0
-    best, middle, lowest = float(heights.max()), float(np.quantile(heights, 0.25)), float(heights.min())
+    best, middle, lowest = float(found.max()), float(np.quantile(found, 0.25)), float(found.min())
     least = LEAST_RANGE if run.quality.unit == "%" else 0.0
     floor = max(lowest, best - max(2.5 * (best - middle), least))
-    return float(heights[heights >= floor].min()) if floor - lowest > 0.15 * (best - lowest) else lowest
-
-
-class Window(NamedTuple):
-    """The visible range: cost in the axis's unit, and heights."""
-
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    def holds(self, mark: Mark) -> bool:
-        """Whether a mark lies inside."""
-        return self.left <= mark.cost <= self.right and self.bottom <= mark.height <= self.top
-
-
-def window_of(info: FrontInfo) -> Window:
-    """The range that shows the front well; marks and limits far to the side of it stay outside."""
-    left, right = _costs(info)
-    bottom, top = _heights(info)
-    return Window(left, right, bottom, top)
-
-
-def _costs(info: FrontInfo) -> tuple[float, float]:
-    groups = [info.front, info.measured, info.dominated]
-    if len(info.front.cost) < _FEW:
-        groups.append(info.infeasible)
-    costs = np.concatenate([group.cost[group.height >= info.floor] for group in groups])
-    low, high = float(costs.min()), float(costs.max())
-    reach = _REACH * max(high - low, 0.05 * high)
-    marks = [m.cost for m in info.references if m.height >= info.floor]
-    marks += [line.value for line in info.limits if line.vertical]
-    near = [cost for cost in marks if low - reach <= cost <= high + reach]
-    low, high = min([low, *near]), max([high, *near])
-    margin = _SIDE_MARGIN * max(high - low, 0.05 * high)
-    return low - margin, high + margin
-
-
-def _heights(info: FrontInfo) -> tuple[float, float]:
-    groups = [group for group in (info.front, info.dominated, info.infeasible) if len(group.height)]
-    tops = [float(group.height.max()) for group in groups] + [mark.height for mark in info.references]
-    tops += [line.value for line in info.limits if not line.vertical]
-    height = max(max(tops) - info.floor, _LEAST_HEIGHT if info.quality.unit == "%" else 1e-6)
-    return info.floor - _BOTTOM_MARGIN * height, max(tops) + _TOP_MARGIN * height
+    return float(found[found >= floor].min()) if floor - lowest > 0.15 * (best - lowest) else lowest

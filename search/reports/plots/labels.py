@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, 0), (-1, 
 _DISTANCES = (9.0, 16.0, 28.0, 44.0, 62.0)
 _FAR = 20.0
 _MARKER = 10.0
+# Pixels between a note and what it must not touch.
+_CLEAR = 5.0
 _ALIGN_X = {-1: "right", 0: "center", 1: "left"}
 _ALIGN_Y = {-1: "top", 0: "center", 1: "bottom"}
 
@@ -37,6 +40,46 @@ class Spot(NamedTuple):
     direction: tuple[int, int]
     distance: float
     area: Bbox
+
+
+class Note(NamedTuple):
+    """A place for a text beside a line: coordinates, offset in points, and how it is aligned and turned."""
+
+    place: tuple[float, float]
+    offset: tuple[float, float]
+    how: Mapping[str, Any]
+
+
+def place_note(
+    axes: Axes,
+    text: str,
+    notes: Sequence[Note],
+    points: NDArray[np.float64],
+    taken: Sequence[Bbox] = (),
+    **look: Any,
+) -> Text:
+    """Writes a text at the one of some places that hides least; of equal ones the first.
+
+    Args:
+        axes: Where to write; its limits are final.
+        text: The text.
+        notes: Where it may stand.
+        points: Data coordinates not to be covered, shape ``[points, 2]``.
+        taken: Areas already used by other texts, in pixels.
+        look: Of the text.
+    """
+    pixels = axes.transData.transform(points) if len(points) else np.empty((0, 2))
+    renderer = renderer_of(axes)
+    inside = axes.get_window_extent(renderer).padded(2.0 * _CLEAR)
+    written = [
+        axes.annotate(text, note.place, note.offset, textcoords="offset points", **look, **note.how)
+        for note in notes
+    ]
+    areas = [found.get_window_extent(renderer).padded(_CLEAR) for found in written]
+    best = int(np.argmin([_hidden(area, pixels, taken, inside) for area in areas]))
+    for other in written[:best] + written[best + 1 :]:
+        other.remove()
+    return written[best]
 
 
 def place_labels(
@@ -84,11 +127,15 @@ def _spots(axes: Axes, renderer: RendererAgg, label: Label) -> Iterator[Spot]:
 
 
 def _cost(spot: Spot, pixels: NDArray[np.float64], used: Sequence[Bbox], inside: Bbox) -> float:
-    area = spot.area
+    return _hidden(spot.area, pixels, used, inside) + spot.distance / 10.0
+
+
+def _hidden(area: Bbox, pixels: NDArray[np.float64], used: Sequence[Bbox], inside: Bbox) -> float:
+    """What a text in an area hides: other texts, points, and itself outside the axes."""
     within = (pixels >= area.p0).all(axis=1) & (pixels <= area.p1).all(axis=1)
     overlaps = sum(bool(area.overlaps(box)) for box in used)
     outside = bool(area.x0 < inside.x0 or area.x1 > inside.x1 or area.y0 < inside.y0 or area.y1 > inside.y1)
-    return 20.0 * overlaps + 50.0 * float(outside) + 1.5 * float(within.sum()) + spot.distance / 10.0
+    return 20.0 * overlaps + 50.0 * float(outside) + 1.5 * float(within.sum())
 
 
 def _write(axes: Axes, label: Label, spot: Spot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,26 +15,27 @@ from bitfront.search.problem.wording import megabytes, milliseconds, points, qua
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
-from bitfront.search.reports.plots.front_points import collect_front
+from bitfront.search.reports.plots.front_points import FrontInfo, collect_front
 from bitfront.search.runs.reader import RecordedRun
 
 
-def run_figures(run: RecordedRun) -> dict[str, Figure]:
+def run_figures(run: RecordedRun, everything: bool = False) -> dict[str, Figure]:
     """Every picture that the run has data for, drawn without a display.
 
     Args:
         run: A finished or running run.
+        everything: Whether all points of the front are listed, not those that really differ alone.
 
     Returns:
         Figures by name: ``front`` (against size and latency side by side), ``front_size``, ``front_latency``,
         ``bit_map`` and ``hypervolume``, without those for which nothing has been recorded.
     """
-    found = _fronts(run)
+    found = _fronts(run, everything)
     if len(run.front) and run.genes:
-        info = collect_bit_map(run)
-        hidden = f", {info.hidden} of the front left out" if info.hidden else ""
+        info = collect_bit_map(run, everything)
         named = f"; quality: {run.quality.title}" if len(run.quality.title) > LONGEST_TITLE else ""
-        subtitle = f"{points(len(info.rows))} of the front, largest on top{hidden}{named}"
+        shown = f"{len(info.rows)} of {points(len(run.front))}" if info.hidden else points(len(info.rows))
+        subtitle = f"{shown} of the front, largest on top{named}"
         found["bit_map"] = draw_bit_map(info, f"Chosen bits, {_title(run)}", subtitle)
     history = collect_hypervolume(run)
     if len(history.evaluations):
@@ -42,12 +44,13 @@ def run_figures(run: RecordedRun) -> dict[str, Figure]:
     return found
 
 
-def write_plots(run: RecordedRun, folder: Path | None = None) -> list[Path]:
+def write_plots(run: RecordedRun, folder: Path | None = None, everything: bool = False) -> list[Path]:
     """Draws every picture that the run has data for and writes them as PNG.
 
     Args:
         run: A finished or running run.
         folder: Where to write; the run's ``plots`` folder by default.
+        everything: Whether all points of the front are listed.
 
     Returns:
         The files written, named after the figures of :func:`run_figures`.
@@ -56,18 +59,23 @@ def write_plots(run: RecordedRun, folder: Path | None = None) -> list[Path]:
         BitfrontError: The folder cannot be written.
     """
     folder = folder or run.path / "plots"
-    return [style.save(figure, folder / f"{name}.png") for name, figure in run_figures(run).items()]
+    return [
+        style.save(figure, folder / f"{name}.png") for name, figure in run_figures(run, everything).items()
+    ]
 
 
-def _fronts(run: RecordedRun) -> dict[str, Figure]:
-    infos = {
-        "front_size": collect_front(run, style.size_axis()),
-        "front_latency": collect_front(run, style.latency_axis(run.latency_source, run.latency_batch)),
+def _fronts(run: RecordedRun, everything: bool) -> dict[str, Figure]:
+    axes = {
+        "front_size": style.size_axis(),
+        "front_latency": style.latency_axis(run.latency_source, run.latency_batch),
     }
+    infos = {name: collect_front(run, axis, everything) for name, axis in axes.items()}
     drawn = {name: [info] for name, info in infos.items() if not info.empty}
     both = {"front": [info for (info,) in drawn.values()]} if drawn else {}
-    title, subtitle = f"Pareto front, {_title(run)}", _subtitle(run)
-    return {name: draw_fronts(shown, title, subtitle) for name, shown in {**both, **drawn}.items()}
+    title = f"Pareto front, {_title(run)}"
+    return {
+        name: draw_fronts(shown, title, _subtitle(run, shown)) for name, shown in {**both, **drawn}.items()
+    }
 
 
 def _title(run: RecordedRun) -> str:
@@ -75,12 +83,17 @@ def _title(run: RecordedRun) -> str:
     return " ".join(parts) if all(parts) else run.name
 
 
-def _subtitle(run: RecordedRun) -> str:
+def _subtitle(run: RecordedRun, shown: Sequence[FrontInfo]) -> str:
+    """The run, how much of it is listed, and limits of what no axis shows."""
+    listed, count = len(shown[0].listed.trial), len(run.front)
+    drawn = {run.quality.name, *(info.axis.column for info in shown)}
+    others = [limit.label for limit in run.limits if limit.column not in drawn]
     parts = [
         f"run {run.name}",
         quantization(run.evaluation),
-        f"{points(len(run.front))} from {len(run.trials)} trials",
+        f"{points(count)} from {len(run.trials)} trials" + (f", {listed} listed" if listed < count else ""),
         f"seed {run.spec['seed']}" if "seed" in run.spec else "",
+        f"also limited: {', '.join(others)}" if others else "",
     ]
     return "  \N{MIDDLE DOT}  ".join(part for part in parts if part)
 

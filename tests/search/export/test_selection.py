@@ -119,10 +119,10 @@ def evidence(
     tolerances: tuple[float, ...] = (),
     drop: float = 0.5,
 ) -> Evidence:
-    values = np.array(quality)
-    differences = Differences.of_estimates(values, np.array(errors))
+    values, spread = np.array(quality), np.array(errors)
+    differences = Differences.of_estimates(values, spread)
     costs_of = np.array(costs, dtype=float)
-    return Evidence(np.arange(len(quality)), values, differences, costs_of, tolerances, drop)
+    return Evidence(np.arange(len(quality)), values, spread, differences, costs_of, tolerances, drop)
 
 
 COSTS = [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from PIL import Image
 
-from bitfront.search.export.selection import chosen_row
+from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.search.export.selection import chosen_row, shortlist_of
 from bitfront.search.problem.limits import Limit
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
-from bitfront.search.reports.plots.front_points import collect_front, window_of
+from bitfront.search.reports.plots.front import draw_fronts
+from bitfront.search.reports.plots.front_points import LimitLine, Mark, collect_front
 from bitfront.search.reports.plots.labels import Label, place_labels
-from bitfront.search.reports.plots.run_plots import collect_hypervolume, write_plots
+from bitfront.search.reports.plots.run_plots import collect_hypervolume, run_figures, write_plots
 from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
+from bitfront.search.reports.plots.window import LEAST_ERRORS, window_of
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, Granularity
 
@@ -83,6 +87,90 @@ def test_accuracy_limits_are_horizontal(run: RecordedRun) -> None:
         ("--max-drop 1.5", False),
         ("at most 8bit size", True),
     ]
+
+
+def test_listed_points_are_those_of_the_shortlist_with_their_errors(run: RecordedRun) -> None:
+    info, listed = collect_front(run, size_axis()), shortlist_of(run)
+    assert set(info.listed.trial.tolist()) == set(listed)
+    assert len(listed) < len(info.front.trial)
+    counts = run.trials.set_index("trial")
+    for _, height, trial, error, behind in zip(*info.listed, strict=True):
+        assert height == pytest.approx(counts.loc[trial, "top1"])
+        paired = PairedComparison(899, *counts.loc[trial, ["lost", "won"]].astype(int))
+        assert error == pytest.approx(paired.difference_standard_error, rel=0.03, abs=0.05)
+        assert bool(behind) == bool(listed[trial].alike or listed[trial].near)
+        assert not listed[trial].alike or f"{len(listed[trial].alike)} alike" in behind
+    whole = collect_front(run, size_axis(), everything=True)
+    assert whole.listed.trial.tolist() == whole.front.trial.tolist()
+    assert set(whole.listed.behind) == {""}
+
+
+def test_heights_are_estimates_where_there_are_some(run: RecordedRun) -> None:
+    estimates = run.front["top1"] + 0.25
+    estimated = dataclasses.replace(
+        run, front=run.front.assign(top1_estimate=estimates, top1_estimate_error=0.125)
+    )
+    info = collect_front(estimated, size_axis())
+    assert info.estimated
+    assert sorted(info.front.height) == pytest.approx(sorted(estimates))
+    assert info.listed.error == pytest.approx(0.125)
+
+
+def test_a_picture_spans_some_standard_errors(run: RecordedRun) -> None:
+    front = run.front.assign(top1=96.0 + run.front["top1"] / 1000)
+    flat = dataclasses.replace(run, front=front, trials=run.trials.iloc[:0], references=(), limits=())
+    estimated = front.assign(top1_estimate=front["top1"], top1_estimate_error=1.0)
+    for shown, least in ((flat, 0.5), (dataclasses.replace(flat, front=estimated), LEAST_ERRORS)):
+        info = collect_front(shown, size_axis())
+        window = window_of(info)
+        assert window.top - window.bottom >= least
+        known = np.nan_to_num(info.listed.error)
+        assert (info.listed.height - known).min() > window.bottom
+        assert (info.listed.height + known).max() < window.top < 101
+
+
+@pytest.mark.parametrize("where", ["inside", "left", "right", "below", "above"])
+def test_every_limit_is_drawn_or_named_at_the_edge(run: RecordedRun, where: str) -> None:
+    vertical, value = {
+        "inside": (True, 1.0),
+        "left": (True, 0.001),
+        "right": (True, 40.0),
+        "below": (False, -400.0),
+        "above": (False, 99.9),
+    }[where]
+    line = LimitLine("--max-size 1x", value, vertical)
+    figure = draw_fronts([collect_front(run, size_axis())._replace(limits=(line,))], "t", "s")
+    [axes] = figure.axes
+    [text] = [text for text in axes.texts if "--max-size 1x" in text.get_text()]
+    edge = {"left": "\N{LEFTWARDS ARROW}", "right": "\N{RIGHTWARDS ARROW}", "below": "\N{DOWNWARDS ARROW}"}
+    assert edge.get(where, "--max-size 1x") in text.get_text()
+    drawn = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert bool(drawn) == (where in ("inside", "above"))
+
+
+def test_limits_of_what_no_axis_shows_are_named(run: RecordedRun, tmp_path: Path) -> None:
+    limits = (Limit("max_kl", "kl", "at most", 0.1, "--max kl=0.1"), *run.limits)
+    figures = run_figures(dataclasses.replace(run, limits=limits))
+    for name, shown in (("front", False), ("front_size", False), ("front_latency", True)):
+        texts = " ".join(text.get_text() for text in figures[name].axes[0].texts)
+        assert "also limited: --max kl=0.1" in texts
+        assert ("--max-size 0.95x" in texts.partition("also limited")[2]) == shown
+
+
+def test_no_mark_hides_a_point(run: RecordedRun) -> None:
+    info = collect_front(run, size_axis())
+    cost, height = float(info.front.cost[0]), float(info.front.height[0])
+    marked = info._replace(
+        references=(Mark("W8A8T8", cost, height),), knee=Mark("knee: trial 1", cost, height)
+    )
+    [axes] = draw_fronts([marked], "t", "s").axes
+    shown = ("front", "dominated", "breaks a limit")
+    scattered = [found for found in axes.collections if isinstance(found, PathCollection)]
+    points = [found for found in scattered if found.get_label().startswith(shown)]
+    marks = [found for found in scattered if found not in points]
+    beneath = max(mark.get_zorder() for mark in marks if len(mark.get_facecolors()))
+    assert beneath < min(point.get_zorder() for point in points)
+    assert any(not len(mark.get_facecolors()) for mark in marks)
 
 
 def test_measured_times_are_joined_to_measured_axes_only(run: RecordedRun) -> None:
@@ -152,7 +240,7 @@ def test_bit_map_is_the_genes(
 ) -> None:
     run_folder(tmp_path, name="r", granularity=granularity, count=60)
     run = RecordedRun.read(tmp_path, "r")
-    info = collect_bit_map(run)
+    info = collect_bit_map(run, everything=True)
     assert [group.title for group in info.groups] == titles
     assert info.bits.shape == (len(info.rows), columns)
     assert info.groups[-1].end == columns
@@ -170,12 +258,21 @@ def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: RecordedRun) -> No
     rows = run.front.iloc[np.arange(150) % len(run.front)].assign(trial=np.arange(150))
     rows = rows.assign(size_bytes=np.linspace(7e5, 9e5, 150))
     long = dataclasses.replace(run, front=rows.reset_index(drop=True))
-    info = collect_bit_map(long)
+    info = collect_bit_map(long, everything=True)
     shown = [row.trial for row in info.rows]
     assert len(shown) == len(set(shown)) == MAX_ROWS
     assert info.hidden == 110
     assert {0, 149, int(chosen_row(long, "knee")["trial"])} <= set(shown)
     assert sum(row.knee for row in info.rows) == 1
+
+
+def test_a_bit_map_has_the_shortlist_and_what_stands_behind(run: RecordedRun) -> None:
+    info, listed = collect_bit_map(run), shortlist_of(run)
+    assert {row.trial for row in info.rows} == set(listed)
+    assert info.hidden == len(run.front) - len(listed)
+    for row in info.rows:
+        alike = len(listed[row.trial].alike)
+        assert (f"{alike} alike" in row.behind) == bool(alike)
 
 
 def test_hypervolume_history(run: RecordedRun) -> None:
