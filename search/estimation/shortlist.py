@@ -13,6 +13,8 @@ Flags = NDArray[np.bool_]
 Positions = NDArray[np.int64]
 
 MOST_LISTED = 8
+# Differences of costs below this share do not count, however sure they are.
+NEGLIGIBLE = 0.001
 # Beyond the worst of each axis, so that the points at the ends dominate a volume, too.
 _REFERENCE = 1.1
 
@@ -49,7 +51,8 @@ def shortlist(
 ) -> Shortlist:
     """The points of a front that are worth a person's look.
 
-    A point replaces another where it is nowhere costlier and no test tells it to be worse. The listed points
+    A point replaces another where it is nowhere costlier and no test tells it to be worse; of two that could
+    replace one another, the cheaper one does, or the better one where they cost the same. The listed points
     are the kernel of this relation (von Neumann and Morgenstern 1944): none replaces another, and each of the
     others is replaced by a listed one. Where these are too many, as many are taken, one after the other, as
     dominate the largest hypervolume (Guerreiro et al., Evol. Comput. 24(3), 2016), ratios of costs counting.
@@ -83,14 +86,25 @@ def shortlist(
     return Shortlist(tuple(listed), stands_for, spared)
 
 
+def costlier(costs: Floats) -> Floats:
+    """How much costlier each point is than each other, ``[points, points]``: negative where it is cheaper.
+
+    Ratios of costs ``[points, costs]`` are multiplied (their logarithms added), negligible ones left out.
+    """
+    logs = np.log(costs)
+    ratios = logs[:, None, :] - logs[None, :, :]
+    beyond: Floats = np.where(np.abs(ratios) <= np.log1p(NEGLIGIBLE), 0.0, ratios).sum(axis=-1).round(12)
+    return beyond
+
+
 def _replaces(quality: Floats, costs: Floats, alike: Flags, tolerances: Sequence[float]) -> Flags:
-    """Whether the first point replaces the second, ``[points, points]``; of two that could, the better."""
+    """Whether the first point replaces the second, ``[points, points]``."""
     slack = 1.0 + np.array(tolerances or [0.0] * costs.shape[1], dtype=np.float64)
     no_costlier = (costs[:, None, :] <= costs[None, :, :] * slack).all(axis=-1)
     could = no_costlier & (alike | (quality[:, None] >= quality[None, :]))
-    rank = np.empty(len(quality), dtype=np.int64)
-    rank[np.lexsort((np.log(costs).sum(axis=1), -quality))] = np.arange(len(quality))
-    replaces: Flags = could & (~could.T | (rank[:, None] < rank[None, :]))
+    dearer, places = costlier(costs), np.arange(len(quality))
+    better = (quality[:, None] > quality) | ((quality[:, None] == quality) & (places[:, None] < places))
+    replaces: Flags = could & (~could.T | (dearer < 0) | ((dearer == 0) & better))
     return replaces
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.search.estimation.differences import TWO_SIDED, Differences, paired_error
-from bitfront.search.estimation.shortlist import Shortlist, shortlist
+from bitfront.search.estimation.shortlist import NEGLIGIBLE, Shortlist, shortlist
 from bitfront.search.problem.limits import read_bounds
 from bitfront.search.problem.objectives import objective_named
 from bitfront.search.runs.reader import RecordedRun
@@ -20,9 +20,8 @@ Floats = NDArray[np.float64]
 
 # Where --max-drop names none: points of a share; other metrics may not be shown to be worse at all.
 DEFAULT_DROP = 0.5
-# Differences of sizes below this share are none, nor those of two latencies within so many of their errors:
-# 5 % of those that are equal are further apart.
-SIZE_TOLERANCE, LATENCY_ERRORS = 0.001, TWO_SIDED * math.sqrt(2.0)
+# Two latencies within so many of their errors do not differ: 5 % of those that are equal are further apart.
+LATENCY_ERRORS = TWO_SIDED * math.sqrt(2.0)
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ def _cost(front: pd.DataFrame, name: str, run: RecordedRun) -> tuple[Floats, flo
     if objective.span is not None:
         best = objective.span(0)[0]
         return np.maximum(np.abs(values - best), objective.least), 0.0
-    tolerance = {"size": SIZE_TOLERANCE, "latency": LATENCY_ERRORS * latency_noise(run)}[name]
-    return np.maximum(values, objective.least), tolerance
+    noise = LATENCY_ERRORS * latency_noise(run) if name == "latency" else 0.0
+    return np.maximum(values, objective.least), max(NEGLIGIBLE, noise)
 
 
 def latency_noise(run: RecordedRun) -> float:

@@ -4,8 +4,7 @@ The default choice (``knee``, starred in tables and pictures) is the cheapest po
 worse than the best one by more than the user's drop, a test of non-inferiority: a point is ruled out where
 even the upper end of the one-sided 95 % interval of its difference to the best one lies below the drop. What
 the evidence cannot rule out is not paid for; the more images a search has, the nearer the drop it rules out.
-*Cheapest* is the least product of all costs, so that ratios count; a latency that differs by less than its
-noise counts as equal.
+*Cheapest* is the least product of all costs, so that ratios count; those below a thousandth do not.
 
 Where nothing is known of how far chance moved the quality, or a front has no quality, it is the compromise
 solution for the Euclidean norm (Yu, "A class of solutions for group decision problems", Management Science
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
+from bitfront.search.estimation.shortlist import costlier
 from bitfront.search.export.evidence import Evidence, evidence_of
 from bitfront.search.problem.objectives import COSTS, default_objectives, objective_named
 from bitfront.search.problem.wording import Difference
@@ -78,14 +78,11 @@ def cheapest_not_worse(found: Evidence) -> tuple[int, int]:
     With d the difference to the best point and s its standard error, a point is shown to be worse by more
     than the drop where d + 1.645 s < -drop. Of points that are equally cheap, the better one is taken.
     """
-    costs, slack = np.log(found.costs), np.log1p(np.array(found.tolerances or [0.0]))
-    total = costs.sum(axis=1)
+    total = np.log(found.costs).sum(axis=1)
     best = int(np.lexsort((found.trials, total, -found.quality))[0])
     left = np.flatnonzero(found.differences.highest(best) >= -found.drop)
-    least = costs[left[np.argmin(total[left])]]
-    beyond = costs[left] - least
-    beyond[np.abs(beyond) <= slack] = 0.0
-    order = np.lexsort((found.trials[left], -found.quality[left], beyond.sum(axis=1).round(12)))
+    beyond = costlier(found.costs)[left, left[np.argmin(total[left])]]
+    order = np.lexsort((found.trials[left], -found.quality[left], beyond))
     return int(left[order[0]]), best
 
 

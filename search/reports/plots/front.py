@@ -71,10 +71,10 @@ def _draw_front(axes: Axes, info: FrontInfo) -> None:
     rest = np.array([trial not in shown for trial in info.front.trial.tolist()], dtype=bool)
     others = Points(*(part[rest] for part in info.front))
     pale: Any = {"s": 13, "c": style.BEHIND, "edgecolors": style.FRONT, "lw": 0.5, "zorder": 7}
-    _scatter(axes, others, "front, alike or near a listed point", **pale)
+    _scatter(axes, others, "front, behind a listed point", **pale)
     points = Points(listed.cost, listed.height, listed.trial)
     with_errors = bool(np.isfinite(listed.error).any())
-    error = " \N{PLUS-MINUS SIGN} standard error of its difference to float"
+    error = " \N{PLUS-MINUS SIGN} standard error vs float"
     label = f"front, listed{error * with_errors}"
     _scatter(axes, points, label, s=36, c=style.FRONT, edgecolors="white", lw=0.7, zorder=6)
     if with_errors:

@@ -41,11 +41,17 @@ def test_each_point_is_alike_the_one_that_stands_for_it() -> None:
     assert found.stands_for.tolist() == [0, 0, 2]
 
 
-def test_costs_within_their_tolerance_are_equal_and_the_better_point_is_taken() -> None:
-    costs = [[1.00, 100.0], [1.01, 99.95]]
+def test_of_alike_points_whose_costs_differ_by_noise_the_cheaper_is_listed() -> None:
+    costs = [[1.20, 99.95], [1.00, 100.0]]
     alike = np.ones((2, 2), dtype=bool)
-    assert listed([70.0, 71.0], costs, alike).listed == (0, 1)
-    found = listed([70.0, 71.0], costs, alike, tolerances=(0.02, 0.001))
+    assert listed([71.0, 70.0], costs, alike).listed == (0, 1)
+    found = listed([71.0, 70.0], costs, alike, tolerances=(0.3, 0.001))
+    assert (found.listed, found.stands_for.tolist()) == ((1,), [1, 1])
+
+
+def test_of_alike_points_that_cost_the_same_the_better_is_listed() -> None:
+    costs = [[1.0000, 100.0], [1.0005, 100.05]]
+    found = listed([70.0, 71.0], costs, np.ones((2, 2), dtype=bool), tolerances=(0.001, 0.001))
     assert (found.listed, found.stands_for.tolist()) == ((1,), [1, 1])
 
 

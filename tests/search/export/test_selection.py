@@ -142,14 +142,16 @@ def test_a_larger_drop_allows_a_cheaper_default() -> None:
     assert found == [2, 1, 0]
 
 
-def test_ratios_of_all_costs_count_and_latencies_within_their_noise_are_equal() -> None:
+def test_ratios_of_all_costs_count_and_negligible_ones_do_not() -> None:
     costs = [[1.00, 4.0], [1.02, 3.9], [3.0, 1.0]]
     assert cheapest_not_worse(evidence([70.0, 70.1, 70.2], [1.0] * 3, costs))[0] == 2
-    near = [[1.00, 1.0], [1.02, 0.99]]
-    exact = evidence([70.0, 70.1], [1.0] * 2, near)
-    assert cheapest_not_worse(exact)[0] == 0
-    noisy = evidence([70.0, 70.1], [1.0] * 2, near, tolerances=(0.05, 0.001))
-    assert cheapest_not_worse(noisy)[0] == 1
+    for size, expected in ((1.0005, 1), (1.0020, 0)):
+        assert cheapest_not_worse(evidence([70.0, 70.1], [1.0] * 2, [[1.0, 1.0], [1.0, size]]))[0] == expected
+
+
+def test_a_slower_point_is_no_default_because_latencies_are_noisy() -> None:
+    noisy = evidence([70.0, 71.1], [1.0] * 2, [[19.1, 1.0], [22.0, 1.0]], tolerances=(0.3, 0.001))
+    assert cheapest_not_worse(noisy) == (0, 1)
 
 
 def test_a_run_stars_its_cheapest_point_that_is_not_shown_to_be_worse(runs_dir: Path) -> None:
