@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from bitfront.evaluators.context.float_check import check_float_model
 from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
 from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.evaluators.context.preparing import (
@@ -89,7 +90,11 @@ class EvaluationContext:
 
     @classmethod
     def from_spec(
-        cls, spec: EvaluationSpec, progress: ShareDone = unreported, keep_codes: bool = False
+        cls,
+        spec: EvaluationSpec,
+        progress: ShareDone = unreported,
+        keep_codes: bool = False,
+        note: Callable[[str], None] | None = None,
     ) -> EvaluationContext:
         """Loads the model and the data, calibrates and prepares.
 
@@ -97,9 +102,12 @@ class EvaluationContext:
             spec: What to build.
             progress: Is told the share of the preparation that is done.
             keep_codes: Whether the codes of every layer stay, to be written to files.
+            note: Is told how images are preprocessed and what the float model is worth, before anything long;
+                None where that has been seen to, as for a worker.
 
         Raises:
-            UserError: The spec, the model or the data cannot be used.
+            UserError: The spec, the model or the data cannot be used; where ``note`` is given, the float
+                model is no better than a guess.
             BitfrontError: The float model overflows on the calibration images.
         """
         spec.check()
@@ -117,6 +125,8 @@ class EvaluationContext:
         # Not the spec's threads: the number moves sums by a rounding, and with them codes and logits, and a
         # worker or a resumed run, whose spec is resolved, must come to the model that was prepared before.
         with torch_threads(preparing_threads(blueprint)):
+            if note is not None:
+                check_float_model(spec, model, source, images, note)
             calibrated = calibrated_for(spec, blueprint, images, progress)
             prepared = prepared_with(spec, calibrated, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)

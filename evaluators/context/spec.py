@@ -54,6 +54,7 @@ class EvaluationSpec:
             choose by the size of the split.
         tell_apart: Difference of two models in percentage points that the search split is to tell from
             chance where ``search_images`` is None; None for the rule of earlier versions, at most 512 images.
+        allow_chance: Whether a float model that is no better than a guess is taken all the same.
     """
 
     model: str = EMBEDDED
@@ -76,6 +77,7 @@ class EvaluationSpec:
     task: str = CLASSIFICATION
     metrics: tuple[str, ...] = ()
     tell_apart: float | None = HALF_A_POINT
+    allow_chance: bool = False
 
     def __post_init__(self) -> None:
         """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
@@ -122,13 +124,16 @@ class EvaluationSpec:
         PreparationStore.default()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field."""
-        return {
+        """A JSON object with every field; ``allow_chance`` where it is set alone."""
+        found = {
             **dataclasses.asdict(self),
             "widths": list(self.widths),
             "without": list(self.without),
             "metrics": list(self.metrics),
         }
+        if not self.allow_chance:
+            del found["allow_chance"]
+        return found
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:

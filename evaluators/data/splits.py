@@ -169,9 +169,13 @@ def check_labels(source: ImageSource, classes: int, multiple: bool = False) -> N
     outside = np.flatnonzero((source.labels < 0) | (source.labels >= classes))
     if len(outside):
         first = int(outside[0])
+        from_one = source.labels.min() == 1 and source.labels.max() == classes
+        mend = "pass data or a checkpoint that fits"
+        if from_one:
+            mend = "the labels seem to begin at 1: subtract 1 from each"
         raise UserError(
             f"{source.describe(first)} has label {source.labels[first]} ({len(outside)} such images); "
-            f"expected 0 to {classes - 1}, the model's {classes} classes: pass data or a checkpoint that fits"
+            f"expected 0 to {classes - 1}, the model's {classes} classes: {mend}"
         )
     names = source.class_names
     if names is not None and len(names) != classes:

@@ -240,7 +240,7 @@ class RunSpec:
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
     fields = {**{name: getattr(spec, name) for name in _SWITCHES}, **spec.to_json()}
-    evaluation = fields.pop("evaluation")
+    evaluation = {"allow_chance": spec.evaluation.allow_chance, **fields.pop("evaluation")}
     return {**evaluation, **{k: v for k, v in fields.items() if k != "seed"}, "search seed": spec.seed}
 
 

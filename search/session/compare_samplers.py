@@ -189,7 +189,7 @@ def _figures(
     all_genes = (folder.path / EVALUATIONS).exists() and not (prepared.path / SPACE).exists()
     all_genes = settings.spec.all_genes or all_genes
     spec = dataclasses.replace(settings.spec, sampler=sampler, all_genes=all_genes)
-    ready = prepare_run(spec, prepared, reporter.stage, source)
+    ready = prepare_run(spec, prepared, reporter.stage, source, reporter.note)
     # Settings that were measured, such as the batch size, are the comparison's own from here on.
     settings = dataclasses.replace(settings, spec=ready.spec)
     settings.write(folder.path)

@@ -167,7 +167,7 @@ def _evaluated(
     source, batch = chosen_latency(latency, spec.scheme, latency_batch)
     with reporter.stage(preparing(spec)) as share_done:
         keep_codes = source.measured and source.timer.needs_codes
-        context = EvaluationContext.from_spec(spec, share_done, keep_codes)
+        context = EvaluationContext.from_spec(spec, share_done, keep_codes, reporter.note)
     if not isinstance(wanted, BitConfig):
         wanted = BitConfig.uniform(spec.model, spec.scheme, context.encoders, wanted)
     with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):

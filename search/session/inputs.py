@@ -78,7 +78,11 @@ class RunInputs:
 
 
 def prepare_run(
-    spec: RunSpec, folder: RunFolder, stage: Stage, source: LatencySource | None = None
+    spec: RunSpec,
+    folder: RunFolder,
+    stage: Stage,
+    source: LatencySource | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> RunInputs:
     """Loads and prepares the model, finds its latencies and scores the reference models.
 
@@ -89,6 +93,7 @@ def prepare_run(
         folder: Its folder; receives ``latency_table.csv``, ``splits.json`` and the resolved ``spec.json``.
         stage: Shows a step while it runs.
         source: The latency source of a new run; that of a resumed one is found in its folder.
+        note: Is told what the float model is worth before anything long begins.
 
     Raises:
         UserError: The spec cannot be carried out.
@@ -98,7 +103,7 @@ def prepare_run(
     evaluation = spec.evaluation
     source = source or _run_source(spec, folder.path / LATENCY_TABLE)
     with stage(preparing(evaluation)) as share_done:
-        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes)
+        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes, note)
     _keep_splits(folder, context)
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)

@@ -79,7 +79,7 @@ def profile(
     spec = dataclasses.replace(spec, tell_apart=None)
     with given_inputs(spec, model, data) as given:
         with reporter.stage(preparing(given)) as share_done:
-            context = EvaluationContext.from_spec(given, share_done)
+            context = EvaluationContext.from_spec(given, share_done, note=reporter.note)
         figures, found = profile_document(context), None
         if sensitivities != "none":
             found = _sensitivities(context, space, sensitivities == "both", reporter)

@@ -98,7 +98,7 @@ class SearchSession:
         from bitfront.search.runs.tables import RunTables
         from bitfront.search.session.final_measurements import final_measurements
 
-        ready = prepare_run(self.spec, self.folder, self.reporter.stage, self.source)
+        ready = prepare_run(self.spec, self.folder, self.reporter.stage, self.source, self.reporter.note)
         self.spec = ready.spec
         if ready.spec.evaluations is None:
             number = default_evaluations(ready.spec.sampler, ready.space)

@@ -28,7 +28,7 @@ random weights, and is then prepared without data.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    add_model_options(parser)
+    add_model_options(parser, checked=False)
     add_quantization_options(parser)
     group = parser.add_argument_group("candidates")
     uniform = "configurations of the same widths in every encoder, or none"

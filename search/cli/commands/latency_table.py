@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # Nothing is classified.
     unused = {"search_images": None, "test_images": None, "task": CLASSIFICATION, "metrics": ()}
     parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
+    parser.set_defaults(allow_chance=False)
 
 
 def run(args: argparse.Namespace) -> int:

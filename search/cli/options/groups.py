@@ -15,8 +15,8 @@ from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import FQ_VIT
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Model, weights, data and splits."""
+def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> None:
+    """Model, weights, data and splits; ``checked`` where a float model that only guesses is refused."""
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
     option(
@@ -39,6 +39,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--search-images N", scored, positive)
     option(group, "--test-images N", "images for the final figures (default: all that are left)", positive)
+    parser.set_defaults(allow_chance=False)
+    if checked:
+        guess = "go on with a float model that is no better than a guess, or fits other labels far better"
+        option(group, "--allow-chance", guess)
 
 
 def add_weights_options(group: argparse._ArgumentGroup) -> None:

@@ -172,6 +172,8 @@ def test_labels_outside_the_classes_are_refused() -> None:
     with pytest.raises(UserError, match=r"item 1 has label 12 \(2 such images\); expected 0 to 9"):
         check_labels(Labels([0, 12, 10]), 10)
     check_labels(Labels([0, 9]), 10)
+    with pytest.raises(UserError, match="the labels seem to begin at 1: subtract 1 from each"):
+        check_labels(Labels([1, 10]), 10)
 
 
 def test_a_different_number_of_classes_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
