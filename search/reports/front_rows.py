@@ -141,11 +141,14 @@ def star_note(run: RecordedRun, star: DefaultChoice | None) -> str:
     unit = "points" if metric.unit == "%" else metric.unit
     if star is None:
         return ""
+    if len(run.front) == 1:
+        return f"trial {star.trial}, the only point"
     if star.best is None or star.difference is None:
         judged = any(name not in COSTS for name in run.objectives)
         why = f": how far chance moved {metric.title} is not known" if judged else ""
         return f"trial {star.trial}, the compromise nearest to the best of each objective{why}"
-    worse = f"more than {star.drop:g} {unit} worse".replace("  ", " ") if star.drop else "worse"
+    drop = f"{star.drop:g} {'point' if unit == 'points' and star.drop == 1 else unit}".rstrip()
+    worse = f"more than {drop} worse" if star.drop else "worse"
     if star.trial == star.best:
         return f"trial {star.trial}, the best point: all cheaper ones are shown to be {worse}"
     shown = Difference(metric.sign * star.difference.value, star.difference.error)

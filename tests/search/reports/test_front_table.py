@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from bitfront.evaluators.tasks.quality import PairedComparison
-from bitfront.search.export.selection import chosen_row
+from bitfront.search.export.selection import DefaultChoice, chosen_row, default_choice
 from bitfront.search.problem.wording import MISSING, Difference, difference, megabytes, milliseconds, percent
-from bitfront.search.reports.front_rows import front_rows
+from bitfront.search.reports.front_rows import front_rows, star_note
 from bitfront.search.reports.front_table import STAR, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import RecordedRun
@@ -108,6 +110,31 @@ def test_modelled_latency_is_called_so(tmp_path: Path, run_folder: Callable[...,
     run_folder(tmp_path, name="m", count=20, encoders=2, source="model:bops")
     header = front(RecordedRun.read(tmp_path, "m"), 120, plain=True)[:2]
     assert "modelled" in " ".join(header)
+
+
+def test_why_a_point_is_starred(runs_dir: Path) -> None:
+    run = RecordedRun.read(runs_dir, "digits-1")
+    first, second = map(int, run.front["trial"].iloc[:2])
+
+    def note(front: pd.DataFrame, star: DefaultChoice | None) -> str:
+        return star_note(dataclasses.replace(run, front=front), star)
+
+    loss = Difference(-0.25, 0.5)
+    assert note(run.front, DefaultChoice(first, second, loss, 1.0)) == (
+        f"trial {first}, the cheapest point not shown to be more than 1 point worse than the best (trial "
+        f"{second}): -0.25 ± 0.50 points"
+    )
+    assert note(run.front, DefaultChoice(first, first, Difference(0.0, 0.0), 0.5)) == (
+        f"trial {first}, the best point: all cheaper ones are shown to be more than 0.5 points worse"
+    )
+    assert note(run.front, DefaultChoice(first)) == (
+        f"trial {first}, the compromise nearest to the best of each objective: how far chance moved top-1 is "
+        "not known"
+    )
+    assert note(run.front.iloc[:1], default_choice(dataclasses.replace(run, front=run.front.iloc[:1]))) == (
+        f"trial {first}, the only point"
+    )
+    assert note(run.front.iloc[:0], None) == ""
 
 
 def test_runs_table_names_every_run(runs_dir: Path) -> None:
