@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bitfront.search.estimation.differences import TWO_SIDED, Differences, paired_error
 from bitfront.search.estimation.shortlist import NEGLIGIBLE, Shortlist, shortlist
 from bitfront.search.problem.limits import read_bounds
-from bitfront.search.problem.objectives import objective_named
+from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, objective_named
 from bitfront.search.runs.reader import RecordedRun
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ def evidence_of(run: RecordedRun) -> Evidence:
     raw, own = front[metric.name].to_numpy(dtype=np.float64), np.full(len(front), np.nan)
     if metric.name == task.counted:
         own = _counted_errors(run)
-    estimate, error = (_column(front, f"{metric.name}_{name}") for name in ("estimate", "estimate_error"))
+    estimate, error = (_column(front, f"{metric.name}{end}") for end in (ESTIMATE, ESTIMATE_ERROR))
     estimated = np.isfinite(estimate)
     quality = metric.sign * np.where(estimated, estimate, raw)
     errors = np.where(estimated & np.isfinite(error), error, own)

@@ -27,7 +27,7 @@ from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.estimation.shortlist import costlier
 from bitfront.search.export.evidence import Evidence, evidence_of
-from bitfront.search.problem.objectives import COSTS, default_objectives, objective_named
+from bitfront.search.problem.objectives import COSTS, ESTIMATE, default_objectives, objective_named
 from bitfront.search.problem.wording import Difference
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
@@ -207,8 +207,11 @@ def _scaled(front: pd.DataFrame, name: str, task: Task) -> Floats:
 
 
 def _minimised(front: pd.DataFrame, name: str, task: Task) -> Floats:
+    """Estimates where there are some, else what was measured; lower is better."""
     objective = objective_named(name, task)
-    values = front[objective.column].to_numpy(dtype=np.float64)
+    measured, estimates = front[objective.column], front.get(f"{objective.column}{ESTIMATE}")
+    found = measured if estimates is None else estimates.fillna(measured)
+    values = found.to_numpy(dtype=np.float64)
     return -values if objective.direction == "maximise" else values
 
 

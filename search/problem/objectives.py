@@ -12,6 +12,8 @@ from bitfront.spaces import UserError
 
 # Columns that a configuration's costs tell, without evaluating it.
 ANALYTIC = ("latency_ms", "size_bytes")
+# Behind the column of a metric: what it is estimated to be on other images, and the standard error of that.
+ESTIMATE, ESTIMATE_ERROR = "_estimate", "_estimate_error"
 
 
 @dataclass(frozen=True)

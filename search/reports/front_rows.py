@@ -11,7 +11,7 @@ from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.quality import PairedComparison, resamplings, standard_error
 from bitfront.search.export.evidence import LATENCY_ERRORS, evidence_of, latency_noise
 from bitfront.search.export.selection import DefaultChoice, default_choice, shortlist_of, standing
-from bitfront.search.problem.objectives import COSTS
+from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR
 from bitfront.search.problem.references import FLOAT_NAME, Reference
 from bitfront.search.problem.wording import (
     Difference,
@@ -51,6 +51,9 @@ class FrontRow(NamedTuple):
         test_against_float: The same on the test split.
         difference: To the float model in quality, on the search split.
         test_difference: The same on the test split.
+        estimate: What the quality is on other images, estimated from all trials of the run; NaN if unknown.
+        estimate_error: Its standard error.
+        estimated: Its difference to the float model.
         stands_for: Number of the listed trial that stands for it, its own where it is listed; None for a
             reference.
         alike: How many points it stands for that no test tells to be better, at no less cost.
@@ -74,6 +77,9 @@ class FrontRow(NamedTuple):
     test_against_float: PairedComparison | None = None
     difference: Difference | None = None
     test_difference: Difference | None = None
+    estimate: float = math.nan
+    estimate_error: float = math.nan
+    estimated: Difference | None = None
     stands_for: int | None = None
     alike: int = 0
     near: int = 0
@@ -125,7 +131,7 @@ def _words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
     if same_source(run.latency_source, run.latency_measured_source) and not math.isnan(whole):
         speed = whole
     words = against_float(
-        row.test_difference or row.difference,
+        row.test_difference or row.estimated or row.difference,
         run.quality.unit,
         row.size_share,
         speed,
@@ -199,18 +205,25 @@ def _row(
     if quality.name == task.counted:
         differences = [None if one is None else Difference.of(one) for one in (compared, test_compared)]
     else:
-        error = number(DIFFERENCE_ERROR)
+        tested_error = number(DIFFERENCE_ERROR)
         values, tested = (base.values, base.test_values) if base else ({}, {})
         differences = [
             _difference(number(quality.name), values.get(quality.name), None),
             _difference(
-                number(f"test_{quality.name}"), tested.get(quality.name), None if math.isnan(error) else error
+                number(f"test_{quality.name}"),
+                tested.get(quality.name),
+                None if math.isnan(tested_error) else tested_error,
             ),
         ]
     figures: dict[str, Any] = {
         name: number(name) for name in ("latency_ms", "latency_measured_ms", "size_bytes")
     }
+    estimate, error = number(f"{quality.name}{ESTIMATE}"), number(f"{quality.name}{ESTIMATE_ERROR}")
+    float_value = base.values.get(quality.name) if base else None
     return FrontRow(
+        estimate=estimate,
+        estimate_error=error,
+        estimated=_difference(estimate, float_value, error),
         quality=number(quality.name),
         test_quality=number(f"test_{quality.name}"),
         metrics={name: number(name) for name in schema.metric_columns},

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from bitfront.search.export.selection import default_choice
+from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
 from bitfront.search.problem.wording import (
     MISSING,
     difference,
@@ -52,20 +53,23 @@ def front_table(
         plain: Whether to leave out lines, for a file or a pipe.
         width: Columns of the terminal. Where they are few, differences to float take the place of the share
             of its size, and are those of the test split alone once there are some. Where they are many, what
-            each point costs in words comes last.
+            each point costs in words comes last. Estimates take the place of differences on the search split,
+            or of what was counted there.
     """
     measured = not all(math.isnan(row.latency_measured_ms) for row in rows)
     tested = any(row.test_difference for row in rows)
     searched = any(row.difference for row in rows)
     metric = run.quality
-    compared = searched and not (tested and width < WIDE)
+    estimated = any(not math.isnan(row.estimate) for row in rows)
+    compared = (searched or estimated) and not (tested and width < WIDE)
     shared = width >= WIDE or not (searched or tested)
     against = "vs float\n\N{PLUS-MINUS SIGN} s.e."
     unit = metric.unit or "score"
+    counted = not estimated or compared
     columns = [
         "trial",
-        f"{metric.title}\n{unit}",
-        *[against] * compared,
+        f"{metric.title if counted else 'estimate'}\n{unit}",
+        *["estimate\n\N{PLUS-MINUS SIGN} s.e." if estimated else against] * compared,
         f"test\n{unit}",
         *[against] * tested,
     ]
@@ -83,8 +87,8 @@ def front_table(
         times = [row.latency_ms, row.latency_measured_ms] if measured else [row.latency_ms]
         cells = [
             f"{STAR} {row.name}" if row.knee else row.name,
-            percent(row.quality, decimals),
-            *[difference(row.difference, decimals)] * compared,
+            percent(row.quality if counted or math.isnan(row.estimate) else row.estimate, decimals),
+            *[_estimate(row, decimals) if estimated else difference(row.difference, decimals)] * compared,
             percent(row.test_quality, decimals),
             *[difference(row.test_difference, decimals)] * tested,
             *(milliseconds(value, slowest) for value in times),
@@ -97,6 +101,13 @@ def front_table(
         style = _QUIET if row.reference else _KNEE if row.knee else ""
         table.add(*cells, style="" if plain else style, ends_section=last_reference)
     return table
+
+
+def _estimate(row: FrontRow, decimals: int) -> str:
+    """The estimate of a point with its error."""
+    if math.isnan(row.estimate):
+        return MISSING
+    return f"{row.estimate:.{decimals}f} \N{PLUS-MINUS SIGN} {row.estimate_error:.{decimals}f}"
 
 
 def runs_table(runs: Sequence[RunSummary], plain: bool = False) -> Table:
@@ -159,6 +170,7 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
             {
                 "trial": int(row.name),
                 **_values(row._asdict(), counted),
+                **_estimates(row, run.quality.name),
                 "bits": bits[row.name],
                 "listed": row.listed,
                 "stands_for": row.stands_for,
@@ -172,7 +184,7 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
 
 def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
     hidden = {"name", "reference", "knee", "bits", "difference", "test_difference", "test_quality", "metrics"}
-    hidden |= {"stands_for", "alike", "near", "words"}
+    hidden |= {"stands_for", "alike", "near", "words", "estimate", "estimate_error", "estimated"}
     hidden |= set() if row["digest"] else {"digest"}
     values: dict[str, Any] = {}
     for key, value in row.items():
@@ -184,6 +196,13 @@ def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
     for name in ("against_float", "test_against_float"):
         values[name] = values[name] and values[name].to_json(counted)
     return {**values, "size_bytes": size if math.isnan(size) else int(size), "mean_bits": row["bits"]}
+
+
+def _estimates(row: FrontRow, metric: str) -> dict[str, float]:
+    """Under the names of their columns; nothing where there is no estimate."""
+    if math.isnan(row.estimate):
+        return {}
+    return {f"{metric}{ESTIMATE}": row.estimate, f"{metric}{ESTIMATE_ERROR}": row.estimate_error}
 
 
 def print_front(run: RecordedRun, everything: bool = False) -> None:
@@ -205,6 +224,8 @@ def print_front(run: RecordedRun, everything: bool = False) -> None:
     batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
     splits = f"{run.quality.title} on the search split, test on the test split"
+    if any(not math.isnan(row.estimate) for row in rows):
+        splits += ", estimate: what all trials say of other images"
     star = f"{STAR} {star_note(run, default_choice(run))}"
     legend = f"{splits}; {source}MB = 10^6 bytes"
     console.print()

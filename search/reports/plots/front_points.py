@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.evidence import evidence_of, latency_noise
 from bitfront.search.export.selection import default_choice, shortlist_of
+from bitfront.search.problem.objectives import ESTIMATE
 from bitfront.search.problem.wording import same_source, stand_behind
 from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import RecordedRun
@@ -142,7 +143,7 @@ def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> Fro
         knee=_knee(run, points),
         floor=_floor(run),
         noise=latency_noise(run) if axis.column == "latency_ms" else 0.0,
-        estimated=f"{quality.name}_estimate" in run.front.columns,
+        estimated=f"{quality.name}{ESTIMATE}" in run.front.columns,
     )
 
 
@@ -164,7 +165,7 @@ def _listed(run: RecordedRun, points: Points, everything: bool) -> Listed:
 def heights(rows: pd.DataFrame, quality: Metric) -> Floats:
     """The quality of rows, estimated where there are estimates, so that higher is better."""
     counted = rows[quality.name].to_numpy(dtype=np.float64)
-    estimates = rows.get(f"{quality.name}_estimate")
+    estimates = rows.get(f"{quality.name}{ESTIMATE}")
     known = counted if estimates is None else estimates.fillna(rows[quality.name]).to_numpy(dtype=np.float64)
     return quality.sign * known
 

@@ -63,6 +63,12 @@ def test_extremes_and_trials(choice: str, trial: int) -> None:
     assert pick(FRONT, choice)["trial"] == trial
 
 
+def test_the_best_is_that_of_the_estimates_where_there_are_some() -> None:
+    estimated = FRONT.assign(top1_estimate=[60.0, 95.5, np.nan, 95.9])
+    assert pick(estimated, "top1")["trial"] == 9
+    assert pick(FRONT.assign(top1_estimate=[60.0, 97.5, 96.0, 95.9]), "top1")["trial"] == 7
+
+
 def test_ties_go_to_the_better_compromise() -> None:
     tied = front([(1, 97.0, 4.0, 400.0), (2, 97.0, 3.0, 300.0), (3, 60.0, 1.0, 100.0)])
     assert pick(tied, "top1")["trial"] == 2

@@ -16,7 +16,7 @@ from bitfront.evaluators.tasks.quality import PairedComparison
 from bitfront.search.export.selection import DefaultChoice, chosen_row, default_choice
 from bitfront.search.problem.wording import MISSING, Difference, difference, megabytes, milliseconds, percent
 from bitfront.search.reports.front_rows import front_rows, star_note
-from bitfront.search.reports.front_table import STAR, front_table, runs_table
+from bitfront.search.reports.front_table import STAR, front_document, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import RecordedRun
 
@@ -89,6 +89,43 @@ def test_a_narrow_terminal_has_the_difference_of_the_test_split_alone(runs_dir: 
         [line] = [line for line in lines if line.split()[:1] == [point.name]]
         compared = (point.difference, point.test_difference)
         assert tuple(difference(comparison) in line for comparison in compared) == shown
+
+
+def with_estimates(run: RecordedRun) -> RecordedRun:
+    """The run with estimates a quarter of a point below what was counted."""
+    columns = {"top1_estimate": run.front["top1"] - 0.25, "top1_estimate_error": 0.31}
+    return dataclasses.replace(run, front=run.front.assign(**columns))
+
+
+def test_estimates_stand_beside_what_was_counted(runs_dir: Path) -> None:
+    run = with_estimates(RecordedRun.read(runs_dir, "digits-1"))
+    rows = front_rows(run)
+    point = rows[3]
+    assert (point.estimate, point.estimate_error) == (point.quality - 0.25, 0.31)
+    assert point.estimated == (pytest.approx(point.estimate - rows[0].quality), 0.31)
+    shown = f"{point.estimate:.2f} ± 0.31"
+    for width in (80, 104, 220):
+        lines = front(run, width)
+        assert max(map(len, lines)) <= width
+        [line] = [line for line in lines if line.split()[:1] == [point.name]]
+        assert (shown in line) == (width >= 104)
+        assert f"{point.estimate:.2f}" in line
+        assert (f" {point.quality:.2f} " in line) == (width >= 104)
+    found = front_document(run)["front"][0]
+    assert (found["top1_estimate"], found["top1_estimate_error"]) == (point.estimate, 0.31)
+    assert "top1_estimate" not in front_document(RecordedRun.read(runs_dir, "digits-1"))["front"][0]
+
+
+def test_words_are_of_the_test_split_then_of_estimates(runs_dir: Path) -> None:
+    run = with_estimates(RecordedRun.read(runs_dir, "digits-1"))
+    untested = dataclasses.replace(
+        run,
+        front=run.front.assign(test_top1=float("nan")),
+        trials=run.trials.assign(test_lost=float("nan"), test_won=float("nan")),
+    )
+    tested, estimated = front_rows(run)[3], front_rows(untested)[3]
+    assert tested.words.startswith(f"{tested.test_difference.value:+.1f} ± ")
+    assert estimated.words.startswith(f"{estimated.estimated.value:+.1f} ± 0.3 points, ")
 
 
 def test_runs_of_earlier_versions_have_no_differences(
