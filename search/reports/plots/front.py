@@ -71,11 +71,12 @@ def _draw_front(axes: Axes, info: FrontInfo) -> None:
     rest = np.array([trial not in shown for trial in info.front.trial.tolist()], dtype=bool)
     others = Points(*(part[rest] for part in info.front))
     pale: Any = {"s": 13, "c": style.BEHIND, "edgecolors": style.FRONT, "lw": 0.5, "zorder": 7}
-    _scatter(axes, others, "front, behind a listed point", **pale)
+    _scatter(axes, others, "front, behind a listed one", **pale)
     points = Points(listed.cost, listed.height, listed.trial)
     with_errors = bool(np.isfinite(listed.error).any())
     error = " \N{PLUS-MINUS SIGN} standard error vs float"
-    label = f"front, listed{error * with_errors}"
+    many = " (+n: with n behind it)" if listed.behind.any() else ""
+    label = f"front, listed{many}{error * with_errors}"
     _scatter(axes, points, label, s=36, c=style.FRONT, edgecolors="white", lw=0.7, zorder=6)
     if with_errors:
         bars: Any = {"fmt": "none", "ecolor": style.FRONT, "elinewidth": 0.9, "capsize": 2.2, "capthick": 0.9}
@@ -86,12 +87,17 @@ def _label_listed(info: FrontInfo, window: Window) -> list[Label]:
     """The trial of each listed point and what stands behind it; the knee has a label of its own."""
     knee = (info.knee.cost, info.knee.height) if info.knee else None
     return [
-        Label(f"{trial} {behind}".strip(), cost, height)
+        Label(f"{trial}{_plus(behind)}", cost, height)
         for cost, height, trial, _, behind in zip(*info.listed, strict=True)
         if (cost, height) != knee
         and window.holds(Mark("", cost, height))
         and len(info.listed.cost) <= _LABELLED
     ]
+
+
+def _plus(behind: int) -> str:
+    """How many points stand behind one, such as `` +3``; empty where none does."""
+    return f" +{behind}" if behind else ""
 
 
 def _areas(axes: Axes, texts: Sequence[Text]) -> list[Bbox]:
@@ -218,8 +224,8 @@ def draw_knee(axes: Axes, info: FrontInfo, window: Window) -> list[Label]:
     how: Any = {"c": style.KNEE, "edgecolors": style.INK, "lw": 0.8, "zorder": 1.5}
     axes.scatter(info.knee.cost, info.knee.height, s=330, marker="*", **how)
     here = (info.listed.cost == info.knee.cost) & (info.listed.height == info.knee.height)
-    behind = [info.listed.behind[place] for place in np.flatnonzero(here)][:1]
-    return [Label(" ".join([info.knee.name, *behind]).strip(), info.knee.cost, info.knee.height)]
+    text = f"{info.knee.name}{_plus(int(info.listed.behind[here].max(initial=0)))}"
+    return [Label(text, info.knee.cost, info.knee.height)]
 
 
 def note_hidden(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:

@@ -12,7 +12,7 @@ from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.evidence import evidence_of, latency_noise
 from bitfront.search.export.selection import default_choice, shortlist_of
 from bitfront.search.problem.objectives import ESTIMATE
-from bitfront.search.problem.wording import same_source, stand_behind
+from bitfront.search.problem.wording import same_source
 from bitfront.search.reports.plots.style import Axis
 from bitfront.search.runs.reader import RecordedRun
 
@@ -41,14 +41,14 @@ class Listed(NamedTuple):
         height: As that of :class:`Points`.
         trial: Its number.
         error: Standard error of its difference to the float model, in the unit of heights; NaN if unknown.
-        behind: What stands behind it, such as ``and 3 alike``.
+        behind: How many others it stands for, int64.
     """
 
     cost: Floats
     height: Floats
     trial: NDArray[np.int64]
     error: Floats
-    behind: tuple[str, ...]
+    behind: NDArray[np.int64]
 
     @property
     def largest_error(self) -> float:
@@ -158,7 +158,7 @@ def _listed(run: RecordedRun, points: Points, everything: bool) -> Listed:
         points.height[kept],
         trials,
         np.array([errors[trial] for trial in trials.tolist()], dtype=np.float64),
-        tuple(stand_behind(len(alike), len(near)) for alike, near in groups),
+        np.array([len(alike) + len(near) for alike, near in groups], dtype=np.int64),
     )
 
 

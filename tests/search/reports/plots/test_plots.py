@@ -98,11 +98,19 @@ def test_listed_points_are_those_of_the_shortlist_with_their_errors(run: Recorde
         assert height == pytest.approx(counts.loc[trial, "top1"])
         paired = PairedComparison(899, *counts.loc[trial, ["lost", "won"]].astype(int))
         assert error == pytest.approx(paired.difference_standard_error, rel=0.03, abs=0.05)
-        assert bool(behind) == bool(listed[trial].alike or listed[trial].near)
-        assert not listed[trial].alike or f"{len(listed[trial].alike)} alike" in behind
+        assert behind == len(listed[trial].alike) + len(listed[trial].near)
     whole = collect_front(run, size_axis(), everything=True)
     assert whole.listed.trial.tolist() == whole.front.trial.tolist()
-    assert set(whole.listed.behind) == {""}
+    assert not whole.listed.behind.any()
+
+
+def test_listed_points_are_named_with_how_many_stand_behind(run: RecordedRun) -> None:
+    info = collect_front(run, size_axis())
+    [axes] = draw_fronts([info], "t", "s").axes
+    texts = [text.get_text() for text in axes.texts]
+    for _, _, trial, _, behind in zip(*info.listed, strict=True):
+        name = f"{trial}{f' +{behind}' if behind else ''}"
+        assert f"knee: trial {name}" in texts if info.knee.name.endswith(f" {trial}") else name in texts
 
 
 def test_heights_are_estimates_where_there_are_some(run: RecordedRun) -> None:
