@@ -93,7 +93,8 @@ def prepare_run(
         folder: Its folder; receives ``latency_table.csv``, ``splits.json`` and the resolved ``spec.json``.
         stage: Shows a step while it runs.
         source: The latency source of a new run; that of a resumed one is found in its folder.
-        note: Is told what the float model is worth before anything long begins.
+        note: Is told what the float model is worth before anything long begins, where the run is a new one:
+            that of a resumed one has been taken.
 
     Raises:
         UserError: The spec cannot be carried out.
@@ -103,7 +104,8 @@ def prepare_run(
     evaluation = spec.evaluation
     source = source or _run_source(spec, folder.path / LATENCY_TABLE)
     with stage(preparing(evaluation)) as share_done:
-        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes, note)
+        told = None if (folder.path / SPLITS).exists() else note
+        context = EvaluationContext.from_spec(evaluation, share_done, source.timer.needs_codes, told)
     _keep_splits(folder, context)
     # From here on the settings that were measured are the run's own: workers and a resumed run take them.
     spec = dataclasses.replace(spec, evaluation=context.spec)

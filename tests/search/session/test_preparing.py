@@ -14,7 +14,11 @@ from bitfront.evaluators.context import context
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.loading import load_model
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports import progress as stages
+from bitfront.search.runs.folder import RunStore
+from bitfront.search.session.inputs import prepare_run
+from bitfront.search.session.reporter import CallbackReporter
 from bitfront.spaces import UserError
 
 
@@ -56,3 +60,21 @@ def test_a_model_that_guesses_is_refused_before_anything_long(
     lines = outcome.err.splitlines()
     assert any(line.startswith("images: shorter side to 16 (bilinear)") for line in lines)
     assert any(line.startswith("float model: top-1 ") for line in lines)
+
+
+def test_the_float_model_of_a_resumed_run_has_been_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[object] = []
+
+    def from_spec(spec: EvaluationSpec, progress: object, keep_codes: bool, note: object) -> NoReturn:
+        notes.append(note)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(EvaluationContext, "from_spec", from_spec)
+    folder, reporter = RunStore(tmp_path).create("r"), CallbackReporter()
+    for _ in range(2):
+        with pytest.raises(UserError, match="seen enough"):
+            prepare_run(RunSpec(latency="model:bops"), folder, reporter.stage, note=reporter.note)
+        folder.write_json("splits.json", {})
+    assert notes == [reporter.note, None]
