@@ -12,7 +12,7 @@ import pytest
 
 from bitfront.evaluators.tasks.quality import PairedComparison
 from bitfront.search.estimation.differences import Differences
-from bitfront.search.export.evidence import Evidence, allowed_drop, evidence_of
+from bitfront.search.export.evidence import Evidence, evidence_of
 from bitfront.search.export.selection import (
     cheapest_not_worse,
     chosen_row,
@@ -178,18 +178,6 @@ def test_a_run_stars_its_cheapest_point_that_is_not_shown_to_be_worse(runs_dir: 
     product = rows["latency_ms"] * rows["size_bytes"]
     assert star.trial == product[allowed].idxmin()
     assert chosen_row(run, "knee")["trial"] == star.trial
-
-
-def test_the_drop_is_what_max_drop_says_of_the_metric(runs_dir: Path) -> None:
-    run = RecordedRun.read(runs_dir, "digits-1")
-
-    def drop(given: object, objectives: tuple[str, ...] = ("top1", "size")) -> float:
-        return allowed_drop(
-            dataclasses.replace(run, spec={**run.spec, "max_drop": given, "objectives": objectives})
-        )
-
-    assert [drop(None), drop(1.5), drop(["top1=0.25", "loss=3"])] == [0.5, 1.5, 0.25]
-    assert [drop(1.5, ("loss", "size")), drop(["loss=0.1"], ("loss", "size"))] == [0.0, 0.1]
 
 
 def test_fronts_without_errors_or_quality_star_the_compromise(
