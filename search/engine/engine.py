@@ -8,12 +8,20 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitfront.search.engine.protocols import AccuracyPool, Progress, Sampler, SearchObserver, TrialRecord
+from bitfront.search.engine.protocols import (
+    AccuracyPool,
+    GenomeTuple,
+    Progress,
+    Sampler,
+    SearchObserver,
+    TrialRecord,
+)
 from bitfront.search.engine.result import INTERRUPTED, SearchResult
 from bitfront.search.engine.stopping import Budget, InterruptGuard
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.spaces import BitfrontError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +31,10 @@ BARREN_BATCHES = 25
 EVALUATIONS_SPENT = "the evaluations are spent"
 TIME_SPENT = "the time is spent"
 EXHAUSTED = "every configuration of the space has been tried"
+WITHIN_LIMITS = "every configuration within the limits has been tried"
+NONE_WITHIN_LIMITS = "no configuration is within the limits"
 BARREN = f"no new configuration within the limits was found in {BARREN_BATCHES} generations"
+UNKNOWN = "whether others are left is not known: they are too many to list"
 
 
 def required_difference(problem: SearchProblem, candidate: Candidate, known: Archive) -> float | None:
@@ -105,6 +116,7 @@ class SearchEngine:
         self._waiting: deque[tuple[Candidate, float | None]] = deque()
         self._in_flight: dict[int, Candidate] = {}
         self._counted: set[str] = set()
+        self._asked: set[GenomeTuple] = set()
         self._done_now = 0
         self._generation = 0
         self._barren = 0
@@ -114,7 +126,7 @@ class SearchEngine:
         self._interrupt = InterruptGuard()
 
     def run(self) -> SearchResult:
-        """Searches until a budget is spent, the space is exhausted or Ctrl-C is pressed.
+        """Searches until a budget is spent, nothing is left within the limits or Ctrl-C is pressed.
 
         Raises:
             BitfrontError: The first candidates all failed, or the record cannot be written.
@@ -137,8 +149,9 @@ class SearchEngine:
         genomes = self._sampler.ask()
         self.proposing_s += time.monotonic() - started
         if not genomes:
-            self._enough = EXHAUSTED
+            self._enough = self._nothing_new("the sampler proposes nothing more")
             return
+        self._asked.update(genomes)
         asked = [self._problem.prepare(genome) for genome in genomes]
         self._barren = 0 if any(candidate.admissible for candidate in asked) else self._barren + 1
         taken = self._affordable(asked)
@@ -149,7 +162,18 @@ class SearchEngine:
         if not self._budget.evaluations_left:
             self._enough = EVALUATIONS_SPENT
         elif self._barren >= BARREN_BATCHES:
-            self._enough = BARREN
+            self._enough = self._nothing_new(BARREN)
+
+    def _nothing_new(self, why: str) -> str:
+        """Why a search ends before its budget: nothing is left within the limits, or how many are."""
+        if len(self._asked) >= self._problem.space.cardinality:
+            return EXHAUSTED
+        left = WithinLimits(self._problem).left(self._asked)
+        if left == 0:
+            if not self._counted:
+                return NONE_WITHIN_LIMITS
+            return f"{WITHIN_LIMITS} ({len(self._counted):,} of {self._problem.space.cardinality:,})"
+        return f"{why}; {UNKNOWN if left is None else f'{left:,} within the limits are left'}"
 
     def _affordable(self, asked: Sequence[Candidate]) -> list[Candidate]:
         """Pays for candidates in the order of asking, and leaves those from the first too many on out."""

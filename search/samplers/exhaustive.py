@@ -1,15 +1,18 @@
-"""Exhaustive search: every configuration of a small space, in an order whose beginning spans the front."""
+"""Exhaustive search: all that limits leave of a small space, in an order whose beginning spans the front."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.cost_shares import LISTABLE
+from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
-from bitfront.search.samplers.genomes.history import LISTABLE
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.spaces import SearchSpace, UserError
 
 
@@ -39,14 +42,14 @@ def _remedy(space: SearchSpace) -> str:
 
 
 class ExhaustiveSearch:
-    """Asks for every genome of a space once.
+    """Asks for every genome of a space that is within the limits once, which cost nothing to check.
 
     Genomes are dealt from strata of equal mean width, one of each in turn and in random order within a
     stratum. Drawing evenly would spend the first evaluations around half of the size range, where nearly all
     genomes are (binomial), so a search that is stopped early would know little of the front's ends.
 
     Args:
-        space: The space.
+        problem: The space and its limits.
         batch: Genomes asked for at a time.
         seed: Seed of the order.
 
@@ -57,17 +60,24 @@ class ExhaustiveSearch:
     # Nothing is learnt, so nothing need be waited for.
     lag = 1
 
-    def __init__(self, space: SearchSpace, batch: int, seed: int) -> None:
-        check_exhaustible(space)
+    def __init__(self, problem: SearchProblem, batch: int, seed: int) -> None:
+        check_exhaustible(problem.space)
         self._batch = batch
-        self._order = _dealt(_genomes(space), np.random.default_rng(seed))
-        self._asked = 0
+        within = WithinLimits(problem)
+        order = _dealt(_genomes(problem.space), np.random.default_rng(seed))
+        possible = order[within.excess(order) <= 0.0]
+        self._order = filter(within.admits, map(tuple, possible.tolist()))
+        # Where nothing is within the limits, it is asked for what comes nearest.
+        self._nearest = order[np.argsort(within.excess(order), kind="stable")[:batch]]
+        self._begun = False
 
     def ask(self) -> list[GenomeTuple]:
         """The next batch; empty when every genome has been asked for."""
-        rows = self._order[self._asked : self._asked + self._batch]
-        self._asked += len(rows)
-        return [tuple(int(i) for i in row) for row in rows]
+        genomes = list(itertools.islice(self._order, self._batch))
+        if not genomes and not self._begun:
+            genomes = list(map(tuple, self._nearest.tolist()))
+        self._begun = True
+        return genomes
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Nothing is learnt from trials."""

@@ -16,18 +16,22 @@ from pymoo.problems.static import StaticProblem
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.search.samplers.genomes.history import History
 from bitfront.search.samplers.genomes.operators import (
     EncoderCrossover,
     NeverAgain,
+    RepairTowardsLimits,
     ResampleMutation,
     encoder_blocks,
-    stratified_population,
+    first_population,
 )
 
 
 class Nsga2Sampler:
     """Non-dominated sorting with crowding; feasible before infeasible; never asks for a genome twice.
+
+    Offspring are repaired towards the limits that cost nothing to check; what stays outside is not asked for.
 
     Args:
         problem: Space, objectives and constraints.
@@ -42,7 +46,8 @@ class Nsga2Sampler:
         space = problem.space
         self._problem = problem
         self._population = population
-        self._history = History(space)
+        self._within = WithinLimits(problem)
+        self._history = History(space, self._within)
         self._rng = np.random.default_rng(seed)
         # One constraint more than the problem has: a failed candidate violates it by 1.
         self._pymoo_problem = Problem(
@@ -53,12 +58,15 @@ class Nsga2Sampler:
             xu=len(space.widths) - 1,
             vtype=int,
         )
-        first = self._first_population()
+        first = first_population(space, population, self._rng, self._within)
+        # Where nothing is within the limits, it is asked for what comes near.
+        first = first or History(space, self._within).draw(self._rng, population)
         self._algorithm = NSGA2(
             pop_size=population,
             sampling=np.array(first, dtype=np.int64),
             crossover=EncoderCrossover(encoder_blocks(space)),
             mutation=ResampleMutation(len(space.widths)),
+            repair=RepairTowardsLimits(self._within, seed),
             eliminate_duplicates=NeverAgain(self._history),
             seed=seed,
             termination=NoTermination(),
@@ -67,9 +75,13 @@ class Nsga2Sampler:
         self._asked: Population | None = None
 
     def ask(self) -> list[GenomeTuple]:
-        """The next generation; mating is topped up with random unseen genomes where it finds too few."""
+        """The next generation; mating is topped up with random unseen genomes where it finds too few.
+
+        It is empty when every genome within the limits was asked for.
+        """
         offspring = self._algorithm.ask()
         genomes = [] if offspring is None else [_genome(row) for row in offspring.get("X")]
+        genomes = [genome for genome in genomes if self._within.admits(genome) or not len(self._history)]
         self._history.add(genomes)
         self._algorithm.termination.force_termination = False  # set where mating found nothing new
         extra = self._history.draw(self._rng, self._population - len(genomes))
@@ -88,12 +100,6 @@ class Nsga2Sampler:
         Evaluator().eval(static, self._asked)
         self._algorithm.tell(infills=self._asked)
         self._asked = None
-
-    def _first_population(self) -> list[GenomeTuple]:
-        def excess(genome: GenomeTuple) -> float:
-            return self._problem.prepare(genome).total_violation
-
-        return stratified_population(self._problem.space, self._population, self._rng, excess)
 
     def _row(self, trial: Trial) -> tuple[list[float], list[float]]:
         """Objectives in minimisation form and constraints; infeasible rows rank by their violation alone."""

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.search.samplers.genomes.history import History
 
 # Optuna removes no duplicates; where it has nothing new to say, an unseen genome is drawn. A Gaussian
@@ -47,7 +48,8 @@ class OptunaSampler:
         self._tries = TRIES[name]
         self._problem = problem
         self._population = population
-        self._history = History(problem.space)
+        self._within = WithinLimits(problem)
+        self._history = History(problem.space, self._within)
         self._rng = np.random.default_rng(seed)
         self._distributions = _distributions(name, problem)
         directions = [StudyDirection.MINIMIZE] * len(problem.objectives)
@@ -59,13 +61,23 @@ class OptunaSampler:
         self._told = _Told(problem)
 
     def ask(self) -> list[GenomeTuple]:
-        """The next batch of unseen genomes; empty when none is left."""
-        batch: list[optuna.Trial] = []
+        """The next batch of unseen genomes; empty when none within the limits is left.
+
+        Where Optuna proposes none within them, the last one is a random one that is.
+        """
+        first, batch = not len(self._history), list[optuna.Trial]()
         while len(batch) < self._population and not self._history.exhausted:
             trial = self._propose()
             if trial is None:
                 break
             batch.append(trial)
+        if batch and not any(self._within.admits(self._genome(trial)) for trial in batch):
+            drawn = self._drawn()
+            if drawn is not None:
+                self._study.tell(batch.pop(), state=TrialState.FAIL)
+                batch.append(drawn)
+            elif not first:
+                batch = []
         if batch:
             self._batches.append(batch)
         return [self._genome(trial) for trial in batch]
@@ -90,6 +102,10 @@ class OptunaSampler:
                 self._history.add([genome])
                 return trial
             self._study.tell(trial, state=TrialState.FAIL)
+        return self._drawn()
+
+    def _drawn(self) -> optuna.Trial | None:
+        """A trial of a random unseen genome within the limits; None where there is none."""
         drawn = self._history.draw(self._rng, 1)
         if not drawn:
             return None

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.search.samplers.genomes.history import History
-from bitfront.spaces import SearchSpace
 
 
 class RandomSearch:
-    """Draws genomes uniformly, each at most once.
+    """Draws genomes uniformly among those within the limits that cost nothing to check, each at most once.
 
     Args:
-        space: The space to draw from.
+        problem: The space to draw from, and limits that what is drawn satisfies.
         batch: Genomes asked for at a time.
         seed: Seed of the draws.
     """
@@ -24,8 +25,8 @@ class RandomSearch:
     # Nothing is learnt, so nothing need be waited for.
     lag = 1
 
-    def __init__(self, space: SearchSpace, batch: int, seed: int) -> None:
-        self._history = History(space)
+    def __init__(self, problem: SearchProblem, batch: int, seed: int) -> None:
+        self._history = History(problem.space, WithinLimits(problem))
         self._batch = batch
         self._rng = np.random.default_rng(seed)
 

@@ -56,13 +56,13 @@ def _nsga2(problem: SearchProblem, count: int, seed: int, _: PriorScores | None)
 def _random(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
     from bitfront.search.samplers.random_search import RandomSearch
 
-    return RandomSearch(problem.space, count, seed)
+    return RandomSearch(problem, count, seed)
 
 
 def _exhaustive(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
     from bitfront.search.samplers.exhaustive import ExhaustiveSearch
 
-    return ExhaustiveSearch(problem.space, count, seed)
+    return ExhaustiveSearch(problem, count, seed)
 
 
 def _optuna(name: str, summary: str, population: int) -> SamplerKind:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,62 +10,67 @@ from numpy.typing import NDArray
 from pymoo.core.crossover import Crossover
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.mutation import Mutation
+from pymoo.core.repair import Repair
 
 from bitfront.search.engine.protocols import GenomeTuple
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.search.samplers.genomes.history import History
 from bitfront.spaces import SearchSpace
 
-TRIES = 20
-
-Excess = Callable[[GenomeTuple], float]
+# Draws of a stratum, and share of a first population that are seeds.
+TRIES, SEEDED = 20, 0.25
 
 
 def stratified_population(
-    space: SearchSpace, count: int, rng: np.random.Generator, excess: Excess
+    space: SearchSpace, count: int, rng: np.random.Generator, within: WithinLimits
 ) -> list[GenomeTuple]:
-    """Distinct genomes whose mean width rises evenly from almost all lowest to almost all highest.
+    """Distinct genomes within limits whose mean width rises evenly from almost all lowest to all highest.
 
     Drawing every gene evenly would put nearly all of a first generation around half of the size range
     (binomial), and leave the ends of the front to mutation.
 
     Args:
         space: The space to draw from.
-        count: Genomes wanted; fewer come back where the space is too small.
+        count: Genomes wanted; fewer come back where too few are within the limits.
         rng: Source of randomness.
-        excess: Violation of the constraints that need no evaluation; of several draws of a stratum the first
-            with none is taken, else the one with the least, brought as near to none as single genes can.
+        within: The limits; of several draws of a stratum the first one within them is taken, else the first
+            one that could be repaired.
     """
-    population: list[GenomeTuple] = []
-    seen: set[GenomeTuple] = set()
+    population: dict[GenomeTuple, None] = {}
     for stratum in range(count):
         share = (stratum + rng.random()) / count
-        draws = [_draw(space, share, rng) for _ in range(TRIES)]
-        fresh = [genome for genome in draws if genome not in seen]
-        if fresh:
-            chosen = _least(fresh, excess)
-            repaired = _repaired(chosen, len(space.widths), rng, excess)
-            chosen = chosen if repaired in seen else repaired
-            seen.add(chosen)
-            population.append(chosen)
-    return population
+        draws = np.array([_draw(space, share, rng) for _ in range(TRIES)], dtype=np.int64)
+        chosen = _first_new(draws, population, within)
+        if chosen is None:
+            chosen = _first_new(within.repaired(draws, rng), population, within)
+        if chosen is not None:
+            population[chosen] = None
+    return list(population)
 
 
-def _repaired(genome: GenomeTuple, widths: int, rng: np.random.Generator, excess: Excess) -> GenomeTuple:
-    """A genome whose genes, one after the other in random order, take the width of the least excess.
+def _first_new(
+    rows: NDArray[np.int64], seen: Collection[GenomeTuple], within: WithinLimits
+) -> GenomeTuple | None:
+    fresh = (genome for genome in map(tuple, rows.tolist()) if genome not in seen)
+    return next(filter(within.admits, fresh), None)
 
-    Tight limits leave so few genomes that draws miss them all; the sizes and most of the latencies of genes
-    add up, so that one pass finds the least of every gene. A genome without excess stays as it is.
+
+def first_population(
+    space: SearchSpace, count: int, rng: np.random.Generator, within: WithinLimits
+) -> list[GenomeTuple]:
+    """A stratified population, a part of which are seeds: the cheapest genomes, the all-narrow one, flips.
+
+    Args:
+        space: The space to draw from.
+        count: Genomes wanted; fewer come back where too few are within the limits.
+        rng: Source of randomness.
+        within: The limits.
     """
-    least = excess(genome)
-    for gene in rng.permutation(len(genome)) if least > 0.0 else ():
-        others = [(*genome[:gene], width, *genome[gene + 1 :]) for width in range(widths)]
-        found = {other: excess(other) for other in others if other != genome}
-        best = min(found, key=found.__getitem__)
-        if found[best] < least:
-            genome, least = best, found[best]
-        if least <= 0.0:
-            break
-    return genome
+    seeds = within.seeds[: max(1, round(SEEDED * count))]
+    others = stratified_population(space, count, rng, within)
+    fewer = [genome for genome in others if genome not in seeds]
+    spread = np.linspace(0, len(fewer) - 1, min(len(fewer), count - len(seeds))).round().astype(int)
+    return list(dict.fromkeys([*seeds, *(fewer[place] for place in spread), *within.seeds]))[:count]
 
 
 def _draw(space: SearchSpace, share: float, rng: np.random.Generator) -> GenomeTuple:
@@ -74,17 +79,6 @@ def _draw(space: SearchSpace, share: float, rng: np.random.Generator) -> GenomeT
     position = rng.permutation(np.arange(len(space)) + rng.random()) / len(space)
     raised = share * top + (position - 0.5)
     return tuple(int(i) for i in np.clip(np.rint(raised), 0, top))
-
-
-def _least(genomes: list[GenomeTuple], excess: Excess) -> GenomeTuple:
-    best, least = genomes[0], float("inf")
-    for genome in genomes:
-        found = excess(genome)
-        if found <= 0.0:
-            return genome
-        if found < least:
-            best, least = genome, found
-    return best
 
 
 def encoder_blocks(space: SearchSpace) -> NDArray[np.int64]:
@@ -144,6 +138,30 @@ class ResampleMutation(Mutation):  # type: ignore[misc]  # pymoo is untyped
         hit = random_state.random(X.shape) < 1.0 / X.shape[1]
         step = random_state.integers(1, self._choices, size=X.shape)
         return np.where(hit, (X + step) % self._choices, X)
+
+
+class RepairTowardsLimits(Repair):  # type: ignore[misc]  # pymoo is untyped
+    """Brings offspring within the limits that cost nothing to check.
+
+    Args:
+        within: The limits.
+        seed: Of the order in which encoders are repaired, where pymoo gives none.
+    """
+
+    def __init__(self, within: WithinLimits, seed: int) -> None:
+        super().__init__()
+        self._within = within
+        self._rng = np.random.default_rng(seed)
+
+    def _do(
+        self,
+        _problem: Any,
+        X: NDArray[np.int64],
+        *_args: Any,
+        random_state: np.random.Generator | None = None,
+        **_kwargs: Any,
+    ) -> NDArray[np.int64]:
+        return self._within.repaired(X, random_state or self._rng) if self._within.quick else X
 
 
 class NeverAgain(DuplicateElimination):  # type: ignore[misc]  # pymoo is untyped

@@ -120,7 +120,7 @@ def _unit(values: Table) -> float:
 def additive_front(
     scores: Table, costs: Sequence[Table], count: int, bounds: Sequence[float] = ()
 ) -> Genomes:
-    """Optima at ``count`` bounds of the first resource, evenly spread over its range, ``[found, genes]``.
+    """Optima at ``count`` bounds of the first resource, evenly spread up to the best, ``[found, genes]``.
 
     Each genome comes once, from the least cost on; the bounds that admit none are left out.
 
@@ -130,7 +130,10 @@ def additive_front(
         count: How many bounds.
         bounds: Of the other resources.
     """
-    least, most = costs[0].min(1).sum(), costs[0].max(1).sum()
+    best = additive_optimum(scores, costs[1:], bounds)
+    if best is None:
+        return np.zeros((0, len(scores)), dtype=np.int64)
+    least, most = costs[0].min(1).sum(), costs[0][np.arange(len(best)), best].sum()
     genomes = [
         additive_optimum(scores, costs, (float(bound), *bounds)) for bound in np.linspace(least, most, count)
     ]

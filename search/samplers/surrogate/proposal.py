@@ -11,7 +11,13 @@ from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 
 from bitfront.search.engine.protocols import GenomeTuple
-from bitfront.search.samplers.genomes.operators import EncoderCrossover, ResampleMutation, encoder_blocks
+from bitfront.search.problem.within_limits import WithinLimits
+from bitfront.search.samplers.genomes.operators import (
+    EncoderCrossover,
+    RepairTowardsLimits,
+    ResampleMutation,
+    encoder_blocks,
+)
 from bitfront.spaces import SearchSpace
 
 Array = NDArray[np.float64]
@@ -41,7 +47,12 @@ class _Surrogate(Problem):  # type: ignore[misc]  # pymoo is untyped
 
 
 def surrogate_front(
-    space: SearchSpace, foresee: Callable[[Genomes], Expectation], objectives: int, start: Genomes, seed: int
+    space: SearchSpace,
+    foresee: Callable[[Genomes], Expectation],
+    objectives: int,
+    start: Genomes,
+    seed: int,
+    within: WithinLimits,
 ) -> Genomes:
     """The last population of NSGA-II (Deb et al. 2002) on a surrogate, ``[count, genes]``.
 
@@ -51,12 +62,14 @@ def surrogate_front(
         objectives: Number of objectives.
         start: Genomes of the first population; the best survive if there are too many.
         seed: Seed of mating.
+        within: Limits of costs, towards which offspring are repaired.
     """
     algorithm = NSGA2(
         pop_size=POPULATION,
         sampling=start,
         crossover=EncoderCrossover(encoder_blocks(space)),
         mutation=ResampleMutation(len(space.widths)),
+        repair=RepairTowardsLimits(within, seed),
         eliminate_duplicates=True,
     )
     algorithm.mating.n_max_iterations = MATINGS

@@ -9,13 +9,14 @@ from threadpoolctl import threadpool_limits
 
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.archive import Archive, objective_point
+from bitfront.search.problem.cost_tables import CostTables
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.search.samplers.genomes.history import History
 from bitfront.search.samplers.genomes.operators import stratified_population
 from bitfront.search.samplers.surrogate.additive import additive_front
-from bitfront.search.samplers.surrogate.costs import CostTables
 from bitfront.search.samplers.surrogate.objective_model import ObjectiveModel, PriorScores
 from bitfront.search.samplers.surrogate.proposal import (
     POPULATION,
@@ -60,19 +61,19 @@ class SurrogateSampler:
         self._problem = problem
         self._batch = population
         self._rng = np.random.default_rng(seed)
-        self._history = History(problem.space)
         self._costs = CostTables(problem)
+        self._within = WithinLimits(problem, self._costs)
+        self._history = History(problem.space, self._within)
         self._model = ObjectiveModel(problem, scores)
         self._trials: list[Trial] = []
         self._archive = Archive(problem.objectives)
         self._pending: list[list[GenomeTuple]] = []
-        self._forbidden = self._uniform_and_forbidden()
         seeds = [] if scores is None else self._additive_optima(scores.additive)
         self._last_population = seeds
         self._first = self._first_design(seeds)
 
     def ask(self) -> list[GenomeTuple]:
-        """The next batch; empty when every genome of the space has been asked for."""
+        """The next batch; empty when every genome within the limits has been asked for."""
         if self._first:
             genomes, self._first = self._first[: self._batch], self._first[self._batch :]
         elif sum(trial.state in ("complete", "screened") for trial in self._trials) < ENOUGH:
@@ -94,55 +95,56 @@ class SurrogateSampler:
             self._archive.add(trial)
 
     def _additive_optima(self, additive: Array) -> list[GenomeTuple]:
-        """Optima of the sum of scores within costs that are evenly spread over their range."""
-        latency, size = (table / (np.ptp(table, axis=1).sum() or 1.0) for table in self._costs.by_gene())
+        """Optima of the sum of scores within costs that are evenly spread over their range and limits."""
+        tables = self._costs.by_gene()
+        latency, size = (table / (np.ptp(table, axis=1).sum() or 1.0) for table in tables)
         mixed = [share * latency + (1.0 - share) * size for share in MIXES]
-        fronts = [additive_front(additive, [cost], SEEDS // len(MIXES)) for cost in mixed if np.ptp(cost) > 0]
-        found = [tuple(map(int, genome)) for front in fronts for genome in front]
-        return [
-            genome
-            for genome in dict.fromkeys(found)
-            if genome not in self._forbidden and self._problem.prepare(genome).admissible
+        room = self._within.bounds - self._costs.base
+        limited = [table for table, bound in zip(tables, room, strict=True) if np.isfinite(bound)]
+        bounds = [float(bound) for bound in room if np.isfinite(bound)]
+        fronts = [
+            additive_front(additive, [cost, *limited], SEEDS // len(MIXES), bounds)
+            for cost in mixed
+            if np.ptp(cost) > 0
         ]
+        found = [tuple(map(int, genome)) for front in fronts for genome in front]
+        return [genome for genome in dict.fromkeys(found) if self._within.admits(genome)]
 
     def _first_design(self, seeds: list[GenomeTuple]) -> list[GenomeTuple]:
         """Every so many of the seeds; where limits leave few of them, genomes of all mean widths as well."""
-        space, count = self._problem.space, max(FIRST, self._batch)
+        count = max(FIRST, self._batch)
         if len(seeds) >= count:
             chosen = np.linspace(0, len(seeds) - 1, count).round().astype(int)
             return [seeds[i] for i in self._rng.permutation(chosen)]
-
-        def excess(genome: GenomeTuple) -> float:
-            return self._problem.prepare(genome).total_violation
-
-        others = [g for g in stratified_population(space, count, self._rng, excess) if g not in seeds]
-        return [*seeds, *others][:count]
-
-    def _uniform_and_forbidden(self) -> set[GenomeTuple]:
-        space, found = self._problem.space, set()
-        for width in range(len(space.widths)):
-            genome = (width,) * len(space)
-            config = space.decode(np.array(genome, dtype=np.int64))
-            if any(rule.violation(config) > 0.0 for rule in self._problem.structural):
-                found.add(genome)
-        return found
+        strata = stratified_population(self._problem.space, count, self._rng, self._within)
+        return list(dict.fromkeys([*seeds, *strata, *self._within.seeds]))[:count]
 
     def _proposed(self) -> list[GenomeTuple]:
         self._model.fit(self._trials)
         waiting = [genome for batch in self._pending for genome in batch]
         best = [trial.genome for trial in self._archive.front]
         space = self._problem.space
-        known = list(dict.fromkeys([*waiting, *best, *self._last_population]))
-        start = stacked(known[: POPULATION // 2], len(space))
-        fill = space.sample(self._rng, POPULATION - len(start))
-        seed = int(self._rng.integers(1 << 31))
-        objectives = len(self._problem.objectives)
-        found = surrogate_front(space, self._expectation, objectives, np.concatenate([start, fill]), seed)
+        known = list(dict.fromkeys([*waiting, *best, *self._last_population]))[: POPULATION // 2]
+        # In the place of random ones: tight limits leave little else.
+        cheapest, flips = self._within.cheapest, self._within.seeds
+        flips = tuple(flips[i] for i in self._rng.permutation(len(flips))[: POPULATION // 4])
+        start = stacked(list(dict.fromkeys([*known, *cheapest, *flips])), len(space))
+        fill = self._within.repaired(space.sample(self._rng, POPULATION - len(start)), self._rng)
+        found = surrogate_front(
+            space,
+            self._expectation,
+            len(self._problem.objectives),
+            np.concatenate([start, fill]),
+            int(self._rng.integers(1 << 31)),
+            self._within,
+        )
         self._last_population = [tuple(map(int, genome)) for genome in found]
-        taken = {*self._history.seen, *self._forbidden}
+        found = found[[self._within.admits(genome) for genome in self._last_population]]
+        if not len(found):
+            return []
         points = self._known_points(waiting)
         return chosen_infills(
-            found, self._expectation(found), self._deviations(found), points, taken, self._batch
+            found, self._expectation(found), self._deviations(found), points, self._history.seen, self._batch
         )
 
     def _known_points(self, waiting: list[GenomeTuple]) -> Array:

@@ -9,7 +9,15 @@ import os
 import pytest
 
 from bitfront.evaluators.tasks.quality import Quality
-from bitfront.search.engine.engine import BARREN, EVALUATIONS_SPENT, EXHAUSTED, TIME_SPENT, SearchEngine
+from bitfront.search.engine.engine import (
+    BARREN,
+    EVALUATIONS_SPENT,
+    EXHAUSTED,
+    NONE_WITHIN_LIMITS,
+    TIME_SPENT,
+    WITHIN_LIMITS,
+    SearchEngine,
+)
 from bitfront.search.engine.protocols import InlinePool
 from bitfront.search.engine.result import nothing_feasible
 from bitfront.search.engine.stopping import Budget
@@ -146,7 +154,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(synthetic, tmp_path):
     assert part.read_spec() == longer
 
 
-def test_limits_hold_on_the_front_and_hopeless_candidates_cost_nothing(synthetic, folder):
+def test_limits_hold_on_the_front_and_hopeless_candidates_are_not_asked_for(synthetic, folder):
     spec = dataclasses.replace(SPEC, max_size="0.18x", max_latency="15ms", max_drop=27.0)
     result = synthetic.search(folder, spec)
     assert result.front
@@ -154,21 +162,19 @@ def test_limits_hold_on_the_front_and_hopeless_candidates_cost_nothing(synthetic
         assert trial.values["size_bytes"] <= 126_000
         assert trial.values["latency_ms"] <= 15.0
         assert trial.values["top1"] >= 71.5
-    rejected = [trial for trial in result.trials if trial.state == "rejected"]
-    assert rejected
-    assert not any("top1" in trial.values for trial in rejected)
+    assert not any(trial.state == "rejected" for trial in result.trials), "candidates are repaired"
     assert sum(trial.paid for trial in result.trials) == 60
 
 
 def test_uniform_configurations_are_excluded_unless_allowed(synthetic, tmp_path):
     store = RunStore(tmp_path)
     space = synthetic.space("encoder", 3)
-    for name, allowed, states in (("mixed", False, {"rejected"}), ("any", True, {"complete"})):
+    for name, allowed, ended in (("mixed", False, f"{WITHIN_LIMITS} (6 of 8)"), ("any", True, EXHAUSTED)):
         spec = RunSpec(population=4, allow_uniform=allowed, evaluations=100)
         result = synthetic.search(store.create(name), spec, searched=space)
-        assert {t.state for t in result.trials if t.genome in {(0, 0, 0), (1, 1, 1)}} == states
-        assert result.reason == EXHAUSTED
-        assert len(result.trials) == 8
+        assert result.reason == ended
+        assert ({(0, 0, 0), (1, 1, 1)} & {t.genome for t in result.trials if t.paid} != set()) == allowed
+        assert sum(trial.paid for trial in result.trials) == (8 if allowed else 6)
 
 
 @pytest.mark.parametrize(
@@ -312,8 +318,42 @@ def test_a_search_that_finds_nothing_admissible_ends_with_the_reason(synthetic, 
         problem, make_sampler("nsga2", problem, 4, 0), InlinePool(synthetic.score), record, Budget(60)
     )
     result = engine.run()
-    assert result.reason == BARREN
+    assert result.reason == NONE_WITHIN_LIMITS
     assert "--max-size 90kB asks for at most 90,000 bytes, the nearest was" in result.message
+
+
+@pytest.mark.parametrize(
+    ("encoders", "left"),
+    [
+        (3, "128 within the limits are left"),
+        (12, "whether others are left is not known: they are too many to list"),
+    ],
+)
+def test_a_sampler_that_finds_nothing_within_limits_ends_with_what_is_left(synthetic, encoders, left):
+    class Stubborn:
+        lag = 0
+
+        def __init__(self):
+            self.asked = 0
+
+        def ask(self):
+            # The widest first, which are too large; the next to last of them are within the limit.
+            genomes = [
+                tuple(map(int, f"{number:0{3 * encoders}b}")) for number in range(self.asked, self.asked + 2)
+            ]
+            self.asked += 2
+            return [tuple(1 - index for index in genome[::-1]) for genome in genomes]
+
+        def tell(self, trials):
+            pass
+
+    space = synthetic.space("encoder-kind", encoders)
+    least = synthetic.Cost().minimum_size_bytes(space)
+    spec = RunSpec(max_size=f"{least + 4000}B", allow_uniform=True, allow_slower=True)
+    problem = synthetic.problem(spec, space)
+    record = StudyRecord.in_memory(problem)
+    result = SearchEngine(problem, Stubborn(), InlinePool(synthetic.score), record, Budget(60)).run()
+    assert result.reason == f"{BARREN}; {left}"
 
 
 class Recorder:

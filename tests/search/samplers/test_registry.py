@@ -1,6 +1,7 @@
 """Samplers by name: their defaults, exhaustive search, Optuna's samplers, and the same trials every time."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import optuna
@@ -79,7 +80,8 @@ def test_same_trials_whatever_the_order_of_completion_and_after_a_kill(synthetic
     whole = synthetic.search(store.create("whole"), spec, OneByOne(synthetic.score), searched=space)
     backwards = synthetic.search(store.create("b"), spec, Backwards(synthetic.score), searched=space)
     assert backwards.trials == whole.trials
-    assert {trial.state for trial in whole.trials} >= {"complete", "rejected", "failed"}
+    assert {trial.state for trial in whole.trials} - {"rejected"} == {"complete", "failed"}
+    assert name in OPTUNA or not any(trial.state == "rejected" for trial in whole.trials)
     cut = store.create("cut")
     with pytest.raises(SystemExit):
         synthetic.search(cut, spec, Backwards(synthetic.score), searched=space, observers=(StopAfter(12),))
@@ -93,14 +95,15 @@ def test_same_trials_whatever_the_order_of_completion_and_after_a_kill(synthetic
 
 def test_exhaustive_begins_with_all_sizes_and_finds_the_true_front(synthetic, folder):
     space = synthetic.space("encoder", 8)
-    sampler = ExhaustiveSearch(space, 9, seed=3)
+    free = RunSpec(sampler="exhaustive", evaluations=300, allow_uniform=True)
+    sampler = ExhaustiveSearch(synthetic.problem(free, space), 9, seed=3)
     first = sampler.ask()
     assert sorted(sum(genome) for genome in first) == list(range(9))
     rest = []
     while batch := sampler.ask():
         rest += batch
     assert len({*first, *rest}) == len(first) + len(rest) == space.cardinality
-    result = synthetic.search(folder, RunSpec(sampler="exhaustive", evaluations=300), searched=space)
+    result = synthetic.search(folder, free, searched=space)
     assert result.reason == EXHAUSTED
     genomes = np.stack(np.unravel_index(np.arange(256), (2,) * 8), axis=1)
     everything = [judged(synthetic, result.problem, i, genome) for i, genome in enumerate(genomes)]
@@ -144,7 +147,9 @@ def test_optuna_never_repeats_itself_and_ends_with_the_space(synthetic, name):
     while batch := sampler.ask():
         sampler.tell([judged(synthetic, problem, len(asked) + i, g) for i, g in enumerate(batch)])
         asked += batch
-    assert len(asked) == len(set(asked)) == 16
+    assert len(asked) == len(set(asked))
+    mixed = set(itertools.product(range(2), repeat=4)) - {(0,) * 4, (1,) * 4}
+    assert mixed <= set(asked)
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2"])

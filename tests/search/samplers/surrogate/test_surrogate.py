@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bitfront.search.problem.archive import Archive
+from bitfront.search.problem.cost_tables import CostTables
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import make_sampler
-from bitfront.search.samplers.surrogate.costs import CostTables
 from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess
 from bitfront.search.samplers.surrogate.proposal import chosen_infills
 
