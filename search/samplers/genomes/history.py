@@ -12,7 +12,8 @@ from bitfront.search.problem.cost_shares import LISTABLE, Genomes
 from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.spaces import SearchSpace
 
-DRAWS_PER_GENOME = 200
+# Draws at a time, and how often they are tried where what is left cannot be listed.
+DRAWS_PER_GENOME, TRIES = 200, 5
 # Draws that are checked one by one, before it is worth knowing costs as sums.
 ONE_BY_ONE = 20
 
@@ -82,14 +83,17 @@ class History:
         left = self._space.cardinality - len(self._seen)
         if self._sparse or (self._space.cardinality <= LISTABLE and left * 10 < self._space.cardinality):
             return self._list_one(rng)
-        rows = self._space.sample(rng, DRAWS_PER_GENOME)
-        genome = self._first_new(rows)
-        if genome is None and self._within is not None:
-            genome = self._first_new(self._within.repaired(rows, rng))
-        if genome is None:
-            self._sparse = True
-            return self._list_one(rng)
-        return genome
+        for _ in range(TRIES):
+            rows = self._space.sample(rng, DRAWS_PER_GENOME)
+            genome = self._first_new(rows)
+            if genome is None and self._within is not None:
+                genome = self._first_new(self._within.repaired(rows, rng))
+            if genome is not None:
+                return genome
+            self._sparse = self._listed() is not None
+            if self._sparse:
+                return self._list_one(rng)
+        return None
 
     def _first_new(self, rows: Genomes) -> GenomeTuple | None:
         """The first one of rows that was not asked for and is within the limits."""
