@@ -81,7 +81,7 @@ def test_same_trials_whatever_the_order_of_completion_and_after_a_kill(synthetic
     backwards = synthetic.search(store.create("b"), spec, Backwards(synthetic.score), searched=space)
     assert backwards.trials == whole.trials
     assert {trial.state for trial in whole.trials} - {"rejected"} == {"complete", "failed"}
-    assert name in OPTUNA or not any(trial.state == "rejected" for trial in whole.trials)
+    assert name.startswith("optuna") or not any(trial.state == "rejected" for trial in whole.trials)
     cut = store.create("cut")
     with pytest.raises(SystemExit):
         synthetic.search(cut, spec, Backwards(synthetic.score), searched=space, observers=(StopAfter(12),))
