@@ -72,13 +72,14 @@ def judge_float(
 
 def _fault(evidence: Evidence, names: Sequence[str], count: int) -> str | None:
     """What is wrong with outputs of data with so many classes, if something is."""
-    as_given, told = evidence.scores(np.arange(evidence.classes)), EXPLAINED * evidence.told()
+    as_given, fitted = evidence.scores(np.arange(evidence.classes)), _fitted(evidence)
+    told = EXPLAINED * max(evidence.told(), float(fitted.sum()))
     found = evidence.words(as_given)
-    for order, cause in _known_orders(evidence.classes, names):
+    columns = isinstance(evidence, ManyLabels)
+    for order, cause in _known_orders(evidence.classes, names, columns):
         scores = evidence.scores(order)
         if _far_better(scores, as_given) and scores.sum() >= told:
             return f"{found}, but {evidence.words(scores)} {cause}"
-    fitted = _fitted(evidence)
     if _far_better(fitted, as_given):
         if fitted.sum() >= told:
             return f"{found}, but {evidence.words(fitted)} {_other_order(evidence, names, count)}"
@@ -108,21 +109,28 @@ def _far_better(scores: Numbers, as_given: Numbers) -> bool:
     return by_chance <= LEVEL and bool(scores.sum() >= TIMES * max(0.0, float(as_given.sum())))
 
 
-def _known_orders(classes: int, names: Sequence[str]) -> list[tuple[Order, str]]:
-    """Orders that come about by known mistakes, each with what it is and how to mend it."""
+_LESS = "count them from 0 as the model does"
+_GREATER = (
+    "the model has a class before the first one of the data: add 1 to them, or give a checkpoint without it"
+)
+_COLUMNS = "give their columns in the order of the model's outputs"
+
+
+def _known_orders(classes: int, names: Sequence[str], columns: bool) -> list[tuple[Order, str]]:
+    """Orders that come about by known mistakes, each with what it is and how to mend it.
+
+    Args:
+        classes: Outputs of the model.
+        names: Of the classes, where they are known.
+        columns: Whether labels are columns of their own, which nothing sorts.
+    """
     own = np.arange(classes)
+    less, greater = (_COLUMNS, _COLUMNS) if columns else (_LESS, _GREATER)
     found = [
-        (
-            own - 1,
-            "with every label less by one: the labels are shifted; count them from 0 as the model does",
-        ),
-        (
-            np.append(own[1:], -1),
-            "with every label greater by one: the labels are shifted, the model has a class before the first "
-            "one of the data; add 1 to the labels, or give a checkpoint without it",
-        ),
+        (own - 1, f"with every label less by one: the labels are shifted; {less}"),
+        (np.append(own[1:], -1), f"with every label greater by one: the labels are shifted; {greater}"),
     ]
-    for key, how, mend in _SORTED if names else _NUMBERED:
+    for key, how, mend in () if columns else _SORTED if names else _NUMBERED:
         listed = list(names) or [str(label) for label in own]
         if len(listed) <= classes:
             order = np.full(classes, -1)

@@ -181,6 +181,12 @@ class TestManyLabels:
         fault = str(judged(self.logits, shifted, task="multilabel").fault)
         assert "with every label less by one" in fault
         assert fault.startswith("ROC-AUC ")
+        assert fault.endswith("give their columns in the order of the model's outputs")
+
+    def test_an_order_that_is_partly_a_shift_is_none(self) -> None:
+        kept = [0, 1, 2, 3]
+        fault = str(judged(self.logits[:, kept], self.labels[:, [2, 0, 1, 3]], task="multilabel").fault)
+        assert "in another order (class 0 is output 2, class 1 is output 0, class 2 is output 1)" in fault
 
     def test_another_order_is_named(self) -> None:
         order = [2, 0, 1, 3, 5, 4]
