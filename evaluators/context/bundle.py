@@ -37,7 +37,7 @@ from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.spaces import BitfrontError
 
 FORMAT = "bitfront/evaluation-bundle"
-VERSION = "2"
+VERSION = "3"
 _MODEL, _CALIBRATED, _IMAGES, _SPLITS = "model.", "groundwork.", "images.", "splits."
 # Calibration images.
 _FITTED = "fitted."
@@ -123,6 +123,7 @@ def bundle_of(context: EvaluationContext) -> bytes:
         "std": images.std,
         "skipped": images.skipped,
         "skipped_calibration": context.skipped_calibration,
+        "temperature": context.float_temperature(),
         "architecture": None if architecture is None else architecture.to_json(),
     }
     return save(tensors, {"format": FORMAT, "version": VERSION, "facts": json.dumps(facts)})
@@ -166,6 +167,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
         calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )
+    context.take_temperature(float(facts["temperature"]))
     sent: dict[SplitName, tuple[str, list[str]]] = {
         "search": (_IMAGES, facts["skipped"]),
         "calibration": (_FITTED, facts["skipped_calibration"]),

@@ -87,6 +87,8 @@ class EvaluationContext:
         default_factory=dict, init=False, repr=False
     )
     _float_draws: dict[SplitName, Draws] = field(default_factory=dict, init=False, repr=False)
+    # One number, or none before it is fitted.
+    _temperature: list[float] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def from_spec(
@@ -313,8 +315,25 @@ class EvaluationContext:
             return Outputs(calibrating() if calibrating else whole, whole, labels, self.source.class_names)
 
         return Outputs(
-            logits, self._float_run(split)[0][:seen], images.labels[:seen], self.source.class_names, held_out
+            logits,
+            self._float_run(split)[0][:seen],
+            images.labels[:seen],
+            self.source.class_names,
+            held_out,
+            self.float_temperature,
         )
+
+    def float_temperature(self) -> float:
+        """The float model's temperature, fitted on the calibration images once."""
+        if not self._temperature:
+            whole, labels = self._float_run("calibration")[0], self.images("calibration").labels
+            judge = self.task.arithmetic
+            self.take_temperature(judge.temperature(judge.outputs(Outputs(whole, whole, labels))))
+        return self._temperature[0]
+
+    def take_temperature(self, temperature: float) -> None:
+        """Takes the float model's temperature from elsewhere, in place of fitting it."""
+        self._temperature[:] = [temperature]
 
     def logits(self, config: BitConfig, split: SplitName) -> torch.Tensor:
         """Logits ``[images, classes]`` of a configuration on a split.

@@ -33,6 +33,8 @@ class Outputs:
         class_names: Name of every class, where the data knows them.
         held_out: Outputs on images that are not among these, for what has to be fitted (a temperature); None
             where there are none.
+        temperature: The float model's temperature, fitted on images that are not among these; None where
+            there are none.
     """
 
     values: torch.Tensor
@@ -40,6 +42,7 @@ class Outputs:
     labels: torch.Tensor
     class_names: tuple[str, ...] | None = None
     held_out: Callable[[], Outputs] | None = None
+    temperature: Callable[[], float] | None = None
 
     def __len__(self) -> int:
         """Number of images."""

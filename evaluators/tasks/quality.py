@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.tasks.metric import Metric, Outputs
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+_RIGHT, EXPECTED_DIFFERENCE = "right", "expected_difference"
 
 # Resamplings of the images; all of them for so many entries of outputs, fewer for more.
 MOST_DRAWS, FEWEST_DRAWS, ENTRIES = 200, 25, 200_000
@@ -87,6 +93,10 @@ class Quality:
         lost: Images that only the float model gets right.
         won: Images that only this model gets right.
         seconds: Time of the forward passes.
+        right: Which images it gets right, in their order (see :func:`packed`); empty where that is not known.
+        expected_difference: By how much the share of images decided right is expected to differ from the
+            float model's, in percentage points, if that one's calibrated probabilities are right (see
+            :meth:`Judge.expected_right`); NaN where that is not known.
     """
 
     images: int
@@ -94,6 +104,8 @@ class Quality:
     lost: int
     won: int
     seconds: float
+    right: str = ""
+    expected_difference: float = math.nan
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric; KeyError where it was not measured."""
@@ -108,17 +120,44 @@ class Quality:
         """Values and counts as columns and documents name them."""
         return {"images": self.images, **self.values, "lost": self.lost, "won": self.won}
 
-    def to_json(self) -> dict[str, float]:
-        """A JSON object."""
-        return {**self.figures(), "seconds": self.seconds}
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; ``right`` and the expected difference only where they are known."""
+        document: dict[str, Any] = {**self.figures(), "seconds": self.seconds}
+        if self.right:
+            document[_RIGHT] = self.right
+        if not math.isnan(self.expected_difference):
+            document[EXPECTED_DIFFERENCE] = self.expected_difference
+        return document
 
     @classmethod
-    def from_json(cls, document: Mapping[str, float]) -> Quality:
+    def from_json(cls, document: Mapping[str, Any]) -> Quality:
         """The inverse of :meth:`to_json`; KeyError or ValueError where it is none."""
-        values = {name: float(value) for name, value in document.items()}
+        values = {name: float(value) for name, value in document.items() if name != _RIGHT}
         images, lost, won = (int(values.pop(name)) for name in ("images", "lost", "won"))
-        seconds = values.pop("seconds")
-        return cls(images, values, lost, won, seconds)
+        seconds, expected = values.pop("seconds"), values.pop(EXPECTED_DIFFERENCE, math.nan)
+        return cls(images, values, lost, won, seconds, str(document.get(_RIGHT, "")), expected)
+
+
+def packed(flags: NDArray[np.bool_]) -> str:
+    """Flags ``[images]`` as text: eight in a byte, compressed (zlib), in base64."""
+    import numpy as np
+
+    return base64.b64encode(zlib.compress(np.packbits(flags).tobytes(), 9)).decode("ascii")
+
+
+def unpacked(text: str, images: int) -> NDArray[np.bool_]:
+    """The inverse of :func:`packed` for so many flags; ValueError where it is none of them."""
+    import numpy as np
+
+    size = (images + 7) // 8
+    reader = zlib.decompressobj()
+    try:
+        found = reader.decompress(base64.b64decode(text, validate=True), size)
+    except zlib.error as error:
+        raise ValueError(f"not packed flags: {error}") from error
+    if len(found) != size or (not reader.eof and reader.decompress(reader.unconsumed_tail, 1)):
+        raise ValueError(f"not the packed flags of {images} images")
+    return np.unpackbits(np.frombuffer(found, np.uint8), count=images).astype(bool)
 
 
 def resamplings(entries: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bitfront.evaluators.tasks.metric import Metric, Outputs, metric_among
-from bitfront.evaluators.tasks.quality import Quality
+from bitfront.evaluators.tasks.quality import Quality, packed
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,23 @@ class Judge(Protocol):
 
     def right(self, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Whether each image is decided as its labels say, bool ``[images]``."""
+
+    def temperature(self, outputs: Outputs) -> float:
+        """What outputs have to be divided by for the likeliest labels (Guo et al. 2017, section 4.2)."""
+
+    def expected_right(
+        self, values: torch.Tensor, reference: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """How probably each image is decided right, if the float model's probabilities are.
+
+        Args:
+            values: Outputs that decide.
+            reference: Those of the float model, of the same shape.
+            temperature: What the latter are divided by.
+
+        Returns:
+            From 0 to 1, ``[images]``.
+        """
 
 
 @dataclass(frozen=True)
@@ -91,10 +109,19 @@ class Task:
         known = judge.outputs(outputs)
         right = judge.right(known.values, known.labels)
         whole = judge.right(known.reference, known.labels)
+        expected = math.nan
+        if outputs.temperature is not None:
+            found = [
+                judge.expected_right(values, known.reference, outputs.temperature())
+                for values in (known.values, known.reference)
+            ]
+            expected = 100.0 * float((found[0] - found[1]).mean())
         return Quality(
             images=len(known),
             values={metric.name: metric.value(known) for metric in self.measured(further)},
             lost=int((whole & ~right).sum()),
             won=int((right & ~whole).sum()),
             seconds=seconds,
+            right=packed(right.numpy()),
+            expected_difference=expected,
         )

@@ -67,6 +67,17 @@ class _Classification:
         """Whether that is the label."""
         return values.argmax(-1) == labels
 
+    def temperature(self, outputs: Outputs) -> float:
+        """See :class:`Judge`."""
+        return temperature(cast(ClassOutputs, outputs))
+
+    def expected_right(
+        self, values: torch.Tensor, reference: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """The float model's probability of the class that is chosen."""
+        probabilities = (reference / temperature).softmax(-1)
+        return probabilities.gather(-1, values.argmax(-1, keepdim=True))[:, 0]
+
 
 JUDGE = _Classification()
 
@@ -219,14 +230,17 @@ def calibration_error(outputs: ClassOutputs) -> float:
 
 def temperature(outputs: ClassOutputs) -> float:
     """The temperature that minimises the cross-entropy of outputs (Guo et al. 2017, section 4.2)."""
+    return fitted_temperature(lambda scale: float(F.cross_entropy(outputs.values / scale, outputs.labels)))
+
+
+def fitted_temperature(cross_entropy: Callable[[float], float]) -> float:
+    """The temperature, between a hundredth and a hundred, at which a cross-entropy is least."""
     from scipy.optimize import minimize_scalar
 
-    def cross_entropy(log_temperature: float) -> float:
-        return float(
-            F.cross_entropy(outputs.values / float(torch.tensor(log_temperature).exp()), outputs.labels)
-        )
+    def of_logarithm(log_temperature: float) -> float:
+        return cross_entropy(float(torch.tensor(log_temperature).exp()))
 
-    found = minimize_scalar(cross_entropy, bounds=_TEMPERATURES, method="bounded")
+    found = minimize_scalar(of_logarithm, bounds=_TEMPERATURES, method="bounded")
     return float(torch.tensor(float(found.x)).exp())
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
-from bitfront.evaluators.tasks.classification.figures import ranks
+from bitfront.evaluators.tasks.classification.figures import fitted_temperature, ranks
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 
@@ -46,6 +46,20 @@ class _MultiLabel:
     def right(self, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Whether all labels of an image are decided as they are."""
         return ((values > 0.0) == labels.bool()).all(-1)
+
+    def temperature(self, outputs: Outputs) -> float:
+        """See :class:`Judge`."""
+        labels = outputs.labels.double()
+        return fitted_temperature(
+            lambda scale: float(F.binary_cross_entropy_with_logits(outputs.values / scale, labels))
+        )
+
+    def expected_right(
+        self, values: torch.Tensor, reference: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """The float model's probability of all decisions together, as if labels were independent."""
+        signs = torch.where(values > 0.0, 1.0, -1.0)
+        return F.logsigmoid(signs * reference / temperature).sum(-1).exp()
 
 
 JUDGE = _MultiLabel()
