@@ -18,6 +18,7 @@ from bitfront.search.engine.protocols import (
 )
 from bitfront.search.engine.result import INTERRUPTED, SearchResult
 from bitfront.search.engine.stopping import Budget, InterruptGuard
+from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.trial import Trial
@@ -53,13 +54,14 @@ def required_difference(problem: SearchProblem, candidate: Candidate, known: Arc
         axis that only an evaluation tells.
     """
     counted, whole = problem.task.counted, problem.float_counted
+    quality = next((o for o in problem.objectives if o.column == counted), None)
     if whole is None or not all(o.analytic or o.column == counted for o in problem.objectives):
         return None
     bounds = [limit.threshold for limit in problem.limits if limit.column == counted]
     priced = [objective for objective in problem.objectives if objective.analytic]
-    if len(priced) < len(problem.objectives):
+    if quality is not None:
         bounds += [
-            trial.values[counted]
+            quality.deciding(trial.values)
             for trial in known.front
             if all(o.minimised(trial.values) <= o.minimised(candidate.values) for o in priced)
         ]
@@ -109,9 +111,9 @@ class SearchEngine:
         # Time that the sampler took to propose and to learn.
         self.proposing_s = 0.0
         self._observers = tuple(observers)
-        self._archive = Archive(problem.objectives, record.trials)
+        self._archive = judging_archive(problem, record.trials)
         # What the sampler has been told: decisions that a resumed run must repeat rest on this alone.
-        self._told = Archive(problem.objectives)
+        self._told = judging_archive(problem)
         self._batches: deque[_Batch] = deque()
         self._waiting: deque[tuple[Candidate, float | None]] = deque()
         self._in_flight: dict[int, Candidate] = {}
@@ -198,13 +200,15 @@ class SearchEngine:
         return reason
 
     def _tell(self, batch: Sequence[Candidate]) -> None:
-        trials = [self._known(candidate) for candidate in batch]
-        for trial in trials:
-            self._told.add(trial)
+        for candidate in batch:
+            self._told.add(self._known(candidate))
+        told = [self._told.judged(candidate.digest) for candidate in batch]
         started = time.monotonic()
-        self._sampler.tell(trials)
+        self._sampler.tell(told)
         self.proposing_s += time.monotonic() - started
-        self._budget.plateau.see(self._told.evaluations, self._problem.box.share(self._told.front_points))
+        self._budget.plateau.see(
+            self._told.evaluations, lambda count: self._problem.box.share(self._told.front_points_of(count))
+        )
         if self._budget.plateau.reached and self._enough is None:
             self._enough = self._budget.plateau.reason
         self._generation += 1

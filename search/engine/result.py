@@ -77,7 +77,7 @@ def nothing_feasible(trials: Sequence[Trial], limits: Sequence[Limit]) -> str:
         return "no configuration was evaluated: all were rejected or failed; loosen the limits or see log.txt"
     nearest = min(evaluated, key=lambda trial: (trial.total_violation, trial.number))
     broken = [limit for limit in limits if nearest.violations.get(limit.name, 0.0) > 0.0]
-    values = ", ".join(f"{limit.name} {limit.describe(nearest.values[limit.column])}" for limit in broken)
+    values = ", ".join(f"{limit.name} {limit.told(nearest.values)}" for limit in broken)
     return (
         f"each limit was met by some configuration but none met all; the nearest is trial {nearest.number}, "
         f"which misses {values or 'a structural constraint'}: loosen that limit, or give more --evaluations"
@@ -90,5 +90,5 @@ def _missed(limit: Limit, trials: Sequence[Trial]) -> str:
     if not measured or any(limit.violation(trial.values) <= 0.0 for trial in measured):
         return ""
     nearest = min(measured, key=lambda trial: limit.violation(trial.values))
-    value = limit.describe(nearest.values[limit.column])
-    return f"{limit.origin} asks for {limit.side} {limit.describe(limit.threshold)}, the nearest was {value}"
+    asked = f"{limit.side} {limit.describe(limit.threshold)}"
+    return f"{limit.origin} asks for {asked}, the nearest was {limit.told(nearest.values)}"

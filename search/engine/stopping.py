@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,14 +23,19 @@ class Plateau:
     def __init__(self, evaluations: int | None = None) -> None:
         self._patience = evaluations
         self._grown_at = 0
-        self._share = 0.0
         self._seen = 0
 
-    def see(self, evaluations: int, share: float) -> None:
-        """Takes the hypervolume after a number of evaluations."""
+    def see(self, evaluations: int, share_of: Callable[[int], float]) -> None:
+        """Takes what is known after a number of evaluations.
+
+        Args:
+            evaluations: So many were made.
+            share_of: The hypervolume of the front of the first so many, by what is known now: estimates of
+                earlier ones move, which is no growth.
+        """
         self._seen = evaluations
-        if share > (1.0 + GROWTH) * self._share:
-            self._share, self._grown_at = share, evaluations
+        if self._patience is not None and share_of(evaluations) > (1.0 + GROWTH) * share_of(self._grown_at):
+            self._grown_at = evaluations
 
     @property
     def reached(self) -> bool:

@@ -38,6 +38,7 @@ class Limit:
         threshold: The bound, in the column's unit.
         origin: What asked for it, for messages: ``--max-latency 0.9x``.
         unit: Of the value.
+        relative: Whether the threshold moves with the float model's value.
     """
 
     name: str
@@ -46,6 +47,23 @@ class Limit:
     threshold: float
     origin: str
     unit: str = "%"
+    relative: bool = False
+
+    @property
+    def bound(self) -> str:
+        """Among a trial's values: what its column holds to with the probability that was asked for."""
+        return f"bound.{self.name}"
+
+    def deciding(self, values: Mapping[str, float]) -> float:
+        """That where there is one, else what was measured."""
+        return float(values.get(self.bound, values[self.column]))
+
+    def told(self, values: Mapping[str, float]) -> str:
+        """What is compared with the threshold, with its unit, and what was counted where that differs."""
+        text = self.describe(self.deciding(values))
+        if self.bound not in values:
+            return text
+        return f"{text} at the probability asked for ({self.describe(values[self.column])} counted)"
 
     @property
     def analytic(self) -> bool:
@@ -70,6 +88,7 @@ class Limit:
             "bound": self.threshold,
             "text": self.origin,
             "unit": self.unit,
+            "relative": self.relative,
         }
 
     @classmethod
@@ -80,11 +99,12 @@ class Limit:
         usual: Side = "at most" if column in ANALYTIC else "at least"
         side: Side = document.get("side") or usual
         origin, unit = str(document.get("text") or ""), str(document.get("unit", _UNITS.get(column, "%")))
-        return cls(str(document["name"]), column, side, float(document["bound"]), origin, unit)
+        relative = bool(document.get("relative", False))
+        return cls(str(document["name"]), column, side, float(document["bound"]), origin, unit, relative)
 
     def violation(self, values: Mapping[str, float]) -> float:
         """Relative excess over the threshold: at most 0 where the limit holds, large for NaN."""
-        value = float(values[self.column])
+        value = self.deciding(values)
         return UNMEASURABLE if math.isnan(value) else self.violation_of(value)
 
     def violation_of(self, value: Measured) -> Measured:
@@ -139,7 +159,8 @@ class AskedLimit:
             if value is None:
                 raise ValueError(f"{self.origin} needs the float model's {self.column} on the search split")
             threshold += self.share * value
-        return Limit(self.name, self.column, self.side, threshold, self.origin, self.unit)
+        relative = not self.absolute
+        return Limit(self.name, self.column, self.side, threshold, self.origin, self.unit, relative)
 
 
 def read_limits(

@@ -45,9 +45,14 @@ class Objective:
         """Whether the value is known without evaluating the candidate."""
         return self.column in ANALYTIC
 
+    def deciding(self, values: Mapping[str, float]) -> float:
+        """The estimate where there is one, else what was measured; NaN where both are missing."""
+        measured = values.get(self.column, float("nan"))
+        return float(values.get(f"{self.column}{ESTIMATE}", measured))
+
     def minimised(self, values: Mapping[str, float]) -> float:
-        """The value in minimisation form: negated where larger is better; NaN where it is missing."""
-        value = float(values.get(self.column, float("nan")))
+        """What decides in minimisation form: negated where larger is better; NaN where it is missing."""
+        value = self.deciding(values)
         return -value if self.direction == "maximise" else value
 
 

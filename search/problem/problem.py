@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.limits import FASTER, SMALLER, Limit, check_achievable, paper_limits
 from bitfront.search.problem.objectives import Objective, parse_objectives
 from bitfront.search.problem.references import References
-from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.spec import CONFIDENCE, RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, UserError
 
@@ -96,7 +97,10 @@ class SearchProblem:
         metrics: Further ones that are measured at every evaluation.
         float_counted: Images of the search split that the float model decides right, in percent; None where
             that is not known.
+        float_right: Which ones, packed (see ``evaluators/tasks/quality.py``); empty where that is not known.
         images: Images of the search split; None where it is not known.
+        test_images: Images of the test split, on which limits are to hold; None where there is none.
+        confidence: Probability with which limits on metrics are to hold; from 0.5 to below 1.
     """
 
     space: SearchSpace
@@ -108,7 +112,10 @@ class SearchProblem:
     task: Task = dataclasses.field(default_factory=lambda: task_named(CLASSIFICATION))
     metrics: tuple[str, ...] = ()
     float_counted: float | None = None
+    float_right: str = ""
     images: int | None = None
+    test_images: int | None = None
+    confidence: float = CONFIDENCE
 
     @classmethod
     def from_spec(
@@ -142,7 +149,21 @@ class SearchProblem:
                 )
         box = HypervolumeBox.fixed(objectives, references, minima, largest)
         metrics, counted = spec.evaluation.metrics, base.values.get(task.counted)
-        return cls(space, objectives, structural, limits, cost, box, task, metrics, counted, base.images)
+        return cls(
+            space,
+            objectives,
+            structural,
+            limits,
+            cost,
+            box,
+            task,
+            metrics,
+            counted,
+            base.right,
+            base.images,
+            base.test_images,
+            spec.confidence,
+        )
 
     @cached_property
     def constraint_names(self) -> tuple[str, ...]:
@@ -161,6 +182,8 @@ class SearchProblem:
         """All values and all violations of an evaluated candidate, in the constraints' order."""
         measured = {name: float(value) for name, value in quality.figures().items()}
         values = {**candidate.values, **measured}
+        if not math.isnan(quality.expected_difference):
+            values[EXPECTED_DIFFERENCE] = quality.expected_difference
         found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
         merged = {**candidate.violations, **found}
         return values, {name: merged[name] for name in self.constraint_names}
@@ -176,7 +199,9 @@ class SearchProblem:
             if not missing:
                 partial = self.images is not None and outcome.images < self.images
                 state: TrialState = "screened" if partial else "complete"
-                return Trial(number, digest, genome, state, values, violations, None, elapsed_s)
+                return Trial(
+                    number, digest, genome, state, values, violations, None, elapsed_s, outcome.right
+                )
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
         known = (candidate.values, candidate.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)

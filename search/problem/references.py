@@ -36,6 +36,9 @@ class Reference:
         classes: Number of classes.
         images: Images of the search split that were classified.
         test_images: Those of the test split.
+        right: Which images of the search split it gets right, packed (see ``evaluators/tasks/quality.py``);
+            empty where that is not known.
+        test_right: The same of the test split.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Reference:
     classes: int | None = None
     images: int | None = None
     test_images: int | None = None
+    right: str = ""
+    test_right: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``references.json``: metrics by name, those of the test split behind ``test_``."""

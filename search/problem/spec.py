@@ -29,6 +29,8 @@ from bitfront.spaces.quantities import parse_duration
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
 # kinds held, a plateau.
 SPEC_VERSION = 3
+# Probability with which limits hold unless another one is asked for.
+CONFIDENCE = 0.8
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
 _SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric")
@@ -57,6 +59,8 @@ class RunSpec:
         max_metric: The same of metrics of which smaller values are better, such as ``loss=0.5``.
         max_drop: By how much metrics may be worse than the float model's, such as ``macro_f1=1``; a number
             is that of the task's first metric, such as top-1 in points. None for none.
+        confidence: Probability with which limits on the share of images decided right are to hold on images
+            that are not searched with, from 0.5 to below 1.
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         sampler: Name of the sampler.
@@ -85,6 +89,7 @@ class RunSpec:
     min_metric: tuple[str, ...] = ()
     max_metric: tuple[str, ...] = ()
     max_drop: float | str | tuple[str, ...] | None = None
+    confidence: float = CONFIDENCE
     latency: str = "measured"
     latency_batch: int | None = None
     sampler: str = "surrogate-nsga2"
@@ -173,6 +178,11 @@ class RunSpec:
                 raise UserError(f"{option} {number} is too small: give at least 1")
         if self.population is not None and self.population < 2:
             raise UserError(f"--population {self.population} is too small: give at least 2")
+        if not 0.5 <= self.confidence < 1.0:
+            raise UserError(
+                f"--confidence {self.confidence:g} cannot be used: give a probability from 0.5 to below 1, "
+                "such as 0.8"
+            )
         if len(widths) < 2:
             raise UserError(
                 f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"

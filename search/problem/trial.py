@@ -24,10 +24,13 @@ class Trial:
             ``rejected`` (violates a constraint that needs no evaluation, so it was never evaluated).
         values: What is known of it: ``latency_ms`` and ``size_bytes`` always, metrics of the task by name,
             and how many of its ``images`` only the float model (``lost``) or only this one (``won``) gets
-            right where it was evaluated.
+            right where it was evaluated. Estimates are beside what was measured (``top1_estimate``, see
+            ``search/estimation``) where all trials of a run were judged together.
         violations: Violation by constraint name; at most 0 where the constraint holds.
         error: Why the evaluation failed, in one line.
         elapsed_s: Search time at which it was finished, in seconds.
+        right: Which of its images it gets right, packed (see ``evaluators/tasks/quality.py``); empty where
+            that is not known.
     """
 
     number: int
@@ -38,6 +41,7 @@ class Trial:
     violations: Mapping[str, float]
     error: str | None = None
     elapsed_s: float = field(default=0.0, compare=False)
+    right: str = field(default="", compare=False, repr=False)
 
     @property
     def feasible(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess,
 
 Array = NDArray[np.float64]
 Genomes = NDArray[np.int64]
+_Value = Callable[[Mapping[str, float]], float]
+_Worst = Callable[[Array], float]
+_Foreseen = tuple[_Value, _Worst]
 # A divergence below this is rounding.
 LEAST_KL = 1e-6
 # Sum of the features' squares: genomes that differ in half of what matters are 1 apart.
@@ -48,13 +52,14 @@ class ObjectiveModel:
     def __init__(self, problem: SearchProblem, scores: PriorScores | None) -> None:
         self._widths = len(problem.space.widths)
         self._scores = scores
-        # By column; the value stands for candidates that failed: the worst that was seen.
-        self._worst = {
-            limit.column: np.max if limit.side == "at most" else np.min
+        # By name, the column of an objective or what a limit is compared with: where it is in a trial's
+        # values, and what stands for candidates that failed, the worst that was seen.
+        self._foreseen: dict[str, _Foreseen] = {
+            limit.bound: (limit.deciding, np.max if limit.side == "at most" else np.min)
             for limit in problem.limits
             if not limit.analytic
         } | {
-            objective.column: np.min if objective.direction == "maximise" else np.max
+            objective.column: (objective.deciding, np.min if objective.direction == "maximise" else np.max)
             for objective in problem.objectives
             if not objective.analytic
         }
@@ -73,48 +78,48 @@ class ObjectiveModel:
         seen = [trial for trial in trials if trial.state in ("complete", "screened")]
         failed = [trial for trial in trials if trial.state == "failed"]
         genomes = np.array([trial.genome for trial in (*seen, *failed)], dtype=np.int64)
-        kl = np.maximum(_column(seen, self._distance, len(failed), np.max), LEAST_KL)
+        kl = np.maximum(_column(seen, itemgetter(self._distance), len(failed), np.max), LEAST_KL)
         # The scores know nothing of what remains where every width is the widest.
         self._least_kl = float(kl.min())
         features, prior = self._features(genomes), self._prior(genomes)
         self._divergence = GaussianProcess(features, prior, np.log(kl))
         basis = _divergence_terms(np.log(kl))
-        for column, worst in self._worst.items():
-            if column != self._distance:
-                values = _column(seen, column, len(failed), worst)
-                self._processes[column] = GaussianProcess(features, basis, values)
+        for name, (value, worst) in self._foreseen.items():
+            if name != self._distance:
+                values = _column(seen, value, len(failed), worst)
+                self._processes[name] = GaussianProcess(features, basis, values)
 
     def mean(self, genomes: Genomes) -> dict[str, Array]:
-        """Expected values by column, ``[count]`` each, in the column's own direction."""
+        """Expected values by column or limit, ``[count]`` each, in its own direction."""
         assert self._divergence is not None, "fit() comes first"
         features = self._features(genomes)
         divergence = self._divergence.mean(features, self._prior(genomes))
         return {
-            column: np.exp(divergence)
-            if column == self._distance
-            else self._processes[column].mean(features, _divergence_terms(divergence))
-            for column in self._worst
+            name: np.exp(divergence)
+            if name == self._distance
+            else self._processes[name].mean(features, _divergence_terms(divergence))
+            for name in self._foreseen
         }
 
     def predict(self, genomes: Genomes) -> dict[str, Prediction]:
-        """Expected values and their standard deviations by column, in the column's own direction."""
+        """Expected values and their standard deviations by column or limit, in its own direction."""
         assert self._divergence is not None, "fit() comes first"
         features = self._features(genomes)
         divergence = self._divergence.predict(features, self._prior(genomes))
         found: dict[str, Prediction] = {}
-        for column in self._worst:
-            if column == self._distance:
+        for name in self._foreseen:
+            if name == self._distance:
                 mean = np.exp(divergence.mean)
-                found[column] = Prediction(mean, mean * divergence.std)
+                found[name] = Prediction(mean, mean * divergence.std)
                 continue
-            process = self._processes[column]
+            process = self._processes[name]
             here = process.predict(features, _divergence_terms(divergence.mean))
             above, below = (
                 process.mean(features, _divergence_terms(divergence.mean + shift))
                 for shift in (divergence.std, -divergence.std)
             )
             slope = 0.5 * (above - below)
-            found[column] = Prediction(here.mean, np.hypot(here.std, slope))
+            found[name] = Prediction(here.mean, np.hypot(here.std, slope))
         return found
 
     def _features(self, genomes: Genomes) -> Array:
@@ -132,12 +137,12 @@ class ObjectiveModel:
         return np.stack([ones, foreseen], axis=1)
 
 
-def _column(seen: Sequence[Trial], column: str, failed: int, worst: object) -> Array:
-    values = np.array([trial.values[column] for trial in seen], dtype=np.float64)
+def _column(seen: Sequence[Trial], value: _Value, failed: int, worst: _Worst) -> Array:
+    values = np.array([value(trial.values) for trial in seen], dtype=np.float64)
     # A metric need not be defined on the first images alone, on which a screened candidate was seen.
     known = values[np.isfinite(values)]
-    values = np.where(np.isfinite(values), values, worst(known) if len(known) else 0.0)  # type: ignore[operator]
-    return np.concatenate([values, np.full(failed, worst(values))])  # type: ignore[operator]
+    values = np.where(np.isfinite(values), values, worst(known) if len(known) else 0.0)
+    return np.concatenate([values, np.full(failed, worst(values))])
 
 
 def _divergence_terms(log_kl: Array) -> Array:

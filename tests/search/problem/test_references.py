@@ -29,7 +29,8 @@ def test_keys_and_their_order_are_those_that_readers_know() -> None:
     measured = Reference("float32", 20.0, 400, {"top1": 98.0, "loss": 0.1}, test_values={"top1": 97.0})
     assert list(measured.to_json()) == [
         "name", "latency_ms", "size_bytes", "top1", "loss", "latency_measured_ms", "test_top1", "lost", "won",
-        "test_lost", "test_won", "latency_source", "classes", "images", "test_images",
+        "test_lost", "test_won", "latency_source", "classes", "images", "test_images", "right",
+        "test_right",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
+from bitfront.search.estimation.estimates import judged
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.cost_tables import CostTables
 from bitfront.search.problem.hypervolume import HypervolumeBox
@@ -183,7 +184,7 @@ def test_a_search_without_a_front_goes_on_looking(synthetic):
 def test_limits_on_what_is_no_objective_are_foreseen(synthetic):
     """Sizes are small where top-1 is low: without foreseeing it, most candidates miss the limit."""
     problem = synthetic.problem(RunSpec(objectives=("kl", "size"), max_drop=8.0))
-    trials = search(synthetic, problem, "surrogate-nsga2", 40, seed=0)
+    trials = judged(problem, search(synthetic, problem, "surrogate-nsga2", 40, seed=0))
     later = [trial.feasible for trial in trials[-20:]]
     assert np.mean(later) > 0.25, "one in twenty before"
 
