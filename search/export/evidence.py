@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.search.estimation.differences import TWO_SIDED, Differences, paired_error
+from bitfront.search.estimation.estimates import COUNTED, Measurements, estimate_differences
 from bitfront.search.estimation.shortlist import NEGLIGIBLE, Shortlist, shortlist
 from bitfront.search.problem.limits import read_bounds
 from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, objective_named
@@ -72,11 +73,29 @@ def evidence_of(run: RecordedRun) -> Evidence:
         front["trial"].to_numpy(dtype=np.int64),
         quality,
         errors,
-        Differences.of_estimates(quality, errors),
+        _differences(run, quality, errors),
         np.column_stack([column for column, _ in kept]) if kept else np.empty((len(front), 0)),
         tuple(tolerance for _, tolerance in kept),
         drop=allowed_drop(run),
     )
+
+
+def _differences(run: RecordedRun, quality: Floats, errors: Floats) -> Differences:
+    """Of estimates by what the posterior says of pairs; of counts as if they were independent."""
+    task, trials = run.schema.task, run.trials
+    needed, base = [task.distance, *COUNTED], run.float_reference
+    whole = base.values.get(task.counted) if base else None
+    estimated = run.quality.name == task.counted and f"{task.counted}{ESTIMATE}" in run.front.columns
+    if whole is None or not estimated or not set(needed) <= set(trials.columns):
+        return Differences.of_estimates(quality, errors)
+    seen = trials[trials["state"].isin(["complete", "screened"])].dropna(subset=needed[:-1])
+    seen = seen.drop_duplicates("trial").reset_index(drop=True)
+    rows = pd.Index(seen["trial"]).get_indexer(run.front["trial"])
+    if (rows < 0).any():
+        return Differences.of_estimates(quality, errors)
+    columns = {name: seen[name].to_numpy(dtype=np.float64) for name in needed}
+    found = estimate_differences(Measurements.of(columns, task.distance), whole)
+    return Differences(quality[:, None] - quality[None, :], found.errors_of_pairs(rows))
 
 
 def allowed_drop(run: RecordedRun) -> float:

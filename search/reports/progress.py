@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -80,18 +80,15 @@ class SearchProgress:
     def _figures(self, progress: Progress) -> str:
         parts = [f"{len(progress.front)} on the front"]
         if progress.front:
+            values = [trial.values for trial in progress.front]
             sought = next((objective for objective in progress.objectives if not objective.analytic), None)
             if sought is not None:
                 choose = max if sought.direction == "maximise" else min
-                parts.append(f"best {quality(_extreme(progress.front, sought.column, choose), sought.unit)}")
-            parts.append(f"smallest {megabytes(_extreme(progress.front, 'size_bytes', min))} MB")
-            parts.append(f"fastest {milliseconds(_extreme(progress.front, 'latency_ms', min))} ms")
+                parts.append(f"best {quality(choose(map(sought.deciding, values)), sought.unit)}")
+            parts.append(f"smallest {megabytes(min(found['size_bytes'] for found in values))} MB")
+            parts.append(f"fastest {milliseconds(min(found['latency_ms'] for found in values))} ms")
         parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]
         return ", ".join(parts + ([f"{self._failed} failed"] if self._failed else []))
-
-
-def _extreme(front: Sequence[Trial], column: str, choose: Callable[..., float]) -> float:
-    return choose((trial.values[column] for trial in front if column in trial.values), default=math.nan)
 
 
 class ConsoleReporter:

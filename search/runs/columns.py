@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
-from bitfront.evaluators.tasks.metric import Metric
+from bitfront.evaluators.tasks.metric import DECIMALS, Metric
+from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.objectives import COSTS
+from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR
 from bitfront.spaces import KINDS, Kind, SearchSpace
 
 # The paired standard error, on the test split, of the difference to the float model in quality.
@@ -52,6 +53,8 @@ _COSTS = (
 STATE = (Column("state", "text"), Column("feasible", "flag"))
 _COUNTS = (Column("lost", decimals=0), Column("won", decimals=0))
 ERROR = Column("error", "text")
+# What the float model's probabilities expect of a trial (see ``evaluators/tasks/quality.py``).
+EXPECTED = Column(EXPECTED_DIFFERENCE, decimals=DECIMALS)
 # Behind all others of front.csv: whether a point is on the shortlist, and which listed trial stands for it.
 SHORTLIST = (Column("listed", "flag"), Column("stands_for", decimals=0))
 _TEST = "test_"
@@ -127,9 +130,16 @@ class Schema:
         return counts if self.quality.name == self.task.counted else (*counts, Column(DIFFERENCE_ERROR))
 
     @property
+    def estimated(self) -> tuple[Column, ...]:
+        """What the share of images decided right is on other images, and the standard error of that."""
+        metric, ends = self.task.metric(self.task.counted), (ESTIMATE, ESTIMATE_ERROR)
+        return tuple(Column(f"{metric.name}{end}", decimals=metric.decimals) for end in ends)
+
+    @property
     def by_name(self) -> dict[str, Column]:
         """All columns but those of genes and violations."""
-        found = (*self.leading, *STATE, *self.measured, *self.final, ERROR, *SHORTLIST)
+        own = (*self.measured, *self.final, *self.estimated)
+        found = (*self.leading, *STATE, *own, ERROR, EXPECTED, *SHORTLIST)
         return {column.name: column for column in found}
 
     @property

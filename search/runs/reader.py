@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.limits import Limit
@@ -20,6 +22,7 @@ from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_
 from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name
+from bitfront.search.runs.right_images import Split, read_right_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,16 @@ class RecordedRun:
         errors = failed["error"] if "error" in failed.columns else [""] * len(failed)
         reasons = (error or "no reason was recorded" for error in errors)
         return failures_by_reason(zip(map(int, failed["trial"]), reasons, strict=True))
+
+    def right_images(self, split: Split) -> dict[str, NDArray[np.bool_]]:
+        """Whether each image of a split is decided right, bool ``[images]``, by digest or reference's name.
+
+        Empty for runs of earlier versions. The test split is known of front points and references alone.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        return read_right_images(self.path, split)
 
     @property
     def float_reference(self) -> Reference | None:

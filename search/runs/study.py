@@ -23,6 +23,7 @@ from bitfront.search.runs.storage import JOURNAL, open_storage
 from bitfront.spaces import BitfrontError, UserError
 
 _SPEC, _DIGEST, _MEASURED, _ERROR, _ELAPSED = "spec", "digest", "measured", "error", "elapsed_s"
+_RIGHT = "right"
 _DIRECTIONS = {"minimise": StudyDirection.MINIMIZE, "maximise": StudyDirection.MAXIMIZE}
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -180,7 +181,8 @@ class StudyRecord:
         columns = [objective.column for objective in self._problem.objectives] if complete else []
         rest = {k: v for k, v in trial.values.items() if k not in columns and k not in handle.user_attrs}
         # One attribute for all: each one written is a line forced to the disk.
-        handle.set_user_attr(_MEASURED, {**rest, _ELAPSED: trial.elapsed_s})
+        known = {_RIGHT: trial.right} if trial.right else {}
+        handle.set_user_attr(_MEASURED, {**rest, **known, _ELAPSED: trial.elapsed_s})
         if trial.error is not None:
             handle.set_user_attr(_ERROR, trial.error)
         for name, violation in trial.violations.items():
@@ -197,7 +199,7 @@ class StudyRecord:
         digest, error = str(attributes.pop(_DIGEST)), attributes.pop(_ERROR, None)
         measured = attributes.pop(_MEASURED, {})
         attributes |= measured
-        elapsed = float(attributes.pop(_ELAPSED, 0.0))
+        elapsed, right = float(attributes.pop(_ELAPSED, 0.0)), str(attributes.pop(_RIGHT, ""))
         if frozen.state is TrialState.COMPLETE:
             pairs = zip(self._problem.objectives, frozen.values, strict=True)
             attributes |= {objective.column: value for objective, value in pairs}
@@ -205,7 +207,7 @@ class StudyRecord:
         names = [name for name in self._problem.constraint_names if name in frozen.constraints]
         violations = {name: frozen.constraints[name] for name in names}
         state = _SCREENED if frozen.state is TrialState.PRUNED and measured else _STATES[frozen.state]
-        return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed)
+        return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
 
 
 def _new_study(storage: BaseStorage, problem: SearchProblem, name: str | None = None) -> optuna.Study:

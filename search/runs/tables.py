@@ -12,11 +12,13 @@ import numpy as np
 from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.engine.protocols import Progress
+from bitfront.search.estimation.estimates import judged
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.columns import (
     DIFFERENCE_ERROR,
     ERROR,
+    EXPECTED,
     SHORTLIST,
     STATE,
     Column,
@@ -76,7 +78,7 @@ class RunTables:
         front: Iterable[Trial],
         final: Mapping[int, FinalMeasurement] | None = None,
     ) -> None:
-        """Writes both tables.
+        """Writes both tables; estimates are those that all trials together give.
 
         Args:
             trials: All trials, by number.
@@ -87,14 +89,24 @@ class RunTables:
             BitfrontError: The tables cannot be written.
         """
         measured = final or {}
-        # One row for each front point: figures, the bits of every gene, then what the shortlist makes of it.
-        self._folder.write_text(FRONT, self._csv(front, measured, SHORTLIST))
+        trials = judged(self._problem, tuple(trials))
+        # One row for each front point: figures, the bits of every gene, the estimate, then what the shortlist
+        # makes of it.
+        self._folder.write_text(FRONT, self._csv(front, measured, (*self._schema.estimated, *SHORTLIST)))
         self._folder.write_text(TRIALS, self.trials_csv(trials, measured))
 
     def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
         violations = [violation_column(name) for name in self._problem.constraint_names]
-        further = (*STATE, *violations, *self._schema.measured, *self._schema.final, ERROR)
+        further = (
+            *STATE,
+            *violations,
+            *self._schema.measured,
+            *self._schema.final,
+            ERROR,
+            EXPECTED,
+            *self._schema.estimated,
+        )
         return self._csv(trials, final, further)
 
     def _csv(

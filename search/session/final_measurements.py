@@ -105,7 +105,11 @@ def completed_references(
     known: dict[str, Any] = {"test_images": whole.images}
     return References(
         dataclasses.replace(
-            references.float_model, latency_measured_ms=float_ms, test_values=whole.values, **known
+            references.float_model,
+            latency_measured_ms=float_ms,
+            test_values=whole.values,
+            test_right=whole.right,
+            **known,
         ),
         dataclasses.replace(
             references.eight_bit,
@@ -113,6 +117,7 @@ def completed_references(
             test_values=eight.values,
             test_lost=eight.lost,
             test_won=eight.won,
+            test_right=eight.right,
             **known,
         ),
     )

@@ -273,6 +273,8 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> tuple[Referenc
         latency_source=costs.latency_source,
         classes=context.model.classes,
         images=whole.images,
+        test_images=len(context.splits.test),
+        right=whole.right,
     )
     eight_bit = dataclasses.replace(
         float_model,
@@ -282,5 +284,6 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> tuple[Referenc
         values=eight.values,
         lost=eight.lost,
         won=eight.won,
+        right=eight.right,
     )
     return References(float_model, eight_bit), eight.seconds

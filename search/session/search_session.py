@@ -95,6 +95,7 @@ class SearchSession:
         """Runs everything and leaves a complete run folder."""
         from bitfront.search.export.selection import shortlist_of, standing
         from bitfront.search.problem.problem import SearchProblem
+        from bitfront.search.runs.right_images import write_right_images
         from bitfront.search.runs.tables import RunTables
         from bitfront.search.session.final_measurements import final_measurements
 
@@ -120,6 +121,7 @@ class SearchSession:
         self._write_summary(result, ready)
         stands_for = standing(shortlist_of(open_run(self.folder.name, runs_dir=self.folder.path.parent)))
         tables.write(result.trials, result.front, final_measurements({}, {}, stands_for))
+        write_right_images(self.folder, ready.references, result.trials, {})
         self._draw()
         if result.front and result.reason != INTERRUPTED:
             try:
@@ -157,6 +159,7 @@ class SearchSession:
     def _measure_front(
         self, result: SearchResult, ready: RunInputs, tables: RunTables, stands_for: Mapping[int, int]
     ) -> None:
+        from bitfront.search.runs.right_images import write_right_images
         from bitfront.search.session.final_measurements import (
             completed_references,
             final_measurements,
@@ -180,6 +183,7 @@ class SearchSession:
         tables.write(result.trials, result.front, final_measurements(tested, latency, stands_for))
         references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
         self.folder.write_json("references.json", references.to_json())
+        write_right_images(self.folder, references, result.trials, final_measurements(tested, {}))
 
     def _write_summary(
         self, result: SearchResult, ready: RunInputs, test_failures: Mapping[int, str] | None = None

@@ -11,6 +11,7 @@ from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, metric_names, task_names
 from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
+from bitfront.search.problem.spec import CONFIDENCE
 from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import FQ_VIT
 
@@ -160,6 +161,8 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         "of macro-F1; may be given again"
     )
     option(group, "--max-drop [METRIC=]VALUE", drop, _points, action="append")
+    surely = "probability with which limits on shares of images decided right are to hold on other images"
+    option(group, "--confidence SHARE", surely, _probability, CONFIDENCE)
     least = "lowest value of a metric, such as macro_f1=70; may be given again"
     option(group, "--min METRIC=VALUE", least, dest="min_metric", default=[], action="append")
     most = "highest value of a metric of which smaller ones are better, such as loss=0.5; may be given again"
@@ -169,6 +172,16 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 def _points(text: str) -> str:
     """A bound of a metric by name, or percentage points."""
     return text if "=" in text else str(percentage(text))
+
+
+def _probability(text: str) -> float:
+    """A probability from 0.5 to below 1, also in percent."""
+    share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    if not 0.5 <= share < 1.0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no probability from 0.5 to below 1, such as 0.8 or 80%"
+        )
+    return share
 
 
 def add_worker_options(group: argparse._ArgumentGroup) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.search.estimation.estimates import judged
 from bitfront.search.problem.archive import Archive, Point
 from bitfront.search.problem.hypervolume import HypervolumeBox, hypervolume_history
 from bitfront.search.problem.objectives import Objective
@@ -168,6 +169,20 @@ def comparison_document(
         everything: The trials of all configurations, where they are known.
         evaluations: What each search could spend.
     """
+    # What a configuration is worth is estimated from all that was evaluated, whichever search paid for it.
+    pooled = {trial.digest: trial for trial in everything or ()}
+    pooled |= {trial.digest: trial for searched in searches for trial in searched.trials}
+    by_digest = {trial.digest: trial for trial in judged(problem, tuple(pooled.values()))}
+    searches = [
+        dataclasses.replace(
+            searched,
+            trials=tuple(
+                dataclasses.replace(by_digest[trial.digest], number=trial.number) for trial in searched.trials
+            ),
+        )
+        for searched in searches
+    ]
+    everything = everything and [by_digest[trial.digest] for trial in everything]
     found = [trial for searched in searches for trial in searched.trials]
     goal = Goal.of(problem, found if everything is None else everything, everything is not None)
     by_sampler: dict[str, list[FinishedSearch]] = {}

@@ -28,6 +28,7 @@ FRONT = [
 ]  # fmt: skip
 SCHEMA = Schema(task_named("classification"))
 FURTHER = ["images", "top5", "kl", "agreement", "lost", "won", "test_lost", "test_won", "error"]
+ESTIMATE = ["top1_estimate", "top1_estimate_error"]
 
 
 @pytest.fixture
@@ -41,9 +42,10 @@ def test_columns_and_their_order_are_those_that_readers_know(result, tmp_path: P
     genes = list(result.problem.space.gene_names)
     violations = [f"violation.{name}" for name in result.problem.constraint_names]
     with (tmp_path / "r" / "front.csv").open() as file:
-        assert next(csv.reader(file)) == [*FRONT, *genes, "listed", "stands_for"]
+        assert next(csv.reader(file)) == [*FRONT, *genes, *ESTIMATE, "listed", "stands_for"]
     with (tmp_path / "r" / "trials.csv").open() as file:
-        assert next(csv.reader(file)) == [*FRONT, *genes, "state", "feasible", *violations, *FURTHER]
+        further = [*violations, *FURTHER, "expected_difference", *ESTIMATE]
+        assert next(csv.reader(file)) == [*FRONT, *genes, "state", "feasible", *further]
 
 
 def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result, tmp_path: Path) -> None:
