@@ -1,4 +1,4 @@
-"""The surrogate-assisted sampler: costs without pricing, regression, infills, and fewer evaluations."""
+"""The surrogate-assisted sampler: regression, infills, and fewer evaluations."""
 
 import dataclasses
 from collections import deque
@@ -8,9 +8,7 @@ import pytest
 
 from bitfront.search.estimation.estimates import judged
 from bitfront.search.problem.archive import Archive
-from bitfront.search.problem.cost_tables import CostTables
 from bitfront.search.problem.hypervolume import HypervolumeBox
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import make_sampler
@@ -45,34 +43,6 @@ def tight(problem, trials):
     """The problem's hypervolume box drawn around the front of trials."""
     points = np.array(Archive(problem.objectives, trials).front_points)
     return HypervolumeBox(problem.box.objectives, tuple(points.min(0)), tuple(points.max(0) + 1e-9))
-
-
-@pytest.mark.parametrize("granularity", ["encoder", "encoder-kind", "layer"])
-@pytest.mark.parametrize("widths", [(4, 8), (3, 4, 8)])
-def test_costs_of_many_genomes_are_those_of_each(synthetic, granularity, widths):
-    problem = synthetic.problem(searched=synthetic.space(granularity, 3, widths))
-    tables = CostTables(problem)
-    genomes = problem.space.sample(np.random.default_rng(1), 30)
-    one_by_one = [[problem.prepare(g).values[column] for column in ANALYTIC] for g in genomes]
-    assert tables.additive
-    np.testing.assert_allclose(tables(genomes), one_by_one, rtol=1e-4)
-    alone = np.zeros((1, len(problem.space)), dtype=np.int64)
-    alone[0, 2] = 1
-    gain = tables(alone) - tables(np.zeros_like(alone))
-    np.testing.assert_allclose(tables.by_gene()[:, 2, 1], gain[0])
-
-
-def test_costs_that_are_no_sums_are_priced_one_by_one(synthetic):
-    class Joint(synthetic.Cost):
-        def latency_ms(self, config):
-            return 2.0 + float(np.prod(synthetic.bits_of(config)[:, 0] / 4.0))
-
-    space = synthetic.space("encoder-kind", 3)
-    problem = dataclasses.replace(synthetic.problem(searched=space), cost=Joint())
-    tables = CostTables(problem)
-    assert not tables.additive
-    genomes = space.sample(np.random.default_rng(1), 10)
-    assert tables(genomes)[:, 0].tolist() == [problem.prepare(g).values["latency_ms"] for g in genomes]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
