@@ -97,7 +97,8 @@ def test_a_comparison_is_complete_and_goes_on(bitfront: Callable, tmp_path: Path
 def test_a_space_too_large_for_the_truth_is_refused_before_evaluating(
     bitfront: Callable, tmp_path: Path
 ) -> None:
-    words = [word if word != "encoder" else "encoder-kind" for word in SMALL]
+    # Where bytes alone are traded off, weights alone can pay: 4,096 configurations, which may be tried.
+    words = [*(word if word != "encoder" else "encoder-kind" for word in SMALL), "--all-genes"]
     outcome = bitfront("compare-samplers", *words, "--runs-dir", str(tmp_path), "--truth", "--run", "big")
     assert outcome.status == 2
     assert "space encoder-kind has 68,719,476,736 (2^36) configurations" in outcome.error
