@@ -149,13 +149,16 @@ def unpacked(text: str, images: int) -> NDArray[np.bool_]:
     """The inverse of :func:`packed` for so many flags; ValueError where it is none of them."""
     import numpy as np
 
-    size = (images + 7) // 8
-    reader = zlib.decompressobj()
+    size, reader = (images + 7) // 8, zlib.decompressobj()
+    if size < 1:
+        raise ValueError(f"not the packed flags of {images} images")
     try:
+        # No more than that is ever made of a text, whatever it is.
         found = reader.decompress(base64.b64decode(text, validate=True), size)
-    except zlib.error as error:
+        more = reader.decompress(reader.unconsumed_tail, 1)
+    except (zlib.error, OverflowError) as error:
         raise ValueError(f"not packed flags: {error}") from error
-    if len(found) != size or (not reader.eof and reader.decompress(reader.unconsumed_tail, 1)):
+    if len(found) != size or more or not reader.eof or reader.unused_data:
         raise ValueError(f"not the packed flags of {images} images")
     return np.unpackbits(np.frombuffer(found, np.uint8), count=images).astype(bool)
 

@@ -64,6 +64,8 @@ POWER, POWER_WEIGHT = 0.55, 50.0
 CORRELATION, CORRELATION_WEIGHT = 0.4, 50.0
 # Divergences and expected losses below these are rounding.
 LEAST_DIVERGENCE, LEAST_LOSS = 1e-7, 1e-4
+# Latencies are sums in some order and are written with six digits: nearer ones are the same.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -387,5 +389,5 @@ def judged(problem: SearchProblem, trials: Sequence[Trial]) -> list[Trial]:
 
 def judging_archive(problem: SearchProblem, trials: Iterable[Trial] = ()) -> Archive:
     """An archive whose front is that of the estimates, differences below the noise of costs being none."""
-    tolerances = {"latency_ms": problem.cost.latency_noise, "size_bytes": NEGLIGIBLE}
+    tolerances = {"latency_ms": max(problem.cost.latency_noise, ROUNDING), "size_bytes": NEGLIGIBLE}
     return Archive(problem.objectives, trials, Estimator(problem), tolerances)

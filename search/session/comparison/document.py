@@ -155,6 +155,23 @@ class Goal:
         }
 
 
+def judged_together(
+    problem: SearchProblem, searches: Sequence[FinishedSearch], everything: Sequence[Trial] | None
+) -> tuple[list[FinishedSearch], list[Trial] | None]:
+    """The same trials with estimates from all that was evaluated, whichever search paid for it."""
+    pooled = {trial.digest: trial for trial in everything or ()}
+    pooled |= {trial.digest: trial for searched in searches for trial in searched.trials}
+    # Each search numbers its own trials: here each has one number.
+    numbered = [dataclasses.replace(trial, number=number) for number, trial in enumerate(pooled.values())]
+    by_digest = {trial.digest: trial for trial in judged(problem, numbered)}
+
+    def of(trials: Iterable[Trial]) -> list[Trial]:
+        return [dataclasses.replace(by_digest[trial.digest], number=trial.number) for trial in trials]
+
+    found = [dataclasses.replace(searched, trials=tuple(of(searched.trials))) for searched in searches]
+    return found, None if everything is None else of(everything)
+
+
 def comparison_document(
     problem: SearchProblem,
     searches: Sequence[FinishedSearch],
@@ -169,20 +186,7 @@ def comparison_document(
         everything: The trials of all configurations, where they are known.
         evaluations: What each search could spend.
     """
-    # What a configuration is worth is estimated from all that was evaluated, whichever search paid for it.
-    pooled = {trial.digest: trial for trial in everything or ()}
-    pooled |= {trial.digest: trial for searched in searches for trial in searched.trials}
-    by_digest = {trial.digest: trial for trial in judged(problem, tuple(pooled.values()))}
-    searches = [
-        dataclasses.replace(
-            searched,
-            trials=tuple(
-                dataclasses.replace(by_digest[trial.digest], number=trial.number) for trial in searched.trials
-            ),
-        )
-        for searched in searches
-    ]
-    everything = everything and [by_digest[trial.digest] for trial in everything]
+    searches, everything = judged_together(problem, searches, everything)
     found = [trial for searched in searches for trial in searched.trials]
     goal = Goal.of(problem, found if everything is None else everything, everything is not None)
     by_sampler: dict[str, list[FinishedSearch]] = {}

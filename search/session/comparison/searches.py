@@ -143,18 +143,20 @@ class SharedSearches:
         path, problem = self._folder / SEARCHES / entry.file_name, self._problem
         if path.exists():
             return self._read(path, entry)
+        record = StudyRecord.in_memory(problem)
         engine = SearchEngine(
             problem,
             make_sampler(entry.sampler, problem, None, entry.seed, self._scores),
             self._pool,
-            StudyRecord.in_memory(problem),
+            record,
             Budget(entry.evaluations),
             [lambda progress, _: evaluated(progress.evaluations)],
         )
         result = engine.run()
         if result.reason == INTERRUPTED:
             return None
-        found = FinishedSearch(entry, result.trials, result.reason, round(engine.proposing_s, 3))
+        # As they were measured: all searches are judged together.
+        found = FinishedSearch(entry, tuple(record.trials), result.reason, round(engine.proposing_s, 3))
         found.write(path)
         return found
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
 import subprocess
 import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -17,10 +20,12 @@ from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import (
     PairedComparison,
     Quality,
+    packed,
     resampled,
     resamplings,
     standard_error,
     standard_errors,
+    unpacked,
 )
 from bitfront.evaluators.tasks.registry import task_named
 
@@ -114,6 +119,93 @@ def test_a_quality_survives_json() -> None:
     quality = Quality(50, {"top1": 90.0, "kl": 0.01}, 3, 1, 0.5)
     assert Quality.from_json(json.loads(json.dumps(quality.to_json()))) == quality
     assert quality.figures() == {"images": 50, "top1": 90.0, "kl": 0.01, "lost": 3, "won": 1}
+
+
+def test_which_images_are_right_and_what_is_expected_survive_json() -> None:
+    right = packed(np.arange(50) % 7 > 0)
+    quality = Quality(50, {"top1": 90.0}, 3, 1, 0.5, right, -0.75)
+    document = json.loads(json.dumps(quality.to_json()))
+    assert document == {
+        "images": 50, "top1": 90.0, "lost": 3, "won": 1, "seconds": 0.5, "right": right,
+        "expected_difference": -0.75,
+    }  # fmt: skip
+    assert Quality.from_json(document) == quality
+    assert quality.figures() == {"images": 50, "top1": 90.0, "lost": 3, "won": 1}
+    del document["right"], document["expected_difference"]
+    earlier = Quality.from_json(document)
+    assert earlier.right == ""
+    assert math.isnan(earlier.expected_difference)
+    assert earlier.to_json() == document, "what is not known is not written"
+
+
+@pytest.mark.parametrize("images", [1, 7, 8, 9, 256, 50_000])
+def test_packed_flags_come_back(images: int) -> None:
+    for share in (0.0, 0.3, 1.0):
+        flags = np.random.default_rng(images).random(images) < share
+        found = unpacked(packed(flags), images)
+        assert found.dtype == bool
+        np.testing.assert_array_equal(found, flags)
+    assert len(packed(flags)) < 60 + images / 5
+
+
+def bomb(size: int) -> str:
+    return base64.b64encode(zlib.compress(bytes(size), 9)).decode()
+
+
+def text_of(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+@pytest.mark.parametrize("images", [0, -1, 16, 25, 10**6, 10**30])
+def test_flags_of_another_number_of_images_are_refused(images: int) -> None:
+    with pytest.raises(ValueError, match=r"packed flags"):
+        unpacked(packed(np.ones(24, dtype=bool)), images)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no base64!",
+        "abc",
+        "ü",
+        text_of(b"nonsense"),
+        text_of(b""),
+        text_of(zlib.compress(b"abc")[:-2]),
+        text_of(zlib.compress(b"abc")[:-1] + b"?"),
+        text_of(zlib.compress(b"abc") + b"more"),
+    ],
+)
+def test_text_that_is_no_packed_flags_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        unpacked(text, 24)
+    assert unpacked(text_of(zlib.compress(b"abc")), 24).sum() == 10
+
+
+@pytest.mark.parametrize("images", [0, 24])
+def test_text_that_grows_without_bound_is_refused_without_growing(images: int) -> None:
+    text = bomb(200_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="packed flags"):
+            unpacked(text, images)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_right_and_expected_is_that_of_the_task() -> None:
+    task = task_named("classification")
+    outputs = outputs_of(400, 3)
+    assert math.isnan(task.quality(outputs).expected_difference), "no temperature, no probabilities"
+    found = task.quality(dataclasses.replace(outputs, temperature=lambda: 2.0))
+    known = task.arithmetic.outputs(outputs)
+    right, whole = (part.argmax(-1) == outputs.labels for part in (known.values, known.reference))
+    np.testing.assert_array_equal(unpacked(found.right, 400), right.numpy())
+    assert (found.lost, found.won) == (int((whole & ~right).sum()), int((right & ~whole).sum()))
+    assert found.expected_difference < 0.0, "the float model expects itself to be right most often"
+    same = dataclasses.replace(outputs.of_reference(), temperature=lambda: 2.0)
+    assert task.quality(same).expected_difference == 0.0
 
 
 def test_the_float_model_is_resampled_once_and_large_outputs_less_often() -> None:

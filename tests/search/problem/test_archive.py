@@ -1,5 +1,6 @@
 """The archive and the hypervolume, against brute force."""
 
+import dataclasses
 import math
 from itertools import permutations
 
@@ -59,6 +60,81 @@ def test_of_equal_points_the_first_asked_for_stays():
     same = [trial(i, 90.0, 2.0, 20.0) for i in range(3)]
     for order in permutations(same):
         assert [t.number for t in Archive(OBJECTIVES, order).front] == [0]
+
+
+def within(a, b, slack):
+    """Whether a point is at least as good as another where costs are within tolerances."""
+    return all(x <= y * factor for x, y, factor in zip(a, b, (1.0, *slack), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tolerances_of_nothing_are_none(seed):
+    trials = random_trials(80, seed)
+    nothing = Archive(OBJECTIVES, trials, tolerances={"latency_ms": 0.0, "size_bytes": 0.0})
+    assert {t.number for t in nothing.front} == brute_front(trials)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_costs_within_their_noise_keep_no_worse_point(seed):
+    rng = np.random.default_rng(seed)
+    trials = [
+        trial(i, rng.uniform(60, 80), rng.choice([1.0, 2.0]) * rng.normal(1.0, 0.01), rng.uniform(20, 40))
+        for i in range(80)
+    ]
+    slack = (1.02, 1.001)
+    archive = Archive(OBJECTIVES, trials, tolerances={"latency_ms": 0.02, "size_bytes": 0.001})
+    points, exact = archive.front_points, Archive(OBJECTIVES, trials).front
+    assert not any(within(a, b, slack) for a in points for b in points if a != b), "no front point is spare"
+    assert {t.number for t in archive.front} < {t.number for t in exact}
+    for other in exact:
+        point = (-other.values["top1"], other.values["latency_ms"], other.values["size_bytes"])
+        assert any(within(a, point, slack) for a in points), "one stands for each that is left out"
+    shuffled = [trials[i] for i in rng.permutation(len(trials))]
+    again = Archive(OBJECTIVES, shuffled, tolerances={"latency_ms": 0.02, "size_bytes": 0.001})
+    assert again.front_points == points
+
+
+def test_a_chain_of_near_points_does_not_collapse():
+    """Each is within the tolerance of the next one alone."""
+    chain = [trial(i, 90.0 - 0.1 * i, 2.0, 20.0 * 0.9991**i) for i in range(20)]
+    found = Archive(OBJECTIVES, chain, tolerances={"size_bytes": 0.001}).front
+    assert [t.number for t in found] == list(range(18, -1, -2)), "every second one stands for its neighbour"
+    assert len(Archive(OBJECTIVES, chain).front) == 20
+
+
+def test_quality_has_no_tolerance():
+    trials = [trial(0, 90.0, 2.0, 20.0), trial(1, 90.001, 2.1, 20.0)]
+    archive = Archive(OBJECTIVES, trials, tolerances={"latency_ms": 0.01, "top1": 0.5})
+    assert [t.number for t in archive.front] == [0, 1]
+
+
+class Averaging:
+    """A judge: every estimate is the mean of what was measured of all."""
+
+    def __init__(self):
+        self.taken = []
+
+    def add(self, known):
+        self.taken.append(known.number)
+
+    def judged(self, trials):
+        found = list(trials)
+        mean = float(np.mean([t.values["top1"] for t in found]))
+        return [dataclasses.replace(t, values={**t.values, "top1_estimate": mean}) for t in found]
+
+
+def test_a_judge_sees_each_trial_once_and_its_estimates_decide():
+    judge = Averaging()
+    archive = Archive(OBJECTIVES, judge=judge)
+    for known in (trial(0, 90.0, 3.0, 30.0), trial(1, 80.0, 2.0, 20.0), trial(0, 10.0, 1.0, 1.0)):
+        archive.add(known)
+    assert judge.taken == [0, 1]
+    assert [t.number for t in archive.front] == [1], "as good as the other one, and cheaper"
+    assert archive.get("d0").values.keys() == {"top1", "latency_ms", "size_bytes"}
+    assert archive.judged("d0").values["top1_estimate"] == 85.0
+    assert archive.front_points_of(1) == ((-85.0, 3.0, 30.0),), "by what is known now"
+    archive.add(trial(2, 40.0, 4.0, 15.0))
+    assert archive.judged("d0").values["top1_estimate"] == 70.0
 
 
 def test_missing_failed_rejected_and_infeasible_are_never_on_the_front():

@@ -10,6 +10,7 @@ from PIL import Image
 from search_contracts import PoolContract
 
 from bitfront.search.engine.protocols import InlinePool
+from bitfront.search.estimation.estimates import judged
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
@@ -23,6 +24,7 @@ from bitfront.search.session.comparison.document import (
     comparison_document,
     curve,
     evaluations_to,
+    judged_together,
     marks,
 )
 from bitfront.search.session.comparison.searches import PlannedSearch, SharedSearches
@@ -84,6 +86,25 @@ def whole(synthetic, problem, tmp_path_factory):
     return compared(synthetic, problem, tmp_path_factory.mktemp("whole"))
 
 
+def test_configurations_of_all_searches_are_judged_together(problem, whole):
+    """Searches number their trials alike, and each trial counts all the same, once."""
+    searches, _ = whole
+    found, none = judged_together(problem, searches, None)
+    back, _ = judged_together(problem, searches[::-1], None)
+    assert none is None
+    estimates = {}
+    for before, after in zip(searches, found, strict=True):
+        assert [(t.number, t.digest) for t in after.trials] == [(t.number, t.digest) for t in before.trials]
+        for trial in after.trials:
+            assert ("top1_estimate" in trial.values) == (trial.state == "complete")
+            estimates.setdefault(trial.digest, set()).add(trial.values.get("top1_estimate"))
+    assert all(len(values) == 1 for values in estimates.values())
+    for searched in back:
+        for trial in searched.trials:
+            if trial.state == "complete":
+                assert trial.values["top1_estimate"] == pytest.approx(*estimates[trial.digest])
+
+
 @pytest.mark.parametrize("moment", [1, 41, 100])
 def test_a_kill_loses_no_evaluation(synthetic, problem, tmp_path, whole, moment):
     uncut, evaluate = whole
@@ -134,6 +155,7 @@ def finished(synthetic, problem, tmp_path_factory):
 def test_figures_are_shares_of_the_true_front(problem, finished):
     everything, searches = finished
     document = comparison_document(problem, searches, everything, 256)
+    everything = judged(problem, everything)
     goal, truth = document["goal"], Archive(problem.objectives, everything)
     assert (goal["front"], goal["points"]) == ("the true front", len(truth.front))
     assert goal["boxes"]["fixed"]["hypervolume"] == problem.box.share(truth.front_points)
