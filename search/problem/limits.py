@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.task import Task
@@ -17,6 +14,10 @@ from bitfront.search.problem.references import Reference, References
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
 
+if TYPE_CHECKING:  # the command line knows of limits, and answers without it
+    import numpy as np
+    from numpy.typing import NDArray
+
 Side = Literal["at most", "at least"]
 UNMEASURABLE = 1e6
 # Names of the constraints 3 and 4.
@@ -24,7 +25,7 @@ _UNITS = {"latency_ms": "ms", "size_bytes": "bytes"}
 # What --min-top1 bounds.
 TOP1 = "top1"
 FASTER, SMALLER = "faster_than_float", "at_most_8bit_size"
-Measured = TypeVar("Measured", float, NDArray[np.float64])
+Measured = TypeVar("Measured", float, "NDArray[np.float64]")
 
 
 @dataclass(frozen=True)

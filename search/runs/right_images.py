@@ -69,6 +69,8 @@ def read_right_images(folder: Path, split: Split) -> dict[str, NDArray[np.bool_]
         # A row of many images is longer than the reader's limit of a field.
         csv.field_size_limit(1 << 30)
         rows = csv.DictReader(StringIO(path.read_text(encoding="utf-8")))
+        if missing := set(COLUMNS) - set(rows.fieldnames or ()):
+            raise ValueError(f"there is no column {', '.join(sorted(missing))}")
         return {
             row["name"]: unpacked(row["right"], int(row["images"])) for row in rows if row["split"] == split
         }

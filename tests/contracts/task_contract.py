@@ -89,6 +89,21 @@ class TaskContract:
         found, again = task.quality(outputs, names), task.quality(outputs.take(order), names)
         assert dict(again.values) == pytest.approx(dict(found.values), rel=1e-5)
 
+    def test_the_float_model_expects_no_other_model_to_be_better(self, task: Task, outputs: Outputs) -> None:
+        known = task.arithmetic.outputs(outputs)
+        temperature = task.arithmetic.temperature(known.of_reference())
+        assert 0.01 <= temperature <= 100.0
+        for scale in (temperature, 10.0 * temperature):
+            own, fair = (
+                task.arithmetic.expected_right(values, known.reference, scale)
+                for values in (known.reference, known.values)
+            )
+            assert own.shape == fair.shape == (IMAGES,)
+            assert bool(((fair >= 0.0) & (fair <= own) & (own <= 1.0)).all())
+            told = task.quality(dataclasses.replace(outputs, temperature=lambda scale=scale: scale))
+            assert told.expected_difference == pytest.approx(100.0 * float((fair - own).mean()))
+            assert told.expected_difference < 0.0
+
     def test_every_metric_has_an_error(self, task: Task, outputs: Outputs) -> None:
         known = task.arithmetic.outputs(outputs)
         means = [metric for metric in self.metrics(task) if metric.per_image is not None]

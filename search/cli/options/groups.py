@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
@@ -176,7 +177,10 @@ def _points(text: str) -> str:
 
 def _probability(text: str) -> float:
     """A probability from 0.5 to below 1, also in percent."""
-    share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    try:
+        share = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        share = math.nan
     if not 0.5 <= share < 1.0:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no probability from 0.5 to below 1, such as 0.8 or 80%"

@@ -97,6 +97,16 @@ def test_every_command_has_help_with_json(command: str, capsys: pytest.CaptureFi
             ["search", "--max-drop", "macro_f1=1pt"],
             "--max-drop 'macro_f1=1pt' is no bound: write --max-drop METRIC=VALUE",
         ),
+        (
+            ["search", "--confidence", "1.2"],
+            "'1.2' is no probability from 0.5 to below 1, such as 0.8 or 80%",
+        ),
+        (["search", "--confidence", "100%"], "'100%' is no probability from 0.5 to below 1"),
+        (["search", "--confidence", "0.2"], "'0.2' is no probability from 0.5 to below 1"),
+        (["search", "--confidence", "80"], "'80' is no probability from 0.5 to below 1"),
+        (["search", "--confidence", "nan"], "'nan' is no probability from 0.5 to below 1"),
+        (["search", "--confidence", "abc"], "'abc' is no probability from 0.5 to below 1"),
+        (["search", "--confidence", ""], "'' is no probability from 0.5 to below 1"),
         (["search", "--run", "a", "--resume", "b"], "not allowed with"),
         (["search", "--checkpoint", "a", "--pretrained"], "not allowed with"),
         (["evaluate", "--config", "a", "--uniform", "W8A8T8"], "not allowed with"),
@@ -129,7 +139,7 @@ def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_search_defaults_are_those_of_the_spec() -> None:
     args, spec = parse(["search"]), RunSpec()
-    for name in ("space", "sampler", "seed", "latency", "allow_uniform"):
+    for name in ("space", "sampler", "seed", "latency", "allow_uniform", "confidence"):
         assert getattr(args, name) == getattr(spec, name), name
     # Unwritten, these are as it suits the sampler.
     assert (args.evaluations, args.population) == (None, None)
@@ -193,6 +203,12 @@ def test_ingredients_are_in_the_order_of_preparation_whatever_was_written() -> N
     args = parse(["search", "--without", "log-base, rotated-stream,log-base"])
     assert args.without == ("rotated-stream", "log-base")
     assert args.given == {"without"}
+
+
+@pytest.mark.parametrize(("text", "share"), [("80%", 0.8), ("0.8", 0.8), ("0.5", 0.5), ("99.5%", 0.995)])
+def test_confidences_are_shares_or_percentages(text: str, share: float) -> None:
+    assert parse(["search", "--confidence", text]).confidence == pytest.approx(share, rel=1e-12)
+    assert parse(["search"]).confidence == 0.8
 
 
 def test_batch_size_and_threads_are_numbers_or_measured() -> None:

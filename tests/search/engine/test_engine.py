@@ -4,11 +4,13 @@ import csv
 import dataclasses
 import errno
 import json
+import math
 import os
 
+import numpy as np
 import pytest
 
-from bitfront.evaluators.tasks.quality import Quality
+from bitfront.evaluators.tasks.quality import Quality, packed
 from bitfront.search.engine.engine import (
     BARREN,
     EVALUATIONS_SPENT,
@@ -405,3 +407,27 @@ def test_a_full_disk_in_mid_search_is_one_line_and_the_run_can_go_on(synthetic, 
         with pytest.raises(BitfrontError, match=r"no space left on device; free some space"):
             synthetic.search(folder, SPEC)
     assert synthetic.search(folder, SPEC, resume=True).trials == whole.trials
+
+
+def test_a_run_of_before_goes_on_with_what_is_known_now(synthetic, tmp_path):
+    """Its study says neither which images are right nor what is expected; later evaluations do."""
+    store, spec = RunStore(tmp_path), dataclasses.replace(SPEC, evaluations=16)
+    before = synthetic.search(store.create("old"), spec)
+    assert not any(trial.right for trial in before.trials)
+
+    def evaluate(config, required=None):
+        found = synthetic.score(config)
+        right = packed(np.arange(500) < 5 * found["top1"])
+        return dataclasses.replace(found, right=right, expected_difference=1.2 * (found["top1"] - 98.5))
+
+    longer = dataclasses.replace(spec, evaluations=32)
+    after = synthetic.search(store.open("old"), longer, InlinePool(evaluate), resume=True)
+    assert sum(trial.paid for trial in after.trials) == 32
+    assert sum(bool(trial.right) for trial in after.trials) == 16
+    evaluated = [trial for trial in after.trials if trial.state == "complete"]
+    assert all(math.isfinite(trial.values["top1_estimate"]) for trial in evaluated)
+    for old, new in zip(before.trials, after.trials, strict=False):
+        assert (old.digest, old.values["top1"]) == (new.digest, new.values["top1"])
+    table = rows(store.open("old"), "trials.csv")
+    known = [row["expected_difference"] != "" for row in table if row["state"] == "complete"]
+    assert known == [False] * 16 + [True] * 16

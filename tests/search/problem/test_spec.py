@@ -28,6 +28,26 @@ def test_json_round_trip():
     assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
+def test_a_confidence_survives_json_and_runs_of_before_have_the_usual_one():
+    spec = RunSpec(max_drop=1.0, confidence=0.95)
+    document = json.loads(json.dumps(spec.to_json()))
+    assert document["confidence"] == 0.95
+    assert RunSpec.from_json(document) == spec
+    del document["confidence"]
+    earlier = RunSpec.from_json(document)
+    assert earlier.confidence == 0.8
+    assert earlier.difference(spec) == ["confidence (0.8, not 0.95)"]
+    with pytest.raises(UserError, match=r"confidence \(0\.8, not 0\.95\)"):
+        earlier.check_resumed_as(spec, "earlier")
+
+
+@pytest.mark.parametrize("share", [0.49, 1.0, 80.0, float("nan")])
+def test_a_confidence_is_a_probability_of_at_least_a_half(share):
+    RunSpec(confidence=0.5).check()
+    with pytest.raises(UserError, match=r"--confidence .* give a probability from 0\.5 to below 1"):
+        RunSpec(confidence=share).check()
+
+
 @pytest.mark.parametrize(
     "change", [{"version": 99}, {"version": None}, {"colour": "red"}, {"evaluation": {}}]
 )

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from search_contracts import TrialRecordContract
 
+from bitfront.evaluators.tasks.quality import packed
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.storage import open_storage, without_password
@@ -31,6 +32,26 @@ def candidates(problem, count, seed=0):
 def evaluated(synthetic, problem, candidate, number, elapsed=1.5):
     values, violations = problem.judge(candidate, synthetic.score(candidate.config))
     return Trial(number, candidate.digest, candidate.genome, "complete", values, violations, None, elapsed)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["journal", "sqlite"])
+def test_which_images_are_right_is_recorded(synthetic, problem, folder, tmp_path, which):
+    url = databases(tmp_path)[which]
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, url)
+    flags = np.arange(500) % 9 > 0
+    first, second = candidates(problem, 2)
+    for number, (candidate, right) in enumerate([(first, packed(flags)), (second, "")]):
+        record.begin(candidate)
+        quality = dataclasses.replace(
+            synthetic.score(candidate.config), right=right, expected_difference=-0.5 if right else np.nan
+        )
+        record.finish(problem.trial(number, candidate, quality, 1.0))
+    known, earlier = StudyRecord.open(folder.path, "test", SPEC, problem, url).trials
+    assert known.right == packed(flags)
+    assert known.values["expected_difference"] == -0.5
+    assert "right" not in known.values
+    assert earlier.right == ""
+    assert "expected_difference" not in earlier.values
 
 
 def failed(candidate, number):

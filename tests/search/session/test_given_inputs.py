@@ -123,6 +123,11 @@ def test_a_bundle_for_other_machines_carries_the_architecture(
     sent = context_of_bundle(path, context.spec)
     assert sent.model.architecture == context.model.architecture
     assert fingerprint_of(sent).difference(fingerprint_of(context)) is None
+    assert sent.float_temperature() == context.float_temperature()
+    sent.take_temperature(50.0)
+    assert context_of_bundle(path, context.spec).float_temperature() == context.float_temperature()
+    path.write_bytes(bundle_of(sent))
+    assert context_of_bundle(path, context.spec).float_temperature() == 50.0, "sent, not fitted again"
 
 
 def test_a_packed_export_is_read_without_the_run(context: EvaluationContext, tmp_path: Path) -> None:

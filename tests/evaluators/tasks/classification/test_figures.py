@@ -103,3 +103,32 @@ def test_images_lost_and_won_against_the_float_model() -> None:
     spread = 100 * float(gain.double().std(correction=0))
     assert found.against_float.difference_standard_error == pytest.approx(spread / math.sqrt(300))
     assert found.against_float.mcnemar_p == pytest.approx(binomtest(found.won, found.won + found.lost).pvalue)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_what_is_expected_right_is_the_float_models_probability_of_what_is_chosen(temperature: float) -> None:
+    logits, float_logits, labels = random_logits(7)
+    p = softmax(float_logits.double().numpy() / temperature, -1)
+    rows = np.arange(len(labels))
+    chosen, whole = (p[rows, part.argmax(-1)] for part in (logits.numpy(), float_logits.numpy()))
+    judge = task_named("classification").arithmetic
+    found = judge.expected_right(logits.double(), float_logits.double(), temperature)
+    np.testing.assert_allclose(found, chosen)
+    outputs = Outputs(logits, float_logits, labels, temperature=lambda: temperature)
+    expected = task_named("classification").quality(outputs).expected_difference
+    assert expected == pytest.approx(100.0 * (chosen - whole).mean())
+
+
+def test_labels_drawn_from_the_float_model_come_out_as_expected() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference = 3 * torch.randn(20_000, 5, generator=generator)
+    values = reference + torch.randn(20_000, 5, generator=generator)
+    labels = torch.multinomial((reference / 2.0).softmax(-1), 1, generator=generator)[:, 0]
+    judge = task_named("classification").arithmetic
+    held_out = judge.outputs(Outputs(reference, reference, labels))
+    assert judge.temperature(held_out) == pytest.approx(2.0, rel=0.05)
+    found = task_named("classification").quality(Outputs(values, reference, labels, temperature=lambda: 2.0))
+    counted = found.against_float
+    assert counted.difference < -2.5
+    error = counted.difference_standard_error
+    assert found.expected_difference == pytest.approx(counted.difference, abs=3 * error)

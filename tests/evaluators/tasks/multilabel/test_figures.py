@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,26 @@ def test_probabilities_that_are_all_but_one_keep_their_order() -> None:
     found, expected = (TASK.quality(o, ["roc_auc"]) for o in (sure, outputs))
     assert found["map"] == pytest.approx(expected["map"])
     assert found["roc_auc"] == pytest.approx(expected["roc_auc"])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_what_is_expected_right_is_the_product_of_all_decisions(temperature: float) -> None:
+    outputs = outputs_of()
+    p = expit(outputs.reference.double().numpy() / temperature)
+
+    def product(values: torch.Tensor) -> np.ndarray:
+        return np.where(values.numpy() > 0, p, 1.0 - p).prod(-1)
+
+    found = TASK.arithmetic.expected_right(outputs.values.double(), outputs.reference.double(), temperature)
+    np.testing.assert_allclose(found, product(outputs.values), rtol=1e-9)
+    told = TASK.quality(dataclasses.replace(outputs, temperature=lambda: temperature))
+    expected = product(outputs.values) - product(outputs.reference)
+    assert told.expected_difference == pytest.approx(100.0 * expected.mean())
+
+
+def test_the_temperature_is_that_which_labels_were_drawn_with() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference = 3 * torch.randn(5000, 6, generator=generator)
+    labels = torch.bernoulli((reference / 2.0).sigmoid(), generator=generator).long()
+    known = TASK.arithmetic.outputs(Outputs(reference, reference, labels))
+    assert TASK.arithmetic.temperature(known) == pytest.approx(2.0, rel=0.05)
