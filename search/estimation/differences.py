@@ -1,7 +1,7 @@
 """How far any two points of a front differ in quality, with the standard error of each difference.
 
 All that tells points apart goes through :class:`Differences`: a table of values and one of errors. Two
-sources of errors are here; one that knows more, such as the posterior of a surrogate, replaces the tables.
+sources of errors are here; one that knows more, such as the posterior of estimates, replaces the tables.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Differences:
         values: The quality of the row's point less that of the column's, ``[points, points]``; higher is
             better, in the metric's unit.
         errors: Standard error of each, in that unit; NaN where it is not known.
-        paired: Whether errors are those of pairs, by the images that one of two points gets right. Others
-            are of points as if they were independent, the correlation being unknown.
+        paired: Whether errors are those of pairs, by the images that one of two points gets right or by a
+            posterior of both. Others are of points as if they were independent, the correlation being
+            unknown.
     """
 
     values: Floats

@@ -95,7 +95,7 @@ def _differences(run: RecordedRun, quality: Floats, errors: Floats) -> Differenc
         return Differences.of_estimates(quality, errors)
     columns = {name: seen[name].to_numpy(dtype=np.float64) for name in needed}
     found = estimate_differences(Measurements.of(columns, task.distance), whole)
-    return Differences(quality[:, None] - quality[None, :], found.errors_of_pairs(rows))
+    return Differences(quality[:, None] - quality[None, :], found.errors_of_pairs(rows), paired=True)
 
 
 def allowed_drop(run: RecordedRun) -> float:

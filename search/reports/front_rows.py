@@ -281,9 +281,10 @@ def accuracy_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
     points, quality = [row for row in rows if not row.reference], run.quality
     notes = _error_notes(points, base, quality, quality.name == run.schema.task.counted)
     if notes and base.test_images is not None:
-        notes.append(
-            f"points were chosen by their {quality.title} on the search split, which flatters them there"
-        )
+        chosen = f"their {quality.title} on the search split, which flatters them there"
+        if any(not math.isnan(row.estimate) for row in points):
+            chosen = f"estimates of their {quality.title} on other images, not by counts"
+        notes.append(f"points were chosen by {chosen}")
     return notes
 
 

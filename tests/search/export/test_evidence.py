@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from bitfront.search.estimation.differences import TWO_SIDED, paired_error
+from bitfront.search.estimation.estimates import COUNTED, Measurements, estimate_differences
 from bitfront.search.export.evidence import allowed_drop, evidence_of
+from bitfront.search.reports.front_rows import accuracy_notes, front_rows, shortlist_notes
 from bitfront.search.runs.reader import RecordedRun
 
 
@@ -42,6 +44,44 @@ def test_estimates_take_the_place_of_counts_where_there_are_some(run: RecordedRu
     assert found.errors[0] == counted.errors[0]
     assert found.quality[1:] == pytest.approx(counted.quality[1:] - 1.0)
     assert found.errors[1:] == pytest.approx(0.25)
+
+
+def estimated(run: RecordedRun) -> RecordedRun:
+    """The run as searches write it: with what estimates rest on, and estimates."""
+    trials = run.trials.assign(images=899.0, expected_difference=1.3 * (run.trials["top1"] - 98.9))
+    front = run.front.assign(top1_estimate=run.front["top1"] - 0.25, top1_estimate_error=0.5)
+    return dataclasses.replace(run, trials=trials, front=front)
+
+
+def test_differences_of_estimates_have_the_errors_of_pairs(run: RecordedRun) -> None:
+    run = estimated(run)
+    seen = run.trials[run.trials["state"] == "complete"]
+    columns = {name: seen[name].to_numpy(dtype=np.float64) for name in ("kl", *COUNTED)}
+    posterior = estimate_differences(Measurements.of(columns, "kl"), 98.9)
+    rows = np.array([seen["trial"].tolist().index(number) for number in run.front["trial"]])
+    found = evidence_of(run).differences
+    assert found.paired
+    np.testing.assert_allclose(found.errors, posterior.errors_of_pairs(rows))
+    top = run.front["top1"].to_numpy()
+    np.testing.assert_allclose(found.values, top[:, None] - top[None, :], atol=1e-9)
+    independent = np.hypot(posterior.error[rows][:, None], posterior.error[rows][None])
+    assert found.errors.mean() < 0.95 * independent.mean(), "what moves all alike moves differences less"
+    assert any(
+        "not told to be better by a paired test" in note for note in shortlist_notes(run, front_rows(run))
+    )
+    assert accuracy_notes(run, front_rows(run))[-1] == (
+        "points were chosen by estimates of their top-1 on other images, not by counts"
+    )
+
+
+@pytest.mark.parametrize("missing", ["images", "expected_difference", "kl", "lost"])
+def test_runs_without_what_estimates_rest_on_have_errors_as_if_independent(
+    run: RecordedRun, missing: str
+) -> None:
+    known = estimated(run)
+    found = evidence_of(dataclasses.replace(known, trials=known.trials.drop(columns=missing))).differences
+    assert not found.paired
+    assert found.errors[0, 1] == pytest.approx(0.5 * 2**0.5)
 
 
 def test_of_a_metric_that_is_to_be_low_the_sign_is_changed_and_errors_are_not_known(run: RecordedRun) -> None:
