@@ -106,9 +106,11 @@ def test_fronts_are_of_what_was_traded_off(runs: dict[str, Run]) -> None:
         assert run.quality.name == quality
         measured = run.trials[run.trials["feasible"]]
         assert {"top1", quality} <= set(measured.columns)
-        points = run.front[[quality, "size_bytes"]].to_numpy() * [-1, 1]
-        for value, size in measured[[quality, "size_bytes"]].to_numpy():
-            assert ((points <= [-value, size]).all(axis=1)).any(), "a trial beats the front"
+        # Top-1 is estimated; other metrics are taken as measured. A thousandth of the size is no difference.
+        deciding = f"{quality}_estimate" if quality == "top1" else quality
+        points = run.front[[deciding, "size_bytes"]].to_numpy() * [-1, 1]
+        for value, size in measured[[deciding, "size_bytes"]].to_numpy():
+            assert ((points <= [-value, 1.001 * size]).all(axis=1)).any(), "a trial beats the front"
         assert run.front[f"test_{quality}"].notna().all()
     fronts = {quality: tuple(run.front["digest"]) for quality, run in runs.items()}
     assert fronts["macro_f1"] != fronts["top1"]
