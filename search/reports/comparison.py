@@ -40,10 +40,22 @@ def sections(document: Document) -> Iterator[tuple[str, list[str], list[list[str
         rows = [_row(sampler, box, document["evaluations"]) for sampler in document["samplers"]]
         share = f"share of that of {document['goal']['front']}"
         yield f"hypervolume in the {_BOXES[box]}, {share}", columns, rows
+    if "test" in document:
+        columns = ["sampler", *map(str, document["marks"])]
+        rows = [[name, *map(_spread, marks)] for name, marks in document["test"]["samplers"].items()]
+        heading = (
+            f"hypervolume of the fronts on {document['test']['images']} test images, which no search used, "
+            "share of that of all fronts together"
+        )
+        yield heading, columns, rows
+
+
+def _spread(at: Document) -> str:
+    return f"{at['median']:.3f} ({at['q1']:.3f}-{at['q3']:.3f})"
 
 
 def _row(sampler: Document, box: str, evaluations: int) -> list[str]:
-    marks = [f"{at['median']:.3f} ({at['q1']:.3f}-{at['q3']:.3f})" for at in sampler["hypervolume"][box]]
+    marks = [_spread(at) for at in sampler["hypervolume"][box]]
     return [sampler["sampler"], *marks, _reached(sampler["to_99_percent"][box], evaluations)]
 
 

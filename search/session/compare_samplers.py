@@ -69,6 +69,7 @@ def compare_samplers(
     *,
     seeds: int = COMPARED_SEEDS,
     truth: bool = False,
+    tested: bool = False,
     name: str | None = None,
     runs_dir: str | Path | None = None,
     workers: int | WorkerOptions | None = None,
@@ -82,6 +83,7 @@ def compare_samplers(
         samplers: Names with commas between, or a list.
         seeds: Searches with each sampler.
         truth: Whether all configurations of a small space are evaluated first, to know the true front.
+        tested: Whether fronts are judged by the test images as well, which no search has used.
         name: Of the comparison; None for one of the model and the time.
         runs_dir: Folder that it goes to; None for that of the runs.
         workers: Processes that evaluate, as of :func:`bitfront.search.search`.
@@ -100,7 +102,7 @@ def compare_samplers(
     options = worker_options(workers, spec.evaluation.device)
     store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
-    settings = ComparisonSettings(spec, names, seeds, truth)
+    settings = ComparisonSettings(spec, names, seeds, truth, tested)
     return _compared(settings, folder, options, reporter_of(progress), source)
 
 
@@ -111,6 +113,7 @@ def resume_comparison(
     seeds: int | None = None,
     evaluations: int | None = None,
     truth: bool = False,
+    tested: bool = False,
     runs_dir: str | Path | None = None,
     workers: int | WorkerOptions | None = None,
     progress: Reporter | ProgressCallback | None = None,
@@ -124,7 +127,7 @@ def resume_comparison(
     """
     path = open_comparison(RunStore(runs_root(runs_dir)), name)
     settings = ComparisonSettings.read(path)
-    changes: dict[str, Any] = {"truth": settings.truth or truth}
+    changes: dict[str, Any] = {"truth": settings.truth or truth, "tested": settings.tested or tested}
     if samplers is not None:
         changes["samplers"] = parse_samplers(samplers)
     if seeds is not None:
@@ -177,6 +180,7 @@ def _figures(
     from bitfront.search.samplers.exhaustive import check_exhaustible
     from bitfront.search.session.comparison.document import comparison_document
     from bitfront.search.session.comparison.searches import SharedSearches
+    from bitfront.search.session.comparison.test_images import on_test_images
     from bitfront.search.session.inputs import prepare_run
 
     if workers.share_the_machine:
@@ -213,11 +217,20 @@ def _figures(
     if not any(trial.feasible for trial in everything or found):
         raise BitfrontError(nothing_feasible(everything or found, problem.limits))
     spec = ready.spec
+    budget = spec.evaluations or DEFAULT_EVALUATIONS
+    tested = {}
+    if settings.tested:
+        images = len(ready.context.splits.test)
+        with reporter.stage(f"test accuracy of the fronts on {images} images") as share_done:
+            tested["test"] = on_test_images(
+                problem, searches, budget, ready.context, ready.references, folder.path, share_done
+            )
     document = {
         "comparison": folder.name,
         **{name: getattr(spec.evaluation, name) for name in ("model", "data", "scheme", "recipe")},
         "space": spec.space,
-        **comparison_document(problem, searches, everything, spec.evaluations or DEFAULT_EVALUATIONS),
+        **comparison_document(problem, searches, everything, budget),
+        **tested,
         "evaluated": len(shared.evaluations),
         "latency_source": problem.cost.latency_source,
         "kept_genes": dict(ready.space.kept),

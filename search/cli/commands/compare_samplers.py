@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 # Fewer tell no differences of a few percent.
 ENOUGH_SEEDS = 10
 # Settings that a resumed comparison may change.
-_CHANGEABLE = ("samplers", "seeds", "evaluations", "truth")
+_CHANGEABLE = ("samplers", "seeds", "evaluations", "truth", "tested")
 SUMMARY = "compare samplers on a model at equal evaluations"
 DETAIL = """\
 Runs several samplers with several seeds on the same problem, and prints and draws the hypervolume that each
 has after equal numbers of distinct evaluations. An evaluation of a configuration is paid for once and shared
 by all of them. With --truth all configurations of a small space are evaluated first, and hypervolumes are
-shares of the true front's.
+shares of the true front's. With --tested the front that each search would have ended with is judged by the
+test images, too.
 
   bitfront compare-samplers --space encoder --latency model:bops --truth --seeds 10
   bitfront compare-samplers --samplers surrogate-nsga2,nsga2 --evaluations 200 --max-drop 1
@@ -57,6 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--seeds N", seeds, positive, COMPARED_SEEDS)
     add_seed_option(group, "seed of the splits and of each sampler's first search")
     option(group, "--truth", "evaluate all configurations first, at most 65,536, to know the true front")
+    tested = "judge fronts by the test images as well, which no search has used"
+    option(group, "--tested", tested)
     group = parser.add_argument_group("folder and machine")
     add_worker_options(group)
     add_machine_options(group)
@@ -86,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
         found = resume_comparison(args.resume, **written, **how)
     else:
         found = compare_samplers(
-            run_spec(args), args.samplers, seeds=args.seeds, truth=args.truth, name=args.run, **how
+            run_spec(args),
+            args.samplers,
+            seeds=args.seeds,
+            truth=args.truth,
+            tested=args.tested,
+            name=args.run,
+            **how,
         )
     if args.json:
         print_json(found.to_json())

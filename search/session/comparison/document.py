@@ -101,6 +101,17 @@ def evaluations_to(curves: Curves, level: float) -> NDArray[np.float64]:
     return np.where(reached.any(axis=1), first, np.inf)
 
 
+def tight_box(problem: SearchProblem, front: Sequence[Point]) -> HypervolumeBox | None:
+    """The box from the best to the worst value of each objective; None where one has a single value."""
+    if len(front) < 2:
+        return None
+    points = np.array(front)
+    ideal, nadir = points.min(axis=0), points.max(axis=0)
+    if not (ideal < nadir).all():
+        return None
+    return HypervolumeBox(problem.box.objectives, tuple(ideal.tolist()), tuple(nadir.tolist()))
+
+
 @dataclass(frozen=True)
 class Goal:
     """The front that searches approach, and its hypervolumes.
@@ -128,12 +139,9 @@ class Goal:
             true: Whether they are all configurations.
         """
         front, boxes = Archive(problem.objectives, trials).front_points, {FIXED: problem.box}
-        if len(front) > 1:
-            points = np.array(front)
-            ideal, nadir = points.min(axis=0), points.max(axis=0)
-            if (ideal < nadir).all():  # none has a single value
-                corners = tuple(ideal.tolist()), tuple(nadir.tolist())
-                boxes[TIGHT] = HypervolumeBox(problem.box.objectives, *corners)
+        tight = tight_box(problem, front)
+        if tight is not None:
+            boxes[TIGHT] = tight
         found = {name: box.share(front) for name, box in boxes.items()}
         filled = {name: share for name, share in found.items() if share > 0.0}
         return cls(true, front, {name: boxes[name] for name in filled}, filled)

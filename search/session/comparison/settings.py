@@ -28,12 +28,14 @@ class ComparisonSettings:
         samplers: Names of the samplers.
         seeds: How many seeds each sampler gets.
         truth: Whether all configurations are evaluated first.
+        tested: Whether fronts are judged by the test images as well.
     """
 
     spec: RunSpec
     samplers: tuple[str, ...]
     seeds: int
     truth: bool
+    tested: bool = False
 
     def entries(self) -> Iterator[PlannedSearch]:
         """All searches, seed by seed, so that a comparison cut short has each sampler about as often."""
@@ -51,6 +53,7 @@ class ComparisonSettings:
             "samplers": list(self.samplers),
             "seeds": self.seeds,
             "truth": self.truth,
+            "tested": self.tested,
         }
         write_atomically(folder / SETTINGS, json.dumps(document, indent=2) + "\n")
 
@@ -72,6 +75,7 @@ class ComparisonSettings:
                 tuple(map(str, document["samplers"])),
                 int(document["seeds"]),
                 bool(document["truth"]),
+                bool(document.get("tested", False)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BitfrontError(f"{path} cannot be read ({error}): start a new comparison") from error

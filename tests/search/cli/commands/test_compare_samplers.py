@@ -75,7 +75,17 @@ def test_a_comparison_is_complete_and_goes_on(bitfront: Callable, tmp_path: Path
     assert bitfront("runs", *where).out.count("small") == 0, "a comparison is no run"
     before = (folder / "evaluations.jsonl").read_text()
 
-    more = ("--samplers", "nsga2,exhaustive", "--seeds", "2", "--evaluations", "6", "--workers", "1")
+    more = (
+        "--samplers",
+        "nsga2,exhaustive",
+        "--seeds",
+        "2",
+        "--evaluations",
+        "6",
+        "--workers",
+        "1",
+        "--tested",
+    )
     again = bitfront("compare-samplers", "--resume", "small", *where, *more, "--json")
     assert again.status == 0, again.err
     document = json.loads(again.out)
@@ -84,6 +94,12 @@ def test_a_comparison_is_complete_and_goes_on(bitfront: Callable, tmp_path: Path
     ]  # fmt: skip
     assert document["evaluations"] == 6
     assert not document["interrupted"]
+    test = document["test"]
+    assert test["images"] > 100
+    assert {name: len(marked) for name, marked in test["samplers"].items()} == dict.fromkeys(
+        ("nsga2", "exhaustive"), len(document["marks"])
+    )
+    assert len((folder / "test_evaluations.jsonl").read_text().splitlines()) <= document["evaluated"]
     assert all(Path(file).exists() for file in document["files"])
     after = (folder / "evaluations.jsonl").read_text()
     assert after.startswith(before), "what was evaluated is not evaluated again"
