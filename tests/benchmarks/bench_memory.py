@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.model}, {options.scheme}, {options.calibration_images} calibration images")
     context = reported("load, calibrate, prepare", lambda: context_of(options, options.scheme, test_images=1))
-    whole = reported("evaluate the float model", context.float_accuracy)
+    whole = reported("evaluate the float model", context.float_quality)
     for bits in ((8, 8, 8), (8, 8, 4), (4, 4, 4)):
         config = BitConfig.uniform(options.model, options.scheme, context.encoders, bits)
         name = "W{}A{}T{}".format(*bits)

@@ -1,4 +1,4 @@
-"""Other quantizers of the same float model: NVIDIA's ModelOpt and OpenVINO's NNCF, calibrated on given images.
+"""Other quantizers of the same float model: NVIDIA's ModelOpt and OpenVINO's NNCF.
 
 Neither is needed by anything else: both are imported when they are first asked for, and may lie in a folder
 of their own that ``PYTHONPATH`` names.
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from bitfront.evaluators.context.throughput import Classify
 from bitfront.spaces import UserError
 
 # Mean bits per weight that AutoQuantize is asked for.
@@ -27,8 +28,9 @@ TARGETS = (8.0, 7.0, 6.0, 5.0, 4.5)
 SQUARED_ERROR = {"method": "mse", "step_size": 0.025, "start_multiplier": 0.3, "stop_multiplier": 1.0}
 FLOAT_BYTES = 4
 HOW_TO_INSTALL = {
-    "modelopt": "pip install --target FOLDER --no-deps nvidia-modelopt omegaconf antlr4-python3-runtime==4.9.3 "
-    "'pulp<4' pydantic pydantic-core annotated-types typing-inspection regex nvidia-ml-py ninja setuptools",
+    "modelopt": "pip install --target FOLDER --no-deps nvidia-modelopt omegaconf 'pulp<4' "
+    "antlr4-python3-runtime==4.9.3 pydantic pydantic-core annotated-types typing-inspection regex "
+    "nvidia-ml-py ninja setuptools",
     "nncf": "pip install --target FOLDER --no-deps nncf pydot tabulate ninja",
 }
 
@@ -63,7 +65,7 @@ class Subject:
 
     module: nn.Module
     calibration: Sequence[tuple[torch.Tensor, torch.Tensor]]
-    classify: Callable[[Callable[[torch.Tensor], torch.Tensor]], torch.Tensor]
+    classify: Callable[[Classify], torch.Tensor]
 
 
 def required(package: str) -> Any:
@@ -189,4 +191,4 @@ def _openvino_rival(openvino: Any, method: str, bits: str, model: Any, subject: 
     return Rival("NNCF", method, bits, size, logits)
 
 
-RIVALS: dict[str, Callable[[Subject], Iterator[Rival]]] = {"modelopt": modelopt_rivals, "nncf": nncf_rivals}
+RIVALS: tuple[Callable[[Subject], Iterator[Rival]], ...] = (modelopt_rivals, nncf_rivals)
