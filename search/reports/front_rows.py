@@ -21,7 +21,7 @@ from bitfront.search.problem.wording import (
     same_source,
     stand_behind,
 )
-from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, mean_bits
+from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, gene_columns_named, mean_bits
 from bitfront.search.runs.reader import RecordedRun
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
@@ -102,7 +102,7 @@ def front_rows(run: RecordedRun) -> list[FrontRow]:
     for point in run.front.sort_values(["size_bytes", "latency_ms", "trial"]).to_dict("records"):
         number: Any = point["trial"]
         known = {str(name): value for name, value in {**trials.get(number, {}), **point}.items()}
-        own: dict[str, Any] = {"digest": str(point["digest"]), "bits": mean_bits(known, run.genes)}
+        own: dict[str, Any] = {"digest": str(point["digest"]), "bits": _bits(run, known)}
         behind = listed.get(number)
         own |= {"alike": len(behind.alike), "near": len(behind.near)} if behind else {}
         rows.append(
@@ -120,6 +120,11 @@ def front_rows(run: RecordedRun) -> list[FrontRow]:
             )
         )
     return [row._replace(words=_words(run, row, base)) for row in rows]
+
+
+def _bits(run: RecordedRun, row: Mapping[str, Any]) -> MeanBits:
+    """Mean bits of each kind, genes that were not searched among them."""
+    return mean_bits({**run.settled, **row}, (*run.genes, *gene_columns_named(run.settled)))
 
 
 def _words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:

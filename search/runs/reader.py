@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class RecordedRun:
         limits: The limits in force, from ``summary.json``.
         summary: ``summary.json``; empty while it does not exist.
         genes: The gene columns of both tables, in genome order.
+        settled: Widths of the genes that were not searched, by name.
     """
 
     name: str
@@ -50,6 +51,7 @@ class RecordedRun:
     limits: tuple[Limit, ...]
     summary: dict[str, Any]
     genes: tuple[GeneColumn, ...]
+    settled: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path, name: str) -> Self:
@@ -78,6 +80,7 @@ class RecordedRun:
             _read_limits(folder / "summary.json", summary),
             summary,
             genes,
+            _read_settled(folder),
         )
 
     @property
@@ -154,6 +157,19 @@ def _read_genes(folder: Path, schema: Schema) -> tuple[GeneColumn, ...]:
     if (folder / SPACE).exists():
         return gene_columns(read_space(folder))
     return gene_columns_named(read_table(folder / "front.csv", schema.by_name, schema.front).columns)
+
+
+def _read_settled(folder: Path) -> dict[str, int]:
+    """By name, widths of the genes of kinds that were held and of those that were kept."""
+    if not (folder / SPACE).exists():
+        return {}
+    space = read_space(folder)
+    held = {
+        f"encoder{encoder.index:02d}.{kind}": width
+        for encoder in space.encoders
+        for kind, width in space.fixed.items()
+    }
+    return {**held, **space.kept}
 
 
 def _read_references(path: Path) -> tuple[Reference, ...]:

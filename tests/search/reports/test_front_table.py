@@ -54,6 +54,17 @@ def test_mean_bits_follow_the_genes(runs_dir: Path) -> None:
         assert row.bits.weights == pytest.approx(sum(weights) / 12)
 
 
+def test_mean_bits_count_genes_that_were_not_searched(runs_dir: Path) -> None:
+    run = RecordedRun.read(runs_dir, "digits-1")
+    weights = tuple(gene for gene in run.genes if gene.kind == "weights")
+    settled = {f"encoder{i:02d}.activations": 8 for i in range(12)} | {"encoder00.attention": 4}
+    others = [gene.name for gene in run.genes if gene not in weights]
+    front, trials = (table.drop(columns=others) for table in (run.front, run.trials))
+    held = dataclasses.replace(run, front=front, trials=trials, genes=weights, settled=settled)
+    for row, before in zip(front_rows(held)[3:], front_rows(run)[3:], strict=True):
+        assert row.bits == (before.bits.weights, 8.0, 4.0)
+
+
 @pytest.mark.parametrize("source", ["measured:torch", "model:bops"])
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("width", [80, 104])
