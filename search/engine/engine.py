@@ -27,6 +27,8 @@ from bitfront.spaces import BitfrontError
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.2
+# What is watched is at most such a share of the trials behind.
+SHOWN_SHARE = 0.01
 FAILURES_TOLERATED = 5
 BARREN_BATCHES = 25
 EVALUATIONS_SPENT = "the evaluations are spent"
@@ -124,8 +126,14 @@ class SearchEngine:
         self._barren = 0
         # Why nothing more is asked for; what was asked for is evaluated all the same.
         self._enough: str | None = None
-        self._hypervolume = problem.box.share(self._archive.front_points)
+        self._look()
         self._interrupt = InterruptGuard()
+
+    def _look(self) -> None:
+        """Takes the front as it is now, for whoever watches."""
+        self._unseen = 0
+        self._front = self._archive.front
+        self._hypervolume = self._problem.box.share(self._archive.front_points)
 
     def run(self) -> SearchResult:
         """Searches until a budget is spent, nothing is left within the limits or Ctrl-C is pressed.
@@ -276,9 +284,12 @@ class SearchEngine:
         if trial.error is not None:
             logger.warning("trial %d (%s) failed: %s", number, trial.digest, trial.error)
         self._record.finish(trial)
-        if self._archive.add(trial):
-            self._hypervolume = self._problem.box.share(self._archive.front_points)
+        self._archive.add(trial)
         self._done_now += 1
+        # All trials are judged anew for a front: of many, it is shown after every hundredth more.
+        self._unseen += 1
+        if self._unseen > SHOWN_SHARE * len(self._archive):
+            self._look()
         self._notify(trial)
         self._check_failures(trial)
         return True
@@ -301,7 +312,7 @@ class SearchEngine:
             evaluations=done,
             evaluations_budget=self._budget.evaluations,
             generation=self._generation,
-            front=self._archive.front,
+            front=self._front,
             trials=len(self._archive),
             hypervolume=self._hypervolume,
             elapsed_s=self._budget.elapsed_s,
@@ -310,6 +321,8 @@ class SearchEngine:
         )
 
     def _notify(self, trial: Trial | None = None) -> None:
+        if trial is None:
+            self._look()
         progress = self._progress()
         for observer in self._observers:
             observer(progress, trial)
