@@ -96,7 +96,7 @@ class Quality:
         right: Which images it gets right, in their order (see :func:`packed`); empty where that is not known.
         expected_difference: By how much the share of images decided right is expected to differ from the
             float model's, in percentage points, if that one's calibrated probabilities are right (see
-            :meth:`Judge.expected_right`); NaN where that is not known.
+            :meth:`Judge.expected_right`); None where that is not known.
     """
 
     images: int
@@ -105,7 +105,7 @@ class Quality:
     won: int
     seconds: float
     right: str = ""
-    expected_difference: float = math.nan
+    expected_difference: float | None = None
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric; KeyError where it was not measured."""
@@ -125,7 +125,7 @@ class Quality:
         document: dict[str, Any] = {**self.figures(), "seconds": self.seconds}
         if self.right:
             document[_RIGHT] = self.right
-        if not math.isnan(self.expected_difference):
+        if self.expected_difference is not None:
             document[EXPECTED_DIFFERENCE] = self.expected_difference
         return document
 
@@ -134,7 +134,7 @@ class Quality:
         """The inverse of :meth:`to_json`; KeyError or ValueError where it is none."""
         values = {name: float(value) for name, value in document.items() if name != _RIGHT}
         images, lost, won = (int(values.pop(name)) for name in ("images", "lost", "won"))
-        seconds, expected = values.pop("seconds"), values.pop(EXPECTED_DIFFERENCE, math.nan)
+        seconds, expected = values.pop("seconds"), values.pop(EXPECTED_DIFFERENCE, None)
         return cls(images, values, lost, won, seconds, str(document.get(_RIGHT, "")), expected)
 
 

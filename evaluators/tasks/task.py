@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -109,7 +108,7 @@ class Task:
         known = judge.outputs(outputs)
         right = judge.right(known.values, known.labels)
         whole = judge.right(known.reference, known.labels)
-        expected = math.nan
+        expected: float | None = None
         if outputs.temperature is not None:
             found = [
                 judge.expected_right(values, known.reference, outputs.temperature())

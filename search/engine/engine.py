@@ -286,7 +286,7 @@ class SearchEngine:
         self._record.finish(trial)
         self._archive.add(trial)
         self._done_now += 1
-        # All trials are judged anew for a front: of many, it is shown after every hundredth more.
+        # All trials are judged together for a front: of many, it is looked at after every hundredth more.
         self._unseen += 1
         if self._unseen > SHOWN_SHARE * len(self._archive):
             self._look()

@@ -182,7 +182,7 @@ class SearchProblem:
         """All values and all violations of an evaluated candidate, in the constraints' order."""
         measured = {name: float(value) for name, value in quality.figures().items()}
         values = {**candidate.values, **measured}
-        if not math.isnan(quality.expected_difference):
+        if quality.expected_difference is not None:
             values[EXPECTED_DIFFERENCE] = quality.expected_difference
         found = {limit.name: limit.violation(values) for limit in self.limits if not limit.analytic}
         merged = {**candidate.violations, **found}

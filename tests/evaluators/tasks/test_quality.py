@@ -134,7 +134,7 @@ def test_which_images_are_right_and_what_is_expected_survive_json() -> None:
     del document["right"], document["expected_difference"]
     earlier = Quality.from_json(document)
     assert earlier.right == ""
-    assert math.isnan(earlier.expected_difference)
+    assert earlier.expected_difference is None
     assert earlier.to_json() == document, "what is not known is not written"
 
 
@@ -197,7 +197,7 @@ def test_text_that_grows_without_bound_is_refused_without_growing(images: int) -
 def test_what_is_right_and_expected_is_that_of_the_task() -> None:
     task = task_named("classification")
     outputs = outputs_of(400, 3)
-    assert math.isnan(task.quality(outputs).expected_difference), "no temperature, no probabilities"
+    assert task.quality(outputs).expected_difference is None, "no temperature, no probabilities"
     found = task.quality(dataclasses.replace(outputs, temperature=lambda: 2.0))
     known = task.arithmetic.outputs(outputs)
     right, whole = (part.argmax(-1) == outputs.labels for part in (known.values, known.reference))

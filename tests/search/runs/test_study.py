@@ -43,7 +43,7 @@ def test_which_images_are_right_is_recorded(synthetic, problem, folder, tmp_path
     for number, (candidate, right) in enumerate([(first, packed(flags)), (second, "")]):
         record.begin(candidate)
         quality = dataclasses.replace(
-            synthetic.score(candidate.config), right=right, expected_difference=-0.5 if right else np.nan
+            synthetic.score(candidate.config), right=right, expected_difference=-0.5 if right else None
         )
         record.finish(problem.trial(number, candidate, quality, 1.0))
     known, earlier = StudyRecord.open(folder.path, "test", SPEC, problem, url).trials
