@@ -30,6 +30,10 @@ def encoder_shape(encoder: EncoderParts) -> str:
     return f"{shape}w{encoder.window.rows.shape[1]}{'' if encoder.window.mask is None else 's'}"
 
 
+# Where repeats spread more than this tells, they tell of other work on the machine.
+MOST_NOISE = 0.1
+
+
 @dataclass(frozen=True)
 class Latency:
     """One time: milliseconds for a batch, and the relative range of its repeats in percent."""
@@ -111,9 +115,12 @@ class TableLatency:
     def noise(self) -> float:
         """Relative standard error of a latency: the median of its entries' ones; 0 where times are modelled.
 
-        It is that of a configuration with one precision throughout, all of whose encoders err alike.
+        It is that of a configuration with one precision throughout, all of whose encoders err alike. Spreads
+        of many times the latency come from other work that stopped some repeats; medians do not feel them, so
+        that the error is ``MOST_NOISE`` at most.
         """
-        return statistics.median(self.table.encoders[key].relative_error for key in self._keys)
+        found = statistics.median(self.table.encoders[key].relative_error for key in self._keys)
+        return min(MOST_NOISE, found)
 
     def latency_ms(self, config: BitConfig) -> float:
         """Milliseconds of a batch; lower is better.

@@ -114,6 +114,7 @@ def prepare_run(
         evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, spec.fixed
     )
     costs, notes = _costs(spec, source, folder, context, space, stage)
+    notes = (*notes, *_noisy(costs))
     with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
         references, seconds = _references(context, costs)
     resolution = _resolution(spec, context, references, seconds)
@@ -213,6 +214,18 @@ def _costs(
         costs = _model_costs(table, context)
     folder.write_text(LATENCY_TABLE, table_csv(table))
     return costs, notes
+
+
+def _noisy(costs: ModelCosts) -> tuple[str, ...]:
+    """What to say of latencies whose repeats were stopped by other work."""
+    from bitfront.evaluators.latency.table import MOST_NOISE
+
+    if costs.latency_noise < MOST_NOISE:
+        return ()
+    return (
+        f"latencies were measured while other work ran on the machine: differences below {MOST_NOISE:.0%} "
+        "count as none; measure again on a quiet one",
+    )
 
 
 def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:

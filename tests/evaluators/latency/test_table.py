@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import MOST_NOISE, Latency, LatencyTable, TableLatency, encoder_shape
 from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_csv, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
@@ -237,6 +237,13 @@ class TestSums:
         exact = {key: Latency(entry.milliseconds) for key, entry in table.encoders.items()}
         modelled = dataclasses.replace(table, encoders=exact)
         assert TableLatency(modelled, blueprint, triples((4, 8))).noise == 0.0
+
+    def test_repeats_that_other_work_stopped_say_nothing_of_errors(
+        self, table: LatencyTable, blueprint: Blueprint
+    ) -> None:
+        stopped = {key: dataclasses.replace(e, spread_percent=2470.0) for key, e in table.encoders.items()}
+        found = TableLatency(dataclasses.replace(table, encoders=stopped), blueprint, triples((4, 8)))
+        assert found.noise == MOST_NOISE == 0.1
 
     @pytest.mark.parametrize("spread", [math.nan, math.inf, -1.0])
     def test_spreads_that_are_none_are_no_noise(self, spread: float) -> None:

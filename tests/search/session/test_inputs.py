@@ -1,4 +1,4 @@
-"""Genes that cannot pay, in whole runs: found by the latencies, said, recorded, and kept by what goes on."""
+"""What a run begins with: noise of latencies, and genes that cannot pay, found by them, said and kept."""
 
 from __future__ import annotations
 
@@ -102,3 +102,13 @@ def test_comparisons_of_before_go_on_with_all_genes(
     for seeds in (2, 3):
         again = resume_comparison("old", runs_dir=tmp_path, seeds=seeds, workers=0)
         assert (again.figures["kept_genes"], again.figures["genes"]) == ({}, 36)
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.0, 0), (0.02, 0), (0.1, 1)])
+def test_latencies_beside_other_work_are_said(noise: float, told: int) -> None:
+    class Costs:
+        latency_noise = noise
+
+    notes = inputs._noisy(Costs())  # type: ignore[arg-type]
+    assert len(notes) == told
+    assert all("differences below 10% count as none" in note for note in notes)
