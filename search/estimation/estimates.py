@@ -36,10 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE, standard_error, unpacked
-from bitfront.search.estimation.shortlist import NEGLIGIBLE
 from bitfront.search.problem.archive import Archive
 from bitfront.search.problem.limits import Limit
-from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
+from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, NEGLIGIBLE
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bitfront.search.problem.objectives import NEGLIGIBLE
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Positions = NDArray[np.int64]
 
 MOST_LISTED = 8
-# Differences of costs below this share do not count, however sure they are.
-NEGLIGIBLE = 0.001
 # Beyond the worst of each axis, so that the points at the ends dominate a volume, too.
 _REFERENCE = 1.1
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bitfront.search.estimation.differences import TWO_SIDED, Differences, paired_error
 from bitfront.search.estimation.estimates import COUNTED, Measurements, estimate_differences
-from bitfront.search.estimation.shortlist import NEGLIGIBLE, Shortlist, shortlist
+from bitfront.search.estimation.shortlist import Shortlist, shortlist
 from bitfront.search.problem.limits import read_bounds
-from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, objective_named
+from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, NEGLIGIBLE, objective_named
 from bitfront.search.runs.reader import RecordedRun
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.objectives import ANALYTIC, NEGLIGIBLE
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.spaces import KINDS, SearchSpace
 
@@ -18,9 +18,9 @@ Indices = tuple[int, ...]
 Group = tuple[int, ...]
 Left = list[set[int]]
 LATENCY, SIZE = ANALYTIC
-# Standard errors of a difference of latencies, and share of the size: what is less is no difference. Times so
-# noisy that a larger share would be none say nothing.
-LATENCY_ERRORS, LATENCY_SHARE, SIZE_SHARE = 2.0, 0.1, 1e-3
+# Standard errors of a difference of latencies: what is less is no difference. Times so noisy that a larger
+# share would be none say nothing.
+LATENCY_ERRORS, LATENCY_SHARE = 2.0, 0.1
 # Of a cost, by which rounding changes it.
 _ROUNDING = 1e-9
 
@@ -141,7 +141,7 @@ class _Prices:
         ]
         errors = LATENCY_ERRORS * math.sqrt(2.0) * problem.cost.latency_noise
         # Of a cost: what is less is no difference.
-        self._shares = {LATENCY: min(max(errors, _ROUNDING), LATENCY_SHARE), SIZE: SIZE_SHARE}
+        self._shares = {LATENCY: min(max(errors, _ROUNDING), LATENCY_SHARE), SIZE: NEGLIGIBLE}
 
     def limited(self, left: Left, known: Sequence[str]) -> list[str]:
         """Columns beside those known of which some configuration has more than a limit allows."""

@@ -12,6 +12,8 @@ from bitfront.spaces import UserError
 
 # Columns that a configuration's costs tell, without evaluating it.
 ANALYTIC = ("latency_ms", "size_bytes")
+# A cost that differs by a smaller share is the same to whoever chooses.
+NEGLIGIBLE = 0.001
 # Behind the column of a metric: what it is estimated to be on other images, and the standard error of that.
 ESTIMATE, ESTIMATE_ERROR = "_estimate", "_estimate_error"
 

@@ -54,6 +54,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.study import StudyRecord
 from bitfront.search.samplers.registry import make_sampler
+from bitfront.search.session.inputs import eight_bit_config
 from bitfront.spaces import BitConfig, SearchSpace, triples
 
 Floats = NDArray[np.float64]
@@ -219,7 +220,7 @@ class Setting(NamedTuple):
 def problem_of(setting: Setting, split: Split, by_counts: bool) -> SearchProblem:
     """A search of the images of a split; one by counts does not know the float model's share."""
     bank, costs = setting.bank, setting.costs
-    eight = BitConfig.uniform(setting.space.model, setting.space.scheme, bank.context.encoders, (8, 8, 8))
+    eight = eight_bit_config(bank.context)
     whole, quantized = (bank.quality(one, split.search) for one in (bank.whole, bank.of(eight)))
     base = Reference(
         FLOAT_NAME,
