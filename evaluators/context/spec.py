@@ -22,6 +22,8 @@ HALF_A_POINT = 0.5
 PLACES = ("checkpoint", "data")
 # Fields that are lists in JSON, with the type of their entries.
 _LISTS = {"widths": int, "without": str, "metrics": str}
+# Fields that are written where they are set alone: specs of earlier versions do not have them.
+WHERE_SET = ("allow_chance",)
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,15 @@ class EvaluationSpec:
         PreparationStore.default()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field; ``allow_chance`` where it is set alone."""
+        """A JSON object with every field; those of ``WHERE_SET`` where they are set alone."""
         found = {
             **dataclasses.asdict(self),
             "widths": list(self.widths),
             "without": list(self.without),
             "metrics": list(self.metrics),
         }
-        if not self.allow_chance:
-            del found["allow_chance"]
-        return found
+        unset = {field.name for field in dataclasses.fields(self) if found[field.name] == field.default}
+        return {name: value for name, value in found.items() if name not in unset.intersection(WHERE_SET)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvaluationSpec:

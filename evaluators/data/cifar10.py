@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.image_files import ImageFiles, read_image_folder
+from bitfront.evaluators.data.class_folders import read_image_folder
+from bitfront.evaluators.data.image_files import ImageFiles
 from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 from bitfront.evaluators.data.tar_images import TarImages, read_tar
 from bitfront.evaluators.files import CACHE_VARIABLE, cache_folder

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.image_files import COLUMNS
+from bitfront.evaluators.data.labels_table import COLUMNS
 from bitfront.evaluators.data.source import CorruptImageError, with_channels
 from bitfront.evaluators.files import csv_text, explained
 from bitfront.evaluators.progress import ShareDone, unreported

@@ -51,11 +51,11 @@ def open_source(data: str) -> ImageSource:
     if not data or not path.exists():
         raise UserError(f"no such data: {data!r}; expected {FORMS}")
     if path.is_dir():
-        from bitfront.evaluators.data.image_files import read_image_folder
+        from bitfront.evaluators.data.class_folders import read_image_folder
 
         return read_image_folder(path, data)
     if path.suffix.lower() != ".csv":
         raise UserError(f"{data} is a file that is not a .csv table; expected {FORMS}")
-    from bitfront.evaluators.data.image_files import read_labels_csv
+    from bitfront.evaluators.data.labels_table import read_labels_csv
 
     return read_labels_csv(path, data)

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import WHERE_SET, EvaluationSpec
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.limits import TOP1, AskedLimit, read_bounds, read_limits
@@ -250,7 +250,8 @@ class RunSpec:
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
     fields = {**{name: getattr(spec, name) for name in _SWITCHES}, **spec.to_json()}
-    evaluation = {"allow_chance": spec.evaluation.allow_chance, **fields.pop("evaluation")}
+    asked = spec.evaluation
+    evaluation = {**{name: getattr(asked, name) for name in WHERE_SET}, **fields.pop("evaluation")}
     return {**evaluation, **{k: v for k, v in fields.items() if k != "seed"}, "search seed": spec.seed}
 
 

@@ -18,7 +18,7 @@ from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
-from bitfront.evaluators.data.image_files import read_labels_csv
+from bitfront.evaluators.data.labels_table import read_labels_csv
 from bitfront.evaluators.data.registry import CIFAR10, DIGITS, open_source, path_of, with_absolute_path
 from bitfront.evaluators.data.source import CorruptImageError, ImageSource
 from bitfront.spaces import BitfrontError, UserError

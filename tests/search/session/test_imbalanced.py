@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from shared_data import SHARED
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.data.image_files import read_labels_csv
 from bitfront.evaluators.data.images import load_images
+from bitfront.evaluators.data.labels_table import read_labels_csv
 from bitfront.evaluators.models.loading import load_model
 from bitfront.search import Run, RunSpec, search
 
