@@ -21,6 +21,7 @@ from bitfront.evaluators.context.preparing import (
     compute_in_float32,
     prepared_with,
     preparing_threads,
+    source_of,
     splits_of,
     task_blueprint,
 )
@@ -37,7 +38,6 @@ from bitfront.evaluators.context.throughput import (
     torch_threads,
 )
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
-from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, check_labels
 from bitfront.evaluators.models.loading import LoadedModel, load_model
@@ -116,7 +116,7 @@ class EvaluationContext:
         device = device_named(spec.device)
         compute_in_float32()
         torch.set_num_threads(1)
-        source = open_source(spec.data)
+        source = source_of(spec)
         model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
         blueprint = task_blueprint(spec, model.module.to(device))
         task = task_named(spec.task)

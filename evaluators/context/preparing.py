@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.context.machine import available_cpus
-from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import DATA_PLACES, EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
+from bitfront.evaluators.data.registry import open_sources
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, make_splits
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -32,8 +33,18 @@ CALIBRATION_BATCH = 32
 WEIGHTS_WORTH_SHARING = 2_000_000
 
 
+def source_of(spec: EvaluationSpec) -> ImageSource:
+    """The images that a spec names, of all splits; raises :class:`UserError` where they cannot be used."""
+    return open_sources(spec.data, spec.calibration_data, spec.test_data)
+
+
 def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
     """The splits that a spec asks for; raises :class:`UserError` where there are too few images."""
+    others = {"calibration": spec.calibration_data, "search": None, "test": spec.test_data}
+    places = {
+        split: f"--data {spec.data}" if place is None else f"--{split}-data {place}"
+        for split, place in others.items()
+    }
     return make_splits(
         source,
         calibration=spec.calibration_images,
@@ -41,6 +52,7 @@ def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:
         test=spec.test_images,
         seed=spec.seed,
         tell_apart=spec.tell_apart,
+        places=places if len(spec.places.keys() & DATA_PLACES) > 1 else {},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -19,11 +20,12 @@ from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
 # Percentage points between two models that matter where no limit says otherwise.
 HALF_A_POINT = 0.5
 # Fields that may name files.
-PLACES = ("checkpoint", "data")
+DATA_PLACES = ("data", "calibration_data", "test_data")
+PLACES = ("checkpoint", *DATA_PLACES)
 # Fields that are lists in JSON, with the type of their entries.
 _LISTS = {"widths": int, "without": str, "metrics": str}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
-WHERE_SET = ("allow_chance",)
+WHERE_SET = ("allow_chance", "calibration_data", "test_data")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class EvaluationSpec:
         checkpoint: Path of a weights file, or None.
         pretrained: Whether to take timm's hub weights.
         data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
+        calibration_data: Where calibration images come from, in the same forms; None for ``data``.
+        test_data: Where test images come from, in the same forms; None for ``data``.
         scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
         widths: Bit widths to prepare, ascending.
         calibration_images: Images used to calibrate.
@@ -80,6 +84,8 @@ class EvaluationSpec:
     metrics: tuple[str, ...] = ()
     tell_apart: float | None = HALF_A_POINT
     allow_chance: bool = False
+    calibration_data: str | None = None
+    test_data: str | None = None
 
     def __post_init__(self) -> None:
         """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
@@ -157,18 +163,35 @@ class EvaluationSpec:
                 raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
         return spec
 
+    @property
+    def places(self) -> dict[str, str]:
+        """The fields of ``PLACES`` that are set."""
+        found = {name: getattr(self, name) for name in PLACES}
+        return {name: place for name, place in found.items() if place is not None}
+
+    def placed(self, place_of: Callable[[str, str], str]) -> EvaluationSpec:
+        """The same with its files in other places, which a function gives for a field and its place."""
+        places: dict[str, Any] = {name: place_of(name, place) for name, place in self.places.items()}
+        return dataclasses.replace(self, **places)
+
     def at_absolute_places(self) -> EvaluationSpec:
         """The same with the files that it names by absolute paths, so that it holds in any folder."""
-        checkpoint = None if self.checkpoint is None else absolute_place("checkpoint", self.checkpoint)
-        return dataclasses.replace(self, checkpoint=checkpoint, data=absolute_place("data", self.data))
+        return self.placed(absolute_place)
 
-    def moved(self, checkpoint: str | Path | None = None, data: str | Path | None = None) -> EvaluationSpec:
-        """The same with the weights or the data in another place; None leaves them where they were."""
-        spec = self
-        if checkpoint is not None:
-            place = absolute_place("checkpoint", checkpoint)
-            spec = dataclasses.replace(spec, checkpoint=place, pretrained=False)
-        return spec if data is None else dataclasses.replace(spec, data=absolute_place("data", data))
+    def moved(self, **places: str | Path | None) -> EvaluationSpec:
+        """The same with the weights or the data in another place.
+
+        Args:
+            places: Fields of ``PLACES``; None leaves one where it was. What was in ``data`` moves with it.
+        """
+        new = {name: absolute_place(name, place) for name, place in places.items() if place is not None}
+        if "data" in new:
+            for name in DATA_PLACES[1:]:
+                old = Path(getattr(self, name) or "")
+                if name not in new and old != Path() and old.is_relative_to(self.data) and not old.exists():
+                    new[name] = absolute_place(name, Path(new["data"]) / old.relative_to(self.data))
+        changes: dict[str, Any] = {**new, **({"pretrained": False} if "checkpoint" in new else {})}
+        return dataclasses.replace(self, **changes)
 
     def canonical(self) -> str:
         """The spec as one line of JSON, for use as a cache key."""

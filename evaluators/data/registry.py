@@ -28,6 +28,28 @@ def with_absolute_path(data: str) -> str:
     return data if path is None else data.removesuffix(path) + os.path.abspath(path)
 
 
+def open_sources(data: str, calibration_data: str | None = None, test_data: str | None = None) -> ImageSource:
+    """The source of all splits, where those to calibrate and to report on may be elsewhere.
+
+    Args:
+        data: What the search sees; one of :data:`FORMS`, as the others.
+        calibration_data: Where calibration images are; None for ``data``.
+        test_data: Where test images are; None for ``data``.
+
+    Raises:
+        UserError: One of them cannot be opened, or they do not fit each other.
+        BitfrontError: CIFAR-10 cannot be downloaded.
+    """
+    if calibration_data is None and test_data is None:
+        return open_source(data)
+    from bitfront.evaluators.data.joined import join_sources
+
+    places = dict.fromkeys(place for place in (data, calibration_data, test_data) if place is not None)
+    found = {place: open_source(place) for place in places}
+    others = (None if place is None else found[place] for place in (calibration_data, test_data))
+    return join_sources(found[data], *others)
+
+
 def open_source(data: str) -> ImageSource:
     """The source that ``data`` names: one of :data:`FORMS`.
 

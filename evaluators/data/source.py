@@ -13,8 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from bitfront.spaces import BitfrontError
 from bitfront.spaces.errors import one_line
 
-TRAIN = "train"
-HELD_OUT = "held-out"
+# What an image may serve for: to calibrate; to search and to report; to search alone; to report alone; to
+# calibrate or to search; nothing.
+TRAIN, HELD_OUT, SEARCH, TEST, NOT_TEST, UNUSED = "train", "held-out", "search", "test", "not-test", "unused"
+CALIBRATING, SEARCHING = (TRAIN, NOT_TEST), (HELD_OUT, SEARCH, NOT_TEST)
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MODES = {1: "L", 3: "RGB"}
 
@@ -36,7 +38,7 @@ class ImageSource(Protocol):
 
     @property
     def partition(self) -> NDArray[np.str_] | None:
-        """``train`` or ``held-out`` for every image, where the source has such a division; else None."""
+        """What every image may serve for, such as ``train``; None where each may serve for anything."""
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.data.source import HELD_OUT, TRAIN, ImageSource
+from bitfront.evaluators.data.source import CALIBRATING, NOT_TEST, SEARCHING, TEST, ImageSource
 from bitfront.spaces import UserError
 
 log = logging.getLogger(__name__)
@@ -73,11 +75,12 @@ def default_search_images(tell_apart: float | None) -> int:
     return max(FEWEST_DEFAULT_SEARCH, images_to_tell(max(tell_apart, finest)))
 
 
-def left_by_calibration(source: ImageSource, calibration: int) -> int:
-    """Images that a source has for the search and the test split."""
-    return (
-        len(source) - calibration if source.partition is None else int((source.partition == HELD_OUT).sum())
-    )
+def most_search_images(source: ImageSource, calibration: int, test: int | None) -> int:
+    """Search images that a source has, where the test split gets as many or the number asked for."""
+    left = len(_serving(source, SEARCHING)) - (calibration if _shared(source) else 0)
+    if _has_test_images(source):
+        return left
+    return left // 2 if test is None else left - test
 
 
 def largest_splits(
@@ -100,20 +103,22 @@ def make_splits(
     test: int | None,
     seed: int,
     tell_apart: float | None = None,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Splits:
     """Draws the splits; the same source, sizes and seed give the same splits.
 
-    Calibration images come from the source's ``train`` partition, the others from its ``held-out`` partition.
-    A source without a partition gives all three from the same images, disjointly.
+    Each comes from the images whose ``partition`` lets them serve for it. Where these are the same for
+    several splits, as in a source without a partition, they are shared out disjointly.
 
     Args:
         source: Where the images are.
         calibration: Images to calibrate on.
         search: Images to search with; by default as many as tell a difference of ``tell_apart``, at most half
-            of those left.
+            of those left where the test split comes from them too.
         test: Images to report on; by default all those left, at most 5,000.
         seed: Of the shuffle.
         tell_apart: See :func:`default_search_images`.
+        places: What the images of a split are from, in words, where they have a place of their own.
 
     Raises:
         UserError: A size is below 1, or there are too few images.
@@ -121,23 +126,42 @@ def make_splits(
     for name, size in (("calibration", calibration), ("search", search), ("test", test)):
         if size is not None and size < 1:
             raise UserError(f"the {name} split cannot have {size} images; expected at least 1")
-    rng = np.random.default_rng(seed)
-    if source.partition is None:
-        order = _stratified(np.arange(len(source)), source.labels, rng)
-        _check_enough("calibration", calibration, len(order) - (search or 1) - (test or 1), source.name)
+    rng, named = np.random.default_rng(seed), {"calibration": f"the train partition of {source.name}"}
+    where = {**dict.fromkeys(("search", "test"), source.name), **named, **places}
+    order = _stratified(_serving(source, CALIBRATING), source.labels, rng)
+    kept = 0 if _has_test_images(source) else (test or 1)  # of the images to search with
+    if _shared(source):
+        available = len(order) - (search or 1) - kept
+        _check_enough("calibration", calibration, available, where["search"])
         calibrating, rest = order[:calibration], order[calibration:]
     else:
-        calibrating, rest = (
-            _stratified(np.flatnonzero(source.partition == side), source.labels, rng)
-            for side in (TRAIN, HELD_OUT)
-        )
-        _check_enough("calibration", calibration, len(calibrating), f"the train partition of {source.name}")
+        _check_enough("calibration", calibration, len(order), where["calibration"])
+        calibrating, rest = order[:calibration], _stratified(_serving(source, SEARCHING), source.labels, rng)
     if search is None:
-        search = max(1, min(len(rest) // 2, len(rest) - (test or 0), default_search_images(tell_apart)))
-    _check_enough("search", search, len(rest) - (test or 1), source.name)
-    if test is None:
-        test = min(len(rest) - search, LARGEST_DEFAULT_TEST)
-    return Splits(calibrating[:calibration], rest[:search], rest[search : search + test])
+        most = len(rest) if kept == 0 else min(len(rest) // 2, len(rest) - (test or 0))
+        search = max(1, min(most, default_search_images(tell_apart)))
+    _check_enough("search", search, len(rest) - kept, where["search"])
+    searching, left = rest[:search], rest[search:]
+    if kept == 0:
+        left = _stratified(_serving(source, (TEST,)), source.labels, rng)
+        _check_enough("test", test or 1, len(left), where["test"])
+    return Splits(calibrating, searching, left[: test or LARGEST_DEFAULT_TEST])
+
+
+def _serving(source: ImageSource, uses: tuple[str, ...]) -> Indices:
+    """Positions of the images that may serve for one of some uses; all where the source has no partition."""
+    sides = source.partition
+    return np.flatnonzero(np.ones(len(source), bool) if sides is None else np.isin(sides, uses))
+
+
+def _shared(source: ImageSource) -> bool:
+    """Whether calibration and search images are drawn from the same ones."""
+    return source.partition is None or bool((source.partition == NOT_TEST).any())
+
+
+def _has_test_images(source: ImageSource) -> bool:
+    """Whether some images may serve for the test split alone, which is then drawn from them."""
+    return source.partition is not None and bool((source.partition == TEST).any())
 
 
 def check_labels(source: ImageSource, classes: int, multiple: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -159,12 +158,12 @@ def located(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def where_inputs_are(spec: EvaluationSpec, folder: Path) -> EvaluationSpec:
     """A spec that was recorded before the run folder was moved, with the files in ``inputs/`` of it."""
 
-    def found(place: str | None) -> str | None:
-        _, inputs, name = (place or "").rpartition(f"{os.sep}{INPUTS}{os.sep}")
+    def found(_: str, place: str) -> str:
+        _, inputs, name = place.rpartition(f"{os.sep}{INPUTS}{os.sep}")
         here = folder.absolute() / INPUTS / name
-        return str(here) if inputs and not Path(place or "").exists() and here.exists() else place
+        return str(here) if inputs and not Path(place).exists() and here.exists() else place
 
-    return dataclasses.replace(spec, checkpoint=found(spec.checkpoint), data=found(spec.data) or spec.data)
+    return spec.placed(found)
 
 
 def _with_places(spec: Mapping[str, Any], placed: Callable[[str], str]) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def evaluate(
     latency_batch: int | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
+    calibration_data: LabelledImages | None = None,
+    test_data: LabelledImages | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Evaluation:
     """Measures one configuration on the test split: accuracy, latency and size, beside the float model.
@@ -141,6 +143,8 @@ def evaluate(
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         model: A timm model in memory, instead of that of the spec.
         data: A map-style data set of images and labels, instead of that of the spec.
+        calibration_data: Such a data set for calibration alone.
+        test_data: Such a data set for the test split alone.
         progress: Is told of the steps.
 
     Raises:
@@ -149,7 +153,7 @@ def evaluate(
     from bitfront.search.session.given_inputs import given_inputs
 
     spec, wanted = _wanted(spec, config)
-    with given_inputs(spec, model, data) as given:
+    with given_inputs(spec, model, data, calibration_data, test_data) as given:
         if isinstance(wanted, BitConfig):
             check_same("the bit config", wanted, given)
         return _evaluated(given, wanted, latency, latency_batch, reporter_of(progress))

@@ -89,6 +89,8 @@ def export_run(
     force: bool = False,
     checkpoint: str | Path | None = None,
     data: str | Path | None = None,
+    calibration_data: str | Path | None = None,
+    test_data: str | Path | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Exported:
     """Writes one configuration of a run, and verifies a file that computes in its runtime.
@@ -105,6 +107,8 @@ def export_run(
         force: Whether a file that holds something else may be overwritten.
         checkpoint: The weights of the run, where they have moved.
         data: The data of the run, where they have moved.
+        calibration_data: Its calibration images, where they were apart and have moved.
+        test_data: Its test images, where they were apart and have moved.
         progress: Is told of the steps.
 
     Raises:
@@ -125,7 +129,8 @@ def export_run(
         runs_it = runtime_for(target, runtime)
         form.check(chosen.config.scheme, runs_it)
         check_writable(target, make_folder=True)
-        spec, reporter = _spec(run).moved(checkpoint, data), reporter_of(progress)
+        places = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
+        spec, reporter = _spec(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
         with reporter.stage(preparing(spec)) as share_done:
             context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)
         with reporter.stage(f"writing {target}"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.data.splits import left_by_calibration
+from bitfront.evaluators.data.splits import most_search_images
 from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.progress import ShareDone
@@ -168,8 +168,8 @@ def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:
     splits = context.splits.to_json()
     if (folder.path / SPLITS).exists() and folder.read_json(SPLITS) != splits:
         raise UserError(
-            f"the images of {context.spec.data} are not those that run {folder.name} began with: bring them "
-            "back, or start a new run with --run"
+            f"the images of {context.source.name} are not those that run {folder.name} began with: bring "
+            "them back, or start a new run with --run"
         )
     folder.write_json(SPLITS, splits)
 
@@ -268,8 +268,7 @@ def _resolution(
 ) -> Resolution:
     """What the search images tell apart; ``seconds`` is how long an evaluation of all of them takes."""
     evaluation, eight = spec.evaluation, references.eight_bit
-    left = left_by_calibration(context.source, evaluation.calibration_images)
-    available = left // 2 if evaluation.test_images is None else left - evaluation.test_images
+    available = most_search_images(context.source, evaluation.calibration_images, evaluation.test_images)
     changed = (eight.lost or 0) + (eight.won or 0)
     return Resolution.of(len(context.images("search")), changed, available, seconds, spec.limits)
 

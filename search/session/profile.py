@@ -50,6 +50,8 @@ def profile(
     sensitivities: Sensitivities = "both",
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
+    calibration_data: LabelledImages | None = None,
+    test_data: LabelledImages | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Profile:
     """Prepares a model and tells what it consists of and what it is sensitive to.
@@ -61,6 +63,8 @@ def profile(
             gene on the search images, ``none`` leaves them out.
         model: A timm model in memory, instead of that of the spec.
         data: A map-style data set of images and labels, instead of that of the spec.
+        calibration_data: Such a data set for calibration alone.
+        test_data: Such a data set for the test split alone.
         progress: Is told of the steps.
 
     Raises:
@@ -77,7 +81,7 @@ def profile(
         spec = dataclasses.replace(spec, batch_size=1)
     # Every gene is evaluated: their order shows on hundreds of images.
     spec = dataclasses.replace(spec, tell_apart=None)
-    with given_inputs(spec, model, data) as given:
+    with given_inputs(spec, model, data, calibration_data, test_data) as given:
         with reporter.stage(preparing(given)) as share_done:
             context = EvaluationContext.from_spec(given, share_done, note=reporter.note)
         figures, found = profile_document(context), None

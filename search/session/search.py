@@ -29,6 +29,8 @@ def search(
     runs_dir: str | Path | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
+    calibration_data: LabelledImages | None = None,
+    test_data: LabelledImages | None = None,
     workers: int | WorkerOptions | None = None,
     storage: str | None = None,
     progress: Reporter | ProgressCallback | None = None,
@@ -46,6 +48,8 @@ def search(
             files of the run folder.
         data: A map-style data set of images and labels, in place of the spec's. Its images become files of
             the run folder.
+        calibration_data: Such a data set for calibration alone.
+        test_data: Such a data set for the test split alone, which the finished front is reported on.
         workers: Processes of this machine that evaluate; 0 to evaluate in this process, None for as many as
             suit the machine. :class:`~bitfront.search.session.worker_pool.WorkerOptions` say more, such as
             the address of a cluster.
@@ -67,7 +71,9 @@ def search(
     called = spec.evaluation.model if model is None else type(model).__name__
     folder = store.create(name or store.default_name(called))
     told = reporter_of(progress)
-    session = SearchSession(spec, folder, options, storage, told, model=model, data=data, source=source)
+    given = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
+    images = {field: found for field, found in given.items() if found is not None}
+    session = SearchSession(spec, folder, options, storage, told, model=model, images=images, source=source)
     return session.run()
 
 

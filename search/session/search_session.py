@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.machine import describe_environment
@@ -51,7 +51,7 @@ class SearchSession:
         storage: URL of a database for the study; None for the run folder.
         reporter: Is told of the steps.
         model: A model in memory, in place of the spec's.
-        data: Images and labels in memory, in place of the spec's.
+        images: Images and labels in memory, by the field of the spec that they stand for, such as ``data``.
         source: The latency source of a new run; that of a resumed one is found in its folder.
         resumed: Whether an earlier part of the run is gone on with.
     """
@@ -62,7 +62,7 @@ class SearchSession:
     storage: str | None
     reporter: Reporter
     model: nn.Module | None = None
-    data: LabelledImages | None = None
+    images: Mapping[str, LabelledImages] = field(default_factory=dict)
     source: LatencySource | None = None
     resumed: bool = False
 
@@ -71,7 +71,7 @@ class SearchSession:
         folder, reporter = self.folder, self.reporter
         kept = folder.resumable(f"bitfront search --resume {folder.name}", new=not self.resumed)
         with folder.lock(), kept, folder.log_file():
-            if self.model is not None or self.data is not None:
+            if self.model is not None or self.images:
                 self._write_given()
             folder.write_spec(self.spec)
             reporter.note(f"run {folder.name} in {folder.path}")
@@ -88,7 +88,7 @@ class SearchSession:
 
         path, evaluation = self.folder.path, self.spec.evaluation
         with self.reporter.stage("writing the model and the images into the run folder") as share_done:
-            evaluation = write_given(path, evaluation, self.model, self.data, share_done)
+            evaluation = write_given(path, evaluation, self.model, share_done=share_done, **self.images)
         self.spec = dataclasses.replace(self.spec, evaluation=evaluation)
 
     def _search(self) -> SearchResult:

@@ -40,6 +40,8 @@ def verify(
     tolerance: Tolerance | None = None,
     checkpoint: str | Path | None = None,
     data: str | Path | None = None,
+    calibration_data: str | Path | None = None,
+    test_data: str | Path | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Verified:
     """Runs an exported file in its runtime and compares its predictions with the evaluator's.
@@ -58,6 +60,8 @@ def verify(
             predictions.
         checkpoint: The float weights, where they have moved.
         data: The data, where they have moved.
+        calibration_data: The calibration images, where they were apart and have moved.
+        test_data: The test images, where they were apart and have moved.
         progress: Is told of the steps.
 
     Returns:
@@ -81,7 +85,10 @@ def verify(
     document = file_document(path)
     config = BitConfig.from_json(document)
     splits = SPLITS if split == "all" else (split,)
-    spec = _spec(path, document).moved(checkpoint, data)
+    spec = _spec(path, document)
+    spec = spec.moved(
+        checkpoint=checkpoint, data=data, calibration_data=calibration_data, test_data=test_data
+    )
     spec.check()
     expected = None if rebuild or checkpoint is not None else _recorded(path, splits)
     if expected is None:
@@ -160,11 +167,10 @@ def _images(
     spec: EvaluationSpec, data_config: Mapping[str, Any], splits: Sequence[SplitName], reporter: Reporter
 ) -> list[PreprocessedImages]:
     """The splits, preprocessed as the file says: neither the model nor its weights are needed."""
-    from bitfront.evaluators.context.preparing import splits_of
+    from bitfront.evaluators.context.preparing import source_of, splits_of
     from bitfront.evaluators.data.images import load_images
-    from bitfront.evaluators.data.registry import open_source
 
-    source = open_source(spec.data)
+    source = source_of(spec)
     found = splits_of(spec, source)
     with reporter.stage(f"reading {', '.join(splits)} images"):
         return [load_images(source, getattr(found, split), data_config) for split in splits]

@@ -145,6 +145,6 @@ def _prepared(spec_json: str, stamp: Stamp) -> tuple[EvaluationContext, ContextF
 def _stamp(spec_json: str) -> Stamp:
     """Size and time of the files that a spec names: a worker of a cluster outlives them."""
     spec = EvaluationSpec.from_json(json.loads(spec_json))
-    paths = [Path(name) for name in (spec.checkpoint, spec.data) if name is not None]
+    paths = map(Path, spec.places.values())
     found = [(str(path), path.stat()) for path in paths if path.exists()]
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 from collections.abc import Sequence
@@ -80,10 +79,14 @@ def _version(package: str) -> str | None:
 
 def with_absolute_paths(spec: EvaluationSpec) -> EvaluationSpec:
     """The spec with the paths that it names made absolute."""
-    checkpoint = None if spec.checkpoint is None else os.path.abspath(spec.checkpoint)
-    return dataclasses.replace(spec, checkpoint=checkpoint, data=with_absolute_path(spec.data))
+
+    def absolute(name: str, place: str) -> str:
+        return os.path.abspath(place) if name == "checkpoint" else with_absolute_path(place)
+
+    return spec.placed(absolute)
 
 
 def paths_of(spec: EvaluationSpec) -> tuple[str, ...]:
     """The files and folders that a spec names."""
-    return tuple(path for path in (spec.checkpoint, path_of(spec.data)) if path is not None)
+    places = (place if name == "checkpoint" else path_of(place) for name, place in spec.places.items())
+    return tuple(path for path in places if path is not None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitfront.evaluators.data.source import HELD_OUT, TRAIN, ImageSource
+from bitfront.evaluators.data.source import HELD_OUT, NOT_TEST, SEARCH, TEST, TRAIN, UNUSED, ImageSource
 from bitfront.evaluators.deployment.mappings.assignment import Assignment
 from bitfront.evaluators.deployment.mappings.registry import ToolMapping
 from bitfront.evaluators.latency.bench.entry import BenchEntry
@@ -40,7 +40,8 @@ class ImageSourceContract:
             assert source.labels.max() < len(source.class_names)
         if source.partition is not None:
             assert source.partition.shape == (len(source),)
-            assert set(source.partition.tolist()) <= {TRAIN, HELD_OUT}
+            uses = {TRAIN, HELD_OUT, SEARCH, TEST, NOT_TEST, UNUSED}
+            assert set(source.partition.tolist()) <= uses
         names = [source.describe(index) for index in range(min(len(source), 5))]
         assert len(set(names)) == len(names)
         assert not any("\n" in name for name in names)

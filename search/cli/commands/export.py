@@ -14,6 +14,7 @@ from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.commands.verify import add_tolerance_options
 from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option
+from bitfront.search.cli.options.groups import add_other_data_options
 
 if TYPE_CHECKING:
     from bitfront.search.session.export import Exported
@@ -58,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     moved = parser.add_argument_group("where the run's own files have moved")
     option(moved, "--checkpoint FILE", "the weights that the run searched with")
     option(moved, "--data DATA", "the data that the run searched with")
+    add_other_data_options(moved, "the run's {} images, where they were apart")
     add_tolerance_options(parser)
 
 
@@ -79,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         force=args.force,
         checkpoint=args.checkpoint,
         data=args.data,
+        calibration_data=args.calibration_data,
+        test_data=args.test_data,
         progress=stderr_reporter(),
     )
     if args.json:
@@ -106,11 +110,11 @@ def _print(exported: Exported, run: Run) -> None:
 
 def _evaluate_command(run: Run, path: Path) -> str:
     """The command that confirms an exported config on the data of its run."""
-    from bitfront.evaluators.context.spec import EvaluationSpec
+    from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 
     words, default = ["bitfront", "evaluate", "--config", str(path)], EvaluationSpec()
-    for name in ("model", "checkpoint", "data"):
+    for name in ("model", *PLACES):
         value = run.evaluation.get(name)
         if value not in (None, getattr(default, name)):
-            words += [f"--{name}", str(value)]
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))

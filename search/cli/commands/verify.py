@@ -8,6 +8,7 @@ from pathlib import Path
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.options.common import FAILED, option, percentage, positive
+from bitfront.search.cli.options.groups import add_other_data_options
 
 SUMMARY = "check an exported file in its runtime"
 DETAIL = """\
@@ -31,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--threads N", "of the runtime", positive, 1)
     option(parser, "--rebuild", "prepare the model again, whatever was recorded beside the file")
     option(parser, "--data DATA", "the data, where they have moved")
+    add_other_data_options(parser, "the {} images, where they were apart and have moved")
     option(parser, "--checkpoint FILE", "the float weights, where they have moved")
     add_tolerance_options(parser)
 
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         tolerance=Tolerance(args.top1_tolerance, args.least_equal),
         checkpoint=args.checkpoint,
         data=args.data,
+        calibration_data=args.calibration_data,
+        test_data=args.test_data,
         progress=stderr_reporter(),
     )
     if args.json:

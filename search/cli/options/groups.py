@@ -27,6 +27,7 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
         f"{FORMS} with columns path,label, or path and one of 0 and 1 for each label",
         default=DIGITS,
     )
+    add_other_data_options(group, "where {} images come from, in the same forms (default: --data)")
     task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
     option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
     measured = (
@@ -45,6 +46,12 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     if checked:
         guess = "go on with a float model that is no better than a guess, or fits other labels far better"
         option(group, "--allow-chance", guess)
+
+
+def add_other_data_options(group: Group, meaning: str) -> None:
+    """``--calibration-data`` and ``--test-data``; their help names the split at ``{}``."""
+    for split in ("calibration", "test"):
+        option(group, f"--{split}-data DATA", meaning.format(split))
 
 
 def add_weights_options(group: argparse._ArgumentGroup) -> None:

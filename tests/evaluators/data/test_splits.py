@@ -17,8 +17,8 @@ from bitfront.evaluators.data.splits import (
     default_search_images,
     images_to_tell,
     largest_splits,
-    left_by_calibration,
     make_splits,
+    most_search_images,
     told_apart,
 )
 from bitfront.spaces import UserError
@@ -93,7 +93,8 @@ def test_images_and_the_difference_that_they_tell_are_inverse() -> None:
 def test_search_images_are_at_most_half_of_what_calibration_leaves() -> None:
     for partition, left in ((None, 9000), (["train"] * 5010 + ["held-out"] * 4000, 4000)):
         source = Labels([0] * 9010, partition)
-        assert left_by_calibration(source, 10) == left
+        assert most_search_images(source, 10, None) == left // 2
+        assert most_search_images(source, 10, 100) == left - 100
         splits = make_splits(source, calibration=10, search=None, test=None, seed=0, tell_apart=0.5)
         assert [len(part) for part in lists(splits)] == [10, left // 2, left // 2]
 
