@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from bitfront.evaluators.context.class_order import in_decided_order
 from bitfront.evaluators.context.float_check import check_float_model
 from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
 from bitfront.evaluators.context.machine import available_cpus, device_named
@@ -104,12 +105,13 @@ class EvaluationContext:
             spec: What to build.
             progress: Is told the share of the preparation that is done.
             keep_codes: Whether the codes of every layer stay, to be written to files.
-            note: Is told how images are preprocessed and what the float model is worth, before anything long;
-                None where that has been seen to, as for a worker.
+            note: Is told what of the data is left out and in which order class folders are read, how images
+                are preprocessed and what the float model is worth, before anything long; None where that has
+                been seen to, as for a worker.
 
         Raises:
             UserError: The spec, the model or the data cannot be used; where ``note`` is given, the float
-                model is no better than a guess.
+                model is no better than a guess, or does not tell in which order class folders are.
             BitfrontError: The float model overflows on the calibration images.
         """
         spec.check()
@@ -120,7 +122,9 @@ class EvaluationContext:
         model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
         blueprint = task_blueprint(spec, model.module.to(device))
         task = task_named(spec.task)
-        check_labels(source, model.classes, task.multiple)
+        if note is not None:
+            spec, source = in_decided_order(spec, model, source, note)
+        check_labels(source, model.classes, task.multiple, spec.class_map is not None)
         check_classes(task, spec.metrics, source.class_names, model.classes)
         splits = splits_of(spec, source)
         images = load_images(source, splits.calibration, model.data_config)

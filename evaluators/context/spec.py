@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bitfront.evaluators.context.machine import device_named
+from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.registry import DIGITS, path_of
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
@@ -21,11 +22,11 @@ from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
 HALF_A_POINT = 0.5
 # Fields that may name files.
 DATA_PLACES = ("data", "calibration_data", "test_data")
-PLACES = ("checkpoint", *DATA_PLACES)
+PLACES = ("checkpoint", *DATA_PLACES, "class_map")
 # Fields that are lists in JSON, with the type of their entries.
 _LISTS = {"widths": int, "without": str, "metrics": str}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
-WHERE_SET = ("allow_chance", "calibration_data", "test_data")
+WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class EvaluationSpec:
         tell_apart: Difference of two models in percentage points that the search split is to tell from
             chance where ``search_images`` is None; None for the rule of earlier versions, at most 512 images.
         allow_chance: Whether a float model that is no better than a guess is taken all the same.
+        class_order: Order of class folders: ``plain`` (torchvision's) or ``natural`` (timm's); None for one
+            that the float model of a new run decides where the labels differ, and else for the plain one.
+        class_map: Path of a file that says which output each class name stands for; None for their order.
     """
 
     model: str = EMBEDDED
@@ -86,6 +90,8 @@ class EvaluationSpec:
     allow_chance: bool = False
     calibration_data: str | None = None
     test_data: str | None = None
+    class_order: str | None = None
+    class_map: str | None = None
 
     def __post_init__(self) -> None:
         """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
@@ -112,7 +118,7 @@ class EvaluationSpec:
 
         Raises:
             UserError: An unknown scheme, recipe, ingredient, observer, task or metric, a width that is not
-                supported, a size below 1, or a limit of the cache that is not a size.
+                supported, an unknown class order, a size below 1, or a limit of the cache that is not a size.
         """
         from bitfront.evaluators.preparation.store.store import PreparationStore
 
@@ -122,6 +128,10 @@ class EvaluationSpec:
         task_named(self.task).measured(self.metrics)
         if self.observer is not None:
             check_observer(self.observer)
+        if self.class_order not in (None, *CLASS_ORDERS):
+            raise UserError(
+                f"unknown class order {self.class_order!r}: choose one of {', '.join(CLASS_ORDERS)}"
+            )
         for width in self.widths:
             Precision(width, signed=False)
         if self.seed < 0:

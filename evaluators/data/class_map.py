@@ -1,10 +1,11 @@
-"""Class maps: files that say which output of a model each class name stands for."""
+"""Which output of a model each class stands for: by the order of the names, or by a file that says so."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any
 from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
 
+# Orders of class folders: torchvision's, sorted names of the folders at the top; and timm's, in which numbers
+# in names count by their value, case does not count, and the folder that holds an image is its class.
+PLAIN, NATURAL = "plain", "natural"
+CLASS_ORDERS = (PLAIN, NATURAL)
 FORMS = (
     "a text file with one class name a line, a .csv or .tsv file of name,index, or JSON such as "
     '{"name": index} or {"index": "name"}'
@@ -23,6 +28,18 @@ LARGEST_INDEX = 1_000_000
 _SHOWN = 5
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PICKLES = (".pkl", ".pickle")
+
+
+def natural_key(name: str) -> list[int | str]:
+    """A key by which names come in timm's order: without case, and numbers by their value."""
+    parts = re.split(r"(\d+)", name.lower())  # every second part is a number
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def ordered(names: Iterable[str], class_order: str) -> list[str]:
+    """Class names in one of :data:`CLASS_ORDERS`; where timm's leaves it to chance, sorted."""
+    found = sorted(names)
+    return sorted(found, key=natural_key) if class_order == NATURAL else found
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ class ImageFiles:
         labels: Class indices, shape ``[images]``.
         partition: ``train`` or ``held-out`` for every image, or None.
         class_names: Name of every class index, or None.
+        remarks: What was left out or is out of the common, a sentence each.
+        two_orders: Whether these are class folders in the plain order, and timm's gives other labels.
     """
 
     name: str
@@ -31,6 +33,8 @@ class ImageFiles:
     labels: NDArray[np.int64]
     partition: NDArray[np.str_] | None = None
     class_names: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
+    two_orders: bool = False
 
     def __len__(self) -> int:
         return len(self.files)

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.source import HELD_OUT, NOT_TEST, SEARCH, TEST, TRAIN, UNUSED, ImageSource
+from bitfront.evaluators.data.source import (
+    HELD_OUT,
+    NOT_TEST,
+    SEARCH,
+    TEST,
+    TRAIN,
+    UNUSED,
+    ImageSource,
+    has_two_orders,
+    remarks_of,
+)
 from bitfront.spaces import UserError
 
 log = logging.getLogger(__name__)
@@ -36,6 +46,16 @@ class JoinedSource:
     labels: NDArray[np.int64]
     partition: NDArray[np.str_]
     class_names: tuple[str, ...] | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the sources left out, a sentence each."""
+        return tuple(remark for part in self.parts for remark in remarks_of(part))
+
+    @property
+    def two_orders(self) -> bool:
+        """Whether one of them is class folders of which timm's order gives other labels."""
+        return any(map(has_two_orders, self.parts))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -28,35 +28,53 @@ def with_absolute_path(data: str) -> str:
     return data if path is None else data.removesuffix(path) + os.path.abspath(path)
 
 
-def open_sources(data: str, calibration_data: str | None = None, test_data: str | None = None) -> ImageSource:
+def open_sources(
+    data: str,
+    calibration_data: str | None = None,
+    test_data: str | None = None,
+    *,
+    class_order: str | None = None,
+    class_map: str | None = None,
+) -> ImageSource:
     """The source of all splits, where those to calibrate and to report on may be elsewhere.
 
     Args:
         data: What the search sees; one of :data:`FORMS`, as the others.
         calibration_data: Where calibration images are; None for ``data``.
         test_data: Where test images are; None for ``data``.
+        class_order: See :func:`open_source`.
+        class_map: See :func:`open_source`.
 
     Raises:
         UserError: One of them cannot be opened, or they do not fit each other.
         BitfrontError: CIFAR-10 cannot be downloaded.
     """
     if calibration_data is None and test_data is None:
-        return open_source(data)
+        return open_source(data, class_order, class_map)
     from bitfront.evaluators.data.joined import join_sources
 
     places = dict.fromkeys(place for place in (data, calibration_data, test_data) if place is not None)
-    found = {place: open_source(place) for place in places}
+    found = {place: open_source(place, class_order, class_map) for place in places}
     others = (None if place is None else found[place] for place in (calibration_data, test_data))
     return join_sources(found[data], *others)
 
 
-def open_source(data: str) -> ImageSource:
+def open_source(data: str, class_order: str | None = None, class_map: str | None = None) -> ImageSource:
     """The source that ``data`` names: one of :data:`FORMS`.
 
+    Args:
+        data: The name or path.
+        class_order: Order of class folders, ``plain`` or ``natural``; see
+            :func:`~bitfront.evaluators.data.class_folders.read_image_folder`.
+        class_map: A file that says which output each class name stands for; see
+            :mod:`~bitfront.evaluators.data.class_map`.
+
     Raises:
-        UserError: There is no such source, or it holds no usable images.
+        UserError: There is no such source, or it holds no usable images or has no names for a class map.
         BitfrontError: CIFAR-10 cannot be downloaded.
     """
+    if class_map is not None and not os.path.isdir(data):
+        raise UserError(f"--class-map {class_map} is for class folders; {data!r} has none: leave it out")
     if data == DIGITS:
         from bitfront.evaluators.data.digits import DigitsSource
 
@@ -74,8 +92,10 @@ def open_source(data: str) -> ImageSource:
         raise UserError(f"no such data: {data!r}; expected {FORMS}")
     if path.is_dir():
         from bitfront.evaluators.data.class_folders import read_image_folder
+        from bitfront.evaluators.data.class_map import read_class_map
 
-        return read_image_folder(path, data)
+        found = None if class_map is None else read_class_map(Path(class_map))
+        return read_image_folder(path, data, class_order, found)
     if path.suffix.lower() != ".csv":
         raise UserError(f"{data} is a file that is not a .csv table; expected {FORMS}")
     from bitfront.evaluators.data.labels_table import read_labels_csv

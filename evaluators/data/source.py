@@ -58,12 +58,25 @@ class ImageSource(Protocol):
         """The item's name for messages, such as its file name."""
 
 
+def remarks_of(source: ImageSource) -> tuple[str, ...]:
+    """What a source left out or is out of the common, a sentence each, where it knows."""
+    return tuple(getattr(source, "remarks", ()))
+
+
+def has_two_orders(source: ImageSource) -> bool:
+    """Whether these are class folders, read in the plain order, of which timm's gives other labels."""
+    return bool(getattr(source, "two_orders", False))
+
+
 def decode_image(file: Path | IO[bytes], name: str) -> Image.Image:
     """Reads an image completely.
 
     Raises:
-        CorruptImageError: The file is missing, truncated, no image, or more pixels than PIL deems safe.
+        CorruptImageError: The file is missing, no plain one, truncated, no image, or has more pixels than PIL
+            deems safe.
     """
+    if isinstance(file, Path) and file.exists() and not file.is_file():  # a pipe would be waited for
+        raise CorruptImageError(f"{name}: not a plain file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -164,13 +164,14 @@ def _has_test_images(source: ImageSource) -> bool:
     return source.partition is not None and bool((source.partition == TEST).any())
 
 
-def check_labels(source: ImageSource, classes: int, multiple: bool = False) -> None:
+def check_labels(source: ImageSource, classes: int, multiple: bool = False, mapped: bool = False) -> None:
     """Refuses labels that the model has no class for; warns where the number of classes differs.
 
     Args:
         source: Where the images are.
         classes: Outputs of the model.
         multiple: Whether an image has any number of labels, a row of 0 and 1.
+        mapped: Whether a class map says which output each class name stands for.
 
     Raises:
         UserError: A label is outside 0 to ``classes`` - 1, or images have one label where they should have
@@ -202,7 +203,7 @@ def check_labels(source: ImageSource, classes: int, multiple: bool = False) -> N
             f"expected 0 to {classes - 1}, the model's {classes} classes: {mend}"
         )
     names = source.class_names
-    if names is not None and len(names) != classes:
+    if names is not None and len(names) != classes and not mapped:
         log.warning(
             "%s has %d classes and the model %d: labels are positions in the sorted class names (%s = 0)",
             source.name, len(names), classes, names[0],

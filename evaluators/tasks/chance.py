@@ -7,13 +7,13 @@ fitted on one half of the images and judged on the other, both ways round.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitfront.evaluators.data.class_map import NATURAL, PLAIN, natural_key
 from bitfront.evaluators.tasks.evidence import Evidence, ManyLabels, Numbers, OneClass, Order, halves
 from bitfront.evaluators.tasks.task import Task
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Another order does better where as uneven a split of images would come about less often than this, ...
 LEVEL = 1e-4
+# (than this where two orders are known beforehand: that is one trial, not the best of many)
+ORDER_LEVEL = 1e-3
 # ... its sum of scores is so many times that of the labels as they are, ...
 TIMES = 2.0
 # ... and this share of what outputs allow at all: what is below is a likeness, such as a random head has.
@@ -70,6 +72,24 @@ def judge_float(
     return Verdict(evidence.guess(), evidence.enough(), fault)
 
 
+def clearly_better(task: Task, values: torch.Tensor, labels: torch.Tensor, others: torch.Tensor) -> bool:
+    """Whether one reading of labels fits a float model clearly better than another one, and well.
+
+    Args:
+        task: What the model is judged by, of one class to an image.
+        values: Logits, finite, ``[images, classes]``, of images that have other labels in both readings.
+        labels: Those of the one reading, int64 ``[images]``.
+        others: Those of the other.
+    """
+    outputs, decisions = values.double().cpu().numpy(), task.arithmetic.decisions(values).cpu().numpy()
+    evidence, other = (OneClass(outputs, decisions, given.cpu().numpy()) for given in (labels, others))
+    own = np.arange(evidence.classes)
+    scores = evidence.scores(own)
+    if not _far_better(scores, other.scores(own), ORDER_LEVEL):
+        return False
+    return bool(scores.sum() >= EXPLAINED * max(evidence.told(), float(_fitted(evidence).sum())))
+
+
 def _fault(evidence: Evidence, names: Sequence[str], count: int) -> str | None:
     """What is wrong with outputs of data with so many classes, if something is."""
     as_given, fitted = evidence.scores(np.arange(evidence.classes)), _fitted(evidence)
@@ -100,13 +120,13 @@ def _fault(evidence: Evidence, names: Sequence[str], count: int) -> str | None:
 _FOREIGN = "the head is untrained or of another data set: give a checkpoint that was trained on these classes"
 
 
-def _far_better(scores: Numbers, as_given: Numbers) -> bool:
+def _far_better(scores: Numbers, as_given: Numbers, level: float = LEVEL) -> bool:
     """Whether an order fits far better than the labels as they are: by the sign test, and by how much."""
     from scipy.stats import binom
 
     won, lost = int((scores > as_given).sum()), int((scores < as_given).sum())
     by_chance = float(binom.sf(won - 1, won + lost, 0.5)) if won else 1.0
-    return by_chance <= LEVEL and bool(scores.sum() >= TIMES * max(0.0, float(as_given.sum())))
+    return by_chance <= level and bool(scores.sum() >= TIMES * max(0.0, float(as_given.sum())))
 
 
 _LESS = "count them from 0 as the model does"
@@ -140,16 +160,12 @@ def _known_orders(classes: int, names: Sequence[str], columns: bool) -> list[tup
     return [(order, cause) for order, cause in found if bool((order != own).any())]
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """A key by which numbers in names come in the order of their values."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
-
-
-_RENAME = "rename the folders so that sorting gives that order, or give a labels.csv"
+_RENAME = "rename the folders so that sorting gives that order, or give a --class-map"
+_ORDER = "give --class-order {}, or labels in that order where these are no class folders"
 _Kept = tuple[Callable[[str], Any], str, str]
 _SORTED: tuple[_Kept, ...] = (
-    (_natural, "natural order of their names (2 before 10)", _RENAME),
+    (natural_key, "natural order of their names (2 before 10, without case)", _ORDER.format(NATURAL)),
+    (str, "plain order of their names (10 before 2, capitals first)", _ORDER.format(PLAIN)),
     (str.casefold, "order of their names without capitals", _RENAME),
 )
 _NUMBERED: tuple[_Kept, ...] = (

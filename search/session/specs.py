@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.deployment.registry import MODEL_SUFFIXES, file_document
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
@@ -59,7 +60,8 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
             'again, or remove its "evaluation" entry and give --model, --data and --recipe'
         )
     try:
-        spec = EvaluationSpec.from_json(dict(recorded))
+        # Of earlier versions, and where both orders give the same labels, it names none.
+        spec = EvaluationSpec.from_json({"class_order": PLAIN, **recorded})
     except (KeyError, TypeError) as error:
         raise UserError(
             f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '

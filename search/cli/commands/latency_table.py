@@ -56,7 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # Nothing is classified.
     unused = {"search_images": None, "test_images": None, "task": CLASSIFICATION, "metrics": ()}
     parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
-    parser.set_defaults(allow_chance=False, calibration_data=None, test_data=None)
+    unclassified = dict.fromkeys(("calibration_data", "test_data", "class_order", "class_map"))
+    parser.set_defaults(allow_chance=False, **unclassified)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
 from bitfront.evaluators.models.digits_models import EMBEDDED
@@ -28,6 +29,17 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
         default=DIGITS,
     )
     add_other_data_options(group, "where {} images come from, in the same forms (default: --data)")
+    order = (
+        "which label class folders get: plain, as torchvision's ImageFolder (sorted names of the folders at "
+        "the top), or natural, as timm (2 before 10, without case; the folder that holds the images is the "
+        "class, empty ones are left out) (default: where they differ, what the float model fits)"
+    )
+    option(group, "--class-order ORDER", order, choices=CLASS_ORDERS)
+    mapped = (
+        "which output each class folder is: a text file with one class name a line, as timm takes it, a "
+        ".csv of name,index, or JSON such as Hugging Face's id2label"
+    )
+    option(group, "--class-map FILE", mapped)
     task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
     option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
     measured = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -93,18 +95,23 @@ def test_the_natural_order_of_folders_is_named(digits: Digits) -> None:
     labels = torch.tensor([names.index(str(int(label) + 1)) for label in digits.labels])
     fault = str(judged(digits.logits, labels, names).fault)
     assert "128 of 128 images right with the classes in the natural order of their names" in fault
-    assert "rename the folders" in fault
+    assert "give --class-order natural" in fault
 
 
 @pytest.mark.parametrize(
-    ("names", "how"), [(None, "plain order of their numbers"), ("aBcDeFgHiJkL", "capitals")]
+    ("listed", "key", "how"),
+    [
+        ([str(number) for number in range(12)], str, "plain order of their numbers"),
+        (sorted("aBcDeFgHiJkL"), str.casefold, "natural order of their names (2 before 10, without case)"),
+        (sorted(["A10", "a2", "b", *"cDeFgHiJk"]), str.casefold, "order of their names without capitals"),
+        (sorted("aBcDeFgHiJkL", key=str.casefold), str, "plain order of their names (10 before 2, capitals"),
+    ],
 )
-def test_other_ways_to_sort_are_named(names: str | None, how: str) -> None:
-    listed = [str(number) for number in range(12)] if names is None else sorted(names)
-    order = sorted(listed) if names is None else sorted(listed, key=str.casefold)
+def test_other_ways_to_sort_are_named(listed: list[str], key: Callable[[str], str], how: str) -> None:
+    names, order = None if listed[0] == "0" else listed, sorted(listed, key=key)
     labels = torch.arange(96) % 12
     outputs = torch.tensor([order.index(listed[int(label)]) for label in labels])
-    fault = str(judged(alike(outputs, 12), labels, names and listed).fault)
+    fault = str(judged(alike(outputs, 12), labels, names).fault)
     assert "with the classes in the " in fault
     assert how in fault
 
