@@ -58,8 +58,9 @@ class PreprocessedImages:
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 pixels ``[..., channels, height, width]`` as the float32 input of the model."""
-        mean = torch.tensor(self.mean).view(-1, 1, 1) * 255.0
-        std = torch.tensor(self.std).view(-1, 1, 1) * 255.0
+        # Scaled before they are rounded to float32, as timm's loader does: the last bit differs otherwise.
+        mean = torch.tensor([255.0 * value for value in self.mean]).view(-1, 1, 1)
+        std = torch.tensor([255.0 * value for value in self.std]).view(-1, 1, 1)
         return (pixels.float() - mean) / std
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
