@@ -46,6 +46,8 @@ def check_float_model(
         UserError: The float model is no better than a guess, or labels in another order fit it far better,
             and the spec does not allow that.
     """
+    for remark in images.remarks:
+        note(remark)
     note(f"images: {preprocessing_words(model)}")
     images, device, task = images.part(0, MOST_IMAGES), device_named(spec.device), task_named(spec.task)
     batches = (batch for batch, _ in images.batches(CALIBRATION_BATCH))

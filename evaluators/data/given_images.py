@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bitfront.evaluators.data.labels_table import COLUMNS
-from bitfront.evaluators.data.source import CorruptImageError, with_channels
+from bitfront.evaluators.data.source import CorruptImageError, is_of_whole_numbers, with_channels
 from bitfront.evaluators.files import csv_text, explained
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
@@ -183,10 +183,15 @@ def _image(value: Any) -> Image.Image:
 def _from_pil(image: Image.Image) -> Image.Image:
     if image.mode in _LOSSLESS:
         return image
-    try:  # as it would be for the model: 16 bits keep their upper byte, other colours become RGB
-        return with_channels(image, 1 if image.mode.startswith("I") else 3, "it")
+    try:
+        if not is_of_whole_numbers(image):
+            return with_channels(image, 3, "it")
+        values = np.asarray(image)  # whose range shows when all are read
+        if values.min() >= 0 and values.max() < 1 << 16:
+            return Image.fromarray(values.astype(np.uint16))
     except (CorruptImageError, OSError) as error:
         raise ValueError(f"has an image of mode {image.mode}; expected 8 or 16 bits per channel") from error
+    raise ValueError(f"has whole numbers from {values.min()} to {values.max()}; expected 0 to 65535")
 
 
 def _channels_last(pixels: NDArray[Any], channels_first: bool) -> NDArray[Any]:

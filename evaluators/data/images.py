@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitfront.evaluators.data.source import CorruptImageError, ImageSource, with_channels
+from bitfront.evaluators.data.sample_depth import SampleDepth, depth_of
+from bitfront.evaluators.data.source import CorruptImageError, ImageSource, is_of_whole_numbers, with_channels
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
@@ -37,6 +38,7 @@ class PreprocessedImages:
         mean: Mean per channel, of pixel values scaled to 0..1.
         std: Standard deviation per channel, of the same values.
         skipped: Why each unreadable image was left out, naming it.
+        remarks: What was made of images that are out of the common, a sentence each.
     """
 
     pixels: torch.Tensor
@@ -45,6 +47,7 @@ class PreprocessedImages:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,6 +95,8 @@ def load_images(
     # use_prefetcher leaves the pixels as uint8 [channels, height, width]: a quarter of the memory of floats
     preprocess = timm.data.create_transform(**data_config, is_training=False, use_prefetcher=True)
     pixels = np.empty((len(indices), channels, height, width), dtype=np.uint8)
+    depth: SampleDepth | None = None
+    wide = 0  # images of more than 8 bits for each value
     kept: list[int] = []
     skipped: list[str] = []
     for index in map(int, indices):
@@ -102,7 +107,10 @@ def load_images(
                     f"{source.describe(index)}: {image.width}x{image.height} pixels is too elongated to be "
                     "resized"
                 )
-            pixels[len(kept)] = preprocess(with_channels(image, channels, source.describe(index)))
+            if is_of_whole_numbers(image):
+                depth, wide = depth or depth_of(source), wide + 1
+            bits = None if depth is None else depth.bits
+            pixels[len(kept)] = preprocess(with_channels(image, channels, source.describe(index), bits))
         except CorruptImageError as error:
             log.warning("left out an image: %s", error)
             skipped.append(str(error))
@@ -121,6 +129,7 @@ def load_images(
         mean=tuple(data_config["mean"]),
         std=tuple(data_config["std"]),
         skipped=tuple(skipped),
+        remarks=(f"{source.name}: {depth.words(wide, len(indices))}",) if depth else (),
     )
 
 

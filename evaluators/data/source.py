@@ -18,6 +18,10 @@ from bitfront.spaces.errors import one_line
 TRAIN, HELD_OUT, SEARCH, TEST, NOT_TEST, UNUSED = "train", "held-out", "search", "test", "not-test", "unused"
 CALIBRATING, SEARCHING = (TRAIN, NOT_TEST), (HELD_OUT, SEARCH, NOT_TEST)
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Whole numbers from here on are of 16 bits, whatever other images hold.
+_SURELY_16 = 1 << 14
+# Where a decoded image has the bits that its file declares, and TIFF's tags for them.
+_DECLARED, _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = "declared bits", 258, 281
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -82,31 +86,88 @@ def decode_image(file: Path | IO[bytes], name: str) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 image.load()
-                return image.copy()
+                decoded = image.copy()
+                bits = _bits_in_file(image)
+                if bits is not None:
+                    decoded.info[_DECLARED] = bits
+                return decoded
     except FileNotFoundError as error:
         raise CorruptImageError(f"{name}: no such file") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ... on damaged input
         raise CorruptImageError(f"{name}: {_reason(error)}") from error
 
 
-def with_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
+def is_of_whole_numbers(image: Image.Image) -> bool:
+    """Whether the pixels are whole numbers of 16 or 32 bits."""
+    return image.mode.startswith("I")
+
+
+def declared_bits(image: Image.Image) -> int | None:
+    """The bits of whole numbers that a file says it holds, where they are not those of its container."""
+    found = image.info.get(_DECLARED)
+    return found if isinstance(found, int) else None
+
+
+def _bits_in_file(image: Image.Image) -> int | None:
+    """See :func:`declared_bits`, of an image that was just read."""
+    if not is_of_whole_numbers(image):
+        return None
+    if image.format == "PPM":
+        return 16  # to which PIL scales every range
+    tags = getattr(image, "tag_v2", {})
+    bits, largest = tags.get(_BITS_PER_SAMPLE), tags.get(_MAX_SAMPLE_VALUE)
+    if isinstance(largest, tuple):
+        (largest, *_) = (*largest, None)
+    if isinstance(largest, int) and largest > 0:
+        return min(largest.bit_length(), 16)
+    return int(bits[0]) if isinstance(bits, tuple) and bits and 8 < bits[0] < 16 else None
+
+
+def with_channels(image: Image.Image, channels: int, name: str, bits: int | None = 16) -> Image.Image:
     """The image with 1 (greyscale) or 3 (RGB) channels of 8 bits.
 
-    Palettes are looked up, 16-bit values keep their upper byte, alpha is dropped as timm does.
+    Palettes are looked up, whole numbers of more bits keep their upper 8, alpha is dropped as timm does.
+
+    Args:
+        image: As it was decoded.
+        channels: 1 or 3.
+        name: For messages.
+        bits: Of whole numbers in images that do not say it; None where it is not known.
 
     Raises:
-        CorruptImageError: The pixels are floating-point numbers, whose range is unknown.
+        CorruptImageError: The pixels are floating-point numbers, whose range is unknown, or whole numbers of
+            another range than that.
         ValueError: ``channels`` is neither 1 nor 3.
     """
     if channels not in _MODES:
         raise ValueError(f"images have 1 or 3 channels, not {channels}")
     if image.mode == "F":
-        raise CorruptImageError(f"{name}: floating-point pixels; expected 8 or 16 bits per channel")
-    if image.mode.startswith("I"):  # PIL itself would clip 16-bit values to 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+        low, high = image.getextrema()
+        raise CorruptImageError(
+            f"{name}: floating-point pixels from {low:.4g} to {high:.4g}, of a range that is not known; "
+            "expected whole numbers: save them with 8 bits"
+        )
+    if is_of_whole_numbers(image):  # PIL itself would clip them at 255
+        image = Image.fromarray(_upper_bytes(image, name, declared_bits(image) or bits))
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+    try:
+        return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+    except ValueError as error:  # such as LAB to greyscale
+        raise CorruptImageError(f"{name}: {one_line(error)}") from error
+
+
+def _upper_bytes(image: Image.Image, name: str, bits: int | None) -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if bits is None and high >= _SURELY_16:
+        bits = 16
+    if bits is None or low < 0 or high >= 1 << bits:
+        expected = "a range that other images have, too" if bits is None else f"0 to {(1 << bits) - 1}"
+        found = f"whole numbers from {low} to {high} in pixels of mode {image.mode}"
+        raise CorruptImageError(f"{name}: {found}; expected {expected}: save it with 8 bits")
+    upper: NDArray[np.uint8] = (values.astype(np.int64) >> max(0, bits - 8)).astype(np.uint8)
+    return upper
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitfront.evaluators.data.source import CorruptImageError, decode_image, with_channels
+from bitfront.evaluators.data.source import CorruptImageError, declared_bits, decode_image, with_channels
 
 
 def photo(width: int = 40, height: int = 30) -> Image.Image:
@@ -75,9 +75,94 @@ def test_palette_transparency_does_not_change_the_colours() -> None:
     assert np.array_equal(np.asarray(with_channels(image, 3, "palette")), expected)
 
 
-def test_floating_point_pixels_are_refused() -> None:
-    with pytest.raises(CorruptImageError, match="floating-point pixels"):
-        with_channels(Image.new("F", (2, 2)), 3, "float.tif")
+def test_floating_point_pixels_are_refused_with_their_range() -> None:
+    image = Image.fromarray(np.array([[0.25, 300.0]], dtype=np.float32))
+    with pytest.raises(
+        CorruptImageError, match=r"^float\.tif: floating-point pixels from 0\.25 to 300, of a"
+    ):
+        with_channels(image, 3, "float.tif")
+
+
+FORMS = {
+    "1.png": {}, "L.png": {}, "LA.png": {}, "P.png": {}, "RGB.png": {}, "RGBA.png": {},
+    "L.jpg": {}, "RGB.jpg": {}, "CMYK.jpg": {}, "YCbCr.jpg": {}, "RGB.webp": {}, "RGBA.webp": {},
+    "P.gif": {}, "L.gif": {}, "1.bmp": {}, "P.bmp": {}, "RGB.bmp": {}, "RGB.ppm": {}, "L.pgm": {},
+    "1.tif": {}, "L.tif": {}, "LA.tif": {}, "P.tif": {}, "RGB.tif": {}, "RGBA.tif": {}, "CMYK.tif": {},
+    "LAB.tif": {}, "L_transparent.png": {"transparency": 7}, "P_transparent.png": {"transparency": 3},
+    "RGB_transparent.png": {"transparency": (1, 2, 3)}, "P_alphas.png": {"transparency": bytes(range(256))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("turned", [1, 3, 6])
+@pytest.mark.parametrize("name", FORMS)
+def test_files_are_to_the_model_as_to_one_of_timm(tmp_path: Path, name: str, turned: int) -> None:
+    from PIL import ExifTags
+
+    mode = name.split(".")[0].split("_")[0]
+    image = Image.new("LAB", (40, 30), (90, 140, 120)) if mode == "LAB" else photo().convert(mode)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turned
+    more = {"exif": exif} if turned != 1 and name.endswith((".jpg", ".png", ".webp", ".tif")) else {}
+    image.save(tmp_path / name, **FORMS[name], **more)
+    for channels, target in ((1, "L"), (3, "RGB")):
+        with Image.open(tmp_path / name) as opened:
+            if (mode, target) == ("LAB", "L"):
+                with pytest.raises(CorruptImageError, match="conversion from LAB to RGB not supported"):
+                    with_channels(decode_image(tmp_path / name, name), channels, name)
+                continue
+            expected = np.asarray(opened.convert(target))  # as ImageDataset of timm does
+        found = with_channels(decode_image(tmp_path / name, name), channels, name)
+        assert np.array_equal(np.asarray(found), expected)
+
+
+class TestWholeNumbers:
+    """Images of more than 8 bits a pixel, which PIL and timm clip at 255."""
+
+    @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I"])
+    @pytest.mark.parametrize(("bits", "values"), [(8, [0, 255]), (12, [16, 4095]), (16, [256, 65535])])
+    def test_they_keep_their_upper_bits(self, mode: str, bits: int, values: list[int]) -> None:
+        kind = {"I": "<i4", "I;16B": ">u2"}.get(mode, "<u2")
+        image = Image.frombytes(mode, (2, 1), np.array(values, dtype=kind).tobytes())
+        found = np.asarray(with_channels(image, 1, "wide", bits))
+        assert found.tolist() == [[values[0] >> (bits - 8), 255]]
+        if bits == 8:
+            assert np.array_equal(found, np.asarray(image.convert("L")))
+
+    @pytest.mark.parametrize(
+        ("values", "bits", "match"),
+        [
+            (
+                [0, 70_000],
+                16,
+                "whole numbers from 0 to 70000 in pixels of mode I; expected 0 to 65535: save it",
+            ),
+            ([-5, 300], 16, "whole numbers from -5 to 300 in pixels of mode I; expected 0 to 65535"),
+            ([0, 5000], 12, "whole numbers from 0 to 5000 in pixels of mode I; expected 0 to 4095"),
+            ([0, 5000], None, "expected a range that other images have, too"),
+        ],
+    )
+    def test_another_range_is_refused(self, values: list[int], bits: int | None, match: str) -> None:
+        image = Image.fromarray(np.array([values], dtype=np.int32))
+        with pytest.raises(CorruptImageError, match=match):
+            with_channels(image, 3, "wide", bits)
+
+    def test_large_values_are_of_16_bits_without_other_images(self) -> None:
+        image = Image.fromarray(np.array([[256, 65535]], dtype=np.uint16))
+        assert np.asarray(with_channels(image, 1, "wide", None)).tolist() == [[1, 255]]
+
+    def test_a_pgm_says_its_range(self, tmp_path: Path) -> None:
+        (tmp_path / "a.pgm").write_bytes(b"P5 2 1 4095\n" + np.array([16, 4095], dtype=">u2").tobytes())
+        image = decode_image(tmp_path / "a.pgm", "a.pgm")
+        assert declared_bits(image) == 16
+        assert np.asarray(with_channels(image, 1, "a.pgm", 8)).tolist() == [[1, 255]]
+
+    @pytest.mark.parametrize(("largest", "bits"), [(4095, 12), (1000, 10), (255, 8)])
+    def test_a_tiff_may_say_its_largest_value(self, tmp_path: Path, largest: int, bits: int) -> None:
+        image = Image.fromarray(np.array([[0, largest]], dtype=np.uint16))
+        image.save(tmp_path / "a.tif", tiffinfo={281: largest})
+        decoded = decode_image(tmp_path / "a.tif", "a.tif")
+        assert declared_bits(decoded) == bits
+        assert np.asarray(with_channels(decoded, 1, "a.tif")).tolist() == [[0, largest >> (bits - 8)]]
 
 
 def test_other_channel_counts_are_a_programming_error() -> None:
