@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,16 @@ def read_document(path: Path, text: str | None) -> dict[str, Any]:
     return dict(document)
 
 
-def provenance_of(model: LoadedModel) -> dict[str, Any]:
-    """What a document says of the float model: how images are preprocessed, and what rebuilds a given one."""
+def provenance_of(model: LoadedModel, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """What a document says of the float model: how images are preprocessed, and what rebuilds a given one.
+
+    Args:
+        model: The float model.
+        class_names: Of its outputs, in their order, where the data know them.
+    """
     found: dict[str, Any] = {"preprocessing": preprocessing_to_json(model.data_config)}
+    if class_names is not None:
+        found["class_names"] = list(class_names)
     return found if model.architecture is None else {**found, "architecture": model.architecture.to_json()}
 
 

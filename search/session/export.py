@@ -172,7 +172,7 @@ def _write(
     """Writes the files in a scratch folder beside their place and moves them there."""
     from bitfront.evaluators.deployment.documents import provenance_of
 
-    document = chosen.document(provenance_of(context.model))
+    document = chosen.document(provenance_of(context.model, context.source.class_names))
     subject = FileContent(context.prepared, chosen.config, context.spec.whole_recipe, document)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         written = form.write(subject, Path(folder) / path.name, runtime)
