@@ -151,12 +151,17 @@ def _weights(made: Weights, note: Callable[[str], None]) -> bool:
 
 def _data(made: Data, note: Callable[[str], None]) -> bool:
     """Whether every image has the label that the tool means, and none is missing."""
-    from bitfront.evaluators.data.registry import open_source
+    from bitfront.evaluators.context.class_order import in_decided_order
+    from bitfront.evaluators.context.preparing import source_of
+    from bitfront.evaluators.context.spec import EvaluationSpec
 
-    source = open_source(made.given["data"])
+    spec = EvaluationSpec(**made.given)
+    _, source = in_decided_order(spec, load_model(DEIT), source_of(spec), note)
+    images = load_images(source, range(len(source)), load_model(DEIT).data_config)
+    for remark in images.remarks:
+        note(remark)
     found = {}
-    for index in range(len(source)):
-        source.load(index)
+    for index in map(int, images.indices):
         name = source.describe(index)
         found[next((key for key in made.labels if name.endswith(key)), name)] = int(source.labels[index])
     return found == dict(made.labels)
