@@ -7,6 +7,7 @@ import errno
 import io
 import logging
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,34 @@ UNFINISHED = ".part"  # ending of the files that `replacing` has not finished
 _SHOWN_NAME = 40  # characters of the final name in an unfinished file's, which ends at 255 bytes
 CACHE_VARIABLE = "BITFRONT_CACHE"
 CACHE_OFF = "off"
+
+
+def split_entry(place: str) -> tuple[str, str | None]:
+    """A weights file and the entry in it, of ``FILE`` or ``FILE:ENTRY``.
+
+    A file of the whole name is that file; where there is no such file before a colon (as in ``C:/w.pth``) the
+    whole is the name of a file.
+    """
+    found = place.rfind(":") if not Path(place).exists() else -1
+    while found > 0:
+        if Path(place[:found]).exists():
+            return place[:found], place[found + 1 :]
+        found = place.rfind(":", 0, found)
+    return place, None
+
+
+def with_entry_of(old: str | None, new: str) -> str:
+    """The new place of a weights file that was named with an entry, which is kept where none is given.
+
+    Args:
+        old: ``FILE`` or ``FILE:ENTRY``; the file may be gone.
+        new: Likewise, of a file that is there.
+    """
+    name = re.split(r"[/\\]", old or "")[-1]
+    file, colon, entry = name.rpartition(":")
+    same = Path(split_entry(new)[0]).name == name  # a name with a colon in it, which is no entry
+    kept = len(file) > 1 and entry and not same and split_entry(new)[1] is None
+    return f"{new}{colon}{entry}" if kept else new
 
 
 @contextmanager

@@ -119,7 +119,10 @@ class EvaluationContext:
         compute_in_float32()
         torch.set_num_threads(1)
         source = source_of(spec)
-        model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
+        model = load_model(
+            spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained, options=spec.image_options
+        )
+        spec = dataclasses.replace(spec, **model.decided)  # what files beside the weights say now, is kept
         blueprint = task_blueprint(spec, model.module.to(device))
         task = task_named(spec.task)
         if note is not None:

@@ -15,6 +15,7 @@ from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.loading import LoadedModel
+from bitfront.evaluators.models.preprocessing import GIVEN
 from bitfront.evaluators.tasks.chance import judge_float
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import standard_errors
@@ -46,6 +47,8 @@ def check_float_model(
         UserError: The float model is no better than a guess, or labels in another order fit it far better,
             and the spec does not allow that.
     """
+    for sentence in model.notes:
+        note(sentence)
     for remark in images.remarks:
         note(remark)
     note(f"images: {preprocessing_words(model)}")
@@ -87,12 +90,24 @@ def preprocessing_words(model: LoadedModel) -> str:
     else:
         scaled = f"squashed to {whole} ({how}), centre {taken}"
     mean, std = (", ".join(f"{value:.4g}" for value in config[name]) for name in ("mean", "std"))
-    return f"{scaled}, mean {mean}, std {std} ({_origin(model)})"
+    return f"{scaled}, mean {mean}, std {std} ({'; '.join(_origins(model))})"
 
 
-def _origin(model: LoadedModel) -> str:
-    """Where the preprocessing is from."""
-    if model.architecture is not None:
+def _origins(model: LoadedModel) -> list[str]:
+    """Where the preprocessing is from: the model's own, and the parts that are not."""
+    parts: dict[str, list[str]] = {}
+    for name, source in model.origins.items():
+        parts.setdefault(source, []).append(name)
+    further = [
+        f"{', '.join(names)} {source if source == GIVEN else f'from {source} beside the weights'}"
+        for source, names in parts.items()
+    ]
+    return [_own(model), *further]
+
+
+def _own(model: LoadedModel) -> str:
+    """What is called the model's own preprocessing."""
+    if model.architecture is not None and not model.adapted:
         return "as the model itself says"
     if model.name in DIGITS_MODELS:
         return f"built in for {model.name}"

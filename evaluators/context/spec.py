@@ -11,7 +11,9 @@ from typing import Any, get_type_hints
 
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
+from bitfront.evaluators.data.image_options import OPTIONS, ImageOptions, read_image_options
 from bitfront.evaluators.data.registry import DIGITS, path_of
+from bitfront.evaluators.files import split_entry, with_entry_of
 from bitfront.evaluators.models.digits_models import EMBEDDED
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
@@ -25,8 +27,10 @@ DATA_PLACES = ("data", "calibration_data", "test_data")
 PLACES = ("checkpoint", *DATA_PLACES, "class_map")
 # Fields that are lists in JSON, with the type of their entries.
 _LISTS = {"widths": int, "without": str, "metrics": str}
+# Lists that may be absent.
+_OPTIONAL_LISTS = {"image_size": int, "mean": float, "std": float}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
-WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map")
+WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map", *OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class EvaluationSpec:
 
     Attributes:
         model: ``digits_deit``, ``digits_vit``, ``digits_swin`` or the name of a timm model.
-        checkpoint: Path of a weights file, or None.
+        checkpoint: Path of a weights file, with ``:ENTRY`` for one of several sets of weights in it, or None.
         pretrained: Whether to take timm's hub weights.
         data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
         calibration_data: Where calibration images come from, in the same forms; None for ``data``.
@@ -65,6 +69,12 @@ class EvaluationSpec:
         class_order: Order of class folders: ``plain`` (torchvision's) or ``natural`` (timm's); None for one
             that the float model of a new run decides where the labels differ, and else for the plain one.
         class_map: Path of a file that says which output each class name stands for; None for their order.
+        image_size: Height and width of the images that the model takes; None as the weights have it.
+        mean: Mean of every channel, of values from 0 to 1; None as the weights have it.
+        std: Standard deviation of every channel; None as the weights have it.
+        crop_pct: Share of the resized image that the crop takes; None as the weights have it.
+        crop_mode: ``center``, ``squash`` or ``border``; None as the weights have it.
+        interpolation: Of resizing, such as ``bicubic``; None as the weights have it.
     """
 
     model: str = EMBEDDED
@@ -92,16 +102,28 @@ class EvaluationSpec:
     test_data: str | None = None
     class_order: str | None = None
     class_map: str | None = None
+    image_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
-        """Takes lists, widths written as ``4,8`` and paths for what they stand for."""
+        """Takes lists, what people write for widths and preprocessing, and paths for what they stand for."""
         widths: Any = self.widths
         taken: dict[str, Any] = {name: getattr(self, name) for name in PLACES}
         taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
         taken |= {"without": tuple(self.without), "metrics": tuple(self.metrics)}
+        taken |= read_image_options({name: getattr(self, name) for name in OPTIONS})
         for name, value in taken.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """What is asked of preprocessing."""
+        return ImageOptions(**{name: getattr(self, name) for name in OPTIONS})
 
     @property
     def resolved(self) -> bool:
@@ -150,6 +172,7 @@ class EvaluationSpec:
             "metrics": list(self.metrics),
         }
         unset = {field.name for field in dataclasses.fields(self) if found[field.name] == field.default}
+        found |= {name: list(found[name]) for name in _OPTIONAL_LISTS if found[name] is not None}
         return {name: value for name, value in found.items() if name not in unset.intersection(WHERE_SET)}
 
     @classmethod
@@ -164,6 +187,7 @@ class EvaluationSpec:
             raise TypeError(f"{', '.join(_LISTS)} are lists")
         spec = cls(**document)
         kinds = {**get_type_hints(cls), **dict.fromkeys(_LISTS, tuple)}
+        kinds |= dict.fromkeys(_OPTIONAL_LISTS, tuple | None)
         for field in dataclasses.fields(cls):
             value, kind = getattr(spec, field.name), kinds[field.name]
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -195,6 +219,8 @@ class EvaluationSpec:
             places: Fields of ``PLACES``; None leaves one where it was. What was in ``data`` moves with it.
         """
         new = {name: absolute_place(name, place) for name, place in places.items() if place is not None}
+        if "checkpoint" in new:
+            new["checkpoint"] = with_entry_of(self.checkpoint, new["checkpoint"])
         if "data" in new:
             for name in DATA_PLACES[1:]:
                 old = Path(getattr(self, name) or "")
@@ -211,7 +237,11 @@ class EvaluationSpec:
 def absolute_place(field: str, place: str | Path) -> str:
     """Where weights or data are, as it holds in any folder; as it was written where nothing is there."""
     written = str(place)
-    path = written if field == "checkpoint" else path_of(written)
+    if field == "checkpoint":
+        file, entry = split_entry(written)
+        found = str(Path(file).resolve()) if Path(file).exists() else file
+        return found if entry is None else f"{found}:{entry}"
+    path = path_of(written)
     if path is None or not Path(path).exists():
         return written
     return written.removesuffix(path) + str(Path(path).resolve())

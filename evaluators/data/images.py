@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitfront.evaluators.data.image_options import CROP_MODES, INTERPOLATIONS, LARGEST_SIDE, SMALLEST_CROP
 from bitfront.evaluators.data.sample_depth import SampleDepth, depth_of
 from bitfront.evaluators.data.source import CorruptImageError, ImageSource, is_of_whole_numbers, with_channels
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -21,9 +22,6 @@ from bitfront.spaces import UserError
 log = logging.getLogger(__name__)
 
 LARGEST_ASPECT = 64  # resizing the shorter side of a sliver would make an enormous image
-LARGEST_SIDE = 4096
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-_CROP_MODES = ("center", "squash", "border")
 _PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 
 
@@ -167,7 +165,7 @@ def _is_sound(config: Mapping[str, Any]) -> bool:
         and len(mean) == len(std) == channels
         and all(math.isfinite(value) for value in (*mean, *std))
         and min(std) > 0.0
-        and 0.01 <= config["crop_pct"] <= 1.0
-        and config["interpolation"] in _INTERPOLATIONS
-        and config["crop_mode"] in _CROP_MODES
+        and SMALLEST_CROP <= config["crop_pct"] <= 1.0
+        and config["interpolation"] in INTERPOLATIONS
+        and config["crop_mode"] in CROP_MODES
     )

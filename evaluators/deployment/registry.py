@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, RUNTIMES, runtime_named
+from bitfront.evaluators.files import split_entry
 from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
@@ -93,11 +94,13 @@ def _toolchain(
 ) -> dict[str, Any]:
     from bitfront.evaluators.deployment.mappings.assignment import model_layers
     from bitfront.evaluators.deployment.mappings.registry import mapping_named, to_document
-    from bitfront.evaluators.models.architecture import read_architecture
-    from bitfront.evaluators.models.loading import model_outline
+    from bitfront.evaluators.models.architecture import architecture_in, read_architecture
+    from bitfront.evaluators.models.outlines import model_outline
 
     checkpoint = dict(provenance.get("evaluation") or {}).get("checkpoint")
-    architecture = None if checkpoint is None else read_architecture(Path(checkpoint))
+    architecture = architecture_in({"provenance": provenance})
+    if architecture is None and checkpoint is not None:
+        architecture = read_architecture(Path(split_entry(checkpoint)[0]))
     layers = model_layers(model_outline(config.model, architecture=architecture))
     return to_document(mapping_named(name), config, layers, measured, provenance)
 

@@ -158,7 +158,13 @@ def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:
         UserError: The model or its weights cannot be used.
     """
     spec.check()
-    model = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained, untrained=True)
+    model = load_model(
+        spec.model,
+        checkpoint=spec.checkpoint,
+        pretrained=spec.pretrained,
+        untrained=True,
+        options=spec.image_options,
+    )
     return model, blueprint_of(spec.model, model.module.to(device_named(spec.device)))
 
 

@@ -214,7 +214,7 @@ def _header(path: Path) -> Mapping[str, str]:
     """The metadata of a safetensors file; none where it cannot be read: reading the weights tells why."""
     from safetensors import SafetensorError, safe_open
 
-    if path.suffix != ".safetensors" or not path.is_file():
+    if not path.is_file():
         return {}
     try:
         with safe_open(path, "pt") as file:

@@ -1,81 +1,144 @@
-"""Checkpoints: reading weights files without running code in them, loading them strictly, writing them."""
+"""Checkpoints: which weights of a file are taken, under timm's names; loading them strictly, writing them."""
 
 from __future__ import annotations
 
-import io
 import json
-import logging
-import pickletools
 import re
-import warnings
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import torch
 from torch import nn
 
 from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.models.entries import chosen_entry
+from bitfront.evaluators.models.transformers_names import from_transformers, of_transformers
+from bitfront.evaluators.models.weights_file import first_of, read_weights_file, weights_in
 from bitfront.spaces import UserError
-from bitfront.spaces.errors import one_line
-
-log = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
 
-WRAPPERS = ("state_dict", "model", "model_ema", "ema")
-PARALLEL_PREFIX = "module."
 HEADS = ("head.weight", "head.fc.weight")  # of ViTs and Swins
-_SHOWN = 3  # names in a message
-
-# What a file of plain tensors refers to: torch.FloatStorage, torch._utils._rebuild_tensor_v2, ...
-_TENSOR_FORMAT = re.compile(
-    r"torch\.\w+|torch\.(_\w+|storage|nn\.parameter)\..*|collections\.OrderedDict|numpy\..*"
-)
-_NAMING = {"GLOBAL", "STACK_GLOBAL", "INST"}
-_LARGEST_PICKLE = 64 * 2**20
-_BUFFER = re.compile(r"\.(relative_position_index|attn_mask)$")  # computed from the architecture
+_BUFFER = re.compile(r"(^|\.)(relative_position_index|attn_mask)$")  # computed from the architecture
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
 _PUBLISHED = "layers.0.downsample.reduction.weight"
+# Values of a tensor by bytes of its file: more are views that repeat a few, which no weights file needs.
+_MOST_VALUES = 8
 
 
-def foreign_names(path: Path) -> tuple[str, ...]:
-    """Functions and classes other than those of tensors that unpickling a file would import.
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights of a file.
 
-    Reads plain pickles and torch's two formats; nothing is imported or called. Empty for files that are
-    no pickles.
+    Attributes:
+        path: The file; in a folder that was given, the one that was found there.
+        state: Tensors in float32, under timm's names.
+        entry: Where they are in the file, such as ``state_dict_ema``; empty where they are all there is.
+        others: Entries with other weights of the same model.
+        buffers: Shapes of buffers that the architecture decides, by name: windows show the resolution.
+        trained_at: Image size (height, width) that a training script recorded beside the weights.
+        transformers: Whether the tensors had the names of Hugging Face transformers.
+        left_out: Tensors beside the model, such as a criterion's.
     """
-    names = (name for stream in _streams(path) for name in _imported(stream))
-    return tuple(dict.fromkeys(name for name in names if not _TENSOR_FORMAT.fullmatch(name)))
+
+    path: Path
+    state: State
+    entry: str = ""
+    others: tuple[str, ...] = ()
+    buffers: Mapping[str, tuple[int, ...]] | None = None
+    trained_at: tuple[int, int] | None = None
+    transformers: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, for records."""
+        taken = f", entry {self.entry} (there are also {', '.join(self.others)})" if self.others else ""
+        return f"checkpoint {self.path}{taken}"
+
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of them, a sentence each."""
+        found = []
+        if self.others:
+            others = ", ".join(self.others)
+            found.append(
+                f"weights: {self.path} holds several: {self.entry} is taken, not {others} "
+                f"(--checkpoint FILE:{self.others[0]} takes another)"
+            )
+        if self.left_out:
+            found.append(f"weights: {first_of(self.left_out)} of {self.path} are no part of the model")
+        return tuple(found)
 
 
-def _streams(path: Path) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            yield io.BytesIO(file.read(_LARGEST_PICKLE))
-        return
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(".pkl"):
-                with archive.open(name) as member:
-                    yield io.BytesIO(member.read(_LARGEST_PICKLE))
+def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
+    """Reads the weights of a file, or of the weights file in a folder.
 
+    Of averaged and plain weights in one file the averaged ones are taken, as timm does.
 
-def _imported(stream: IO[bytes]) -> Iterator[str]:
-    """Dotted names in the order of the opcodes; torch's legacy format is several pickles in a row."""
-    strings: list[str] = []
-    while True:
+    Args:
+        path: safetensors or one of torch's formats, whatever its suffix; read without running code.
+        entry: Which weights to take, as a dotted name in the file; None to choose.
+
+    Raises:
+        UserError: The file is missing, no weights file, would run code, lacks the entry, holds several
+            of which none is the usual one, or values that are not finite floating-point numbers.
+    """
+    path = weights_in(path)
+    content = read_weights_file(path)
+    chosen = chosen_entry(content, path, entry)
+    transformers = of_transformers(chosen.state)
+    buffers = {name: tuple(value.shape) for name, value in chosen.state.items() if _BUFFER.search(name)}
+    state = {name: value for name, value in chosen.state.items() if name not in buffers}
+    size = path.stat().st_size
+    state = {name: _as_float(name, value, path, size) for name, value in state.items()}
+    if transformers:
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in _NAMING:
-                    # STACK_GLOBAL takes the two strings before it, the others carry both in their argument
-                    parts = strings[-2:] if argument is None else str(argument).split(" ")
-                    yield ".".join(parts)
-                elif isinstance(argument, str):
-                    strings.append(argument)
-        except Exception:  # the pickles have ended, or this never was one: genops raises many types
-            return
+            state = from_transformers(state)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    return Checkpoint(
+        path,
+        under_timm_names(state),
+        chosen.name,
+        chosen.others,
+        buffers,
+        _trained_at(content),
+        transformers,
+        chosen.left_out,
+    )
+
+
+def _as_float(name: str, value: torch.Tensor, path: Path, size: int) -> torch.Tensor:
+    if value.is_meta:
+        raise UserError(f"{path}: {name} holds no values (it is on the meta device): save the loaded model")
+    quantized = "quantized " if value.is_quantized else ""
+    if quantized or not value.is_floating_point() or value.layout is not torch.strided:
+        sparse = "" if value.layout is torch.strided else "sparse "
+        raise UserError(
+            f"{path}: {name} holds {quantized}{sparse}{value.dtype} values; expected dense "
+            "floating-point weights"
+        )
+    if value.numel() > _MOST_VALUES * size:
+        raise UserError(f"{path}: {name} repeats few values {value.numel()} times; expected plain weights")
+    found = value.detach().float()
+    if not bool(found.isfinite().all()):
+        raise UserError(f"{path}: {name} holds values that are not finite; expected neither NaN nor infinity")
+    return found
+
+
+def _trained_at(content: object) -> tuple[int, int] | None:
+    """The image size in the arguments of a training script, where it records them beside the weights."""
+    args = content.get("args") if isinstance(content, Mapping) else None
+    fields = args if isinstance(args, Mapping) else getattr(args, "__dict__", {})
+    for name in ("img_size", "input_size"):
+        size = fields.get(name)
+        sides = (size, size) if type(size) is int else size
+        if not isinstance(sides, list | tuple) or len(sides) not in (2, 3):
+            continue
+        if all(type(side) is int and side > 0 for side in sides):
+            return int(sides[-2]), int(sides[-1])
+    return None
 
 
 def under_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -94,30 +157,6 @@ def under_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         return _MERGE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
 
     return {renamed(name): value for name, value in weights.items()}
-
-
-def read_checkpoint(path: Path) -> State:
-    """Reads a state dict, plain or below one of ``WRAPPERS``, as float32.
-
-    ``.safetensors`` files are read as such, everything else with torch's restricted unpickler.
-
-    Raises:
-        UserError: The file is missing, no weights file, would run code, or holds values that are not finite.
-    """
-    if not path.is_file():
-        raise UserError(f"no such checkpoint: {path}; expected a .safetensors file or a torch state dict")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = _unwrap(content, path)
-    for name, value in state.items():
-        if not value.is_floating_point() or value.layout is not torch.strided:
-            raise UserError(
-                f"{path}: {name} holds {value.dtype} values; expected dense floating-point weights"
-            )
-        if not bool(value.isfinite().all()):
-            raise UserError(
-                f"{path}: {name} holds values that are not finite; expected neither NaN nor infinity"
-            )
-    return {name: value.float() for name, value in state.items()}
 
 
 def classes_of(state: Mapping[str, torch.Tensor]) -> int | None:
@@ -165,57 +204,7 @@ def _remedy(key: str, state: State) -> str:
 
 
 def _listed(kind: str, keys: list[str]) -> str:
-    return f"{len(keys)} tensors {kind}{f' ({_first(keys)})' if keys else ''}"
-
-
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: {one_line(error, 160)}") from error
-
-
-def _read_torch(path: Path) -> object:
-    try:
-        with warnings.catch_warnings():
-            # Of pickle protocols and TorchScript: the errors below say more.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make torch raise many types
-        foreign = foreign_names(path)
-        if foreign:
-            raise UserError(
-                f"{path} was refused because loading it would run code ({_first(foreign)}); expected plain "
-                "tensors: save the state dict alone, best as .safetensors"
-            ) from error
-        reason = "" if "weights_only" in str(error) else f" ({one_line(error, 160)})"
-        raise UserError(
-            f"{path} is not a readable weights file{reason}; "
-            "expected a .safetensors file or a torch state dict"
-        ) from error
-
-
-def _unwrap(content: object, path: Path) -> State:
-    found = content
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            found = content[wrapper]
-            log.info("%s: weights taken from the entry %r", path, wrapper)
-            break
-    if not isinstance(found, Mapping) or {isinstance(value, torch.Tensor) for value in found.values()} != {
-        True
-    }:
-        raise UserError(
-            f"{path} does not hold a state dict; expected named tensors, plain or under {', '.join(WRAPPERS)}"
-        )
-    return under_timm_names({str(name).removeprefix(PARALLEL_PREFIX): value for name, value in found.items()})
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return f"{len(keys)} tensors {kind}{f' ({first_of(keys)})' if keys else ''}"
 
 
 def round_to_half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

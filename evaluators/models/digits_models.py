@@ -62,8 +62,14 @@ DIGITS_MODELS: dict[str, DigitsModel] = {
 }
 
 
-def build_digits(name: str, *, classes: int = CLASSES) -> nn.Module:
-    """A timm module with random weights; ``digits_deit`` has 64 patches and 107 thousand parameters."""
+def build_digits(name: str, *, classes: int = CLASSES, **further: Any) -> nn.Module:
+    """A timm module with random weights; ``digits_deit`` has 64 patches and 107 thousand parameters.
+
+    Args:
+        name: Of the model.
+        classes: Of its classifier.
+        further: Arguments of timm's constructor in place of the model's own, such as ``img_size``.
+    """
     from torch import nn
 
     from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -75,11 +81,10 @@ def build_digits(name: str, *, classes: int = CLASSES) -> nn.Module:
     model = DIGITS_MODELS[name]
     family: type[nn.Module] = SwinTransformer if model.windowed else VisionTransformer
     module = family(
-        img_size=model.side,
         in_chans=1,
         num_classes=classes,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        **model.options,
+        **{"img_size": model.side, **model.options, **further},
     )
     module.pretrained_cfg = {  # type: ignore[assignment]
         "architecture": name,

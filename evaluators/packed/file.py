@@ -39,11 +39,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from bitfront.evaluators.data.images import preprocessing_from_json
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.models.architecture import architecture_in
 from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
 from bitfront.evaluators.models.families import blueprint_outline
-from bitfront.evaluators.models.loading import model_outline
+from bitfront.evaluators.models.outlines import model_outline
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.decoding import (
     check_finite,
@@ -199,8 +200,6 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
     except SafetensorError as error:
         raise UserError(f"it is not a valid safetensors file ({error})") from error
     check_digest(header.document, tensors)
-    import timm.data
-
     check_finite(tensors)
     calibration = decode_grids(layout, tensors)
     layers = {weight: decode_weight(weight, tensors) for weight in layout.weights}
@@ -213,5 +212,18 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
         {(w.site.encoder, w.site.layer): layer for w, layer in layers.items() if w.site.encoder is not None},
         {weight.layer: layer for weight, layer in layers.items() if weight.site.encoder is None},
         decode_log_steps(layout, tensors),
-        timm.data.resolve_data_config({}, model=module),
+        _preprocessing(document.bit_config, module),
     )
+
+
+def _preprocessing(document: Mapping[str, Any], module: Any) -> Mapping[str, Any]:
+    """How the document says that images are preprocessed; as the model itself has it where it does not."""
+    import timm.data
+
+    provenance = document.get("provenance")
+    if isinstance(provenance, dict) and "preprocessing" in provenance:
+        try:
+            return preprocessing_from_json(provenance["preprocessing"])
+        except ValueError as error:
+            raise UserError(f"its preprocessing cannot be used: {error}") from error
+    return dict(timm.data.resolve_data_config({}, model=module))

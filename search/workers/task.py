@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.files import split_entry
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.workers.bundle_transfer import received_bundle
 from bitfront.spaces import BitConfig
@@ -145,6 +146,8 @@ def _prepared(spec_json: str, stamp: Stamp) -> tuple[EvaluationContext, ContextF
 def _stamp(spec_json: str) -> Stamp:
     """Size and time of the files that a spec names: a worker of a cluster outlives them."""
     spec = EvaluationSpec.from_json(json.loads(spec_json))
-    paths = map(Path, spec.places.values())
+    paths = (
+        Path(split_entry(place)[0] if name == "checkpoint" else place) for name, place in spec.places.items()
+    )
     found = [(str(path), path.stat()) for path in paths if path.exists()]
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)

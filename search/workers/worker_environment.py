@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.registry import path_of, with_absolute_path
+from bitfront.evaluators.files import split_entry
 
 # What decides the pixels and the logits, and what coordinator and worker speak with each other.
 PACKAGES = ("bitfront", "torch", "numpy", "timm", "pillow", "distributed")
@@ -88,5 +89,8 @@ def with_absolute_paths(spec: EvaluationSpec) -> EvaluationSpec:
 
 def paths_of(spec: EvaluationSpec) -> tuple[str, ...]:
     """The files and folders that a spec names."""
-    places = (place if name == "checkpoint" else path_of(place) for name, place in spec.places.items())
+    places = (
+        split_entry(place)[0] if name == "checkpoint" else path_of(place)
+        for name, place in spec.places.items()
+    )
     return tuple(path for path in places if path is not None)

@@ -6,6 +6,7 @@ import argparse
 import math
 
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
+from bitfront.evaluators.data.image_options import CROP_MODES, INTERPOLATIONS
 from bitfront.evaluators.data.registry import DIGITS, FORMS
 from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
 from bitfront.evaluators.models.digits_models import EMBEDDED
@@ -22,6 +23,7 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     """Model, weights, data and splits; ``checked`` where a float model that only guesses is refused."""
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
+    add_preprocessing_options(group)
     option(
         group,
         "--data DATA",
@@ -71,8 +73,23 @@ def add_weights_options(group: argparse._ArgumentGroup) -> None:
     models = "digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin"
     option(group, "--model NAME", models, default=EMBEDDED)
     weights = group.add_mutually_exclusive_group()
-    option(weights, "--checkpoint FILE", "weights file (.pth or .safetensors)")
+    weights_help = (
+        "weights file (.pth or .safetensors); FILE:ENTRY takes one of several sets of weights in it"
+    )
+    option(weights, "--checkpoint FILE", weights_help)
     option(weights, "--pretrained", "take timm's weights from the model hub")
+    size = "image size of the model, N or HxW; positions are interpolated (default: that of the weights)"
+    option(group, "--image-size SIZE", size)
+    group.add_argument("--img-size", dest="image_size", help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+
+
+def add_preprocessing_options(group: argparse._ArgumentGroup) -> None:
+    """How images are preprocessed, under timm's names; the weights say where an option does not."""
+    option(group, "--mean M", "mean of each channel, of pixel values from 0 to 1", nargs="+")
+    option(group, "--std S", "standard deviation of each channel, of the same values", nargs="+")
+    option(group, "--crop-pct SHARE", "share of the resized image that the centre crop takes")
+    option(group, "--crop-mode", "how images are resized before the crop", choices=CROP_MODES)
+    option(group, "--interpolation", "how images are resized", choices=INTERPOLATIONS)
 
 
 def add_quantization_options(parser: argparse.ArgumentParser) -> None:

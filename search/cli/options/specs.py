@@ -58,7 +58,9 @@ def written_options(args: argparse.Namespace) -> list[str]:
         if name in args.given:
             value = getattr(args, name)
             words.append(_written(name))
-            words += [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
+            words += (
+                [] if value is True else [",".join(value) if isinstance(value, tuple | list) else str(value)]
+            )
     return words
 
 

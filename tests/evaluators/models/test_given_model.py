@@ -18,7 +18,8 @@ from torch import nn
 from bitfront.evaluators.models.architecture import DIGEST_KEY, METADATA_KEY, Architecture, read_architecture
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.given_model import write_model
-from bitfront.evaluators.models.loading import load_model, model_outline
+from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.models.outlines import model_outline
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 

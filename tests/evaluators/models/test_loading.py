@@ -18,6 +18,7 @@ from bitfront.evaluators.models.digits_models import WEIGHTS, build_digits
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import load_model
+from bitfront.evaluators.models.transformers_names import SAME_MODELS
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 
@@ -135,9 +136,17 @@ class TestNames:
         message = refused("unknown model .*the nearest names are ", name, pretrained=True)
         assert nearest in message.split("the nearest names are ")[1].split(", ")
 
-    @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:model", "../deit", ""])
+    @pytest.mark.parametrize("name", ["https://someone/model", "file:model", "../deit", ""])
     def test_addresses_and_paths_are_no_names(self, name: str) -> None:
         refused("unknown model", name, pretrained=True)
+
+    def test_names_of_transformers_get_timms(self) -> None:
+        message = refused("unknown model", "facebook/deit-tiny-distilled-patch16-224", pretrained=True)
+        assert message.endswith("pass --model deit_tiny_distilled_patch16_224")
+        ensure_torchvision()
+        import timm
+
+        assert all(map(timm.is_model, SAME_MODELS.values()))
 
     @pytest.mark.parametrize(
         ("name", "reason"),

@@ -12,7 +12,7 @@ from quantized_cases import SMALL, small
 from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, build_digits
 from bitfront.evaluators.models.families import blueprint_of, blueprint_outline
-from bitfront.evaluators.models.loading import model_outline
+from bitfront.evaluators.models.outlines import model_outline
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.spaces import SCHEMES, UserError
 
