@@ -47,7 +47,7 @@ def with_entry_of(old: str | None, new: str) -> str:
 
     Args:
         old: ``FILE`` or ``FILE:ENTRY``; the file may be gone.
-        new: Likewise, of a file that is there.
+        new: The same of a file that is there.
     """
     name = re.split(r"[/\\]", old or "")[-1]
     file, colon, entry = name.rpartition(":")
