@@ -36,7 +36,9 @@ WEIGHTS_WORTH_SHARING = 2_000_000
 def source_of(spec: EvaluationSpec) -> ImageSource:
     """The images that a spec names, of all splits; raises :class:`UserError` where they cannot be used."""
     others = spec.calibration_data, spec.test_data
-    return open_sources(spec.data, *others, class_order=spec.class_order, class_map=spec.class_map)
+    return open_sources(
+        spec.data, *others, class_order=spec.class_order, class_map=spec.class_map, columns=spec.columns
+    )
 
 
 def splits_of(spec: EvaluationSpec, source: ImageSource) -> Splits:

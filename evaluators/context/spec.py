@@ -26,11 +26,11 @@ HALF_A_POINT = 0.5
 DATA_PLACES = ("data", "calibration_data", "test_data")
 PLACES = ("checkpoint", *DATA_PLACES, "class_map")
 # Fields that are lists in JSON, with the type of their entries.
-_LISTS = {"widths": int, "without": str, "metrics": str}
+_LISTS = {"widths": int, "without": str, "metrics": str, "columns": str}
 # Lists that may be absent.
 _OPTIONAL_LISTS = {"image_size": int, "mean": float, "std": float}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
-WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map", *OPTIONS)
+WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", *OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class EvaluationSpec:
         data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
         calibration_data: Where calibration images come from, in the same forms; None for ``data``.
         test_data: Where test images come from, in the same forms; None for ``data``.
+        columns: Names of the columns of tables with the path and the label, or the path and each of several
+            labels; none where these can be told.
         scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
         widths: Bit widths to prepare, ascending.
         calibration_images: Images used to calibrate.
@@ -108,6 +110,7 @@ class EvaluationSpec:
     crop_pct: float | None = None
     crop_mode: str | None = None
     interpolation: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Takes lists, what people write for widths and preprocessing, and paths for what they stand for."""
@@ -115,7 +118,7 @@ class EvaluationSpec:
         taken: dict[str, Any] = {name: getattr(self, name) for name in PLACES}
         taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
-        taken |= {"without": tuple(self.without), "metrics": tuple(self.metrics)}
+        taken |= {name: tuple(getattr(self, name)) for name in ("without", "metrics", "columns")}
         taken |= read_image_options({name: getattr(self, name) for name in OPTIONS})
         for name, value in taken.items():
             object.__setattr__(self, name, value)
@@ -154,6 +157,11 @@ class EvaluationSpec:
             raise UserError(
                 f"unknown class order {self.class_order!r}: choose one of {', '.join(CLASS_ORDERS)}"
             )
+        if len(self.columns) == 1 or len(set(self.columns)) < len(self.columns):
+            raise UserError(
+                f"--columns {','.join(self.columns)}: give two different columns, that of the paths and that "
+                "of the labels, such as file,class"
+            )
         for width in self.widths:
             Precision(width, signed=False)
         if self.seed < 0:
@@ -165,13 +173,10 @@ class EvaluationSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field; those of ``WHERE_SET`` where they are set alone."""
-        found = {
-            **dataclasses.asdict(self),
-            "widths": list(self.widths),
-            "without": list(self.without),
-            "metrics": list(self.metrics),
+        found = {**dataclasses.asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
+        unset = {
+            field.name for field in dataclasses.fields(self) if getattr(self, field.name) == field.default
         }
-        unset = {field.name for field in dataclasses.fields(self) if found[field.name] == field.default}
         found |= {name: list(found[name]) for name in _OPTIONAL_LISTS if found[name] is not None}
         return {name: value for name, value in found.items() if name not in unset.intersection(WHERE_SET)}
 

@@ -80,6 +80,44 @@ class ClassMap:
         return [self.indices[name] for name in wanted]
 
 
+@dataclass(frozen=True)
+class NumberedClasses:
+    """Class indices of images whose classes are named.
+
+    Attributes:
+        labels: The index for every image.
+        names: Name of every index.
+        two_orders: Whether they are in the plain order, and timm's gives other indices.
+    """
+
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    two_orders: bool = False
+
+
+def numbered(
+    classes: Sequence[str], what: str, class_order: str | None = None, class_map: ClassMap | None = None
+) -> NumberedClasses:
+    """Class indices by the order of the names, or by a class map.
+
+    Args:
+        classes: Name of the class of every image.
+        what: Where the names are from, for messages.
+        class_order: ``plain`` or ``natural``; None for the plain one.
+        class_map: Which output each name stands for; None for its position in the order.
+
+    Raises:
+        UserError: The map lacks a class.
+    """
+    if class_map is not None:
+        return NumberedClasses(tuple(class_map.lookup(classes, what)), class_map.names)
+    found = set(classes)
+    names = ordered(found, class_order or PLAIN)
+    positions = {name: position for position, name in enumerate(names)}
+    two_orders = class_order is None and names != ordered(found, NATURAL)
+    return NumberedClasses(tuple(positions[name] for name in classes), tuple(names), two_orders)
+
+
 def read_class_map(path: Path) -> ClassMap:
     """Reads a class map: timm's text form, where the number of a line, from 0, is the index, and others.
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.labels_table import COLUMNS
 from bitfront.evaluators.data.source import CorruptImageError, is_of_whole_numbers, with_channels
+from bitfront.evaluators.data.table_columns import COLUMNS
 from bitfront.evaluators.files import csv_text, explained
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError

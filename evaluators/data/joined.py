@@ -50,7 +50,7 @@ class JoinedSource:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the sources left out, a sentence each."""
-        return tuple(remark for part in self.parts for remark in remarks_of(part))
+        return tuple(dict.fromkeys(remark for part in self.parts for remark in remarks_of(part)))
 
     @property
     def two_orders(self) -> bool:
@@ -140,8 +140,8 @@ def _common_labels(
     """
     _check_kinds(given)
     named = {option: source.class_names for option, source in given.items() if source.class_names}
-    if not named:
-        return None, [source.labels for source in given.values()]
+    if len(set(named.values())) < 2:
+        return next(iter(named.values()), None), [source.labels for source in given.values()]
     leading = max(named, key=lambda option: len(named[option] or ()))
     names = named[leading] or ()
     positions = {name: position for position, name in enumerate(names)}

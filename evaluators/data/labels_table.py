@@ -1,96 +1,203 @@
-"""``labels.csv`` tables: the paths of images and their labels."""
+"""Tables of labels: the paths of images and the number or the name of their class, in a text file."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bitfront.evaluators.data.class_map import ClassMap, numbered
 from bitfront.evaluators.data.image_files import ImageFiles
+from bitfront.evaluators.data.table_columns import REMEDY, Columns, bare_columns, columns_of, header_columns
+from bitfront.evaluators.data.text_table import TextTable, read_text_table
+from bitfront.evaluators.data.written_paths import WrittenPaths
 from bitfront.spaces import UserError
 
-# Where images have any number of labels, a column of 0 and 1 for each stands for the last.
-COLUMNS = ("path", "label")
-TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
+SUFFIXES = (".csv", ".tsv", ".txt")
 LARGEST_LABEL = 2**31 - 1
+_LONGEST_SHOWN = 120  # characters of a value in a message
+# Whole numbers, also as pandas writes them beside rows without one; and what is a number to a reader.
+_INDEX, _NUMBER = (
+    re.compile(r"([0-9]{1,10})(\.0*)?"),
+    re.compile(r"[+-]?[.,]?\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE),
+)
 
 
-def read_labels_csv(table: Path, name: str) -> ImageFiles:
-    """Reads the table; files are opened only when they are loaded.
+def read_labels_table(
+    table: Path,
+    name: str,
+    columns: Sequence[str] = (),
+    class_order: str | None = None,
+    class_map: ClassMap | None = None,
+) -> ImageFiles:
+    """Reads a table of any usual separator and encoding; images are opened only when they are loaded.
 
-    Beside ``label``, further columns are ignored. Paths are relative to the table's folder and stay inside.
+    Labels are class indices throughout, or class names throughout, which are numbered as those of folders.
+    Rows without a label and files that are not there are left out; ``remarks`` of the source say so.
+
+    Args:
+        table: The file. Paths in it are absolute, or relative to its folder.
+        name: What the user called it.
+        columns: Names of the columns of path and label, or of path and each of several labels; none to take
+            them by their usual names.
+        class_order: Of class names; see :func:`~bitfront.evaluators.data.class_map.numbered`.
+        class_map: Which output each class name stands for.
 
     Raises:
-        UserError: The file is not such a table; the message names the line.
+        UserError: The file is not such a table, or most of its images are not there; the message names the
+            line.
     """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = _label_names(reader.fieldnames or [], table)
-            rows = list(_rows(reader, table, _read_labels if names else _read_label))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"cannot read {table}: {error}; expected a UTF-8 text file with the columns {TABLE_FORMS}"
-        ) from error
-    if not rows:
-        raise UserError(f"{table} lists no images; expected one line 'path,label' for each image")
-    files, labels = zip(*rows, strict=True)
-    return ImageFiles(name, table.parent, files, np.array(labels, dtype=np.int64), class_names=names or None)
-
-
-def _label_names(header: Sequence[str], table: Path) -> tuple[str, ...]:
-    """Names of the labels where there is a column for each of several; none where there is one label."""
-    path, label = COLUMNS
-    names = tuple(name for name in header if name != path)
-    if path not in header or (label not in header and len(names) < 2) or len(set(header)) < len(header):
-        raise UserError(f"{table} has the columns {','.join(header) or '(none)'}; expected {TABLE_FORMS}")
-    return () if label in header else names
-
-
-def _rows(
-    reader: csv.DictReader[str], table: Path, read: Callable[[Mapping[str, str | None], str], object]
-) -> Iterator[tuple[str, object]]:
-    seen: dict[str, int] = {}
-    for row in reader:
-        where = f"{table} line {reader.line_num}"
-        path, label = _read_path(row["path"], where), read(row, where)
-        if path in seen:
-            raise UserError(
-                f"{where} lists {path} again (first in line {seen[path]}); expected every image once, "
-                "because splits must not share images"
-            )
-        seen[path] = reader.line_num
-        yield path, label
-
-
-def _read_path(value: str | None, where: str) -> str:
-    path = PurePosixPath((value or "").strip())
-    windows = PureWindowsPath(path)
-    if path.is_absolute() or windows.anchor or ".." in path.parts or ".." in windows.parts:
-        raise UserError(
-            f"{where}: path {value!r} leads out of the table's folder; "
-            "expected a path relative to it: put the table above the images"
+    paths = WrittenPaths(table.parent)
+    found = read_text_table(
+        table,
+        lambda header: header_columns(header, columns) is not None,
+        lambda fields: not columns and bare_columns(fields, paths) is not None,
+    )
+    taken, remarks = columns_of(found, columns, paths)
+    rows, unlabelled = _rows(found, taken)
+    two_orders = False
+    if taken.label is None:
+        labels, names = _labels_of_several(table, rows, taken, class_map)
+    elif _are_names(rows, class_map):
+        classes = numbered([row.values[0] for row in rows], str(table), class_order, class_map)
+        labels, names, two_orders = (
+            np.array(classes.labels, dtype=np.int64),
+            classes.names,
+            classes.two_orders,
         )
-    if path == PurePosixPath():
-        raise UserError(f"{where}: the path is empty; expected a path relative to the table's folder")
-    return str(path)
+    else:
+        labels, names = _indices(table, rows), None if class_map is None else class_map.names
+    files, left_out = _files(table, rows, paths)
+    if unlabelled:
+        left_out.insert(0, f"{table}: {_counted(unlabelled)} without a label left out (line {unlabelled[0]})")
+    return ImageFiles(
+        name,
+        table.parent,
+        tuple(file for file in files if file is not None),
+        labels[[file is not None for file in files]],
+        class_names=names,
+        remarks=(*found.remarks, *remarks, *left_out),
+        two_orders=two_orders,
+    )
 
 
-def _read_labels(row: Mapping[str, str | None], where: str) -> list[int]:
-    if None in row:  # where csv puts what has no column
-        raise UserError(f"{where} has more values than there are columns")
-    values = {name: (value or "").strip() for name, value in row.items() if name != "path"}
-    for name, value in values.items():
-        if value not in ("0", "1"):
-            raise UserError(f"{where}: {name} is {value!r}; expected 0 or 1, or a column called label")
-    return [int(value) for value in values.values()]
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table: the path as it is written, and the value of each label."""
+
+    line: int
+    path: str
+    values: tuple[str, ...]
 
 
-def _read_label(row: Mapping[str, str | None], where: str) -> int:
-    value = row["label"]
-    text = (value or "").strip()
-    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > LARGEST_LABEL:
-        raise UserError(f"{where}: label {value!r} is not a class index; expected a whole number from 0")
-    return int(text)
+def _rows(found: TextTable, columns: Columns) -> tuple[list[_Row], list[int]]:
+    """The rows with a label, and the lines of those without."""
+    width = 2 if found.header is None else len(found.header)
+    places = tuple(columns.several.values()) if columns.label is None else (columns.label,)
+    rows, unlabelled = [], []
+    for line, fields in found.rows:
+        if any(fields[width:]):
+            raise UserError(
+                f"{found.path} line {line} has more values than there are columns: put a value with a "
+                "separator in it in double quotes"
+            )
+        fields = fields + [""] * (width - len(fields))
+        row = _Row(line, fields[columns.path], tuple(fields[place] for place in places))
+        if not row.path:
+            raise UserError(f"{found.path} line {line}: the path is empty; expected the path of an image")
+        if any(row.values):
+            rows.append(row)
+        else:
+            unlabelled.append(line)
+    if not rows:
+        why = f" with a label ({len(unlabelled)} without)" if unlabelled else ""
+        raise UserError(f"{found.path} lists no images{why}; expected one line 'path,label' for each image")
+    return rows, unlabelled
+
+
+def _are_names(rows: Sequence[_Row], class_map: ClassMap | None) -> bool:
+    """Whether labels are names of classes: none is a number, or a class map has them all."""
+    texts = [row.values[0] for row in rows]
+    if class_map is not None and class_map.indices.keys() >= set(texts):
+        return True
+    return not any(map(_NUMBER.fullmatch, texts))
+
+
+def _indices(table: Path, rows: Sequence[_Row]) -> NDArray[np.int64]:
+    """Class indices ``[rows]``."""
+    indices = []
+    for row in rows:
+        number = _INDEX.fullmatch(row.values[0])
+        if number is None or int(number[1]) > LARGEST_LABEL:
+            raise UserError(
+                f"{table} line {row.line}: label {_shown(row.values[0])!r} is not a class index; expected a "
+                "whole number from 0 in every row, or the name of a class in every row"
+            )
+        indices.append(int(number[1]))
+    return np.array(indices, dtype=np.int64)
+
+
+def _labels_of_several(
+    table: Path, rows: Sequence[_Row], columns: Columns, class_map: ClassMap | None
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """0 and 1 for every label ``[rows, labels]``, and the names of the labels."""
+    if class_map is not None:
+        raise UserError(
+            f"{table} has a column for each label, whose order is that of the outputs: leave --class-map out"
+        )
+    for row in rows:
+        for name, value in zip(columns.several, row.values, strict=True):
+            if value not in ("0", "1"):
+                raise UserError(
+                    f"{table} line {row.line}: {_shown(name)} is {_shown(value)!r}; expected 0 or 1, or a "
+                    f"column called label: {REMEDY}"
+                )
+    values = [[int(value) for value in row.values] for row in rows]
+    return np.array(values, dtype=np.int64), tuple(columns.several)
+
+
+def _files(table: Path, rows: Sequence[_Row], paths: WrittenPaths) -> tuple[list[str | None], list[str]]:
+    """The file of every row, None where it is not there, and a remark on those.
+
+    Raises:
+        UserError: A file is listed twice, or more than half are not there.
+    """
+    files: list[str | None] = []
+    missing: list[_Row] = []
+    seen: dict[str, int] = {}
+    for row in rows:
+        file = paths.find(row.path)
+        same = os.path.normpath(os.path.join(table.parent, file or row.path))
+        if same in seen:
+            raise UserError(
+                f"{table} line {row.line} lists {_shown(file or row.path)} again (first in line "
+                f"{seen[same]}); expected every image once, because splits must not share images"
+            )
+        seen[same] = row.line
+        files.append(file)
+        if file is None:
+            missing.append(row)
+    if not missing:
+        return files, []
+    first = f"line {missing[0].line}, {_shown(missing[0].path)}"
+    if 2 * len(missing) > len(rows):
+        raise UserError(
+            f"{len(missing)} of {len(rows)} files of {table} are not there (first: {first})"
+            f"{paths.hint(missing[0].path)}"
+        )
+    return files, [f"{table}: {_counted(missing)} left out whose files are not there (first: {first})"]
+
+
+def _counted(rows: Sequence[object]) -> str:
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
+
+
+def _shown(text: str) -> str:
+    """A value as a part of a message: in one line, and not too long."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

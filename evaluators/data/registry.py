@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 DIGITS = "digits"
 CIFAR10 = "cifar10"
 _COPY = f"{CIFAR10}:"  # before the path of a copy
-FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, or a labels.csv file"
+_TABLE = "a table of labels (.csv, .tsv, .txt)"
+FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, or {_TABLE}"
 
 
 def path_of(data: str) -> str | None:
@@ -35,6 +37,7 @@ def open_sources(
     *,
     class_order: str | None = None,
     class_map: str | None = None,
+    columns: Sequence[str] = (),
 ) -> ImageSource:
     """The source of all splits, where those to calibrate and to report on may be elsewhere.
 
@@ -44,37 +47,55 @@ def open_sources(
         test_data: Where test images are; None for ``data``.
         class_order: See :func:`open_source`.
         class_map: See :func:`open_source`.
+        columns: As of :func:`open_source`, for those of them that are tables.
 
     Raises:
         UserError: One of them cannot be opened, or they do not fit each other.
         BitfrontError: CIFAR-10 cannot be downloaded.
     """
+    places = dict.fromkeys(place for place in (data, calibration_data, test_data) if place is not None)
+    tables = [place for place in places if is_table(place)]
+    if columns and not tables:
+        raise UserError(f"--columns {','.join(columns)} is for tables, and {data} is none: leave it out")
+    found = {
+        place: open_source(place, class_order, class_map, columns if place in tables else ())
+        for place in places
+    }
     if calibration_data is None and test_data is None:
-        return open_source(data, class_order, class_map)
+        return found[data]
     from bitfront.evaluators.data.joined import join_sources
 
-    places = dict.fromkeys(place for place in (data, calibration_data, test_data) if place is not None)
-    found = {place: open_source(place, class_order, class_map) for place in places}
     others = (None if place is None else found[place] for place in (calibration_data, test_data))
     return join_sources(found[data], *others)
 
 
-def open_source(data: str, class_order: str | None = None, class_map: str | None = None) -> ImageSource:
+def is_table(data: str) -> bool:
+    """Whether ``data`` names a table, which has columns."""
+    return path_of(data) == data and os.path.isfile(data)
+
+
+def open_source(
+    data: str, class_order: str | None = None, class_map: str | None = None, columns: Sequence[str] = ()
+) -> ImageSource:
     """The source that ``data`` names: one of :data:`FORMS`.
 
     Args:
         data: The name or path.
-        class_order: Order of class folders, ``plain`` or ``natural``; see
+        class_order: Order of class names, ``plain`` or ``natural``; see
             :func:`~bitfront.evaluators.data.class_folders.read_image_folder`.
         class_map: A file that says which output each class name stands for; see
             :mod:`~bitfront.evaluators.data.class_map`.
+        columns: Of a table, the names of the columns of path and label; none to find them.
 
     Raises:
         UserError: There is no such source, or it holds no usable images or has no names for a class map.
         BitfrontError: CIFAR-10 cannot be downloaded.
     """
-    if class_map is not None and not os.path.isdir(data):
-        raise UserError(f"--class-map {class_map} is for class folders; {data!r} has none: leave it out")
+    if class_map is not None and path_of(data) != data:
+        raise UserError(
+            f"--class-map {class_map} is for class folders and tables; {data!r} has classes of its own: "
+            "leave it out"
+        )
     if data == DIGITS:
         from bitfront.evaluators.data.digits import DigitsSource
 
@@ -90,14 +111,15 @@ def open_source(data: str, class_order: str | None = None, class_map: str | None
     path = Path(data)
     if not data or not path.exists():
         raise UserError(f"no such data: {data!r}; expected {FORMS}")
+    from bitfront.evaluators.data.class_map import read_class_map
+
+    found = None if class_map is None else read_class_map(Path(class_map))
     if path.is_dir():
         from bitfront.evaluators.data.class_folders import read_image_folder
-        from bitfront.evaluators.data.class_map import read_class_map
 
-        found = None if class_map is None else read_class_map(Path(class_map))
         return read_image_folder(path, data, class_order, found)
-    if path.suffix.lower() != ".csv":
-        raise UserError(f"{data} is a file that is not a .csv table; expected {FORMS}")
-    from bitfront.evaluators.data.labels_table import read_labels_csv
+    from bitfront.evaluators.data.labels_table import SUFFIXES, read_labels_table
 
-    return read_labels_csv(path, data)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{data} is no table of labels ({', '.join(SUFFIXES)}); expected {FORMS}")
+    return read_labels_table(path, data, columns, class_order, found)

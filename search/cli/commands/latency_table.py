@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
     unclassified = dict.fromkeys(("calibration_data", "test_data", "class_order", "class_map"))
     unclassified |= dict.fromkeys(("mean", "std", "crop_pct", "crop_mode", "interpolation"))
-    parser.set_defaults(allow_chance=False, **unclassified)
+    parser.set_defaults(allow_chance=False, columns=(), **unclassified)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,6 +30,11 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
         f"{FORMS} with columns path,label, or path and one of 0 and 1 for each label",
         default=DIGITS,
     )
+    called = (
+        "columns of tables that have the path and the label, such as file,class, or the path and each of "
+        "several labels (default: by usual names)"
+    )
+    option(group, "--columns LIST", called, _names, ())
     add_other_data_options(group, "where {} images come from, in the same forms (default: --data)")
     order = (
         "which label class folders get: plain, as torchvision's ImageFolder (sorted names of the folders at "

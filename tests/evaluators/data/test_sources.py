@@ -18,7 +18,6 @@ from shared_data import SHARED
 from sklearn.datasets import load_digits
 
 from bitfront.evaluators.data import cifar10
-from bitfront.evaluators.data.labels_table import read_labels_csv
 from bitfront.evaluators.data.registry import CIFAR10, DIGITS, open_source, path_of, with_absolute_path
 from bitfront.evaluators.data.source import CorruptImageError, ImageSource
 from bitfront.spaces import BitfrontError, UserError
@@ -126,55 +125,6 @@ class TestImageFolder:
         write_image(tmp_path / name)
         only = name.split("/")[0]
         assert_user_error(str(tmp_path), f"has only the folder {only}; .* pass --data .*{only} if")
-
-
-class TestLabelsCsv:
-    def table(self, folder: Path, text: str) -> str:
-        (folder / "labels.csv").write_text(text)
-        return str(folder / "labels.csv")
-
-    def test_rows_become_items(self, tmp_path: Path) -> None:
-        write_image(tmp_path / "images/a.png", 50)
-        text = "\ufeffpath,label,note\nimages/a.png, 7 ,x\nb.png,2147483647,y\n"
-        source = open_source(self.table(tmp_path, text))
-        assert source.labels.tolist() == [7, 2**31 - 1]
-        assert source.partition is None
-        assert np.asarray(source.load(0)).max() == 50
-        with pytest.raises(CorruptImageError, match=r"b\.png: no such file"):
-            source.load(1)
-
-    @pytest.mark.parametrize(
-        ("text", "match"),
-        [
-            ("", r"columns \(none\)"),
-            ("file,class\na.png,1\n", "columns file,class; expected path,label"),
-            ("path,label\n", "lists no images"),
-            ("path,label\na.png,1\nb.png,cat\n", "line 3: label 'cat'"),
-            ("path,label\na.png,-1\n", "line 2: label '-1'"),
-            ("path,label\na.png,1.5\n", "line 2: label '1.5'"),
-            ("path,label\na.png\n", "line 2: label None"),
-            ("path,label\na.png,2147483648\n", "line 2: label"),
-            ("path,label\na.png,\u0663\n", "line 2: label"),
-            ("path,label\n,1\n", "line 2: the path is empty"),
-            ("path,label\n/etc/passwd,1\n", "leads out of the table's folder"),
-            ("path,label\n../a.png,1\n", "leads out of the table's folder"),
-            ("path,label\nx/../../a.png,1\n", "leads out of the table's folder"),
-            ("path,label\nC:\\\\a.png,1\n", "leads out of the table's folder"),
-            ("path,label\n..\\\\a.png,1\n", "leads out of the table's folder"),
-            ("path,label\na.png,1\n./a.png,1\n", r"line 3 lists a\.png again \(first in line 2\)"),
-            ('path,label\n"a.png,1\n', "cannot read .*labels.csv"),
-        ],
-    )
-    def test_bad_tables_are_refused(self, tmp_path: Path, text: str, match: str) -> None:
-        assert_user_error(self.table(tmp_path, text), match)
-
-    def test_binary_files_are_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "labels.csv").write_bytes(b"path,label\n\xff\xfe\x00,1\n")
-        assert_user_error(str(tmp_path / "labels.csv"), "expected a UTF-8 text file")
-
-    def test_other_files_are_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "labels.txt").write_text("path,label\n")
-        assert_user_error(str(tmp_path / "labels.txt"), r"not a \.csv table")
 
 
 def cifar_tar(path: Path, names: list[str], extra: tarfile.TarInfo | None = None) -> Path:
@@ -320,32 +270,3 @@ class TestContract(ImageSourceContract):
         (tmp_path / "labels.csv").write_text("path,label\nimages/train/cat/a.png,0\nimages/val/dog/d.png,1\n")
         places = {"folder": str(tmp_path / "images"), "labels.csv": str(tmp_path / "labels.csv")}
         return open_source(places.get(request.param, "digits"))
-
-
-def test_a_column_for_each_of_several_labels(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("path,cat,dog\na.png,1,0\nb.png,1,1\n")
-    source = read_labels_csv(tmp_path / "labels.csv", "pets")
-    assert source.class_names == ("cat", "dog")
-    assert source.labels.tolist() == [[1, 0], [1, 1]]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("path,cat,dog\na.png,1,2\n", "line 2: dog is '2'; expected 0 or 1, or a column called label"),
-        ("path,cat,dog\na.png,1\n", "line 2: dog is ''"),
-        ("path,cat,dog\na.png,1,0,1\n", "line 2 has more values than there are columns"),
-        (
-            "path,cat,cat\na.png,1,0\n",
-            "has the columns path,cat,cat; expected path,label, or path and a column",
-        ),
-        (
-            "path,cat\na.png,1\n",
-            "has the columns path,cat; expected path,label, or path and a column of 0 and 1",
-        ),
-    ],
-)
-def test_tables_of_labels_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(UserError, match=match):
-        read_labels_csv(tmp_path / "labels.csv", "pets")

@@ -14,7 +14,7 @@ from shared_data import SHARED
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import load_images
-from bitfront.evaluators.data.labels_table import read_labels_csv
+from bitfront.evaluators.data.labels_table import read_labels_table
 from bitfront.evaluators.models.loading import load_model
 from bitfront.search import Run, RunSpec, search
 
@@ -51,7 +51,7 @@ def unpack(folder: Path) -> Path:
 def fit_head(table: Path, folder: Path) -> Path:
     """DeiT-Tiny's weights with a head for ten classes, fitted to the features of some of the images."""
     model = load_model("deit_tiny_patch16_224", checkpoint=WEIGHTS)
-    source = read_labels_csv(table, "cifar10")
+    source = read_labels_table(table, "cifar10")
     chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:FITTED]
     images = load_images(source, chosen.sort().values.numpy(), model.data_config)
     with torch.inference_mode():
