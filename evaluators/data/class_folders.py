@@ -17,11 +17,10 @@ import numpy as np
 
 from bitfront.evaluators.data.class_map import CLASS_ORDERS, NATURAL, PLAIN, ClassMap, ordered
 from bitfront.evaluators.data.image_files import ImageFiles
-from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES, TRAIN
+from bitfront.evaluators.data.parts import TESTED_ON, TRAINED_ON, VALIDATED_WITH, parts_among, sides_of
+from bitfront.evaluators.data.source import HELD_OUT, IMAGE_SUFFIXES
 from bitfront.spaces import UserError
 
-TRAIN_FOLDER = "train"
-HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")  # the first that is there
 # What systems put into folders for themselves.
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 # Endings and links that a remark lists.
@@ -33,7 +32,8 @@ def read_image_folder(
 ) -> ImageFiles:
     """Lists a directory of class folders.
 
-    ``train`` beside ``val`` or ``test`` gives a partition; both then have the classes of ``train``.
+    ``train`` beside ``val`` or ``test`` gives a partition, by these or other names (see
+    :mod:`~bitfront.evaluators.data.parts`); both then have the classes of ``train``.
 
     Args:
         folder: The directory.
@@ -47,7 +47,8 @@ def read_image_folder(
         UserError: A folder cannot be read, or is reached twice; there are fewer than two class folders or no
             images; ``train`` lacks a held-out class; or the map lacks a class.
     """
-    parts, scan = _parts(folder), _Scan(folder)
+    scan = _Scan(folder)
+    parts = _parts(folder, scan)
     found = [scanned for part, side in parts for scanned in scan.folders(part, side)]
     readings: dict[str, _Reading] = {}
     errors: dict[str, UserError] = {}
@@ -92,6 +93,7 @@ class _Scan:
     root: Path
     endings: Counter[str] = field(default_factory=Counter)
     loops: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # other folders of parts that are there
 
     def folders(self, part: Path, side: str) -> Iterator[_Scanned]:
         """Every folder below a part of the data set, sorted, with its own images first."""
@@ -152,6 +154,8 @@ class _Scan:
         if self.loops:
             shown = ", ".join(self.loops[:_SHOWN]) + (", ..." if len(self.loops) > _SHOWN else "")
             found.append(f"links to a folder above them were not followed ({shown})")
+        if self.left_out:
+            found.append(f"{', '.join(self.left_out)} left out: there is another such part")
         if loose:
             images = (
                 "1 image in no class folder was" if loose == 1 else f"{loose} images in no class folder were"
@@ -182,12 +186,19 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _parts(folder: Path) -> list[tuple[Path, str]]:
-    """The folders that hold class folders, each with its side of the partition."""
-    for held_out in HELD_OUT_FOLDERS:
-        if (folder / TRAIN_FOLDER).is_dir() and (folder / held_out).is_dir():
-            return [(folder / TRAIN_FOLDER, TRAIN), (folder / held_out, HELD_OUT)]
-    return [(folder, HELD_OUT)]
+def _parts(folder: Path, scan: _Scan) -> list[tuple[Path, str]]:
+    """The folders that hold class folders, each with what its images serve for."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+    found, scan.left_out = parts_among(names)
+    if TRAINED_ON in found and VALIDATED_WITH in found:
+        # Named with --test-data, or found by find_test_folder, where it is to be used.
+        found.pop(TESTED_ON, None)
+    sides = sides_of(found)
+    if not sides:
+        scan.left_out = []
+        return [(folder, HELD_OUT)]
+    return [(folder / found[part], side) for part, side in sides.items()]
 
 
 def _read_as(

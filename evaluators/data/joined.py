@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bitfront.evaluators.data.source import (
+    CALIBRATING,
     HELD_OUT,
     NOT_TEST,
     SEARCH,
+    SEARCHING,
     TEST,
     TRAIN,
     UNUSED,
@@ -26,6 +28,7 @@ from bitfront.spaces import UserError
 
 log = logging.getLogger(__name__)
 
+_SPLITS = {"calibration": CALIBRATING, "search": SEARCHING, "test": (HELD_OUT, TEST)}
 DATA, CALIBRATION_DATA, TEST_DATA = "--data", "--calibration-data", "--test-data"
 
 
@@ -49,8 +52,21 @@ class JoinedSource:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the sources left out, a sentence each."""
-        return tuple(dict.fromkeys(remark for part in self.parts for remark in remarks_of(part)))
+        """Where the images of each split are from, and what the sources left out, a sentence each."""
+        places: dict[str, dict[str, None]] = {split: {} for split in _SPLITS}
+        start = 0
+        for part in self.parts:
+            sides = self.partition[start : start + len(part)]
+            start += len(part)
+            for split, uses in (
+                ("calibration", CALIBRATING),
+                ("search", SEARCHING),
+                ("test", (HELD_OUT, TEST)),
+            ):
+                if np.isin(sides, uses).any():
+                    places[split][part.name] = None
+        told = "; ".join(f"{split} images from {', '.join(names)}" for split, names in places.items())
+        return (told, *dict.fromkeys(remark for part in self.parts for remark in remarks_of(part)))
 
     @property
     def two_orders(self) -> bool:

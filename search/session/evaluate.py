@@ -14,7 +14,13 @@ from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.problem.resolution import Resolution
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import check_same, chosen_latency, config_spec, read_config_document
+from bitfront.search.session.specs import (
+    check_same,
+    chosen_latency,
+    config_spec,
+    read_config_document,
+    with_test_folder,
+)
 from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
 
 if TYPE_CHECKING:
@@ -214,7 +220,8 @@ def _wanted(
     """The spec with the widths of a configuration, and that configuration or the bits of every encoder."""
     if isinstance(config, str) and not Path(config).suffix:
         bits = parse_uniform(config)
-        return dataclasses.replace(spec or EvaluationSpec(), widths=tuple(sorted(set(bits)))), bits
+        spec = with_test_folder(spec or EvaluationSpec())
+        return dataclasses.replace(spec, widths=tuple(sorted(set(bits)))), bits
     if isinstance(config, BitConfig):
         found = config
         spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)

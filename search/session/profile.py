@@ -11,6 +11,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.specs import with_test_folder
 from bitfront.spaces import Granularity, SearchSpace, UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def profile(
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.search.session.given_inputs import given_inputs
 
-    spec, reporter = spec or EvaluationSpec(), reporter_of(progress)
+    spec, reporter = with_test_folder(spec or EvaluationSpec()), reporter_of(progress)
     if sensitivities != "none" and len(set(spec.widths)) < 2:
         widths = ",".join(map(str, spec.widths))
         raise UserError(f"--bits {widths}: sensitivities compare at least two widths, such as 4,8")

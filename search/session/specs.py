@@ -39,9 +39,20 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
     source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
-    evaluation = spec.evaluation.at_absolute_places()
+    evaluation = with_test_folder(spec.evaluation).at_absolute_places()
     spec = dataclasses.replace(spec, evaluation=evaluation, population=population, latency_batch=batch)
     return spec, source
+
+
+def with_test_folder(spec: EvaluationSpec) -> EvaluationSpec:
+    """A new spec whose test images are those of a ``test`` folder beside ``train`` and ``val`` of its data.
+
+    One that was recorded stays as it is: earlier versions reported on some of the ``val`` images.
+    """
+    from bitfront.evaluators.data.parts import find_test_folder
+
+    folder = None if spec.test_data is not None else find_test_folder(spec.data)
+    return spec if folder is None else dataclasses.replace(spec, test_data=folder)
 
 
 def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> EvaluationSpec:
