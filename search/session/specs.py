@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.spec import DATA_PLACES, EvaluationSpec
 from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.deployment.registry import MODEL_SUFFIXES, file_document
 from bitfront.search.problem.spec import RunSpec
@@ -71,8 +71,9 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
             'again, or remove its "evaluation" entry and give --model, --data and --recipe'
         )
     try:
-        # Of earlier versions, and where both orders give the same labels, it names none.
-        spec = EvaluationSpec.from_json({"class_order": PLAIN, **recorded})
+        # Where both orders of class folders give the same labels, and of earlier versions, it names none.
+        same = all(recorded.get(name) == changes.get(name, recorded.get(name)) for name in DATA_PLACES)
+        spec = EvaluationSpec.from_json({"class_order": PLAIN if same else None, **recorded})
     except (KeyError, TypeError) as error:
         raise UserError(
             f'the bit config\'s provenance is damaged ({error}): remove its "evaluation" entry and give '

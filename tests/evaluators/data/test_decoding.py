@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
-from bitfront.evaluators.data.source import CorruptImageError, declared_bits, decode_image, with_channels
+from bitfront.evaluators.data.source import (
+    CorruptImageError,
+    declared_bits,
+    decode_image,
+    is_of_whole_numbers,
+    with_channels,
+)
 
 
 def photo(width: int = 40, height: int = 30) -> Image.Image:
@@ -168,3 +178,67 @@ class TestWholeNumbers:
 def test_other_channel_counts_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="1 or 3 channels"):
         with_channels(photo(), 4, "photo")
+
+
+SAVED = {
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"],
+    "JPEG": ["L", "RGB", "CMYK"],
+    "WEBP": ["RGB", "RGBA"],
+    "GIF": ["1", "L", "P"],
+    "BMP": ["1", "L", "P", "RGB"],
+    "PPM": ["1", "L", "RGB", "I;16"],
+}
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """A small image file of any kind, now and then damaged."""
+    form = draw(st.sampled_from(sorted(SAVED)))
+    mode = draw(st.sampled_from(SAVED[form]))
+    size = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    image: Image.Image
+    if mode in ("I;16", "I", "F"):
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray(
+            rng.integers(0, draw(st.sampled_from([2, 256, 4096, 65536])), size).astype(kind)
+        )
+    elif mode == "LAB":
+        image = Image.frombytes(mode, size, rng.bytes(3 * size[0] * size[1]))
+    else:
+        image = Image.frombytes("RGBA", size, rng.bytes(4 * size[0] * size[1]))
+        image = image.convert("RGB" if mode in ("1", "P", "CMYK") else mode).convert(mode)
+    options: dict[str, object] = {}
+    if form in ("PNG", "GIF") and mode in ("L", "P") and draw(st.booleans()):
+        options["transparency"] = draw(st.integers(0, 255))
+    if form in ("JPEG", "PNG", "WEBP", "TIFF") and draw(st.booleans()):
+        exif = Image.Exif()
+        exif[0x0112] = draw(st.integers(0, 9))  # orientation
+        options["exif"] = exif
+    written = io.BytesIO()
+    image.save(written, form, **options)
+    content = bytearray(written.getvalue())
+    for place in draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[place] = draw(st.integers(0, 255))
+    return bytes(content[: draw(st.sampled_from([None, len(content) // 2]))])
+
+
+@settings(max_examples=400, derandomize=True, deadline=None)
+@given(files(), st.sampled_from([1, 3]))
+@pytest.mark.filterwarnings("ignore")
+def test_every_file_is_to_the_model_as_to_one_of_timm_or_refused(content: bytes, channels: int) -> None:
+    found: NDArray[np.uint8] | str
+    try:
+        decoded = decode_image(io.BytesIO(content), "file")
+        found = np.asarray(with_channels(decoded, channels, "file"))
+    except CorruptImageError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert "\n" not in found
+        return
+    with Image.open(io.BytesIO(content)) as opened:  # as ImageDataset of timm does
+        if is_of_whole_numbers(opened):
+            return
+        expected = np.asarray(opened.convert({1: "L", 3: "RGB"}[channels]))
+    assert np.array_equal(found, expected)
