@@ -82,7 +82,7 @@ def decided_order(
         (other,) = set(sources) - {order}
         classes = int(sources[other].labels.max()) + 1
         note(
-            f"class order: {_named(order)}: the folders are {classes} classes in {_named(other)}, and the "
+            f"class order: {_named(order)}: there are {classes} classes in {_named(other)}, and the "
             f"model has {model.classes}"
         )
         return order
@@ -103,7 +103,7 @@ def decided_order(
                 note(f"class order: {_named(order)}: the float model has {found}; --class-order sets it")
                 return order
     raise UserError(
-        f"the class folders of {plain.name} have other labels in {_named(PLAIN)} than in {_named(NATURAL)} "
+        f"the classes of {plain.name} have other labels in {_named(PLAIN)} than in {_named(NATURAL)} "
         f"({_first_difference(plain, natural)}), and the float model fits neither clearly: {right[PLAIN]} "
         f"and {right[NATURAL]} of {len(images)} images are right; give --class-order plain or natural"
     )

@@ -97,7 +97,7 @@ def test_more_classes_than_the_model_has_are_another_order(tmp_path: Path) -> No
     assert top1(context) > 97.0
     assert context.spec.class_order == "plain"
     assert told[0] == (
-        "class order: plain order (torchvision's): the folders are 200 classes in natural order (timm's), "
+        "class order: plain order (torchvision's): there are 200 classes in natural order (timm's), "
         "and the model has 10"
     )
 
@@ -137,7 +137,7 @@ def test_both_orders_are_named_where_the_model_fits_neither(
         prepared([], data=data, checkpoint=random_head, allow_chance=True, **sizes)
     message = str(caught.value)
     assert message.startswith(
-        f"the class folders of {data} have other labels in plain order (torchvision's) than in natural order "
+        f"the classes of {data} have other labels in plain order (torchvision's) than in natural order "
         "(timm's) (class 1 is '10' or '2'), and the float model fits neither clearly: "
     )
     assert message.endswith("images are right; give --class-order plain or natural")
@@ -204,9 +204,9 @@ class TestClassMaps:
         assert top1(context) > 97.0
         assert not caplog.records
 
-    def test_it_is_of_class_folders(self, tmp_path: Path) -> None:
+    def test_it_is_of_data_with_names(self, tmp_path: Path) -> None:
         (tmp_path / "map.txt").write_text("a\nb\n")
-        with pytest.raises(UserError, match="is for class folders; 'digits' has none"):
+        with pytest.raises(UserError, match="is for class folders and tables; 'digits' has classes"):
             prepared(class_map=str(tmp_path / "map.txt"))
 
 

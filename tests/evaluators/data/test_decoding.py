@@ -103,6 +103,7 @@ FORMS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize("turned", [1, 3, 6])
 @pytest.mark.parametrize("name", FORMS)
 def test_files_are_to_the_model_as_to_one_of_timm(tmp_path: Path, name: str, turned: int) -> None:
