@@ -227,7 +227,7 @@ class EvaluationSpec:
         if "checkpoint" in new:
             new["checkpoint"] = with_entry_of(self.checkpoint, new["checkpoint"])
         if "data" in new:
-            for name in DATA_PLACES[1:]:
+            for name in (*DATA_PLACES[1:], "class_map"):
                 old = Path(getattr(self, name) or "")
                 if name not in new and old != Path() and old.is_relative_to(self.data) and not old.exists():
                     new[name] = absolute_place(name, Path(new["data"]) / old.relative_to(self.data))

@@ -168,7 +168,7 @@ def _pairs(suffix: str, text: str) -> Iterator[tuple[str, int]]:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=_SEPARATORS[suffix]) if any(row)]
         if any(len(row) > 1 for row in rows):
             return _column_pairs([[field.strip() for field in row] for row in rows])
-    lines = enumerate(line.strip() for line in text.split("\n"))
+    lines = enumerate(line.strip() for line in io.StringIO(text, newline=None))
     return ((name, index) for index, name in lines if name)
 
 

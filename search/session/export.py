@@ -91,6 +91,7 @@ def export_run(
     data: str | Path | None = None,
     calibration_data: str | Path | None = None,
     test_data: str | Path | None = None,
+    class_map: str | Path | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Exported:
     """Writes one configuration of a run, and verifies a file that computes in its runtime.
@@ -109,6 +110,7 @@ def export_run(
         data: The data of the run, where they have moved.
         calibration_data: Its calibration images, where they were apart and have moved.
         test_data: Its test images, where they were apart and have moved.
+        class_map: Its class map, where that has moved.
         progress: Is told of the steps.
 
     Raises:
@@ -130,6 +132,7 @@ def export_run(
         form.check(chosen.config.scheme, runs_it)
         check_writable(target, make_folder=True)
         places = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
+        places["class_map"] = class_map
         spec, reporter = _spec(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
         with reporter.stage(preparing(spec)) as share_done:
             context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)

@@ -42,6 +42,7 @@ def verify(
     data: str | Path | None = None,
     calibration_data: str | Path | None = None,
     test_data: str | Path | None = None,
+    class_map: str | Path | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Verified:
     """Runs an exported file in its runtime and compares its predictions with the evaluator's.
@@ -62,6 +63,7 @@ def verify(
         data: The data, where they have moved.
         calibration_data: The calibration images, where they were apart and have moved.
         test_data: The test images, where they were apart and have moved.
+        class_map: The class map, where it has moved.
         progress: Is told of the steps.
 
     Returns:
@@ -87,7 +89,11 @@ def verify(
     splits = SPLITS if split == "all" else (split,)
     spec = _spec(path, document)
     spec = spec.moved(
-        checkpoint=checkpoint, data=data, calibration_data=calibration_data, test_data=test_data
+        checkpoint=checkpoint,
+        data=data,
+        calibration_data=calibration_data,
+        test_data=test_data,
+        class_map=class_map,
     )
     spec.check()
     expected = None if rebuild or checkpoint is not None else _recorded(path, splits)

@@ -60,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(moved, "--checkpoint FILE", "the weights that the run searched with")
     option(moved, "--data DATA", "the data that the run searched with")
     add_other_data_options(moved, "the run's {} images, where they were apart")
+    option(moved, "--class-map FILE", "the run's class map")
     add_tolerance_options(parser)
 
 
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         calibration_data=args.calibration_data,
         test_data=args.test_data,
+        class_map=args.class_map,
         progress=stderr_reporter(),
     )
     if args.json:

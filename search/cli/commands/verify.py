@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--rebuild", "prepare the model again, whatever was recorded beside the file")
     option(parser, "--data DATA", "the data, where they have moved")
     add_other_data_options(parser, "the {} images, where they were apart and have moved")
+    option(parser, "--class-map FILE", "the class map, where it has moved")
     option(parser, "--checkpoint FILE", "the float weights, where they have moved")
     add_tolerance_options(parser)
 
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         calibration_data=args.calibration_data,
         test_data=args.test_data,
+        class_map=args.class_map,
         progress=stderr_reporter(),
     )
     if args.json:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bitfront.evaluators.data.class_map import read_class_map
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -105,3 +108,53 @@ def test_what_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the class map .*gone\.txt: No such file"):
         read_class_map(tmp_path / "gone.txt")
+
+
+LINES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.lists(LINES, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_every_text_is_read_as_timm_reads_it(lines: list[str], end: str) -> None:
+    ensure_torchvision()
+    from timm.data.readers.class_map import load_class_map
+
+    names = [line.strip() for line in lines if line.strip()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "map.txt"
+        path.write_bytes(end.join(lines).encode())
+        expected = {name: index for name, index in load_class_map(str(path)).items() if name}
+        try:
+            found = read_class_map(path).indices
+        except UserError:
+            return
+    assert found == {name: index for name, index in expected.items() if names.count(name) == 1}
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.text(max_size=40).map(str.encode),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.integers(-2, 40), st.text(max_size=3)),
+            lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner)),
+        ).map(lambda document: json.dumps(document).encode()),
+        st.lists(st.tuples(LINES, st.integers(-1, 9).map(str)), max_size=4).map(
+            lambda rows: "\n".join(map(",".join, rows)).encode()
+        ),
+    ),
+    st.sampled_from([".txt", ".csv", ".tsv", ".json", ".pkl", ""]),
+)
+def test_no_content_ends_in_a_traceback(content: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"map{suffix}"
+        path.write_bytes(content)
+        try:
+            found = read_class_map(path)
+        except UserError as error:
+            message = str(error)
+        else:
+            assert all(found.names[index] is not None for index in found.indices.values())
+            return
+    assert "\n" not in message

@@ -12,7 +12,7 @@ from bitfront.evaluators.context.preparing import source_of
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.deployment.registry import file_document
-from bitfront.search import RunSpec, resume, search
+from bitfront.search import RunSpec, UserError, resume, search
 from bitfront.search.cli.main import main
 from bitfront.search.session.specs import recorded_spec
 
@@ -66,3 +66,19 @@ def test_configs_without_an_order_have_the_plain_one_of_their_data(tmp_path: Pat
     assert recorded_spec(named, {"data": "digits"}).class_order == "natural"
     assert recorded_spec(named, {"class_order": "plain"}).class_order == "plain"
     assert source_of(recorded_spec(named, {})).class_names == NAMES
+
+
+def test_a_class_map_moves_with_the_data_or_by_itself(tmp_path: Path) -> None:
+    data = numbered(tmp_path / "data", 10)
+    (data / "names.txt").write_text("\n".join(NAMES))
+    spec = EvaluationSpec(data=str(data), class_map=str(data / "names.txt"))
+    labels = source_of(spec).labels.tolist()
+    data.rename(tmp_path / "there")
+    moved = spec.moved(data=tmp_path / "there")
+    assert moved.class_map == str(tmp_path / "there" / "names.txt")
+    assert source_of(moved).labels.tolist() == labels
+    (tmp_path / "there" / "names.txt").rename(tmp_path / "names.txt")
+    with pytest.raises(UserError, match=r"cannot read the class map .*names\.txt: No such file"):
+        source_of(moved)
+    apart = spec.moved(data=tmp_path / "there", class_map=tmp_path / "names.txt")
+    assert source_of(apart).labels.tolist() == labels
