@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
 from bitfront.evaluators.preparation.store.fingerprint import sources_digest
+from bitfront.evaluators.quantized.kernels.cache import KernelCache
 
 Function = TypeVar("Function", bound=Callable[..., object])
 _OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "error_model": "numpy"}
@@ -22,14 +24,14 @@ def _compile(function: Function, options: dict[str, Any]) -> Function:
     A kernel contains what it calls, but numba looks for changes only where the kernel itself is written: the
     name that it caches under names the state of the whole package.
 
-    Numba refuses to cache where neither the package folder nor the user's cache folder is writable; the
-    kernel is then compiled in each process.
+    Where neither ``NUMBA_CACHE_DIR``, the package folder nor the user's cache folder is writable, the kernel
+    is compiled in each process.
     """
     function.__qualname__ += f"-{sources_digest(Path(__file__).parent)[:12]}"
-    try:
-        return cast(Function, numba.jit(**options, cache=True)(function))
-    except RuntimeError:
-        return cast(Function, numba.jit(**options)(function))
+    kernel = numba.jit(**options)(function)
+    with suppress(RuntimeError, OSError):
+        kernel._cache = KernelCache(function)
+    return cast(Function, kernel)
 
 
 def compiled(function: Function) -> Function:
