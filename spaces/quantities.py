@@ -1,4 +1,4 @@
-"""Texts of quantities as people write them: sizes such as ``4MB``, times such as ``12ms``, durations."""
+"""Quantities as people write them: sizes such as ``4MB``, times such as ``12ms``, durations, counts."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def parse_duration(text: str) -> float:
     if "".join(amount + unit for amount, unit in parts) != cleaned or seconds <= 0:
         raise UserError(f"{text!r} is not a duration: write 90s, 10m or 1h30m")
     return seconds
+
+
+def count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """A number of things in words, such as ``1 image`` or ``12,000 images``.
+
+    Args:
+        count: How many.
+        noun: One of them.
+        plural: Several of them, where that is not the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

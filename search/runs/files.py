@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPEC = "spec.json"
+# Of the trials and of the front; the former is there once something was evaluated.
+TRIALS, FRONT = "trials.csv", "front.csv"
 # Holds a model and images that were given as Python objects.
 INPUTS = "inputs"
 

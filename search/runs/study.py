@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -13,17 +16,20 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bitfront.evaluators.files import explained
+from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.trial import TrialState as State
-from bitfront.search.runs.files import located, portable
-from bitfront.search.runs.storage import JOURNAL, open_storage
+from bitfront.search.runs.files import located, portable, read_json
+from bitfront.search.runs.journal import JOURNAL, damaged
+from bitfront.search.runs.storage import open_storage, patiently, reason_of, without_password
 from bitfront.spaces import BitfrontError, UserError
 
+Done = TypeVar("Done")
 _SPEC, _DIGEST, _MEASURED, _ERROR, _ELAPSED = "spec", "digest", "measured", "error", "elapsed_s"
 _RIGHT = "right"
+UNRECORDED = "unrecorded.json"
 _DIRECTIONS = {"minimise": StudyDirection.MINIMIZE, "maximise": StudyDirection.MAXIMIZE}
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -45,15 +51,24 @@ class StudyRecord:
         study: The study.
         storage: Where it is kept.
         problem: The space whose genes, and the objectives whose values, are recorded.
-        path: What to name in messages about a failure to write.
+        place: What to name in messages about a failure to write: the journal, or the URL of a database.
+        unrecorded: File for a result that a database does not take; None where there is no database.
     """
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage, problem: SearchProblem, path: Path) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        problem: SearchProblem,
+        place: Path | str,
+        unrecorded: Path | None = None,
+    ) -> None:
         self._study = study
         self._storage = storage
         self._study_id = storage.get_study_id_from_name(study.study_name)
         self._problem = problem
-        self._path = path
+        self._place = place
+        self._unrecorded = unrecorded
         widths: BaseDistribution = CategoricalDistribution(problem.space.widths)
         self._distributions = dict.fromkeys(problem.space.gene_names, widths)
         frozen = study.get_trials(deepcopy=False)
@@ -70,24 +85,23 @@ class StudyRecord:
             UserError: The database has a study of this name already, or the place is not writable.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = open_storage(folder, url)
+        storage, place = open_storage(folder, url), _place(folder, url)
         try:
-            with _recording(folder / JOURNAL):
-                study = _new_study(storage, problem, name)
-                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
+            study = _recorded(place, lambda: _new_study(storage, problem, name))
         except optuna.exceptions.DuplicatedStudyError as error:
             raise UserError(
                 f"the storage has a study {name!r} already: go on with --resume {name}, or choose "
                 "another --run"
             ) from error
-        return cls(study, storage, problem, folder / JOURNAL)
+        _recorded(place, lambda: _describe(study, problem, portable(spec.to_json(), folder)))
+        return cls(study, storage, problem, place, folder / UNRECORDED if url else None)
 
     @classmethod
     def in_memory(cls, problem: SearchProblem) -> StudyRecord:
         """A record that ends with this process, for searches whose evaluations are kept elsewhere."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.InMemoryStorage()
-        return cls(_new_study(storage, problem), storage, problem, Path("memory"))
+        return cls(_new_study(storage, problem), storage, problem, "memory")
 
     @classmethod
     def open(
@@ -101,10 +115,11 @@ class StudyRecord:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if url is None and not (folder / JOURNAL).exists():
             raise UserError(f"{folder} has no {JOURNAL}: give the run's --storage URL, or start a new run")
-        storage = open_storage(folder, url)
+        storage, place = open_storage(folder, url), _place(folder, url)
+        sampler = optuna.samplers.RandomSampler()
         try:
-            study = optuna.load_study(
-                storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler()
+            study = _recorded(
+                place, lambda: optuna.load_study(storage=storage, study_name=name, sampler=sampler)
             )
         except KeyError as error:
             if url is None:  # the process was killed before its journal had one
@@ -112,18 +127,25 @@ class StudyRecord:
             raise UserError(
                 f"the storage has no study {name!r}: start a new run with --run {name}"
             ) from error
+        written = portable(spec.to_json(), folder)
         ours = study.directions == [_DIRECTIONS[o.direction] for o in problem.objectives]
         if ours and not study.user_attrs and not study.get_trials(deepcopy=False):
             # The process was killed between the study's creation and its first attribute.
-            with _recording(folder / JOURNAL):
-                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
+            _recorded(place, lambda: _describe(study, problem, written))
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
         RunSpec.from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
-        with _recording(folder / JOURNAL):
-            if study.user_attrs[_SPEC] != portable(spec.to_json(), folder):
-                study.set_user_attr(_SPEC, portable(spec.to_json(), folder))
-        return cls(study, storage, problem, folder / JOURNAL)
+        if study.user_attrs[_SPEC] != written:
+            _recorded(place, lambda: study.set_user_attr(_SPEC, written))
+        try:
+            unrecorded = folder / UNRECORDED if url else None
+            record = _recorded(place, lambda: cls(study, storage, problem, place, unrecorded))
+            record._catch_up()
+            return record
+        except (KeyError, ValueError, TypeError) as error:
+            if url is not None:
+                raise
+            raise damaged(folder / JOURNAL, f"({type(error).__name__}: {error})") from error
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -153,11 +175,31 @@ class StudyRecord:
         return trial
 
     def finish(self, trial: Trial) -> None:
-        """Records the result of a trial that was begun; it is on the disk when this returns."""
-        with _recording(self._path):
-            self._tell(trial)
+        """Records the result of a trial that was begun; it is on the disk when this returns.
+
+        Raises:
+            BitfrontError: It could not be written; what a database did not take is kept for the next time.
+        """
+        try:
+            _recorded(self._place, lambda: self._tell(trial))
+        except BaseException:
+            if self._unrecorded is not None:
+                write_atomically(
+                    self._unrecorded, json.dumps(dataclasses.asdict(trial), default=float) + "\n"
+                )
+            raise
         self._finished[trial.number] = trial
         self._running.pop(trial.digest, None)
+
+    def _catch_up(self) -> None:
+        """Records what the database did not take in the last part of the run."""
+        if self._unrecorded is None or not self._unrecorded.exists():
+            return
+        document = read_json(self._unrecorded, dict)
+        trial = Trial(**{**document, "genome": tuple(document["genome"])})
+        if trial.number not in self._finished:
+            self.finish(trial)
+        self._unrecorded.unlink()
 
     def _add(self, candidate: Candidate, state: TrialState, attributes: Mapping[str, Any]) -> int:
         number = len(self._finished) + len(self._running)
@@ -170,8 +212,7 @@ class StudyRecord:
             user_attrs={_DIGEST: candidate.digest, **candidate.values, **attributes},
             constraints=dict(candidate.violations),
         )
-        with _recording(self._path):
-            self._study.add_trial(trial)
+        _recorded(self._place, lambda: self._study.add_trial(trial))
         return number
 
     def _tell(self, trial: Trial) -> None:
@@ -216,14 +257,29 @@ def _new_study(storage: BaseStorage, problem: SearchProblem, name: str | None = 
     return optuna.create_study(storage=storage, study_name=name, sampler=sampler, directions=directions)
 
 
-@contextmanager
-def _recording(path: Path) -> Iterator[None]:
-    """Turns failures to write the record into the project's errors."""
+def _describe(study: optuna.Study, problem: SearchProblem, spec: Mapping[str, Any]) -> None:
+    """Writes into a new study what it is of; optuna-dashboard names its axes after the objectives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([objective.column for objective in problem.objectives])
+    study.set_user_attr(_SPEC, spec)
+
+
+def _place(folder: Path, url: str | None) -> Path | str:
+    return folder / JOURNAL if url is None else without_password(url)
+
+
+def _recorded(place: Path | str, write: Callable[[], Done]) -> Done:
+    """Writes to the record, waiting for a database that is locked.
+
+    Raises:
+        UserError: The folder of a journal is not writable.
+        BitfrontError: The disk is full, or the database could not be written.
+    """
     try:
-        with explained(path):
-            yield
+        with explained(place) if isinstance(place, Path) else nullcontext():
+            return patiently(str(place), write)
     except optuna.exceptions.StorageInternalError as error:
         raise BitfrontError(
-            f"the database of the study cannot be written ({error}); what was recorded is safe: mend that, "
-            "then go on with --resume"
+            f"the database {place} of the study cannot be written ({reason_of(error)}): mend that"
         ) from error

@@ -25,10 +25,10 @@ from bitfront.search.runs.columns import (
     Schema,
     violation_column,
 )
+from bitfront.search.runs.files import FRONT, TRIALS
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.study import StudyRecord
 
-FRONT, TRIALS = "front.csv", "trials.csv"
 INTERVAL_S = 10.0
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.names import runs_root
+from bitfront.search.runs.storage import resumed_storage
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.run import Run
-from bitfront.search.session.search_session import STORAGE_NOTE, SearchSession
+from bitfront.search.session.search_session import SearchSession
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, worker_options
-from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,7 +97,8 @@ def resume(
         time_budget: Another search time in all, in seconds or such as ``10m``.
         plateau: Another number of evaluations without growth of the hypervolume that end the search.
         workers: As of :func:`search`.
-        storage: URL of the database that the study is in, where it is not in the run folder.
+        storage: URL of the database that the study is in; None for the one that the run has noted, which
+            is needed again where it has a password.
         progress: As of :func:`search`.
 
     Raises:
@@ -105,9 +106,7 @@ def resume(
         BitfrontError: The search failed; what was evaluated is kept.
     """
     folder = RunStore(runs_root(runs_dir)).open(name)
-    if (folder.path / STORAGE_NOTE).exists() and storage is None:
-        url = folder.read_json(STORAGE_NOTE).get("url")
-        raise UserError(f"run {folder.name} keeps its study in {url}: give it again with --storage")
+    storage = resumed_storage(folder.path, storage)
     extended = {"evaluations": evaluations, "time_budget": time_budget, "plateau": plateau}
     changes: dict[str, Any] = {name: value for name, value in extended.items() if value is not None}
     spec = dataclasses.replace(folder.read_spec(), **changes)

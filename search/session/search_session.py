@@ -16,14 +16,17 @@ from bitfront.search.problem import wording
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.columns import Schema
+from bitfront.search.runs.files import TRIALS
 from bitfront.search.runs.folder import RunFolder, write_space
+from bitfront.search.runs.journal import JOURNAL
 from bitfront.search.runs.locks import study_lock
-from bitfront.search.runs.storage import JOURNAL, has_study, without_password
+from bitfront.search.runs.storage import has_study, note_storage, open_storage, recorded_url
 from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
 from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
+from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
     from bitfront.search.runs.tables import RunTables
 
 logger = logging.getLogger(__name__)
-
-# Says where the study is, where it is not in the run folder.
-STORAGE_NOTE = "storage.json"
 
 
 @dataclass
@@ -78,9 +78,29 @@ class SearchSession:
             if self.options.share_the_machine:
                 self.spec = one_thread_each(self.spec)
             with study_lock(self.storage, folder.name):
+                self._check_storage()
                 result = self._search()
         found = open_run(folder.name, runs_dir=folder.path.parent)
         return dataclasses.replace(found, interrupted=result.reason == INTERRUPTED)
+
+    def _check_storage(self) -> None:
+        """Finds out before anything is prepared whether the study can be begun, or gone on with.
+
+        Raises:
+            UserError: A database has a study of this name already, or the journal is damaged.
+        """
+        folder, url = self.folder, self.storage
+        if url is None:
+            if self.resumed:
+                open_storage(folder.path, None)
+            return
+        if not self.resumed and has_study(url, folder.name):
+            raise UserError(
+                f"the storage has a study {folder.name!r} already, which another run folder may go on with: "
+                "choose another --run"
+            )
+        note_storage(folder.path, url)
+        self.reporter.note(f"the study is in {recorded_url(url)}")
 
     def _write_given(self) -> None:
         """Writes a model and a data set in memory as files of the run folder, which the spec then names."""
@@ -147,8 +167,6 @@ class SearchSession:
             pool = start_workers(self.options, spec, ready.context)
         try:
             record = begin(folder.path, folder.name, spec, problem, storage)
-            if storage is not None:
-                folder.write_json(STORAGE_NOTE, {"url": without_password(storage)})
             with self.reporter.search(spec.evaluations) as display:
                 budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau)
                 observers = (display, FolderWriter(tables, record))
@@ -221,7 +239,6 @@ class SearchSession:
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:
     """Whether the run got as far as its study."""
-    if storage is None:
-        return (folder.path / JOURNAL).exists()
-    # The note is written after the study: the process may have been killed in between.
-    return (folder.path / STORAGE_NOTE).exists() or has_study(storage, folder.name)
+    if (folder.path / TRIALS).exists():
+        return True
+    return (folder.path / JOURNAL).exists() if storage is None else has_study(storage, folder.name)

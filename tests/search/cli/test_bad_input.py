@@ -252,10 +252,10 @@ def test_a_run_that_another_process_prepares_is_left_alone(bitfront, tmp_path: P
 def test_a_database_study_is_asked_for_again(bitfront, tmp_path: Path) -> None:
     folder = RunStore(tmp_path).create("kept")
     folder.write_spec(RunSpec())
-    folder.write_json("storage.json", {"url": "sqlite:///study.db"})
+    folder.write_json("storage.json", {"url": "postgresql://me:***@host/x"})
     outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "kept")
     assert outcome.status == 2
-    assert "sqlite:///study.db: give it again with --storage" in outcome.error
+    assert "postgresql://me:***@host/x: give it again with --storage" in outcome.error
 
 
 def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_last_line_cut_short_is_mended(synthetic, problem, folder, cut):
     journal.write_bytes(begun[:-cut])
     reopened = StudyRecord.open(folder.path, "test", SPEC, problem, None)
     assert list(reopened.trials) == told
-    assert journal.read_bytes() == whole
+    assert journal.read_bytes() == (begun if cut == 1 else whole)
     assert reopened.begin(candidate) == 4
     reopened.finish(last)
     assert StudyRecord.open(folder.path, "test", SPEC, problem, None).trials[-1] == last
