@@ -11,6 +11,7 @@ from typing import cast
 
 from bitfront.search.cli.options.common import FAILED, INTERRUPTED
 from bitfront.search.cli.parser import parse
+from bitfront.search.cli.streams import forget_closed_pipes, substitute_signs
 
 PIPE_CLOSED = 141
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -26,8 +27,7 @@ def exit_status(error: BaseException, debug: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0 if error.code is None else FAILED
     if isinstance(error, BrokenPipeError):
-        # The interpreter flushes stdout once more at exit, which would print a second error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_closed_pipes()
         return PIPE_CLOSED
     if debug:
         traceback.print_exception(error)
@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads of torch that spin while they wait would stop every other process of a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    substitute_signs()
     try:
         args = parse(arguments)
         log_to_stderr(args.verbose)

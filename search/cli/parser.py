@@ -78,8 +78,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Reads the arguments of a command.
 
     Returns:
-        The command's options; ``handler`` runs it, and ``given`` has the names of the options that were
-        written out, as opposed to left at their defaults.
+        The command's options; ``handler`` runs it, ``given`` has the names of the options that were written
+        out, as opposed to left at their defaults, and ``words`` has these by name, as they were written.
 
     Raises:
         UserError: A command, an option or a value is not understood.
@@ -98,6 +98,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         raise _mistake(_unknown(unknown[0], args.command, commands[args.command]))
     args.given = _given(arguments, args)
+    args.words = _words(arguments, commands[args.command])
     return args
 
 
@@ -127,6 +128,22 @@ def _given(arguments: Sequence[str], args: argparse.Namespace) -> frozenset[str]
     commands[args.command].set_defaults(**dict.fromkeys(names, untouched))
     second = vars(parser.parse_args(arguments))
     return frozenset(name for name in names if second[name] is not untouched)
+
+
+def _words(arguments: Sequence[str], parser: argparse.ArgumentParser) -> dict[str, list[str]]:
+    """The words of every option with its values, by its name."""
+    names = {text: action.dest for action in parser._actions for text in action.option_strings}
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for word in arguments:
+        name = names.get(word.partition("=")[0])
+        if name is not None:
+            current = found.setdefault(name, [])
+        elif word in COMMANDS and current is None:
+            continue
+        if current is not None:
+            current.append(word)
+    return found
 
 
 def _mistake(message: str) -> UserError:

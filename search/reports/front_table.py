@@ -32,7 +32,8 @@ from bitfront.search.reports.front_rows import (
     star_note,
 )
 from bitfront.search.reports.tables import Table
-from bitfront.search.runs.listing import RunSummary
+from bitfront.search.runs.listing import RunSummary, run_state
+from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
 
 # Columns of a terminal, how many the front takes with both differences to the float model, and with words.
@@ -230,7 +231,7 @@ def print_front(run: RecordedRun, everything: bool = False) -> None:
     legend = f"{splits}; {source}MB = 10^6 bytes"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
-    command = "" if everything else f"bitfront front {run.name} --all"
+    command = "" if everything else run_command(run.path, "front", run.name, "--all")
     print_lines(console, [star, *shortlist_notes(run, every, command)])
     print_lines(console, [legend, *notes], style="dim")
 
@@ -257,7 +258,7 @@ def _in_words(rows: Sequence[FrontRow], width: int) -> list[str]:
 
 def _heading(run: RecordedRun) -> str:
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
-    state = run.summary.get("stopped_because") or "unfinished"
+    state = run_state(run.path, run.summary)
     limits = "".join(f", {limit.label}" for limit in run.limits)
     counts = f"{points(len(run.front))} from {len(run.trials)} trials"
     return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

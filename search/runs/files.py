@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 from bitfront.evaluators.files import explained
 from bitfront.search.runs.columns import Column
+from bitfront.search.runs.names import run_command
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 SPEC = "spec.json"
 # Of the trials and of the front; the former is there once something was evaluated.
 TRIALS, FRONT = "trials.csv", "front.csv"
+# What a resumed run writes again; other files it reads.
+WRITTEN_AGAIN = (TRIALS, FRONT, "summary.json", "references.json", "right_images.csv")
 # Holds a model and images that were given as Python objects.
 INPUTS = "inputs"
 
@@ -93,17 +96,21 @@ def absent_file(path: Path) -> UserError:
     """The error for a file that a run lacks."""
     return UserError(
         f"{path} is missing: the run has no results yet or lost the file; "
-        f"wait for it, or go on with `bitfront search --resume {path.parent.name}`"
+        f"wait for it, or go on with `{_resume(path)}`"
     )
 
 
 def damaged_file(path: Path, reason: object) -> UserError:
     """The error for a file that cannot be read as what it should be."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return UserError(
-        f"{path} is damaged ({lines[0]}): restore it, or write it again with "
-        f"`bitfront search --resume {path.parent.name}`"
-    )
+    again = path.name in WRITTEN_AGAIN
+    remedy = f"restore it, or write it again with `{_resume(path)}`" if again else "restore it from a copy"
+    return UserError(f"{path} is damaged ({lines[0]}): {remedy}")
+
+
+def _resume(path: Path) -> str:
+    """The command that goes on with the run that a file is of."""
+    return run_command(path.parent, "search", "--resume", path.parent.name)
 
 
 def cut_incomplete_line(path: Path) -> int:

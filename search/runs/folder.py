@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import SPEC, damaged_file, portable, read_json, read_spec_document
 from bitfront.search.runs.locks import run_lock
-from bitfront.search.runs.names import checked_name, plain_name
+from bitfront.search.runs.names import checked_name, command_line, plain_name, runs_dir_options
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
 SPACE = "space.json"
@@ -68,11 +68,13 @@ class RunFolder:
         return RunSpec.from_json(read_spec_document(self.path))
 
     @contextmanager
-    def resumable(self, command: str, *, begun: str = SPACE, new: bool = True) -> Iterator[None]:
+    def resumable(
+        self, command: Callable[[], str], *, begun: str = SPACE, new: bool = True
+    ) -> Iterator[None]:
         """Adds to a failure how to go on; removes a new folder without any evaluation.
 
         Args:
-            command: What goes on.
+            command: Gives what goes on.
             begun: Name of a file that is there once something was evaluated.
             new: Whether the folder was made for this block: what is resumed is there to be kept, however
                 little of it was written.
@@ -89,7 +91,7 @@ class RunFolder:
                 raise
             if isinstance(error, BitfrontError) and not isinstance(error, UserError):
                 raise BitfrontError(
-                    f"{error}; every evaluation recorded so far is kept: go on with `{command}`"
+                    f"{error}; every evaluation recorded so far is kept: go on with `{command()}`"
                 ) from error
             raise
 
@@ -142,8 +144,8 @@ class RunStore:
                 path.mkdir()
             except FileExistsError as error:
                 raise UserError(
-                    f"run {name!r} exists already in {self.root}: go on with --resume {name}, or choose "
-                    "another --run"
+                    f"run {name!r} exists already in {self.root}: go on with --resume {name} in place of "
+                    "--run, or choose another --run"
                 ) from error
         return RunFolder(path)
 
@@ -155,7 +157,8 @@ class RunStore:
         """
         path = self.root / checked_name(name)
         if not (path / SPEC).is_file():
-            raise UserError(f"there is no run {name!r} in {self.root}: `bitfront runs` lists those there are")
+            listed = command_line("runs", *runs_dir_options(self.root))
+            raise UserError(f"there is no run {name!r} in {self.root}: `{listed}` lists those there are")
         return RunFolder(path)
 
     def default_name(self, model: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import Schema
-from bitfront.search.runs.files import SPEC, read_json, read_spec_document, read_table
+from bitfront.search.runs.files import SPEC, TRIALS, read_json, read_spec_document, read_table
+from bitfront.search.runs.journal import JOURNAL, evaluations_recorded
+from bitfront.search.runs.locks import is_locked
+from bitfront.search.runs.names import command_line, runs_dir_options
 from bitfront.spaces import UserError
 
-UNFINISHED = "unfinished"
+RUNNING, KILLED = "running", "killed"
 DAMAGED = "damaged"
 
 
@@ -24,7 +29,7 @@ class RunSummary:
     Attributes:
         name: The run's name.
         changed: When it was last written to, in seconds since the epoch.
-        state: Why it stopped, ``unfinished``, or what is wrong with its files.
+        state: Why it stopped, ``running``, ``killed``, or what is wrong with its files.
         model: The model's name, or empty.
         data: The data set, or empty.
         quantization: Scheme and recipe in words, or empty.
@@ -57,9 +62,9 @@ class RunSummary:
 
     @property
     def status(self) -> str:
-        """The state in a word: ``finished``, ``interrupted``, ``unfinished`` or ``damaged``."""
+        """The state in a word: ``finished``, ``interrupted``, ``running``, ``killed`` or ``damaged``."""
         word = self.state.partition(":")[0]
-        return word if word in ("interrupted", UNFINISHED, DAMAGED) else "finished"
+        return word if word in ("interrupted", RUNNING, KILLED, DAMAGED) else "finished"
 
 
 def last_change(folder: Path) -> float:
@@ -78,7 +83,7 @@ def latest_run(root: Path) -> str:
     """Name of the run that was changed last; raises :class:`UserError` where there is none."""
     names = run_names(root)
     if not names:
-        raise UserError(f"there are no runs in {root}: start one with `bitfront search`")
+        raise UserError(f"there are no runs in {root}: start one with `{_command(root, 'search')}`")
     return names[0]
 
 
@@ -89,8 +94,15 @@ def unknown_run(root: Path, name: str) -> UserError:
     if near:
         return UserError(f"there is no run {name!r} in {root}: did you mean {' or '.join(near)}?")
     if names:
-        return UserError(f"there is no run {name!r} in {root}: `bitfront runs` lists the {len(names)} there")
-    return UserError(f"there is no run {name!r} in {root}, nor any other: start one with `bitfront search`")
+        there = f"`{_command(root, 'runs')}` lists the {len(names)} there"
+        return UserError(f"there is no run {name!r} in {root}: {there}")
+    return UserError(
+        f"there is no run {name!r} in {root}, nor any other: start one with `{_command(root, 'search')}`"
+    )
+
+
+def _command(root: Path, command: str) -> str:
+    return command_line(command, *runs_dir_options(root))
 
 
 def list_runs(root: Path) -> list[RunSummary]:
@@ -107,16 +119,35 @@ def _summarize(folder: Path) -> RunSummary:
         return RunSummary(
             folder.name,
             changed,
-            state=str(summary.get("stopped_because") or UNFINISHED),
+            state=run_state(folder, summary),
             model=str(evaluation.get("model", "")),
             data=str(evaluation.get("data", "")),
             quantization=quantization(evaluation),
-            evaluations=int(summary.get("evaluations") or 0),
+            evaluations=max(int(summary.get("evaluations") or 0), _evaluations(folder)),
             budget=int(spec.get("evaluations") or 0),
             **_best(folder, Schema.of(spec)),
         )
     except (UserError, TypeError, ValueError) as error:
         return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
+
+
+def run_state(folder: Path, summary: Mapping[str, Any]) -> str:
+    """Why a run stopped, or that it runs; one that says neither was killed."""
+    if is_locked(folder):
+        return RUNNING
+    ended = str(summary.get("stopped_because") or "")
+    # A summary is written where a part of a run ends: what was evaluated since, a later part did.
+    later = int(summary.get("evaluations") or 0) < evaluations_recorded(folder / JOURNAL)
+    return KILLED if not ended or later else ended
+
+
+def _evaluations(folder: Path) -> int:
+    """How many candidates were evaluated, by the journal or, of a study in a database, by the table."""
+    recorded = evaluations_recorded(folder / JOURNAL)
+    if recorded or not (folder / TRIALS).is_file():
+        return recorded
+    with (folder / TRIALS).open(encoding="utf-8", errors="replace", newline="") as file:
+        return sum(row.get("state") not in (None, "rejected") for row in csv.DictReader(file))
 
 
 def _best(folder: Path, schema: Schema) -> dict[str, Any]:

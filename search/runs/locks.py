@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +26,30 @@ logger = logging.getLogger(__name__)
 _KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
 
 
+RUN_LOCK = "run.lock"
+# A listing of the runs may look at a lock just when it is taken.
+_GLANCE_S = 0.5
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes to a run folder at this time; False where that cannot be found out."""
+    try:
+        file = (folder / RUN_LOCK).open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            if sys.platform == "win32":
+                file.read(1)  # which is refused to others than the holder
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
     """Holds ``run.lock`` of a run folder exclusively; the system frees it when the process dies.
@@ -31,7 +57,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: Another process holds it, or the folder is not writable.
     """
-    with _locked_file(folder / "run.lock", f"run {folder.name}"):
+    with _locked_file(folder / RUN_LOCK, f"run {folder.name}"):
         yield
 
 
@@ -53,7 +79,7 @@ def _locked_file(path: Path, what: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     # Held by the process, whichever of its threads ends the block.
-    lock = FileLock(path, blocking=False, thread_local=False, on_acquired=_note_process)
+    lock = FileLock(path, timeout=_GLANCE_S, thread_local=False, on_acquired=_note_process)
     with explained(path):
         try:
             lock.acquire()

@@ -1,9 +1,10 @@
-"""The names of runs, and the folder that holds them."""
+"""The names of runs, the folder that holds them, and the commands that go on from one."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from bitfront.spaces import UserError
@@ -14,6 +15,21 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 def runs_root(runs_dir: str | Path | None = None) -> Path:
     """The folder of the runs: the given one, what the variable ``BITFRONT_RUNS`` names, or ``runs``."""
     return Path(runs_dir or os.environ.get("BITFRONT_RUNS") or "runs")
+
+
+def command_line(*words: object) -> str:
+    """A ``bitfront`` command as a shell reads it, whatever is in its words."""
+    return shlex.join(["bitfront", *map(str, words)])
+
+
+def run_command(folder: Path, *words: object) -> str:
+    """A command on the run in ``folder``, which says where the runs are if that is not the usual folder."""
+    return command_line(*words, *runs_dir_options(folder.parent))
+
+
+def runs_dir_options(root: Path) -> list[str]:
+    """``--runs-dir`` where a folder of runs is not the one that is taken without it."""
+    return [] if root.absolute() == runs_root().absolute() else ["--runs-dir", str(root)]
 
 
 def checked_name(name: str) -> str:

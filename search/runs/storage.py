@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.runs.files import TRIALS, read_json
 from bitfront.search.runs.journal import JOURNAL, open_journal
+from bitfront.search.runs.names import run_command
 from bitfront.spaces import BitfrontError, UserError
 
 if TYPE_CHECKING:
@@ -131,6 +132,13 @@ def reason_of(error: BaseException) -> str:
 def note_storage(folder: Path, url: str) -> None:
     """Writes into a run folder which database its study is in, without passwords."""
     write_atomically(folder / STORAGE_NOTE, json.dumps({"url": recorded_url(url)}, indent=2) + "\n")
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a run; a password that its database needs has to be filled in."""
+    noted = read_json(folder / STORAGE_NOTE, dict, absent={}).get("url")
+    storage = ["--storage", noted] if noted is not None and HIDDEN in noted else []
+    return run_command(folder, "search", "--resume", folder.name, *storage)
 
 
 def recorded_url(url: str) -> str:

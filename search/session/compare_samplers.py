@@ -12,7 +12,7 @@ from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports.comparison import csv_text, markdown, title
 from bitfront.search.runs.folder import SPACE, RunFolder, RunStore, write_space
-from bitfront.search.runs.names import runs_root
+from bitfront.search.runs.names import run_command, runs_root
 from bitfront.search.samplers.registry import (
     COMPARED_SAMPLERS,
     COMPARED_SEEDS,
@@ -23,7 +23,15 @@ from bitfront.search.session.comparison.settings import ComparisonSettings, open
 from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers, worker_options
+from bitfront.search.session.worker_pool import (
+    WorkerOptions,
+    given_options,
+    note_options,
+    one_thread_each,
+    resumed_options,
+    start_workers,
+    worker_options,
+)
 from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
@@ -99,11 +107,12 @@ def compare_samplers(
     """
     names = parse_samplers(samplers)
     spec, source = completed_spec(spec or RunSpec())
-    options = worker_options(workers, spec.evaluation.device)
+    given = given_options(workers)
+    worker_options(given, spec.evaluation.device)  # before a folder is made
     store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(f"compare-{spec.evaluation.model}"))
     settings = ComparisonSettings(spec, names, seeds, truth, tested)
-    return _compared(settings, folder, options, reporter_of(progress), source)
+    return _compared(settings, folder, given, reporter_of(progress), source)
 
 
 def resume_comparison(
@@ -135,28 +144,32 @@ def resume_comparison(
     if evaluations is not None:
         changes["spec"] = dataclasses.replace(settings.spec, evaluations=evaluations)
     settings = dataclasses.replace(settings, **changes)
-    options = worker_options(workers, settings.spec.evaluation.device)
-    return _compared(settings, RunFolder(path), options, reporter_of(progress), None)
+    given, note = resumed_options(RunFolder(path), given_options(workers))
+    told = reporter_of(progress)
+    if note:
+        told.note(note)
+    return _compared(settings, RunFolder(path), given, told, None)
 
 
 def resume_command(folder: Path) -> str:
     """The command that goes on with a comparison."""
-    where = "" if folder.parent == runs_root() else f" --runs-dir {folder.parent}"
-    return f"bitfront compare-samplers --resume {folder.name}{where}"
+    return run_command(folder, "compare-samplers", "--resume", folder.name)
 
 
 def _compared(
     settings: ComparisonSettings,
     folder: RunFolder,
-    workers: WorkerOptions,
+    given: WorkerOptions,
     reporter: Reporter,
     source: LatencySource | None,
 ) -> Comparison:
     """Runs a comparison; only a new one has its latency source already."""
+    workers = worker_options(given, settings.spec.evaluation.device)
     path, command = folder.path, resume_command(folder.path)
-    kept = folder.resumable(command, begun=EVALUATIONS, new=source is not None)
+    kept = folder.resumable(lambda: command, begun=EVALUATIONS, new=source is not None)
     with kept, folder.lock(), folder.log_file(), explained(path):
         settings.write(path)
+        note_options(folder, given)
         reporter.note(f"comparison {folder.name} in {path}")
         try:
             return Comparison(path, _figures(settings, folder, workers, reporter, source))

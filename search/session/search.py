@@ -14,7 +14,7 @@ from bitfront.search.session.reporter import ProgressCallback, Reporter, reporte
 from bitfront.search.session.run import Run
 from bitfront.search.session.search_session import SearchSession
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import WorkerOptions, worker_options
+from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,15 +66,16 @@ def search(
         BitfrontError: The search failed; what was evaluated is kept, and :func:`resume` goes on with it.
     """
     spec, source = completed_spec(spec or RunSpec())
-    options = worker_options(workers, spec.evaluation.device)
+    given = given_options(workers)
+    options = worker_options(given, spec.evaluation.device)
     store = RunStore(runs_root(runs_dir))
     called = spec.evaluation.model if model is None else type(model).__name__
     folder = store.create(name or store.default_name(called))
     told = reporter_of(progress)
-    given = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
-    images = {field: found for field, found in given.items() if found is not None}
+    inputs = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
+    images = {field: found for field, found in inputs.items() if found is not None}
     session = SearchSession(spec, folder, options, storage, told, model=model, images=images, source=source)
-    return session.run()
+    return session.run(given)
 
 
 def resume(
@@ -96,7 +97,7 @@ def resume(
         evaluations: Another number of evaluations in all.
         time_budget: Another search time in all, in seconds or such as ``10m``.
         plateau: Another number of evaluations without growth of the hypervolume that end the search.
-        workers: As of :func:`search`.
+        workers: As of :func:`search`; None for those that the run was begun with.
         storage: URL of the database that the study is in; None for the one that the run has noted, which
             is needed again where it has a password.
         progress: As of :func:`search`.
@@ -110,5 +111,9 @@ def resume(
     extended = {"evaluations": evaluations, "time_budget": time_budget, "plateau": plateau}
     changes: dict[str, Any] = {name: value for name, value in extended.items() if value is not None}
     spec = dataclasses.replace(folder.read_spec(), **changes)
-    options = worker_options(workers, spec.evaluation.device)
-    return SearchSession(spec, folder, options, storage, reporter_of(progress), resumed=True).run()
+    given, note = resumed_options(folder, given_options(workers))
+    options, told = worker_options(given, spec.evaluation.device), reporter_of(progress)
+    session = SearchSession(spec, folder, options, storage, told, resumed=True)
+    if note:
+        told.note(note)
+    return session.run(given)

@@ -20,12 +20,13 @@ from bitfront.search.runs.files import TRIALS
 from bitfront.search.runs.folder import RunFolder, write_space
 from bitfront.search.runs.journal import JOURNAL
 from bitfront.search.runs.locks import study_lock
-from bitfront.search.runs.storage import has_study, note_storage, open_storage, recorded_url
+from bitfront.search.runs.names import run_command
+from bitfront.search.runs.storage import has_study, note_storage, open_storage, recorded_url, resume_command
 from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
-from bitfront.search.session.worker_pool import WorkerOptions, one_thread_each, start_workers
+from bitfront.search.session.worker_pool import WorkerOptions, note_options, one_thread_each, start_workers
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -66,14 +67,20 @@ class SearchSession:
     source: LatencySource | None = None
     resumed: bool = False
 
-    def run(self) -> Run:
-        """Searches with the run folder and its study locked, and opens the run."""
+    def run(self, given: WorkerOptions | None = None) -> Run:
+        """Searches with the run folder and its study locked, and opens the run.
+
+        Args:
+            given: What was said of who evaluates, for a part of the run that comes later.
+        """
         folder, reporter = self.folder, self.reporter
-        kept = folder.resumable(f"bitfront search --resume {folder.name}", new=not self.resumed)
+        kept = folder.resumable(lambda: resume_command(folder.path), new=not self.resumed)
         with folder.lock(), kept, folder.log_file():
             if self.model is not None or self.images:
                 self._write_given()
             folder.write_spec(self.spec)
+            if given is not None:
+                note_options(folder, given)
             reporter.note(f"run {folder.name} in {folder.path}")
             if self.options.share_the_machine:
                 self.spec = one_thread_each(self.spec)
@@ -232,8 +239,8 @@ class SearchSession:
             logger.info("the plots could not be drawn", exc_info=True)
             reason = EvaluationFailure.of(error).message
             self.reporter.note(
-                f"warning: the plots could not be drawn ({reason}): draw them with `bitfront plot "
-                f"{self.folder.name}`"
+                f"warning: the plots could not be drawn ({reason}): draw them with "
+                f"`{run_command(self.folder.path, 'plot', self.folder.name)}`"
             )
 
 

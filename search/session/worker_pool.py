@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING
 
 from bitfront.search.engine.protocols import AccuracyPool, InlinePool
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.files import read_json
+from bitfront.search.runs.folder import RunFolder
 from bitfront.search.workers.local_cluster import WorkerSettings, available_workers, parse_memory
 from bitfront.spaces import UserError
-from bitfront.spaces.quantities import parse_duration
+from bitfront.spaces.quantities import count_of, parse_duration
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
+
+# Says who evaluates, where that was said.
+WORKERS = "workers.json"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,63 @@ class WorkerOptions:
         """Who they are, in words."""
         return "the cluster" if self.cluster is not None else str(self.workers)
 
+    @property
+    def who(self) -> str:
+        """The same with what they are."""
+        if self.cluster is not None:
+            return f"the workers of {self.cluster}"
+        return count_of(self.workers, "worker") if self.workers else "this process"
+
+
+def given_options(workers: int | WorkerOptions | None) -> WorkerOptions:
+    """What an argument ``workers`` says."""
+    return workers if isinstance(workers, WorkerOptions) else WorkerOptions(workers)
+
+
+def note_options(folder: RunFolder, given: WorkerOptions) -> None:
+    """Writes who evaluates into a run folder, as far as that was said: a resumed run goes on with them."""
+    document = {
+        "workers": given.workers,
+        "cluster": given.cluster,
+        "send_data": given.send_data or None,
+        "evaluation_timeout": given.settings.evaluation_timeout_s,
+        "worker_memory": given.settings.memory_bytes,
+    }
+    folder.write_json(WORKERS, {name: value for name, value in document.items() if value is not None})
+
+
+def resumed_options(folder: RunFolder, given: WorkerOptions) -> tuple[WorkerOptions, str]:
+    """Who evaluates what is left of a run.
+
+    Args:
+        folder: The run's.
+        given: What was said when it was resumed: other workers take the place of those noted.
+
+    Returns:
+        The options, and what to say of those that were noted; empty where there is nothing to say.
+
+    Raises:
+        UserError: The note is damaged.
+    """
+    path = folder.path / WORKERS
+    noted = read_json(path, dict, absent={})
+    if given.workers is not None or given.cluster is not None:
+        without = ("workers", "cluster", "send_data", *(("worker_memory",) if given.cluster else ()))
+        noted = {name: value for name, value in noted.items() if name not in without}
+    told = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+    said = {name: value for name, value in told.items() if value not in (None, False)}
+    try:
+        options = WorkerOptions(**{**noted, **said, "workers": said.get("workers", noted.get("workers"))})
+    except (TypeError, UserError) as error:
+        if not noted:
+            raise
+        raise UserError(
+            f"{path} does not fit ({error}): remove it, and give --workers or --cluster"
+        ) from error
+    if not {"workers", "cluster"} & noted.keys():
+        return options, ""
+    return options, f"evaluating with {options.who} as before; --workers or --cluster changes that"
+
 
 def worker_options(workers: int | WorkerOptions | None, device: str) -> WorkerOptions:
     """What an argument ``workers`` stands for, with the number that suits this machine where it is left open.
@@ -89,7 +151,7 @@ def worker_options(workers: int | WorkerOptions | None, device: str) -> WorkerOp
     Raises:
         UserError: There are to be processes, which the running script would not let start.
     """
-    options = workers if isinstance(workers, WorkerOptions) else WorkerOptions(workers)
+    options = given_options(workers)
     if options.cluster is not None or options.workers == 0:
         return options
     check_main_guard()

@@ -15,6 +15,7 @@ from bitfront.search.cli.options.groups import (
     add_space_options,
     add_worker_options,
 )
+from bitfront.search.runs.names import command_line
 from bitfront.search.samplers.registry import COMPARED_SAMPLERS, COMPARED_SEEDS, DEFAULT_EVALUATIONS, SAMPLERS
 
 if TYPE_CHECKING:
@@ -101,12 +102,13 @@ def run(args: argparse.Namespace) -> int:
         print_json(found.to_json())
     else:
         print_comparison(found.figures, found.folder)
-        hint(_next(found), f"picture in {found.folder / PICTURE}")
+        hint(_next(found, args), f"picture in {found.folder / PICTURE}")
     return INTERRUPTED if found.interrupted else 0
 
 
-def _next(found: Comparison) -> str:
+def _next(found: Comparison, args: argparse.Namespace) -> str:
     """What to type next: the rest of the searches, more seeds, or a search with the best sampler."""
+    from bitfront.search.cli.options.specs import RUN_OPTIONS, written_options
     from bitfront.search.session.compare_samplers import resume_command
     from bitfront.search.session.comparison.document import FIXED, TIGHT
 
@@ -119,4 +121,9 @@ def _next(found: Comparison) -> str:
     boxes = figures["goal"]["boxes"]
     box = TIGHT if TIGHT in boxes else FIXED
     best = max(figures["samplers"], key=lambda sampler: sampler["hypervolume"][box][-1]["median"])
-    return f"bitfront search --sampler {best['sampler']}, with the options of this comparison"
+    if args.resume:
+        return f"a search with --sampler {best['sampler']} and the options of this comparison"
+    further = [
+        name for name in ("bits", *RUN_OPTIONS, "latency_batch") if name not in ("sampler", "evaluations")
+    ]
+    return command_line("search", "--sampler", best["sampler"], *written_options(args, *further))

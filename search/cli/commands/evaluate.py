@@ -13,6 +13,7 @@ from bitfront.search.cli.options.groups import (
     add_quantization_options,
     add_seed_option,
 )
+from bitfront.search.runs.names import command_line, run_command
 
 SUMMARY = "measure one configuration"
 DETAIL = """\
@@ -39,10 +40,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates a configuration and prints the figures."""
-    from bitfront.search.cli.options.specs import evaluation_spec, spec_changes, written_batch
+    from bitfront.search.cli.options.specs import (
+        evaluation_spec,
+        spec_changes,
+        written_batch,
+        written_options,
+    )
     from bitfront.search.reports.console import hint, print_json
     from bitfront.search.reports.evaluation import print_report
     from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.runs.files import SPEC
     from bitfront.search.session.evaluate import UNIFORM, evaluate
     from bitfront.search.session.specs import config_spec, read_config_document
     from bitfront.spaces import BitConfig
@@ -59,5 +66,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(found.to_json())
         return 0
     print_report(found.to_json(), measured=spec.batch_size is None and spec.threads is None)
-    hint("bitfront search" if args.config is None else "bitfront front")
+    if args.config is None:
+        hint(command_line("search", *written_options(args, "latency", "latency_batch")))
+    elif (run_folder := Path(args.config).absolute().parents[1]).joinpath(SPEC).is_file():
+        hint(run_command(run_folder, "front", run_folder.name))
     return 0

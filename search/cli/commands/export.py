@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.commands.verify import add_tolerance_options
 from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option
 from bitfront.search.cli.options.groups import add_other_data_options
+from bitfront.search.runs.names import command_line
 
 if TYPE_CHECKING:
     from bitfront.search.session.export import Exported
@@ -103,7 +103,7 @@ def _print(exported: Exported, run: Run) -> None:
     console.print(str(exported.path), soft_wrap=True)
     if exported.verification is not None:
         print_verification(exported.verification.to_json())
-        hint(shlex.join(["bitfront", "verify", str(exported.path)]))
+        hint(command_line("verify", exported.path))
     elif exported.format == JSON:
         hint(_evaluate_command(run, exported.path))
     else:
@@ -114,9 +114,9 @@ def _evaluate_command(run: Run, path: Path) -> str:
     """The command that confirms an exported config on the data of its run."""
     from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 
-    words, default = ["bitfront", "evaluate", "--config", str(path)], EvaluationSpec()
+    words, default = ["evaluate", "--config", str(path)], EvaluationSpec()
     for name in ("model", *PLACES):
         value = run.evaluation.get(name)
         if value not in (None, getattr(default, name)):
             words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words + (["--pretrained"] if run.evaluation.get("pretrained") else []))
+    return command_line(*words, *(["--pretrained"] if run.evaluation.get("pretrained") else []))

@@ -6,6 +6,8 @@ import argparse
 
 from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option
 from bitfront.search.reports.console import hint, print_json
+from bitfront.search.runs.names import run_command
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS
 
 SUMMARY = "print the front of a run"
 DETAIL = """\
@@ -30,7 +32,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_front(chosen, everything=args.all)
     if len(chosen.front):
-        hint(f"bitfront plot {chosen.name}", f"bitfront export {chosen.name} --pick knee")
+        export = run_command(chosen.path, "export", chosen.name, "--pick", "knee")
+        hint(run_command(chosen.path, "plot", chosen.name), export)
     else:
-        hint("bitfront search with looser limits or more --evaluations")
+        twice = 2 * int(chosen.spec.get("evaluations") or DEFAULT_EVALUATIONS)
+        resume = run_command(chosen.path, "search", "--resume", chosen.name, "--evaluations", twice)
+        hint(resume, "or a search with looser limits")
     return 0

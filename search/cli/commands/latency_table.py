@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 
 from bitfront.evaluators.data.registry import DIGITS
@@ -17,6 +16,7 @@ from bitfront.search.cli.options.groups import (
     add_weights_options,
     measured_sources,
 )
+from bitfront.search.runs.names import command_line
 from bitfront.spaces import UserError, parse_bits
 
 # Options that say how is measured.
@@ -96,5 +96,4 @@ def run(args: argparse.Namespace) -> int:
 def _search_command(args: argparse.Namespace, path: Path) -> str:
     from bitfront.search.cli.options.specs import written_options
 
-    bits = ["--bits", args.bits] if "bits" in args.given else []
-    return shlex.join(["bitfront", "search", *written_options(args), *bits, "--latency", f"table:{path}"])
+    return command_line("search", *written_options(args, "bits"), "--latency", f"table:{path}")

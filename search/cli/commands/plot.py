@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option
 from bitfront.search.reports.console import hint, print_json, stdout_console
+from bitfront.search.runs.names import run_command
 
 SUMMARY = "draw the pictures of a run"
 DETAIL = """\
@@ -36,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for path in paths:
         stdout_console().print(str(path), soft_wrap=True)
-    hint(f"bitfront export {chosen.name} --pick knee")
+    hint(run_command(chosen.path, "export", chosen.name, "--pick", "knee"))
     return 0

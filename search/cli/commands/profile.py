@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +16,7 @@ from bitfront.search.cli.options.groups import (
     add_quantization_options,
     add_seed_option,
 )
+from bitfront.search.runs.names import command_line
 from bitfront.spaces import GRANULARITIES, UserError, parse_bits
 
 if TYPE_CHECKING:
@@ -82,12 +82,10 @@ def run(args: argparse.Namespace) -> int:
         print_json(document)
         return 0
     print_profile(document)
-    narrow, same = min(spec.widths), written_options(args)
-    searched = ["--bits", args.bits] if "bits" in args.given else []
-    searched += ["--space", args.space] if "space" in args.given else []
+    narrow = min(spec.widths)
     hint(
-        shlex.join(["bitfront", "evaluate", *same, "--uniform", f"W{narrow}A{narrow}T{narrow}"]),
-        shlex.join(["bitfront", "search", *same, *searched]),
+        command_line("evaluate", *written_options(args), "--uniform", f"W{narrow}A{narrow}T{narrow}"),
+        command_line("search", *written_options(args, "bits", "space")),
     )
     return 0
 

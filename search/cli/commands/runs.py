@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import add_runs_dir
 from bitfront.search.reports.console import hint, print_json, stdout_console
+from bitfront.search.runs.names import command_line, run_command, runs_dir_options
 
 if TYPE_CHECKING:
     from bitfront.search.runs.listing import RunSummary
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not found:
         stdout_console().print(f"there are no runs in {args.runs_dir}")
-        hint("bitfront search")
+        hint(command_line("search", *runs_dir_options(args.runs_dir)))
         return 0
 
     from bitfront.search.reports.front_table import runs_table
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(runs_table(found, plain=not console.is_terminal))
     for damaged in (run for run in found if run.status == "damaged"):
         console.print(f"{damaged.name}: {damaged.state}", soft_wrap=True)
-    hint(f"bitfront front {found[0].name}")
+    hint(run_command(args.runs_dir / found[0].name, "front", found[0].name))
     return 0
 
 

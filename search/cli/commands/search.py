@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.console import hint, print_json
     from bitfront.search.reports.front_table import front_document, print_front
     from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.runs.names import run_command
+    from bitfront.search.runs.storage import resume_command
     from bitfront.search.session.search import resume, search
 
     how: Any = {"runs_dir": args.runs_dir, "storage": args.storage, "progress": stderr_reporter()}
@@ -90,9 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if found.message and not found.interrupted:
         raise BitfrontError(found.message)
     if not args.json:
-        where = f" --runs-dir {args.runs_dir}" if "runs_dir" in args.given else ""
-        storage = " --storage URL" if args.storage else ""
-        going_on = [f"bitfront search --resume {found.name}{where}{storage}"] if found.interrupted else []
-        chosen = [f"bitfront export {found.name} --pick knee{where}"] if len(found.front) else []
-        hint(*going_on, *chosen, f"pictures in {found.path / 'plots'}")
+        going_on = [resume_command(found.path)] if found.interrupted else []
+        export = run_command(found.path, "export", found.name, "--pick", "knee")
+        hint(*going_on, *([export] if len(found.front) else []), f"pictures in {found.path / 'plots'}")
     return INTERRUPTED if found.interrupted else 0

@@ -12,6 +12,7 @@ from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
 from bitfront.search.cli.options.common import natural, option, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
+from bitfront.search.runs.names import command_line
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
@@ -49,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
         f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
         soft_wrap=True,
     )
-    model = "" if args.model == EMBEDDED else f"--model {args.model} "
-    hint(f"bitfront search {model}--checkpoint {result.path}")
+    model = () if args.model == EMBEDDED else ("--model", args.model)
+    hint(command_line("search", *model, "--checkpoint", result.path))
     return 0
 
 

@@ -21,7 +21,7 @@ def _fields(kind: type, *without: str) -> tuple[str, ...]:
 
 # Options that are fields of these under the same name.
 EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart")
-_RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
+RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
 # They decide nothing of what is found, so that they may be given to a resumed run.
 WORKER_OPTIONS = _fields(WorkerOptions)
 
@@ -51,17 +51,9 @@ def _written(name: str) -> str:
     return f"--{name.removesuffix('_metric').replace('_', '-')}"
 
 
-def written_options(args: argparse.Namespace) -> list[str]:
-    """The options of the evaluation spec that were written, for the commands that come next."""
-    words: list[str] = []
-    for name in EVALUATION_OPTIONS:
-        if name in args.given:
-            value = getattr(args, name)
-            words.append(_written(name))
-            words += (
-                [] if value is True else [",".join(value) if isinstance(value, tuple | list) else str(value)]
-            )
-    return words
+def written_options(args: argparse.Namespace, *further: str) -> list[str]:
+    """The options of the evaluation spec that were written, and ``further`` ones, for the next commands."""
+    return [word for name in (*EVALUATION_OPTIONS, *further) for word in args.words.get(name, ())]
 
 
 def written_batch(args: argparse.Namespace) -> int | None:
@@ -79,7 +71,7 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     return RunSpec(
         evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
         latency_batch=written_batch(args),
-        **{name: getattr(args, name) for name in _RUN_OPTIONS},
+        **{name: getattr(args, name) for name in RUN_OPTIONS},
     )
 
 

@@ -49,7 +49,7 @@ def test_running_run_has_no_summary_yet(folder: Path) -> None:
     assert run.summary == {}
     assert run.references == ()
     assert run.latency_source == "measured:torch"
-    assert list_runs(folder.parent)[0].status == "unfinished"
+    assert list_runs(folder.parent)[0].status == "killed"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../../etc", "a/b", "/etc", ".hidden", "-x", "a b", "a\nb"])

@@ -115,7 +115,7 @@ def test_fronts_of_earlier_versions_lack_what_they_traded_off(tmp_path: Path) ->
         ",".join([*FRONT, "encoder00", "state", "feasible", "kl"]) + f"\n{row},complete,true,0.25\n"
     )
     [summary] = list_runs(tmp_path)
-    assert (summary.status, summary.front_points, summary.metric) == ("unfinished", 1, "kl")
+    assert (summary.status, summary.front_points, summary.metric) == ("killed", 1, "kl")
     run = RecordedRun.read(tmp_path, "old")
     assert run.front["kl"].tolist() == [0.25]
     assert run.front["test_kl"].isna().all()
