@@ -79,6 +79,26 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns a refusal to let ``path`` be read into the project's errors; that it is missing passes through.
+
+    Raises:
+        UserError: It may not be read.
+        BitfrontError: Reading failed otherwise.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        place = error.filename or path
+        if error.errno in _FORBIDDEN:
+            raise UserError(f"cannot read {place}: {reason}; have its owner let you read it") from error
+        raise BitfrontError(f"cannot read {place}: {reason}; mend that and try again") from error
+
+
+@contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A file to write in place of ``path``: it takes the place when the block ends, unless that raises.
 
@@ -122,7 +142,8 @@ def check_writable(path: Path, *, overwrite: bool = True, make_folder: bool = Fa
     Args:
         path: The file.
         overwrite: Whether it may exist.
-        make_folder: Whether a missing folder is made; otherwise it is refused.
+        make_folder: Whether a missing folder is made, in one that is there: a name that was mistyped makes
+            none. Otherwise it is refused.
 
     Raises:
         UserError: There is no such folder, it is not writable, the path is itself a folder, or a file that
@@ -132,12 +153,13 @@ def check_writable(path: Path, *, overwrite: bool = True, make_folder: bool = Fa
     with explained(path):
         if path.is_dir():
             raise UserError(f"cannot write {path}: it is a folder; expected the name of a file")
+        needed = path.parent.parent if make_folder else path.parent
+        if not needed.exists():
+            raise UserError(f"cannot write {path}: there is no folder {needed}; make it, or choose another")
         if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        elif not path.parent.is_dir():
-            raise UserError(
-                f"cannot write {path}: there is no folder {path.parent}; make it, or choose another"
-            )
+            path.parent.mkdir(exist_ok=True)
+        elif not needed.is_dir():
+            raise UserError(f"cannot write {path}: {needed} is no folder; choose another")
         if not overwrite and path.exists():
             raise UserError(f"{path} exists: choose another file, or overwrite it with --force")
         tempfile.TemporaryFile(dir=path.parent).close()

@@ -83,13 +83,16 @@ def chosen_uniform(run: RecordedRun, text: str) -> Chosen:
     return Chosen(config, f"{text.upper()}-{config.digest}", {}, _origin(run))
 
 
-def write_config(document: Mapping[str, Any], path: Path, force: bool = False) -> None:
+def write_config(
+    document: Mapping[str, Any], path: Path, force: bool = False, make_folder: bool = False
+) -> None:
     """Writes a document as JSON.
 
     Args:
         document: What is written.
         path: The file.
         force: Whether a file with other content may be overwritten.
+        make_folder: Whether its folder is made where it is missing.
 
     Raises:
         UserError: Another file is there, or the place cannot be written.
@@ -98,7 +101,7 @@ def write_config(document: Mapping[str, Any], path: Path, force: bool = False) -
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     if not force and _differs(path, text.encode()):
         raise _taken(path)
-    check_writable(path, make_folder=True)
+    check_writable(path, make_folder=make_folder)
     write_atomically(path, text)
 
 

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from bitfront.search.export.selection import default_choice
+from bitfront.search.problem.limits import Limit
 from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
 from bitfront.search.problem.wording import (
     MISSING,
@@ -32,6 +33,7 @@ from bitfront.search.reports.front_rows import (
     star_note,
 )
 from bitfront.search.reports.tables import Table
+from bitfront.search.runs.columns import violation_column
 from bitfront.search.runs.listing import RunSummary, run_state
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
@@ -159,6 +161,7 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
         "stopped_because": run.summary.get("stopped_because"),
         "message": run.summary.get("message") or None,
         "hypervolume": run.summary.get("hypervolume"),
+        "limits": [_limit(run, limit) for limit in run.limits],
         "failures": run.failures,
         "test_failures": run.summary.get("test_failures") or {},
         "knee": star.trial if star else None,
@@ -180,6 +183,22 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
             for row in rows
             if not row.reference
         ],
+    }
+
+
+def _limit(run: RecordedRun, limit: Limit) -> dict[str, Any]:
+    """A limit as it was asked for and what it came to; ``met`` where a configuration holds to it."""
+    column = violation_column(limit.name).name
+    known = run.trials[column].dropna() if column in run.trials.columns else None
+    met = None if known is None or known.empty else bool((known <= 0.0).any())
+    return {
+        "name": limit.name,
+        "asked": limit.label,
+        "column": limit.column,
+        "side": limit.side,
+        "bound": limit.threshold,
+        "unit": limit.unit,
+        "met": met,
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
-from bitfront.evaluators.files import explained
+from bitfront.evaluators.files import explained, readable
 from bitfront.search.runs.columns import Column
 from bitfront.search.runs.names import run_command
 from bitfront.spaces import UserError
@@ -36,7 +36,9 @@ def read_json(path: Path, kind: type, absent: Any = None) -> Any:
         UserError: The file is absent and ``absent`` is None, or it is not such a document.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with readable(path):
+            text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except FileNotFoundError:
         if absent is not None:
             return absent
@@ -66,7 +68,8 @@ def read_table(
 
     texts = {column.name: str for column in columns.values() if column.kind != "number"}
     try:
-        table = pd.read_csv(path, dtype=texts)
+        with readable(path):
+            table = pd.read_csv(path, dtype=texts)
         missing = [column for column in (*required, *genes) if column not in table.columns]
         if missing:
             raise damaged_file(path, f"there is no column {missing[0]!r}")

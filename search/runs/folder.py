@@ -138,8 +138,8 @@ class RunStore:
             BitfrontError: The disk is full.
         """
         path = self.root / checked_name(name)
+        self.made()
         with explained(path):
-            self.root.mkdir(parents=True, exist_ok=True)
             try:
                 path.mkdir()
             except FileExistsError as error:
@@ -148,6 +148,16 @@ class RunStore:
                     "--run, or choose another --run"
                 ) from error
         return RunFolder(path)
+
+    def made(self) -> Path:
+        """The folder that holds the runs, which is made where it is missing.
+
+        Raises:
+            UserError: The place is not writable.
+        """
+        with explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        return self.root
 
     def open(self, name: str) -> RunFolder:
         """The folder of an earlier run.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitfront.evaluators.files import readable
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import Schema
 from bitfront.search.runs.files import SPEC, TRIALS, read_json, read_spec_document, read_table
@@ -75,7 +77,11 @@ def last_change(folder: Path) -> float:
 
 def run_names(root: Path) -> list[str]:
     """Names of the runs in a folder, the one changed last first; none where there is no such folder."""
-    folders = [path.parent for path in root.glob(f"*/{SPEC}") if not path.parent.name.startswith(".")]
+    if not root.exists():
+        return []
+    with readable(root):  # which a pattern would pass over in silence
+        names = os.listdir(root)
+    folders = [root / name for name in names if not name.startswith(".") and (root / name / SPEC).exists()]
     return [p.name for p in sorted(folders, key=lambda p: (last_change(p), p.name), reverse=True)]
 
 

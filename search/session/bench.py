@@ -15,6 +15,7 @@ from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import bench_document, csv_text, markdown
 from bitfront.search.reports.bench_findings import findings
+from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.names import plain_name, runs_root
 from bitfront.search.session.bench_options import BASELINES, BATCHES, BUDGET, UNIFORM, BenchOptions, Words
 from bitfront.search.session.inputs import preparing
@@ -117,7 +118,7 @@ def bench(
     widths = tuple(sorted(found)) or (8,)
     # Nothing is classified; everything is timed on one thread of the CPU.
     spec = dataclasses.replace(spec, widths=widths, device="cpu", batch_size=1, threads=1)
-    place = runs_root() / default_name(spec.model) if folder is None else Path(folder)
+    place = RunStore(runs_root()).made() / default_name(spec.model) if folder is None else Path(folder)
     _check_folder(place, force)
     with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)

@@ -130,7 +130,7 @@ def export_run(
             raise UserError(f"--output {target} needs the ending {form.suffix} for --format {format}")
         runs_it = runtime_for(target, runtime)
         form.check(chosen.config.scheme, runs_it)
-        check_writable(target, make_folder=True)
+        check_writable(target, make_folder=path is None)
         places = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
         places["class_map"] = class_map
         spec, reporter = _spec(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
@@ -146,7 +146,7 @@ def export_run(
     else:
         target = target or run.path / "exports" / f"{chosen.name}{form.suffix}"
         document = form.document(chosen.config, chosen.measured, chosen.provenance)
-        write_config(document, target, force)
+        write_config(document, target, force, make_folder=path is None)
         files = [target]
     trial = chosen.provenance.get("trial")
     return Exported(run.name, trial, target, tuple(files), format, chosen.config, chosen.measured, verified)

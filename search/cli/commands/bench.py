@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.bench import print_bench
     from bitfront.search.reports.console import print_json
     from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.runs.folder import RunStore
     from bitfront.search.session.bench import bench, bench_spec, default_name
     from bitfront.search.session.specs import read_config_document
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         baselines=args.baselines if "baselines" in args.given else None,
         batches=args.batches,
         budget=args.budget,
-        folder=args.output or args.runs_dir / default_name(spec.model),
+        folder=args.output or RunStore(args.runs_dir).made() / default_name(spec.model),
         force=args.force,
         progress=stderr_reporter(),
     )

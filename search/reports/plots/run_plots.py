@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.wording import megabytes, milliseconds, points, quantization
 from bitfront.search.reports.plots import style
@@ -56,8 +57,11 @@ def write_plots(run: RecordedRun, folder: Path | None = None, everything: bool =
         The files written, named after the figures of :func:`run_figures`.
 
     Raises:
+        UserError: There is no folder that the folder could be made in.
         BitfrontError: The folder cannot be written.
     """
+    if folder is not None:
+        check_writable(folder / "front.png", make_folder=True)
     folder = folder or run.path / "plots"
     return [
         style.save(figure, folder / f"{name}.png") for name, figure in run_figures(run, everything).items()

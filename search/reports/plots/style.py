@@ -133,6 +133,6 @@ def save(figure: Figure, path: Path) -> Path:
     with house_style():
         figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     write_atomically(path, picture.getvalue())
     return path
