@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.spaces import UserError
+from bitfront.spaces.errors import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +53,28 @@ def device_named(text: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+@contextmanager
+def readable_dask_settings() -> Iterator[None]:
+    """Turns a file of settings that Dask refuses, when it is imported, into the project's error.
+
+    Raises:
+        UserError: There is such a file.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "dask config file" not in str(error):
+            raise
+        raise UserError(f"{one_line(error)}: mend that file, or move it away") from error
+
+
 def available_cpus() -> int:
     """How many logical CPUs this process may use: within its affinity and the quota of its container.
 
     A quota of a part of a CPU counts as a whole one.
     """
-    from dask.system import cpu_count  # of cgroups, too, in both of their versions
+    with readable_dask_settings():
+        from dask.system import cpu_count  # of cgroups, too, in both of their versions
 
     return int(cpu_count())
 

@@ -39,6 +39,8 @@ def exit_status(error: BaseException, debug: bool) -> int:
     if isinstance(error, BitfrontError):
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
+    if isinstance(error, OSError):
+        forget_closed_pipes()
     what = f"internal error: {type(error).__name__}: {one_line(error)}"
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower() + (f": {error.filename}" if error.filename else "")

@@ -316,7 +316,7 @@ class SearchEngine:
             trials=len(self._archive),
             hypervolume=self._hypervolume,
             elapsed_s=self._budget.elapsed_s,
-            remaining_s=self._budget.remaining_s(done, self._done_now),
+            remaining_s=self._budget.remaining_s(done, self._done_now, self._pool.capacity),
             objectives=self._problem.objectives,
         )
 

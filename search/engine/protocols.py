@@ -52,7 +52,7 @@ class Progress:
         trials: Trials so far, with rejected and failed ones.
         hypervolume: Share of the fixed box that the front dominates, from 0 to 1; higher is better.
         elapsed_s: Search time so far in seconds, that of interrupted parts included.
-        remaining_s: Estimated search time left in seconds; None before the first evaluation.
+        remaining_s: Estimated search time left in seconds; None while there is no ground for it.
     """
 
     evaluations: int

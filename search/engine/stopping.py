@@ -11,6 +11,8 @@ from typing import Any
 
 # Share of itself by which the hypervolume has to grow: less is the noise of single images.
 GROWTH = 1e-3
+# Evaluations that a pace is taken from, at least.
+LEAST_PACED = 3
 
 
 class Plateau:
@@ -70,8 +72,9 @@ class Budget:
         self.plateau = Plateau(plateau)
         self._seconds = seconds
         self._start = time.monotonic() - spent_s
-        self._spent_before = spent_s
         self._asked = 0
+        # Evaluations of this part, and the time, since which its pace is taken.
+        self._paced_from: tuple[int, float] | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -92,16 +95,25 @@ class Budget:
         """Takes one evaluation, in the order of asking; one recorded by an earlier part counts too."""
         self._asked += 1
 
-    def remaining_s(self, done: int, done_now: int) -> float | None:
-        """Estimated search time left in seconds; None before the first evaluation of this part.
+    def remaining_s(self, done: int, done_now: int, at_once: int = 1) -> float | None:
+        """Estimated search time left in seconds; None while there is no ground for one.
+
+        The first evaluations wait for workers that load the model, and those of several workers arrive
+        together: the pace is that after as many as are evaluated at a time, once as many again are finished.
 
         Args:
             done: Evaluations finished, recorded ones included.
             done_now: Evaluations finished in this part of the search.
+            at_once: Evaluations that are under way at a time.
         """
-        if not done_now:
+        if done_now < at_once:
             return None
-        each = (self.elapsed_s - self._spent_before) / done_now
+        if self._paced_from is None:
+            self._paced_from = done_now, self.elapsed_s
+        first, since = self._paced_from
+        if done_now - first < max(at_once, LEAST_PACED):
+            return None
+        each = (self.elapsed_s - since) / (done_now - first)
         estimate = max(0, self.evaluations - done) * each
         return estimate if self._seconds is None else max(0.0, min(estimate, self._seconds - self.elapsed_s))
 

@@ -27,8 +27,14 @@ def stderr_console() -> Console:
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
+    class PipeConsole(Console):
+        """Lets a reader that has gone be seen, which ends a command quietly."""
+
+        def on_broken_pipe(self) -> None:
+            raise
+
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(
+    return PipeConsole(
         stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else _WIDE
     )
 

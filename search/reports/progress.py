@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 SEARCH_INTERVAL_S = 5.0
 STAGE_INTERVAL_S = 10.0
-# Earlier shares and times say little of the time that is left.
-LEAST_SHARE, LEAST_S = 0.02, 2.0
+# Before so much of a step is done, and so long after its first report, its pace says little.
+LEAST_SHARE, LEAST_S = 0.1, 5.0
+# By how much, as a multiple, the paces of a whole step and of its last half may differ.
+MOST_UNEVEN = 2.0
 
 
 class SearchProgress:
@@ -115,7 +117,8 @@ class ConsoleReporter:
             A function that takes the share that is done, from 0 to 1, and shows it.
         """
         started = time.monotonic()
-        with (_bar if self._console.is_terminal else _lines)(self._console, text, started) as share_done:
+        console = self._console
+        with _bar(console, text) if console.is_terminal else _lines(console, text, started) as share_done:
             yield share_done
         self._console.print(f"{text} ... {time.monotonic() - started:.1f} s", soft_wrap=True)
 
@@ -136,7 +139,7 @@ def stderr_reporter() -> ConsoleReporter:
 
 
 @contextmanager
-def _bar(console: Console, text: str, started: float) -> Iterator[Callable[[float], None]]:
+def _bar(console: Console, text: str) -> Iterator[Callable[[float], None]]:
     """A bar below the text, which may fill a line on its own."""
     from rich.console import Group
     from rich.live import Live
@@ -147,29 +150,55 @@ def _bar(console: Console, text: str, started: float) -> Iterator[Callable[[floa
     bar = Progress(BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left, console=console)
     with Live(Group(Text(text), bar), console=console, transient=True, refresh_per_second=4):
         task = bar.add_task("", total=None, left="")
+        pace = _Pace()
         yield lambda share: bar.update(
-            task, total=1.0, completed=share, left=_left(share, time.monotonic() - started)
+            task, total=1.0, completed=share, left=pace.left(share, time.monotonic())
         )
 
 
 @contextmanager
 def _lines(console: Console, text: str, started: float) -> Iterator[Callable[[float], None]]:
     """Lines now and then, where none can be redrawn."""
-    printed = started
+    printed, pace = started, _Pace()
 
     def tell(share: float) -> None:
         nonlocal printed
         now = time.monotonic()
+        left = pace.left(share, now)
         if now - printed >= STAGE_INTERVAL_S:
             printed = now
             parts = [f"{text} ... {100 * share:.0f} % after {duration(now - started)}"]
-            console.print("; ".join(filter(None, [*parts, _left(share, now - started)])), soft_wrap=True)
+            console.print("; ".join(filter(None, [*parts, left])), soft_wrap=True)
 
     yield tell
 
 
-def _left(share: float, elapsed: float) -> str:
-    """The time left in words, at the pace so far; empty while it cannot be told."""
-    if not LEAST_SHARE <= share < 1.0 or elapsed < LEAST_S:
-        return ""
-    return f"about {duration(elapsed * (1.0 - share) / share)} left"
+class _Pace:
+    """How long a step has left, where that can be told.
+
+    Steps begin with what is done once, such as loading, and parts of them take longer than others: the time
+    left is told once a tenth is done, by the pace since the first report, and only while the last half of
+    what is done went at about the same pace as all of it.
+    """
+
+    def __init__(self) -> None:
+        self._reports: list[tuple[float, float]] = []  # shares and when they were told
+
+    def left(self, share: float, now: float) -> str:
+        """The time left in words; empty while it cannot be told.
+
+        Args:
+            share: What is done.
+            now: The time, in seconds.
+        """
+        if not self._reports or share - self._reports[-1][0] >= LEAST_SHARE / 10:
+            self._reports.append((share, now))
+        first, began = self._reports[0]
+        done, passed = share - first, now - began
+        if share >= 1.0 or done < LEAST_SHARE - 1e-9 or passed < LEAST_S:
+            return ""
+        middle, then = max(entry for entry in self._reports if entry[0] <= first + done / 2)
+        whole, late = passed / done, (now - then) / (share - middle)
+        if max(whole, late) > MOST_UNEVEN * min(whole, late):
+            return ""
+        return f"about {duration((1.0 - share) * late)} left"

@@ -165,10 +165,16 @@ def check_main_guard() -> None:
     too, unless it stands under ``if __name__ == "__main__":``.
 
     Raises:
-        UserError: The running statement of the script's top level is not under such a guard.
+        UserError: The running statement of the script's top level is not under such a guard, or the script is
+            no file, such as one that Python reads from its standard input.
     """
     main = sys.modules["__main__"]
     path = getattr(main, "__file__", None)  # none in a notebook, a console or a command
+    if path is not None and getattr(main, "__spec__", None) is None and not Path(path).exists():
+        raise UserError(
+            f"worker processes cannot import the running script, {path}, which is no file: save it as one "
+            "and run that, or give workers=0 to evaluate in this process"
+        )
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     line = 0
     while frame is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.context.machine import available_cpus
+from bitfront.evaluators.context.machine import available_cpus, readable_dask_settings
 from bitfront.spaces import BitfrontError, UserError
-from bitfront.spaces.quantities import BYTES, read_quantity
+from bitfront.spaces.errors import one_line
+from bitfront.spaces.quantities import BYTES, count_of, read_quantity
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 LEAST_MEMORY = 100_000_000
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 NEVER_S = 10 * 365 * 86_400
+_OF_WORKERS = ("distributed.", "temporary-directory")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _lock = threading.Lock()
 _users = 0
@@ -81,8 +84,9 @@ def dask_settings(threads: int | None) -> Iterator[None]:
         threads: Batches that each worker of this machine classifies at a time; None where none is started.
     """
     global _users
-    import dask.config
-    import distributed  # noqa: F401 - has the loggers
+    with readable_dask_settings():
+        import dask.config
+        import distributed  # noqa: F401 - has the loggers
 
     with _lock:
         _users += 1
@@ -158,7 +162,48 @@ def start_cluster(workers: int, memory_bytes: int) -> LocalCluster:
                 silence_logs=logging.CRITICAL + 1,
             )
     except Exception as error:
-        raise BitfrontError(f"the {workers} evaluation workers did not start: {error}") from error
+        raise not_started(workers, error) from error
+
+
+def not_started(workers: int, error: BaseException | None = None) -> BitfrontError:
+    """The error for workers of this machine that do not appear: why, and what Dask was set to."""
+    why = " in time"
+    if error is not None:
+        root = error
+        while root.__cause__ or root.__context__:
+            root = root.__cause__ or root.__context__ or root
+        first, cause = one_line(error).rstrip("."), f"{type(root).__name__}: {one_line(root)}"
+        why = f": {first}" + ("" if root is error or one_line(root) in first else f" ({cause})")
+    names = site_settings()
+    if names:
+        files = ", ".join(_settings_files()) or "DASK_ variables"
+        why += (
+            f"; settings of Dask were made on this machine ({', '.join(names)}, by {files}): try without them"
+        )
+    return BitfrontError(f"the {count_of(workers, 'evaluation worker')} did not start{why}")
+
+
+def site_settings() -> list[str]:
+    """Names of Dask's settings that somebody has made on this machine and that workers start by."""
+    import dask.config
+
+    def names(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+        for name, value in settings.items():
+            whole = f"{prefix}{name}".replace("_", "-")
+            if isinstance(value, Mapping):
+                yield from names(value, f"{whole}.")
+            else:
+                yield whole
+
+    return [name for name in names(dask.config.collect()) if name.startswith(_OF_WORKERS)]
+
+
+def _settings_files() -> list[str]:
+    """The files that Dask reads settings from."""
+    import dask.config
+
+    found = (file for folder in map(Path, dask.config.paths) for file in sorted(folder.glob("*.y*ml")))
+    return [str(file) for file in found if any(dask.config.collect_yaml([str(file)]))]
 
 
 @contextmanager

@@ -15,7 +15,13 @@ from bitfront.search.workers.admission import Admission
 from bitfront.search.workers.assignments import Submission
 from bitfront.search.workers.connection import Connection
 from bitfront.search.workers.dispatcher import Dispatcher, Job
-from bitfront.search.workers.local_cluster import WorkerSettings, dask_settings, equal_share, start_cluster
+from bitfront.search.workers.local_cluster import (
+    WorkerSettings,
+    dask_settings,
+    equal_share,
+    not_started,
+    start_cluster,
+)
 from bitfront.search.workers.messages import Lost, WorkerList
 from bitfront.search.workers.task import Evaluate, evaluate_on_worker, prepare_on_worker
 from bitfront.search.workers.timeouts import EvaluationClock, Outage
@@ -194,7 +200,7 @@ class DaskPool:
             raise UserError(next(iter(self._admission.rejected.values())))
         if not self._dispatcher.workers and not self._admission.known:
             if self._cluster:
-                raise BitfrontError(f"the {workers} evaluation workers did not start")
+                raise not_started(workers)
             raise UserError(
                 f"--cluster {self._address} has no workers: start some with `dask worker {self._address}`"
             )

@@ -5,7 +5,10 @@ import subprocess
 import sys
 import threading
 
-from bitfront.search.engine.stopping import InterruptGuard
+import pytest
+
+from bitfront.search.engine import stopping
+from bitfront.search.engine.stopping import Budget, InterruptGuard
 
 # In a process of its own: the one that runs the tests may hold SIGINT for itself.
 INTERRUPTED_TWICE = """
@@ -42,3 +45,43 @@ def test_outside_the_main_thread_the_guard_does_nothing():
     thread.start()
     thread.join()
     assert found == [(False, before)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_what_is_left_is_told_by_the_pace_after_the_workers_have_begun(clock):
+    """Four workers take a minute to load the model, and ten seconds for an evaluation."""
+    budget = Budget(104)
+    told = []
+    for wave in range(26):
+        clock.now = 70.0 + 10.0 * wave
+        told += [budget.remaining_s(done, done, 4) for done in range(4 * wave + 1, 4 * wave + 5)]
+    true = [10.0 * (26 - 1 - done // 4) for done in range(104)]
+    assert told[:7] == [None] * 7
+    for done, seconds in enumerate(told[7:], start=7):
+        assert 0.5 * true[done] - 10.0 <= seconds <= 2.0 * true[done] + 10.0
+
+
+def test_what_is_left_is_no_longer_than_the_time_budget(clock):
+    budget = Budget(1000, seconds=100.0)
+    for done in range(1, 6):
+        clock.now = 10.0 * done
+        left = budget.remaining_s(done, done)
+    assert left == 50.0
+
+
+def test_a_resumed_part_takes_its_own_pace(clock):
+    budget = Budget(100, spent_s=1000.0)
+    left = []
+    for done_now in range(6):
+        clock.now = 2.0 * done_now
+        left.append(budget.remaining_s(50 + done_now, done_now))
+    assert left[:4] == [None] * 4
+    assert left[4:] == [92.0, 90.0]

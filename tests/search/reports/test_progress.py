@@ -103,13 +103,14 @@ def test_stage_on_a_terminal_has_a_bar_with_share_and_time(monkeypatch: pytest.M
     monkeypatch.setattr(stages.time, "monotonic", lambda: float(next(clock)))
     target, file = console(terminal=True)
     with ConsoleReporter(target).stage("preparing m") as share:
-        share(0.25)
+        for done in (0.05, 0.15, 0.25):
+            share(done)
         target.print("a line above")  # redraws the bar
     text = file.getvalue()
     assert re.search(r"preparing m.*\n.*25%", text)
-    # At this pace three times as long as so far.
-    assert "about 1 min 30 s left" in text
-    assert text.rstrip().endswith("preparing m ... 60.0 s")
+    # A tenth in 30 s, and three quarters are left.
+    assert "about 3 min 45 s left" in text
+    assert text.rstrip().endswith("preparing m ... 120.0 s")
 
 
 def test_stage_without_a_terminal_prints_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +126,25 @@ def test_stage_without_a_terminal_prints_rarely(monkeypatch: pytest.MonkeyPatch)
         "preparing m ... 30 % after 24 s; about 56 s left",
         "preparing m ... 36.0 s",
     ]
+
+
+def estimates(reports: list[tuple[float, float]]) -> list[str]:
+    """What is said after each report of a time and a share."""
+    pace = stages._Pace()
+    return [pace.left(share, now) for now, share in reports]
+
+
+def test_no_time_is_told_before_there_is_ground_for_one() -> None:
+    # Loading takes a minute, what comes then ten seconds: a tenth of it tells nothing of a minute.
+    assert estimates([(60.0, 0.0), (61.0, 0.1), (62.0, 0.2)]) == ["", "", ""]
+    assert estimates([(60.0, 0.02), (61.0, 0.12), (66.0, 0.62)])[2] == "about 4 s left"
+    # The first parts take a second, the others a minute each.
+    uneven = estimates([(0.0, 0.0), (1.0, 0.05), (2.0, 0.1), (62.0, 0.15), (122.0, 0.2)])
+    assert uneven[:3] == [""] * 3
+    assert uneven[4] == "about 16 min 00 s left"
+    even = estimates([(60.0 * i, 0.1 * i) for i in range(10)])
+    assert even[:2] == ["", "about 9 min 00 s left"]
+    assert even[9] == "about 1 min 00 s left"
 
 
 def test_failed_stage_claims_nothing() -> None:
