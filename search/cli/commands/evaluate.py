@@ -68,6 +68,6 @@ def run(args: argparse.Namespace) -> int:
     print_report(found.to_json(), measured=spec.batch_size is None and spec.threads is None)
     if args.config is None:
         hint(command_line("search", *written_options(args, "latency", "latency_batch")))
-    elif (run_folder := Path(args.config).absolute().parents[1]).joinpath(SPEC).is_file():
+    elif (run_folder := Path(args.config).absolute().parent.parent).joinpath(SPEC).is_file():
         hint(run_command(run_folder, "front", run_folder.name))
     return 0
