@@ -24,6 +24,7 @@ from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.within_limits import WithinLimits
 from bitfront.spaces import BitfrontError
+from bitfront.spaces.quantities import count_of
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.2
@@ -302,8 +303,8 @@ class SearchEngine:
         if len(paid) >= enough and set(paid) == {"failed"}:
             self._notify()
             raise BitfrontError(
-                f"the first {len(paid)} candidates all failed, so the search was stopped; the last error: "
-                f"{last.error}; log.txt in the run folder has the details"
+                f"the first {count_of(len(paid), 'candidate')} all failed, so the search was stopped; the "
+                f"last error: {last.error}; log.txt in the run folder has the details"
             )
 
     def _progress(self) -> Progress:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from bitfront.spaces.quantities import count_of
+
 # Share of itself by which the hypervolume has to grow: less is the noise of single images.
 GROWTH = 1e-3
 # Evaluations that a pace is taken from, at least.
@@ -49,7 +51,7 @@ class Plateau:
         """What to say at the end."""
         return (
             f"the hypervolume grew by less than {GROWTH:.1%} of itself in the last "
-            f"{self._seen - self._grown_at} evaluations"
+            f"{count_of(self._seen - self._grown_at, 'evaluation')}"
         )
 
 

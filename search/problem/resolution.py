@@ -10,6 +10,7 @@ from typing import Any
 from bitfront.evaluators.data.splits import CHANGED_SHARE, images_to_tell, told_apart
 from bitfront.search.problem.limits import AskedLimit
 from bitfront.search.problem.wording import duration
+from bitfront.spaces.quantities import count_of
 
 # An evaluation that takes longer is said to do so.
 LONG_S = 10.0
@@ -65,9 +66,10 @@ class Resolution:
 
     def words(self, split: str, metric: str) -> str:
         """What the images of a split tell of a metric, such as ``top-1``."""
+        images = count_of(self.images, f"{split} image")
         known = (
-            f"{self.images:,} {split} images tell differences of {_rounded_up(self.points)} points of "
-            f"{metric} apart (two standard errors)"
+            f"{images} tell differences of {_rounded_up(self.points)} points of {metric} apart (two standard "
+            "errors)"
         )
         if self.seconds < LONG_S:
             return known

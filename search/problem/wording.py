@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import DECIMALS, SHARE_DECIMALS
 from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.spaces.quantities import count_of
 
 MISSING = "\N{EM DASH}"
 _DIGITS = 4
@@ -60,7 +61,7 @@ def duration(seconds: float) -> str:
 
 def points(count: int) -> str:
     """A number of points in words."""
-    return {0: "no point", 1: "1 point"}.get(count, f"{count} points")
+    return count_of(count, "point") if count else "no point"
 
 
 class Difference(NamedTuple):
@@ -160,7 +161,7 @@ def quantization(settings: Mapping[str, Any]) -> str:
 
 def evaluator(described: Mapping[str, Any], chosen: str = "") -> str:
     """What evaluates: batches, threads and kernels; ``chosen`` may say how the former were chosen."""
-    threads = "1 thread" if described["threads"] == 1 else f"{described['threads']} threads"
+    threads = count_of(described["threads"], "thread")
     return f"batches of {described['batch_size']} on {threads}{chosen}; {described['kernels']}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from bitfront.evaluators import files
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table, markdown_page
+from bitfront.spaces.quantities import count_of
 
 Document = Mapping[str, Any]
 _BOXES = {
@@ -26,7 +27,7 @@ def title(document: Document) -> str:
     number = document["configurations"]
     counted = f"{number:,}" if number < 10**7 else f"{number:.1e}"
     return (
-        f"{document['model']}, space {document['space']} ({document['genes']} genes, {counted} "
+        f"{document['model']}, space {document['space']} ({count_of(document['genes'], 'gene')}, {counted} "
         f"configurations), objectives {', '.join(document['objectives'])}, {document['evaluations']} "
         "evaluations"
     )
@@ -75,8 +76,8 @@ def remarks(document: Document) -> list[str]:
         f"median (lower to upper quartile) over {counts} seed{'s' * (seeds != {1})}, after so many distinct "
         "evaluations; feasible configurations only, all that were found so far",
         "to 99 %: evaluations until 99 % of that hypervolume",
-        f"{goal['front']}: {goal['points']} points; all searches together evaluated "
-        f"{document['evaluated']:,} configurations",
+        f"{goal['front']}: {count_of(goal['points'], 'point')}; all searches together evaluated "
+        f"{count_of(document['evaluated'], 'configuration')}",
     ]
     lines += [f"{name} box: {_corners(goal['boxes'][name])}" for name in _BOXES if name in goal["boxes"]]
     lines += [_proposing(sampler) for sampler in document["samplers"]]

@@ -11,6 +11,7 @@ from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.wording import evaluator, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
+from bitfront.spaces.quantities import count_of
 
 
 def print_report(report: dict[str, Any], measured: bool) -> None:
@@ -23,8 +24,9 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     console = stdout_console()
     table = Table(("", "quantized", "float32", "difference")).extend(_rows(report))
     console.print(
-        f"{report['model']} ({quantization(report)}) on {report['data']}: {report['images']} test images, "
-        f"{report['encoders']} encoders, config {report['digest']}\n",
+        f"{report['model']} ({quantization(report)}) on {report['data']}: "
+        f"{count_of(report['images'], 'test image')}, {count_of(report['encoders'], 'encoder')}, "
+        f"config {report['digest']}\n",
         soft_wrap=True,
     )
     console.print(table)
@@ -81,8 +83,9 @@ def _paired(report: dict[str, Any]) -> str:
         return "every image is right in both models or wrong in both"
     probability = f"{p:.2f}" if p >= 0.01 else f"{p:.1g}"
     return (
-        f"right in float32 only: {lost} images, right when quantized only: {won}; were both models equally "
-        f"good, so uneven a split would come about with probability {probability} (exact McNemar test)"
+        f"right in float32 only: {count_of(lost, 'image')}, right when quantized only: {won}; were both "
+        f"models equally good, so uneven a split would come about with probability {probability} (exact "
+        "McNemar test)"
     )
 
 
@@ -105,8 +108,8 @@ def print_verification(report: Mapping[str, Any]) -> None:
         f"{report['runtime_version']}{kernels if products else ''}",
         f"{counted.title} {report[name]:.2f} %, evaluator {report[f'evaluator_{name}']:.2f} %: "
         f"{report[f'{name}_difference']:+.2f} \N{PLUS-MINUS SIGN} "
-        f"{report[f'{name}_difference_standard_error']:.2f} points on {report['images']} images (allowed "
-        f"{report[f'largest_{name}_difference']:.2f})",
+        f"{report[f'{name}_difference_standard_error']:.2f} points on "
+        f"{count_of(report['images'], 'image')} (allowed {report[f'largest_{name}_difference']:.2f})",
         *(
             f"{metric.title} {metric.written(report[metric.name])}, evaluator "
             f"{metric.written(report[f'evaluator_{metric.name}'])}"

@@ -23,6 +23,7 @@ from bitfront.search.problem.wording import (
 )
 from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, gene_columns_named, mean_bits
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces.quantities import count_of
 
 _UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
 _FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
@@ -320,7 +321,7 @@ def _largest_error(shares: Sequence[float], images: int | None, split: str) -> l
     if images is None or not known:
         return []
     largest = max(standard_error(share, images) for share in known)
-    return [f"up to {largest:.2f} points on {images} {split} images"]
+    return [f"up to {largest:.2f} points on {count_of(images, f'{split} image')}"]
 
 
 def failure_notes(run: RecordedRun) -> list[str]:

@@ -37,6 +37,7 @@ from bitfront.search.runs.columns import violation_column
 from bitfront.search.runs.listing import RunSummary, run_state
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces.quantities import count_of
 
 # Columns of a terminal, how many the front takes with both differences to the float model, and with words.
 NARROW, WIDE, WITH_WORDS = 80, 104, 180
@@ -279,5 +280,5 @@ def _heading(run: RecordedRun) -> str:
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run_state(run.path, run.summary)
     limits = "".join(f", {limit.label}" for limit in run.limits)
-    counts = f"{points(len(run.front))} from {len(run.trials)} trials"
+    counts = f"{points(len(run.front))} from {count_of(len(run.trials), 'trial')}"
     return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

@@ -14,6 +14,7 @@ from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.profile_document import GRADIENT
 from bitfront.search.reports.tables import Table
 from bitfront.spaces import KINDS
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,9 +123,9 @@ def _headings(document: Mapping[str, Any]) -> Iterable[str]:
     }
     largest = max(sizes.values())
     images = document["calibration_images"]
-    yield f"{document['model']} ({quantization(document)}), prepared on {images} images"
+    yield f"{document['model']} ({quantization(document)}), prepared on {count_of(images, 'image')}"
     yield (
-        f"{len(document['encoders'])} encoders, {document['parameters']:,} parameters, "
+        f"{count_of(len(document['encoders']), 'encoder')}, {document['parameters']:,} parameters, "
         f"{document['macs'] / 1e9:.4g} GMACs per image; file: "
         + ", ".join(f"{name} {megabytes(size, largest)} MB" for name, size in sizes.items())
     )

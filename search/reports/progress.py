@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bitfront.search.problem.wording import duration, megabytes, milliseconds, quality
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +90,7 @@ class SearchProgress:
                 parts.append(f"best {quality(choose(map(sought.deciding, values)), sought.unit)}")
             parts.append(f"smallest {megabytes(min(found['size_bytes'] for found in values))} MB")
             parts.append(f"fastest {milliseconds(min(found['latency_ms'] for found in values))} ms")
-        parts += [f"hypervolume {progress.hypervolume:.4f}", f"{progress.trials} trials"]
+        parts += [f"hypervolume {progress.hypervolume:.4f}", count_of(progress.trials, "trial")]
         return ", ".join(parts + ([f"{self._failed} failed"] if self._failed else []))
 
 

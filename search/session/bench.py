@@ -28,6 +28,7 @@ from bitfront.search.session.specs import (
     recorded_spec,
 )
 from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.quantities import count_of
 from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
@@ -236,11 +237,11 @@ def _measure(
     rows: list[Measured] = []
     left, count = options.budget_s, len(candidates)
     for place, batch in enumerate(options.batches):
-        with reporter.stage(f"peak memory of {count} candidates, batch {batch}") as share_done:
+        with reporter.stage(f"peak memory of {count_of(count, 'candidate')}, batch {batch}") as share_done:
             memory = measure_memory(candidates, batch, share_done, stopped)
         started = time.monotonic()
         protocol = TimingProtocol(budget_seconds=left * batch / sum(options.batches[place:]))
-        with reporter.stage(f"timing {count} candidates in turn, batch {batch}") as share_done:
+        with reporter.stage(f"timing {count_of(count, 'candidate')} in turn, batch {batch}") as share_done:
             rows += measure_times(candidates, batch, memory, protocol, share_done, stopped)
         left = max(1.0, left - (time.monotonic() - started))
     return rows

@@ -33,6 +33,7 @@ from bitfront.search.session.worker_pool import (
     worker_options,
 )
 from bitfront.spaces import BitfrontError
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
@@ -234,7 +235,7 @@ def _figures(
     tested = {}
     if settings.tested:
         images = len(ready.context.splits.test)
-        with reporter.stage(f"test accuracy of the fronts on {images} images") as share_done:
+        with reporter.stage(f"test accuracy of the fronts on {count_of(images, 'image')}") as share_done:
             tested["test"] = on_test_images(
                 problem, searches, budget, ready.context, ready.references, folder.path, share_done
             )
@@ -263,11 +264,11 @@ def _searched(
     """The trials of all configurations where they are known, and the searches as far as they came."""
     everything = None
     if settings.truth:
-        with reporter.stage(f"evaluating all {count:,} configurations") as share_done:
+        with reporter.stage(f"evaluating all {count_of(count, 'configuration')}") as share_done:
             everything = shared.evaluate_all(settings.spec.seed, share_done)
         if everything is None:
             raise KeyboardInterrupt
     names = ", ".join(settings.samplers)
-    seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+    seeds = count_of(settings.seeds, "seed")
     with reporter.stage(f"searching with {names}; {seeds}") as share_done:
         return everything, shared.run(list(settings.entries()), share_done)

@@ -22,6 +22,7 @@ from bitfront.search.session.specs import (
     with_test_folder,
 )
 from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -180,7 +181,9 @@ def _evaluated(
         context = EvaluationContext.from_spec(spec, share_done, keep_codes, reporter.note)
     if not isinstance(wanted, BitConfig):
         wanted = BitConfig.uniform(spec.model, spec.scheme, context.encoders, wanted)
-    with reporter.stage(f"classifying {len(context.splits.test)} test images, float and quantized"):
+    with reporter.stage(
+        f"classifying {count_of(len(context.splits.test), 'test image')}, float and quantized"
+    ):
         figures = _figures(context, wanted) | context.describe()
     with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
         figures |= _latencies(source, batch, context, wanted, share_done)

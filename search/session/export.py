@@ -27,6 +27,7 @@ from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -187,7 +188,7 @@ def _verified(context: EvaluationContext, chosen: Chosen, check: Check, reporter
     from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, expected_of, sidecar_of
 
     images = context.images("test")
-    with reporter.stage(f"classifying {len(images)} test images by the evaluator"):
+    with reporter.stage(f"classifying {count_of(len(images), 'test image')} by the evaluator"):
         expected = expected_of(context, chosen.config, ["test"], second=check.runtime != BITFRONT)
     with reporter.stage(f"classifying them by {check.runtime}") as share_done:
         found = check.run([images], expected, chosen.config, context.task, share_done)

@@ -23,6 +23,7 @@ from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.folder import SPACE, RunFolder, read_space
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -115,7 +116,7 @@ def prepare_run(
     )
     costs, notes = _costs(spec, source, folder, context, space, stage)
     notes = (*notes, *_noisy(costs))
-    with stage(f"scoring the float and 8-bit models on {len(context.splits.search)} images"):
+    with stage(f"scoring the float and 8-bit models on {count_of(len(context.splits.search), 'image')}"):
         references, seconds = _references(context, costs)
     resolution = _resolution(spec, context, references, seconds)
     kept = _kept_genes(spec, folder, SearchProblem.from_spec(spec, space, costs, references))
@@ -146,7 +147,7 @@ def _scores(
         if scores.names == space.gene_names:
             return scores
         # Those of an earlier version, which searched all genes, that was stopped before its first evaluation.
-    with stage(f"gradient scores of {len(space)} genes") as share_done:
+    with stage(f"gradient scores of {count_of(len(space), 'gene')}") as share_done:
         scores = gene_scores(context, space, share_done)
     folder.write_json(GENE_SCORES, scores.to_json())
     # Read in any case: a resumed run must begin with the same numbers.
@@ -156,7 +157,7 @@ def _scores(
 def preparing(evaluation: EvaluationSpec) -> str:
     """What building a context is called while it runs."""
     how = quantization(evaluation.to_json())
-    return f"preparing {evaluation.model} ({how}) on {evaluation.calibration_images} images"
+    return f"preparing {evaluation.model} ({how}) on {count_of(evaluation.calibration_images, 'image')}"
 
 
 def _keep_splits(folder: RunFolder, context: EvaluationContext) -> None:

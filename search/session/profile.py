@@ -13,6 +13,7 @@ from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import with_test_folder
 from bitfront.spaces import Granularity, SearchSpace, UserError
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,12 +101,12 @@ def _sensitivities(
 
     spec = context.spec
     space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.widths, granularity)
-    with reporter.stage(f"gradient scores of {len(space)} genes, one pass") as share_done:
+    with reporter.stage(f"gradient scores of {count_of(len(space), 'gene')}, one pass") as share_done:
         scores = gene_scores(context, space, share_done)
     flips = None
     if measured:
-        images = len(context.images("search"))
-        what = f"one-flip sensitivities, {len(space) + 1} evaluations of {images} images"
+        images = count_of(len(context.images("search")), "image")
+        what = f"one-flip sensitivities, {len(space) + 1} evaluations of {images}"
         with reporter.stage(what) as share_done:
             flips = one_flips(context, space, share_done)
     return sensitivity_document(context, space, flips, scores)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.protocols import SearchObserver
+from bitfront.spaces.quantities import count_of
 
 logger = logging.getLogger(__name__)
 # Takes what is being done and the share of it that is done, from 0 to 1.
@@ -54,7 +55,7 @@ class CallbackReporter:
     @contextmanager
     def search(self, evaluations: int) -> Iterator[SearchObserver]:
         """Tells of every evaluation as the share of the budget that is spent."""
-        text = f"searching, {evaluations} evaluations"
+        text = f"searching, {count_of(evaluations, 'evaluation')}"
         yield lambda at, _: self._tell(text, min(1.0, at.evaluations / max(1, at.evaluations_budget)))
 
     def note(self, text: str) -> None:

@@ -28,6 +28,7 @@ from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
 from bitfront.search.session.worker_pool import WorkerOptions, note_options, one_thread_each, start_workers
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,9 +193,10 @@ class SearchSession:
             whole_latencies,
         )
 
-        points, stage = f"{len(result.front)} front points", self.reporter.stage
+        points, stage = count_of(len(result.front), "front point"), self.reporter.stage
         schema = Schema(ready.context.task, self.spec.objectives)
-        with stage(f"test accuracy of {points} on {len(ready.context.splits.test)} images") as share:
+        images = count_of(len(ready.context.splits.test), "image")
+        with stage(f"test accuracy of {points} on {images}") as share:
             tested, failures = held_out_qualities(
                 ready.context, ready.space, result.front, schema.quality, share
             )

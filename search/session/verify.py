@@ -17,6 +17,7 @@ from bitfront.search.runs.files import where_inputs_are
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import SplitName
@@ -109,7 +110,7 @@ def verify(
             )
         against = RECORDED
     check = Check(path, chosen, precision, threads, tolerance or Tolerance())
-    with reporter.stage(f"classifying {len(expected.labels)} images by {chosen}") as share_done:
+    with reporter.stage(f"classifying {count_of(len(expected.labels), 'image')} by {chosen}") as share_done:
         found = check.run(images, expected, config, task_named(spec.task), share_done)
     return dataclasses.replace(found, against=against)
 

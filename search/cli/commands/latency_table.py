@@ -18,6 +18,7 @@ from bitfront.search.cli.options.groups import (
 )
 from bitfront.search.runs.names import command_line
 from bitfront.spaces import UserError, parse_bits
+from bitfront.spaces.quantities import count_of
 
 # Options that say how is measured.
 _OF_MEASURING = ("latency", "seconds", "device")
@@ -87,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
         print_table(document, path)
     else:
         filled = "fill them in, and source and machine in words"
-        text = f"{path}: {template.rows} rows without milliseconds, for batches of {batch}; {filled}"
+        text = (
+            f"{path}: {count_of(template.rows, 'row')} without milliseconds, for batches of {batch}; {filled}"
+        )
         stdout_console().print(text, soft_wrap=True)
     hint(_search_command(args, path))
     return 0

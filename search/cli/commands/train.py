@@ -13,6 +13,7 @@ from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
 from bitfront.search.cli.options.common import natural, option, positive
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 from bitfront.search.runs.names import command_line
+from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
@@ -46,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
         print_json(dataclasses.asdict(result))
         return 0
     stdout_console().print(
-        f"{result.path}: {result.held_out_top1:.2f} % top-1 on {result.held_out_images} held-out scans after "
-        f"{result.epochs} epochs in {result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
+        f"{result.path}: {result.held_out_top1:.2f} % top-1 on "
+        f"{count_of(result.held_out_images, 'held-out scan')} after {count_of(result.epochs, 'epoch')} in "
+        f"{result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
         soft_wrap=True,
     )
     model = () if args.model == EMBEDDED else ("--model", args.model)

@@ -17,6 +17,7 @@ from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.front_points import FrontInfo, LimitLine, Mark, Points
 from bitfront.search.reports.plots.labels import Label, Note, around, place_labels, place_note
 from bitfront.search.reports.plots.window import Window, window_of
+from bitfront.spaces.quantities import count_of
 
 _SAMPLES = 24
 _MARKERS = {"float32": "D", "W8A8T8": "s", "W4A4T4": "v"}
@@ -231,7 +232,7 @@ def draw_knee(axes: Axes, info: FrontInfo, window: Window) -> list[Label]:
 def note_hidden(axes: Axes, info: FrontInfo, window: Window) -> list[Text]:
     """Says in the lower right corner how many points lie below the axis."""
     hidden = info.count_below(window.bottom)
-    parts = [f"{hidden} points" if hidden > 1 else "1 point"] if hidden else []
+    parts = [count_of(hidden, "point")] if hidden else []
     parts += [f"{m.name} ({_quality(info, m.height)})" for m in info.references if m.height < window.bottom]
     if not parts:
         return []

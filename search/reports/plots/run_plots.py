@@ -18,6 +18,7 @@ from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import FrontInfo, collect_front
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces.quantities import count_of
 
 
 def run_figures(run: RecordedRun, everything: bool = False) -> dict[str, Figure]:
@@ -95,7 +96,8 @@ def _subtitle(run: RecordedRun, shown: Sequence[FrontInfo]) -> str:
     parts = [
         f"run {run.name}",
         quantization(run.evaluation),
-        f"{points(count)} from {len(run.trials)} trials" + (f", {listed} listed" if listed < count else ""),
+        f"{points(count)} from {count_of(len(run.trials), 'trial')}"
+        + (f", {listed} listed" if listed < count else ""),
         f"seed {run.spec['seed']}" if "seed" in run.spec else "",
         f"also limited: {', '.join(others)}" if others else "",
     ]
