@@ -175,7 +175,7 @@ class TestWhatIsNotRead:
             decode_image(tmp_path / "pipe.png", "pipe.png")
 
 
-@pytest.mark.parametrize("unreadable", ["b", "b/inner"])
+@pytest.mark.parametrize("unreadable", [".", "b", "b/inner"])
 def test_an_unreadable_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str
 ) -> None:
