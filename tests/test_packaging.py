@@ -71,9 +71,10 @@ def imported() -> dict[str, Path]:
 
 def test_every_imported_package_is_declared() -> None:
     project = settings()["project"]
+    extras = project["optional-dependencies"]
     declared = {
         requirement.partition(">=")[0].lower()
-        for requirement in project["dependencies"] + project["optional-dependencies"]["runtimes"]
+        for requirement in project["dependencies"] + extras["runtimes"] + extras["parquet"]
     }
     missing = {
         name: path for name, path in imported().items() if INSTALLED_AS.get(name, name) not in declared

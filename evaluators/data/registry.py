@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DIGITS = "digits"
 CIFAR10 = "cifar10"
 _COPY = f"{CIFAR10}:"  # before the path of a copy
-_TABLE = "a table of labels (.csv, .tsv, .txt)"
-FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, or {_TABLE}"
+_TABLES = "a table of labels (.csv, .tsv, .txt), or a Hugging Face data set on disk (save_to_disk, parquet)"
+FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, {_TABLES}"
 
 
 def path_of(data: str) -> str | None:
@@ -71,7 +71,9 @@ def open_sources(
 
 def is_table(data: str) -> bool:
     """Whether ``data`` names a table, which has columns."""
-    return path_of(data) == data and os.path.isfile(data)
+    from bitfront.evaluators.data.arrow_layouts import holds_tables
+
+    return path_of(data) == data and (os.path.isfile(data) or holds_tables(Path(data)))
 
 
 def open_source(
@@ -114,6 +116,12 @@ def open_source(
     from bitfront.evaluators.data.class_map import read_class_map
 
     found = None if class_map is None else read_class_map(Path(class_map))
+    from bitfront.evaluators.data.arrow_layouts import holds_tables
+
+    if holds_tables(path):
+        from bitfront.evaluators.data.arrow_tables import read_table_images
+
+        return read_table_images(path, data, columns, class_order, found)
     if path.is_dir():
         from bitfront.evaluators.data.class_folders import read_image_folder
 

@@ -92,11 +92,12 @@ def _one_named(
 ) -> int | None:
     if usual in header:
         return header.index(usual)
-    found = [i for i, name in enumerate(header) if _plain(name) in names and i != without]
+    found = [i for i, name in enumerate(header) if plain_name(name) in names and i != without]
     return found[0] if len(found) == 1 else None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A column's name without case, underscores and the like."""
     return name.lower().translate(str.maketrans("", "", "_- "))
 
 
@@ -105,7 +106,7 @@ def _with_labels(header: Sequence[str], path: int) -> Columns | None:
     others = {name: place for place, name in enumerate(header) if place != path}
     if label is not None or len(others) == 1:
         return Columns(path, next(iter(others.values())) if label is None else label)
-    ambiguous = any(_plain(name) in LABEL_NAMES for name in others)
+    ambiguous = any(plain_name(name) in LABEL_NAMES for name in others)
     return None if ambiguous or len(others) < 2 else Columns(path, None, others)
 
 

@@ -49,9 +49,11 @@ def with_test_folder(spec: EvaluationSpec) -> EvaluationSpec:
 
     One that was recorded stays as it is: earlier versions reported on some of the ``val`` images.
     """
+    from bitfront.evaluators.data.arrow_layouts import holds_tables
     from bitfront.evaluators.data.parts import find_test_folder
 
-    folder = None if spec.test_data is not None else find_test_folder(spec.data)
+    known = spec.test_data is not None or holds_tables(Path(spec.data))  # tables know their own parts
+    folder = None if known else find_test_folder(spec.data)
     return spec if folder is None else dataclasses.replace(spec, test_data=folder)
 
 
