@@ -125,8 +125,10 @@ def _telling_images(
     plain: ImageSource, natural: ImageSource, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions in the plain order of some images that have other labels in the natural one, and these."""
-    place = {natural.describe(index): index for index in range(len(natural))}
-    others = natural.labels[[place[plain.describe(index)] for index in range(len(plain))]]
+    others = natural.labels
+    if len(natural) != len(plain):  # it has all images of the plain one, in the same order, and more
+        place = {natural.describe(index): index for index in range(len(natural))}
+        others = others[[place[plain.describe(index)] for index in range(len(plain))]]
     telling = plain.labels != others
     if plain.partition is not None:
         calibrating = np.isin(plain.partition, CALIBRATING)

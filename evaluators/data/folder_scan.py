@@ -63,10 +63,11 @@ class FolderScan:
         while waiting:
             path, names, real, above = waiting.pop()
             folders, files = self.entries(path)
-            images = tuple(name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+            endings = {name: os.path.splitext(name)[1].lower() for name in files}
+            images = tuple(name for name, ending in endings.items() if ending in IMAGE_SUFFIXES)
             if names:
-                others = (name for name in files if Path(name).suffix.lower() not in IMAGE_SUFFIXES)
-                self.endings.update(Path(name).suffix.lower() or "none" for name in others)
+                others = (ending for ending in endings.values() if ending not in IMAGE_SUFFIXES)
+                self.endings.update(ending or "none" for ending in others)
             place = path.relative_to(self.root).as_posix()
             yield ScannedFolder("" if place == "." else f"{place}/", names, side, images)
             below = []

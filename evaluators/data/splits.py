@@ -198,6 +198,8 @@ def check_labels(source: ImageSource, classes: int, multiple: bool = False, mapp
         mend = "pass data or a checkpoint that fits"
         if from_one:
             mend = "the labels seem to begin at 1: subtract 1 from each"
+        if source.class_names and source.class_names[0] == "":
+            mend = "images beside the class folders are a class in natural order (timm's): take them out"
         raise UserError(
             f"{source.describe(first)} has label {source.labels[first]} ({len(outside)} such images); "
             f"expected 0 to {classes - 1}, the model's {classes} classes: {mend}"

@@ -109,6 +109,34 @@ def test_a_few_classes_that_differ_are_enough(tmp_path: Path) -> None:
     assert told[0].startswith("class order: plain order (torchvision's): the float model has 76 of 78 images")
 
 
+def test_images_beside_the_folders_are_a_class_in_natural_order_alone(tmp_path: Path) -> None:
+    data = digit_folders(tmp_path, [f"n{number}" for number in range(10)])
+    DigitsSource().load(0).save(tmp_path / "montage.png")
+    context = prepared(told := [], data=data)
+    assert top1(context) > 97.0
+    assert context.spec.class_order == "plain"
+    assert "there are 11 classes in natural order (timm's), and the model has 10" in told[0]
+    assert told[1] == f"{data}: 1 image in no class folder was ignored"
+    with pytest.raises(
+        UserError, match=r"has label 10 .* images beside the class folders are a class in nat"
+    ):
+        prepared([], data=data, class_order="natural")
+
+
+def test_they_are_looked_up_where_the_model_has_an_output_for_them(tmp_path: Path) -> None:
+    """The zeros lie beside the folders, and the model has them first, as timm does."""
+    source = DigitsSource()
+    for index in range(200):
+        folder = tmp_path / (f"n{source.labels[index]}" if source.labels[index] else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        source.load(index).save(folder / f"{index}.png")
+    context = prepared(told := [], data=str(tmp_path))
+    assert top1(context) > 97.0
+    assert context.spec.class_order == "natural"
+    assert len(context.source) == 200
+    assert told[0].startswith("class order: natural order (timm's): the float model has")
+
+
 def test_nothing_is_said_or_recorded_where_both_orders_are_the_same(tmp_path: Path) -> None:
     context = prepared(told := [], data=digit_folders(tmp_path, [f"n{number}" for number in range(10)]))
     assert top1(context) > 97.0
