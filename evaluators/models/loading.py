@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +26,18 @@ from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, bu
 from bitfront.evaluators.models.families import check_family
 from bitfront.evaluators.models.form import Form, built_at, form_of, interpolated
 from bitfront.evaluators.models.outlines import constructed, model_outline
-from bitfront.evaluators.models.preprocessing import Beside, beside, built_in_size, resolved_preprocessing
+from bitfront.evaluators.models.preprocessing import (
+    GIVEN,
+    Beside,
+    beside,
+    built_in_size,
+    resolved_preprocessing,
+)
 from bitfront.evaluators.models.weights_file import weights_in
 from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.errors import one_line
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +119,7 @@ def load_model(
     _check_classes(name, classes, num_classes)
     module = made.module.float().eval().requires_grad_(False)
     config, origins = resolved_preprocessing(module, options, made.beside)
-    decided: dict[str, Any] = {key: config[key] for key in made.beside.values if key not in options.asked()}
+    decided: dict[str, Any] = {key: config[key] for key, source in origins.items() if source != GIVEN}
     if made.place is not None:
         decided["checkpoint"] = made.place
     if made.form.decided:
@@ -119,6 +128,8 @@ def load_model(
     if architecture is None and (made.form.arguments or ":" in name):
         architecture = described(name, module, config)
     notes = (*made.notes, *made.form.notes, *made.beside.notes)
+    for sentence in notes:
+        log.info("%s", sentence)
     adapted = architecture is not None and made.architecture is None
     return LoadedModel(
         name, module, config, classes, made.weights, architecture, notes, origins, decided, adapted
@@ -209,6 +220,9 @@ def _check_class_heads(name: str, outline: Any, weights: Checkpoint) -> None:
             f"{path} has the two classifiers of a distilled DeiT (head_dist), and {name} has one: pass "
             "--model with _distilled, such as deit_tiny_distilled_patch16_224"
         )
+    if hasattr(outline, "head_dist") and "head.weight" in state and "head_dist.weight" not in state:
+        plain = "leave _distilled out of --model" if "dist_token" not in state else "expected both"
+        raise UserError(f"{path} has one classifier, and {name} has two (head_dist): {plain}")
     if "patch_embed.proj.weight" in state and classes_of(state) is None:
         raise UserError(
             f"{path} has no classifier (head.weight), such as after self-supervised training; expected the "

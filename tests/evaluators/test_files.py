@@ -8,8 +8,44 @@ from pathlib import Path
 
 import pytest
 
-from bitfront.evaluators.files import cache_folder, check_writable, explained, replacing, write_atomically
+from bitfront.evaluators.files import (
+    cache_folder,
+    check_writable,
+    explained,
+    replacing,
+    split_entry,
+    with_entry_of,
+    write_atomically,
+)
 from bitfront.spaces import BitfrontError, UserError
+
+
+class TestEntries:
+    def test_files_and_entries(self, tmp_path: Path) -> None:
+        file, odd = tmp_path / "w.pth", tmp_path / "w.pth:ema"
+        file.touch()
+        assert split_entry(str(file)) == (str(file), None)
+        assert split_entry(f"{file}:ema") == (str(file), "ema")
+        assert split_entry(f"{file}:model.ema:x") == (str(file), "model.ema:x")
+        assert split_entry(f"{tmp_path}:ema") == (str(tmp_path), "ema")
+        odd.touch()
+        assert split_entry(f"{file}:ema") == (str(odd), None)
+        assert split_entry(f"{odd}:ema") == (str(odd), "ema")
+
+    @pytest.mark.parametrize("place", [r"C:\none\w.pth", "C:/none/w.pth", "none.pth:ema", ":", ""])
+    def test_without_such_a_file(self, place: str) -> None:
+        assert split_entry(place) == (place, None)
+
+    def test_a_file_that_moves_keeps_its_entry(self, tmp_path: Path) -> None:
+        new, odd = tmp_path / "w.pth", tmp_path / "w:1.pth"
+        new.touch()
+        odd.touch()
+        assert with_entry_of("/old/w.pth:ema", str(new)) == f"{new}:ema"
+        assert with_entry_of("/old/w.pth:ema", f"{new}:model") == f"{new}:model"
+        assert with_entry_of("/old/w.pth", str(new)) == str(new)
+        assert with_entry_of(r"C:\old\w.pth", str(new)) == str(new)
+        assert with_entry_of("/old/w:1.pth", str(odd)) == str(odd)
+        assert with_entry_of(None, str(new)) == str(new)
 
 
 class TestReplacing:
