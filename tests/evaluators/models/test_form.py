@@ -201,15 +201,15 @@ class TestFurtherOn:
         module = made("digits_swin", img_size=32)
         state = {**module.state_dict(), "layers.0.blocks.1.attn_mask": torch.zeros(16, 16, 16)}
         spec = EvaluationSpec(
-            model="digits_swin", checkpoint=str(saved(state, tmp_path)),
-            recipe="fq-vit", calibration_images=16, search_images=16, test_images=16, batch_size=16, threads=1, first_images=16,
+            model="digits_swin", checkpoint=str(saved(state, tmp_path)), recipe="fq-vit", batch_size=16,
+            calibration_images=16, search_images=16, test_images=16, threads=1, first_images=16,
         )  # fmt: skip
         context = EvaluationContext.from_spec(spec)
         assert context.spec.image_size == (32, 32)
         (tmp_path / "b.bundle").write_bytes(bundle_of(context))
         sent = context_of_bundle(tmp_path / "b.bundle", context.spec)
         assert sent.prepared.blueprint.image_shape == (1, 32, 32)
-        assert sent.float_quality() == context.float_quality()
+        assert sent.float_quality().values == context.float_quality().values
 
 
 @settings(
