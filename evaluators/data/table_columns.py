@@ -84,6 +84,9 @@ def header_columns(header: Sequence[str], asked: Sequence[str]) -> Columns | Non
             return Columns(path, labels[0])
         return Columns(path, None, {header[place]: place for place in labels})
     found = _one_named(header, COLUMNS[0], PATH_NAMES)
+    label = _one_named(header, COLUMNS[1], LABEL_NAMES)
+    if found is None and label is not None and len(header) == 2:
+        return Columns(1 - label, label)
     return None if found is None else _with_labels(header, found)
 
 

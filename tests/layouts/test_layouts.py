@@ -8,6 +8,7 @@ import pytest
 from checkpoint_layouts import CHECKPOINTS
 from data_layouts import DATA
 from layout import Layout, tried
+from table_layouts import TABLES as TABLE_LAYOUTS
 from write_tables import PAGE, TABLES, begins, marks
 
 
@@ -15,7 +16,7 @@ def named(layout: Layout) -> str:
     return f"{layout.tool}: {layout.holds}"
 
 
-@pytest.mark.parametrize("layout", [*CHECKPOINTS, *DATA], ids=named)
+@pytest.mark.parametrize("layout", [*CHECKPOINTS, *DATA, *TABLE_LAYOUTS], ids=named)
 def test_a_layout_is_read_right_or_refused(layout: Layout, tmp_path: Path) -> None:
     outcome = tried(layout, tmp_path)
     if layout.refused is not None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from checkpoint_layouts import CHECKPOINTS
 from data_layouts import DATA
 from layout import Layout, tried
+from table_layouts import TABLES as TABLE_LAYOUTS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-and-weights.md"
-TABLES: dict[str, Sequence[Layout]] = {"weights": CHECKPOINTS, "data": DATA}
+TABLES: dict[str, Sequence[Layout]] = {"weights": CHECKPOINTS, "data": DATA, "tables": TABLE_LAYOUTS}
 _HEADER = "| written by | what it is | what comes of it |\n| --- | --- | --- |\n"
 
 
