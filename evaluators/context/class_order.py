@@ -102,10 +102,12 @@ def decided_order(
                 found = f"{right[order]} of {len(images)} images right, in {_named(other)} {right[other]}"
                 note(f"class order: {_named(order)}: the float model has {found}; --class-order sets it")
                 return order
+    names = (len(source.class_names or ()) for source in sources.values())
+    mapped = "" if model.classes in names else f", or a --class-map to the model's {model.classes} outputs"
     raise UserError(
         f"the classes of {plain.name} have other labels in {_named(PLAIN)} than in {_named(NATURAL)} "
         f"({_first_difference(plain, natural)}), and the float model fits neither clearly: {right[PLAIN]} "
-        f"and {right[NATURAL]} of {len(images)} images are right; give --class-order plain or natural"
+        f"and {right[NATURAL]} of {len(images)} images are right; give --class-order plain or natural{mapped}"
     )
 
 

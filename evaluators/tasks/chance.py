@@ -201,7 +201,7 @@ def _other_order(evidence: Evidence, names: Sequence[str], count: int) -> str:
     shown = ", ".join(pairs + ["..."] * (len(moved) > SHOWN))
     if bool((order[moved] >= count).any()):
         return (
-            f"read as other outputs ({shown}): the head is of another data set; give its numbers as labels "
-            "in a labels.csv, or a checkpoint that was trained on these classes"
+            f"read as other outputs ({shown}): the head is of another data set; give a --class-map, its "
+            "numbers as labels in a labels.csv, or a checkpoint that was trained on these classes"
         )
     return f"with the classes in another order ({shown}): give labels in the order of the model's outputs"

@@ -172,6 +172,14 @@ def test_both_orders_are_named_where_the_model_fits_neither(
     assert "\n" not in message
 
 
+def test_a_class_map_is_named_where_the_model_has_other_classes(tmp_path: Path) -> None:
+    data = digit_folders(tmp_path, NUMBERED)
+    for digit in (1, 2):
+        (tmp_path / str(digit)).rename(tmp_path.with_name(f"{tmp_path.name}_{digit}"))
+    with pytest.raises(UserError, match=r"plain or natural, or a --class-map to the model's 10 outputs$"):
+        prepared([], data=data)
+
+
 def test_too_few_images_do_not_decide(tmp_path: Path) -> None:
     data = digit_folders(tmp_path, NUMBERED, 10)
     sizes = {"calibration_images": 2, "search_images": 2, "test_images": 2}

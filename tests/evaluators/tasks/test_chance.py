@@ -137,7 +137,9 @@ def test_outputs_of_other_classes_are_a_head_of_another_data_set(digits: Digits)
     logits[:, 20:30] = digits.logits
     fault = str(judged(logits, digits.labels).fault)
     assert "but 128 of 128 images right read as other outputs (class 0 is output 20, " in fault
-    assert "the head is of another data set; give its numbers as labels in a labels.csv" in fault
+    assert (
+        "the head is of another data set; give a --class-map, its numbers as labels in a labels.csv" in fault
+    )
 
 
 def test_few_images_of_many_classes_do_not_show_an_order() -> None:
