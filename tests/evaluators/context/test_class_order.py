@@ -214,6 +214,16 @@ def test_the_train_partition_decides_where_there_is_one(tmp_path: Path) -> None:
     assert told[0].startswith("class order: natural order (timm's): the float model has 126 of 128 images")
 
 
+def test_folders_of_several_places_are_read_in_one_order(tmp_path: Path) -> None:
+    places = {name: digit_folders(tmp_path / name, NUMBERED, 150) for name in ("data", "test_data")}
+    context = prepared(told := [], **places)
+    assert context.spec.class_order == "natural"
+    assert context.source.class_names == tuple(NUMBERED)
+    assert top1(context) > 97.0
+    assert context.float_quality("test").values["top1"] > 97.0
+    assert sum("class order" in line for line in told) == 1
+
+
 class TestClassMaps:
     def test_names_in_any_order_are_outputs(self, tmp_path: Path) -> None:
         words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
