@@ -95,7 +95,7 @@ def load_images(
     pixels = np.empty((len(indices), channels, height, width), dtype=np.uint8)
     depth: SampleDepth | None = None
     wide = 0  # images of more than 8 bits for each value
-    positions = np.asarray(indices, dtype=np.int64)
+    positions = np.array(indices, dtype=np.int64)  # a copy: bundles send both
     kept = np.zeros(len(positions), dtype=bool)
     skipped: list[str] = []
     # In the order of the source, which files of many images are read quickest in.

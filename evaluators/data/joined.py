@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bitfront.evaluators.data.same_images import identities
 from bitfront.evaluators.data.source import (
     CALIBRATING,
     HELD_OUT,
@@ -99,7 +99,8 @@ def join_sources(data: ImageSource, calibration: ImageSource | None, test: Image
 
     Calibration images come from ``calibration`` alone where it is given (its ``train`` part, where it has
     one), test images from ``test`` alone (its held-out part); ``data`` gives the others. An image of ``data``
-    that is in one of the others too serves there alone, and one that is in both of these calibrates.
+    that is in one of the others too, as the same file or a copy, serves there alone, and one that is in both
+    of these calibrates.
 
     Args:
         data: What the search sees.
@@ -198,16 +199,18 @@ def _renumbered(source: ImageSource, positions: Mapping[str, int]) -> NDArray[np
 
 def _leave_out_shared(given: Mapping[str, ImageSource], uses: Mapping[str, NDArray[np.str_]]) -> None:
     """Marks images that another source has too as unused, so that each serves for one thing."""
-    seen: dict[Hashable, str] = {}
+    places = {
+        option: {int(i): source.describe(int(i)) for i in np.flatnonzero(uses[option] != UNUSED)}
+        for option, source in given.items()
+    }
+    known, seen = identities(places), dict[Hashable, str]()
     for option in (CALIBRATION_DATA, TEST_DATA, DATA):
-        if option not in given:
-            continue
-        own: dict[Hashable, str] = {}
         left_out: dict[str, list[int]] = {}
-        for index, identity in _identities(given[option], np.flatnonzero(uses[option] != UNUSED)):
-            other = seen.get(identity)
+        own: dict[Hashable, str] = {}
+        for index, keys in known.get(option, {}).items():
+            other = next((seen[key] for key in keys if key in seen), None)
             if other is None:
-                own[identity] = option
+                own |= dict.fromkeys(keys, option)
             else:
                 left_out.setdefault(other, []).append(index)
         seen |= own
@@ -216,17 +219,3 @@ def _leave_out_shared(given: Mapping[str, ImageSource], uses: Mapping[str, NDArr
             images = "1 image" if len(indices) == 1 else f"{len(indices):,} images"
             first = given[option].describe(indices[0])
             log.warning("left out of %s: %s that %s has too (first: %s)", option, images, other, first)
-
-
-def _identities(
-    source: ImageSource, indices: Sequence[int] | NDArray[np.int64]
-) -> Iterator[tuple[int, Hashable]]:
-    """What an image is known by wherever it is named: its file, whatever links lead there, or its name."""
-    for index in map(int, indices):
-        name = source.describe(index)
-        try:
-            status = os.stat(name)
-        except (OSError, ValueError):
-            yield index, name
-        else:
-            yield index, (status.st_dev, status.st_ino)

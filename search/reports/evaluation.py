@@ -24,7 +24,7 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     console = stdout_console()
     table = Table(("", "quantized", "float32", "difference")).extend(_rows(report))
     console.print(
-        f"{report['model']} ({quantization(report)}) on {report['data']}: "
+        f"{report['model']} ({quantization(report)}) on {report.get('test_data', report['data'])}: "
         f"{count_of(report['images'], 'test image')}, {count_of(report['encoders'], 'encoder')}, "
         f"config {report['digest']}\n",
         soft_wrap=True,

@@ -51,6 +51,7 @@ class Evaluation:
         errors: Standard errors of the metrics, by name.
         images_per_second: When accuracy is evaluated, not when the model is served.
         latency_source: Where latencies come from, such as ``measured:torch``.
+        test_data: Where the test images come from, if not from ``data``.
         skipped_images: Why images of the data were left out, a sentence each.
     """
 
@@ -84,6 +85,7 @@ class Evaluation:
     latency_source: str
     latency_batch: int
     latency_notes: list[str]
+    test_data: str | None = None
 
     @property
     def images(self) -> int:
@@ -107,6 +109,8 @@ class Evaluation:
                 document |= self.compared.to_json(self.counted)
             elif field.name == "values":
                 document |= self._metrics()
+            elif field.name == "test_data" and self.test_data is None:
+                continue
             elif field.name not in ("counted", "fp32_values", "errors"):
                 document[field.name] = getattr(self, field.name)
         return document | {"told_apart": self.resolution.points}
@@ -198,7 +202,9 @@ def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
     whole = context.float_quality("test")
     relative = {metric.name for metric in judged if metric.relative}
     return {
-        **{name: getattr(spec, name) for name in ("model", "data", "task", "recipe", "observer")},
+        **{
+            name: getattr(spec, name) for name in ("model", "data", "test_data", "task", "recipe", "observer")
+        },
         "weights": context.model.weights,
         "scheme": config.scheme,
         "without": list(spec.without),

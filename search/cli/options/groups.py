@@ -27,7 +27,7 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     option(
         group,
         "--data DATA",
-        f"{FORMS} with columns path,label, or path and one of 0 and 1 for each label",
+        f"{FORMS}; tables have columns path,label, or path and one of 0 and 1 for each label",
         default=DIGITS,
     )
     called = (

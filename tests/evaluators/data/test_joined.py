@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from bitfront.evaluators.context.preparing import source_of, splits_of
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data import same_images
 from bitfront.evaluators.data.registry import open_sources
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, make_splits, most_search_images
@@ -197,6 +199,34 @@ class TestSharedImages:
             "left out of --data: 2 images that --calibration-data has too",
             "left out of --data: 1 image that --test-data has too",
         ]
+
+    def test_copies_are_known_by_their_content(
+        self, places: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name, copy in (("cat/3.png", "dog/zz.png"), ("dog/4.png", "dog/yy.png")):
+            shutil.copy(Path(places["search"]) / name, Path(places["test"]) / copy)
+        # As long as another and with the same beginning, but not the same.
+        for place, end in (("search", b"a"), ("test", b"b"), ("cal", b"c")):
+            (Path(places[place]) / "cat" / "long.png").write_bytes(bytes(100_000) + end)
+            (Path(places[place]) / "cat" / "empty.png").touch()
+        with caplog.at_level(logging.WARNING):
+            source = open_sources(places["search"], test_data=places["test"])
+        (told,) = caplog.messages
+        assert told == (
+            f"left out of --data: 2 images that --test-data has too (first: {places['search']}/cat/3.png)"
+        )
+        unused = np.flatnonzero(source.partition == "unused") if source.partition is not None else []
+        assert [Path(source.describe(int(i))).name for i in unused] == ["3.png", "4.png"]
+
+    def test_of_many_files_of_one_size_none_is_read(
+        self, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copy(Path(places["search"]) / "cat/3.png", Path(places["test"]) / "dog/zz.png")
+        monkeypatch.setattr(same_images, "MOST_COMPARED", 5)
+        monkeypatch.setattr(same_images, "_digest", lambda *_: pytest.fail("a file was read"))
+        source = open_sources(places["search"], test_data=places["test"])
+        assert source.partition is not None
+        assert "unused" not in source.partition
 
     def test_one_place_for_all_leaves_nothing_to_search_with(self, places: dict[str, str]) -> None:
         spec = EvaluationSpec(data=places["test"], test_data=places["test"], calibration_images=4)

@@ -19,9 +19,9 @@ from bitfront.search.session.specs import with_test_folder
 
 
 def write_images(folder: Path, *names: str) -> str:
-    for name in names:
+    for shade, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4)).save(folder / name)
+        Image.new("RGB", (4, 4), (shade, 0, 0)).save(folder / name)
     return str(folder)
 
 

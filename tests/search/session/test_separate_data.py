@@ -98,6 +98,7 @@ def test_a_run_with_three_places(places: dict[str, str], tmp_path: Path, capsys:
     assert main(["evaluate", "--config", str(config.path), *latency]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 100
+    assert (found["data"], found["test_data"]) == (places["data"], places["test_data"])
     assert found["top1"] == pytest.approx(float(run.pick()["test_top1"]))
 
     # Test images that lay in the folder of the data move with it; others are told of on their own.
