@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +86,7 @@ def read_labels_table(
     )
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A line of the table: the path as it is written, and the value of each label."""
 
     line: int
@@ -170,9 +169,10 @@ def _files(table: Path, rows: Sequence[_Row], paths: WrittenPaths) -> tuple[list
     files: list[str | None] = []
     missing: list[_Row] = []
     seen: dict[str, int] = {}
+    folder = str(table.parent)
     for row in rows:
         file = paths.find(row.path)
-        same = os.path.normpath(os.path.join(table.parent, file or row.path))
+        same = os.path.normpath(os.path.join(folder, file or row.path))
         if same in seen:
             raise UserError(
                 f"{table} line {row.line} lists {_shown(file or row.path)} again (first in line "

@@ -15,7 +15,7 @@ class WrittenPaths:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._root = root, str(root)
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, written: str) -> str | None:
@@ -23,13 +23,15 @@ class WrittenPaths:
 
         Backslashes may separate folders, and accents be composed otherwise than in the file's name.
         """
+        if self._is_there(written):
+            return str(PurePosixPath(written)) if "./" in written or "//" in written else written
         slashed = written.replace("\\", "/")
         composed = (unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))
-        for path in dict.fromkeys((written, slashed, *composed)):
-            folder, name = os.path.split(os.path.join(self.root, path))
-            if name in self._files(folder):
-                return str(PurePosixPath(path))
-        return None
+        return next((str(PurePosixPath(path)) for path in (slashed, *composed) if self._is_there(path)), None)
+
+    def _is_there(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name in self._files(os.path.join(self._root, folder))
 
     def _files(self, folder: str) -> frozenset[str]:
         """Names of the files in a folder; none where it cannot be listed."""
