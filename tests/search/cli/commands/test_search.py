@@ -94,7 +94,8 @@ def test_plots_that_cannot_be_drawn_cost_nothing_else(bitfront, tmp_path: Path, 
         "--latency", "model:bops", "--evaluations", "4", "--population", "2", *SIZES,
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
-    message = "the plots could not be drawn (ValueError: no such font): draw them with `bitfront plot bare`"
+    again = f"bitfront plot bare --runs-dir {tmp_path}"
+    message = f"the plots could not be drawn (ValueError: no such font): draw them with `{again}`"
     assert outcome.err.count(f"warning: {message}") == 2
     front = pd.read_csv(tmp_path / "bare" / "front.csv")
     assert front[["test_top1", "latency_measured_ms"]].notna().all(axis=None)
