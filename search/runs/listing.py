@@ -7,6 +7,7 @@ import difflib
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bitfront.search.runs.files import SPEC, TRIALS, read_json, read_spec_docume
 from bitfront.search.runs.journal import JOURNAL, evaluations_recorded
 from bitfront.search.runs.locks import is_locked
 from bitfront.search.runs.names import command_line, runs_dir_options
-from bitfront.spaces import UserError
+from bitfront.spaces import BitfrontError, UserError
 
 RUNNING, KILLED = "running", "killed"
 DAMAGED = "damaged"
@@ -71,8 +72,11 @@ class RunSummary:
 
 def last_change(folder: Path) -> float:
     """When a run was last written to, in seconds since the epoch."""
-    files = (folder / name for name in (SPEC, "trials.csv", "summary.json"))
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    times = [0.0]
+    for name in (SPEC, TRIALS, "summary.json"):
+        with suppress(OSError):
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
 
 
 def run_names(root: Path) -> list[str]:
@@ -81,8 +85,16 @@ def run_names(root: Path) -> list[str]:
         return []
     with readable(root):  # which a pattern would pass over in silence
         names = os.listdir(root)
-    folders = [root / name for name in names if not name.startswith(".") and (root / name / SPEC).exists()]
+    folders = [root / name for name in names if not name.startswith(".") and _is_run(root / name)]
     return [p.name for p in sorted(folders, key=lambda p: (last_change(p), p.name), reverse=True)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run; one that may not be looked into is told among them."""
+    try:
+        return (folder / SPEC).exists()
+    except PermissionError:
+        return True
 
 
 def latest_run(root: Path) -> str:
@@ -133,7 +145,7 @@ def _summarize(folder: Path) -> RunSummary:
             budget=int(spec.get("evaluations") or 0),
             **_best(folder, Schema.of(spec)),
         )
-    except (UserError, TypeError, ValueError) as error:
+    except (BitfrontError, OSError, TypeError, ValueError) as error:
         return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
 
 

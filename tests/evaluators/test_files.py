@@ -12,6 +12,7 @@ from bitfront.evaluators.files import (
     cache_folder,
     check_writable,
     explained,
+    readable,
     replacing,
     split_entry,
     with_entry_of,
@@ -134,8 +135,11 @@ class TestCheckWritable:
         path = tmp_path / "new" / "deep" / "a"
         with pytest.raises(UserError, match=r"there is no folder .*deep; make it, or choose another"):
             check_writable(path)
+        with pytest.raises(UserError, match=r"there is no folder .*new; make it, or choose another"):
+            check_writable(path, make_folder=True)
+        assert list(tmp_path.iterdir()) == [], "a name that was mistyped makes no folder"
+        path = tmp_path / "new" / "a"
         check_writable(path, make_folder=True)
-        assert path.parent.is_dir()
         assert list(path.parent.iterdir()) == []
 
     def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
@@ -197,3 +201,18 @@ def test_a_user_without_a_home_keeps_nothing(
     monkeypatch.setattr(Path, "home", homeless)
     assert cache_folder({}) is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_what_may_not_be_read_is_named_and_what_is_missing_passes_through(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"cannot read .*a: permission denied; have its owner let you"),
+        readable(tmp_path / "a"),
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    with (
+        pytest.raises(BitfrontError, match=r"cannot read .*b: input/output error; mend that and try"),
+        readable(tmp_path),
+    ):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path / "b"))
+    with pytest.raises(FileNotFoundError), readable(tmp_path / "a"):
+        (tmp_path / "a").read_text()
