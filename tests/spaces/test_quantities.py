@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bitfront.spaces import UserError
-from bitfront.spaces.quantities import BYTES, MILLISECONDS, parse_duration, read_quantity
+from bitfront.spaces.quantities import BYTES, MILLISECONDS, count_of, parse_duration, read_quantity
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,18 @@ def test_durations(text, seconds):
 def test_wrong_durations_are_refused(text):
     with pytest.raises(UserError, match="is not a duration: write"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (0, ("image",), "0 images"),
+        (1, ("image",), "1 image"),
+        (2, ("image",), "2 images"),
+        (12_000, ("image",), "12,000 images"),
+        (1, ("class", "classes"), "1 class"),
+        (3, ("class", "classes"), "3 classes"),
+    ],
+)
+def test_counts_agree_with_their_nouns(count, words, text):
+    assert count_of(count, *words) == text

@@ -127,6 +127,23 @@ def test_front_json(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
     assert front["failures"] == [{"error": "blocks.0.mlp.fc1 saturates", "trials": [36]}]
 
 
+def test_front_json_has_the_limits(bitfront: Bitfront, folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    drop = {"name": "max_drop", "column": "top1", "side": "at least", "bound": 97.9, "text": "--max-drop 1"}
+    (folder / "summary.json").write_text(json.dumps({**summary, "limits": [*summary["limits"], drop]}))
+    size, least = document(bitfront("front", "--json"))["limits"]
+    assert size == {
+        "name": "max_size", "asked": "--max-size 0.95x", "column": "size_bytes", "side": "at most",
+        "bound": 1_250_000.0, "unit": "bytes", "met": True,
+    }  # fmt: skip
+    assert (least["asked"], least["bound"], least["met"]) == ("--max-drop 1", 97.9, None)
+    trials = (folder / "trials.csv").read_text().splitlines()
+    place = trials[0].split(",").index("violation.max_size")
+    rows = [",".join("0.5" if i == place else c for i, c in enumerate(row.split(","))) for row in trials[1:]]
+    (folder / "trials.csv").write_text("\n".join([trials[0], *rows]) + "\n")
+    assert document(bitfront("front", "--json"))["limits"][0]["met"] is False
+
+
 def test_front_prints_the_shortlist_and_how_many_stand_behind(
     bitfront: Bitfront, folder: Path, tmp_path: Path
 ) -> None:

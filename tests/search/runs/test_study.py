@@ -94,6 +94,7 @@ def test_optuna_sees_parameters_values_constraints_and_states(synthetic, problem
     backend = optuna.storages.journal.JournalFileBackend(str(folder.path / "study.log"))
     study = optuna.load_study(study_name="test", storage=optuna.storages.JournalStorage(backend))
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert study.metric_names == ["top1", "latency_ms", "size_bytes"]
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "PRUNED", "RUNNING"]
     complete, fail, pruned, _ = study.trials
     assert complete.values == [told[0].values[c] for c in ("top1", "latency_ms", "size_bytes")]
@@ -103,6 +104,17 @@ def test_optuna_sees_parameters_values_constraints_and_states(synthetic, problem
     assert complete.user_attrs["measured"]["kl"] == told[0].values["kl"]
     assert fail.user_attrs["error"] == "RuntimeError: saturated"
     assert pruned.constraints["not_all_4bit"] == 1.0
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["journal", "sqlite"])
+def test_studies_of_earlier_versions_have_no_names_of_objectives(
+    synthetic, problem, folder, tmp_path, which, monkeypatch
+):
+    url = databases(tmp_path)[which]
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "set_metric_names", lambda study, names: None)
+        told, _ = fill(synthetic, problem, StudyRecord.create(folder.path, "test", SPEC, problem, url))
+    assert list(StudyRecord.open(folder.path, "test", SPEC, problem, url).trials) == told
 
 
 def test_other_settings_are_refused_by_name_and_budgets_may_grow(problem, folder):
