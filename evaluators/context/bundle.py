@@ -114,7 +114,7 @@ def bundle_of(context: EvaluationContext) -> bytes:
     if any(metric.fitted for metric in context.task.measured(context.spec.metrics)):
         tensors |= _image_tensors(_FITTED, calibration_images)
     splits = vars(context.splits)
-    tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices) for name, indices in splits.items()}
+    tensors |= {f"{_SPLITS}{name}": torch.from_numpy(indices.copy()) for name, indices in splits.items()}
     facts = {
         "groundwork": document,
         "source": context.source.name,

@@ -120,6 +120,9 @@ class EvaluationSpec:
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
         taken |= {name: tuple(getattr(self, name)) for name in ("without", "metrics", "columns")}
         taken |= read_image_options({name: getattr(self, name) for name in OPTIONS})
+        source, _, folder = self.model.partition(":")
+        if source == "local-dir" and Path(folder).exists():
+            taken["model"] = f"{source}:{Path(folder).resolve()}"  # so that it holds in any folder
         for name, value in taken.items():
             object.__setattr__(self, name, value)
 

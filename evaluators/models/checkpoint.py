@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from bitfront.evaluators.data.image_options import read_image_options
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.models.entries import chosen_entry
 from bitfront.evaluators.models.transformers_names import from_transformers, of_transformers
@@ -38,7 +41,7 @@ class Checkpoint:
         others: Entries with other weights of the same model.
         buffers: Shapes of buffers that the architecture decides, by name: windows show the resolution.
         trained_at: Image size (height, width) that a training script recorded beside the weights.
-        transformers: Whether the tensors had the names of Hugging Face transformers.
+        trained_with: Preprocessing that it recorded, by the fields of :class:`ImageOptions`.
         left_out: Tensors beside the model, such as a criterion's.
     """
 
@@ -48,7 +51,7 @@ class Checkpoint:
     others: tuple[str, ...] = ()
     buffers: Mapping[str, tuple[int, ...]] | None = None
     trained_at: tuple[int, int] | None = None
-    transformers: bool = False
+    trained_with: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property
@@ -67,7 +70,7 @@ class Checkpoint:
                 f"(--checkpoint FILE:{self.others[0]} takes another)"
             )
         if self.left_out:
-            found.append(f"weights: {first_of(self.left_out)} of {self.path} are no part of the model")
+            found.append(f"weights: left out of {self.path}, beside the model: {first_of(self.left_out)}")
         return tuple(found)
 
 
@@ -87,12 +90,12 @@ def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
     path = weights_in(path)
     content = read_weights_file(path)
     chosen = chosen_entry(content, path, entry)
-    transformers = of_transformers(chosen.state)
+    arguments = _training_arguments(content)
     buffers = {name: tuple(value.shape) for name, value in chosen.state.items() if _BUFFER.search(name)}
     state = {name: value for name, value in chosen.state.items() if name not in buffers}
     size = path.stat().st_size
     state = {name: _as_float(name, value, path, size) for name, value in state.items()}
-    if transformers:
+    if of_transformers(chosen.state):
         try:
             state = from_transformers(state)
         except UserError as error:
@@ -103,8 +106,8 @@ def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
         chosen.name,
         chosen.others,
         buffers,
-        _trained_at(content),
-        transformers,
+        _trained_at(arguments),
+        _trained_with(arguments),
         chosen.left_out,
     )
 
@@ -127,10 +130,24 @@ def _as_float(name: str, value: torch.Tensor, path: Path, size: int) -> torch.Te
     return found
 
 
-def _trained_at(content: object) -> tuple[int, int] | None:
-    """The image size in the arguments of a training script, where it records them beside the weights."""
+def _training_arguments(content: object) -> Mapping[str, Any]:
+    """The arguments of a training script, where it records them beside the weights."""
     args = content.get("args") if isinstance(content, Mapping) else None
-    fields = args if isinstance(args, Mapping) else getattr(args, "__dict__", {})
+    return args if isinstance(args, Mapping) else getattr(args, "__dict__", {})
+
+
+def _trained_with(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What of timm's preprocessing the arguments of a training script set, as far as it can be read."""
+    found: dict[str, Any] = {}
+    for name in ("mean", "std", "crop_pct", "crop_mode", "interpolation"):
+        with suppress(UserError):
+            if fields.get(name) not in (None, ""):
+                found |= read_image_options({name: fields[name]})
+    return found
+
+
+def _trained_at(fields: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The image size in the arguments of a training script."""
     for name in ("img_size", "input_size"):
         size = fields.get(name)
         sides = (size, size) if type(size) is int else size

@@ -32,6 +32,7 @@ from bitfront.evaluators.models.preprocessing import (
     beside,
     built_in_size,
     resolved_preprocessing,
+    unlike_training,
 )
 from bitfront.evaluators.models.weights_file import weights_in
 from bitfront.spaces import BitfrontError, UserError
@@ -82,6 +83,7 @@ class _Made:
     beside: Beside = field(default_factory=Beside)
     architecture: Architecture | None = None
     place: str | None = None
+    trained_with: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_model(
@@ -127,7 +129,8 @@ def load_model(
     architecture = made.architecture
     if architecture is None and (made.form.arguments or ":" in name):
         architecture = described(name, module, config)
-    notes = (*made.notes, *made.form.notes, *made.beside.notes)
+    unlike = unlike_training(config, {k: v for k, v in made.trained_with.items() if k not in options.asked()})
+    notes = (*made.notes, *made.form.notes, *made.beside.notes, *unlike)
     for sentence in notes:
         log.info("%s", sentence)
     adapted = architecture is not None and made.architecture is None
@@ -205,7 +208,15 @@ def _from_checkpoint(
     module.pretrained_cfg = own
     load_strictly(module, state, name, weights.path)
     place = f"{file}:{weights.entry}" if weights.others else None
-    return _Made(module, weights.origin, form, weights.notes(), settings, place=place)
+    return _Made(
+        module,
+        weights.origin,
+        form,
+        weights.notes(),
+        settings,
+        place=place,
+        trained_with=weights.trained_with,
+    )
 
 
 def _check_class_heads(name: str, outline: Any, weights: Checkpoint) -> None:

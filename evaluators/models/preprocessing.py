@@ -168,6 +168,22 @@ def resolved_preprocessing(
     return dict(config), unlike
 
 
+def unlike_training(config: Mapping[str, Any], trained_with: Mapping[str, Any]) -> tuple[str, ...]:
+    """Says where images are preprocessed otherwise than a training script recorded, a sentence each."""
+    found = []
+    for key, value in trained_with.items():
+        used, theirs = config[key], value
+        if isinstance(value, tuple) and len(value) == 1:
+            theirs = value * len(used)
+        if used != theirs:
+            words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            found.append(
+                f"images: the training arguments beside the weights have {OPTIONS[key]} {words}, which is "
+                "not in use: give it here to have the same"
+            )
+    return tuple(found)
+
+
 def built_in_size(module: nn.Module) -> tuple[int, int]:
     """Height and width of the images that a module takes."""
     plain: Any = module

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bitfront.evaluators.context.float_check import preprocessing_words
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.models.digits_models import load_embedded
@@ -143,7 +144,9 @@ class _Heard(logging.Handler):
 def _weights(made: Weights, note: Callable[[str], None]) -> bool:
     """Whether the model that is read computes what the tool's own does, to the last bit."""
     loaded: LoadedModel = load_model(**{"name": DEIT, **made.given})
-    note(loaded.weights)
+    for sentence in loaded.notes:
+        note(sentence)
+    note(f"images: {preprocessing_words(loaded)}")
     expected = digits_logits() if made.logits is None else made.logits
     images = digits() if made.images is None else made.images
     return torch.equal(loaded.module(images), expected)

@@ -128,7 +128,7 @@ def test_tensors_beside_the_model_are_left_out_and_said(tmp_path: Path) -> None:
     found = read_checkpoint(saved({"state_dict": state}, tmp_path))
     assert set(found.state) == set(RAW)
     assert found.notes() == (
-        f"weights: criterion.weight, train_acc.total of {tmp_path / 'c.pth'} are no part of the model",
+        f"weights: left out of {tmp_path / 'c.pth'}, beside the model: criterion.weight, train_acc.total",
     )
 
 

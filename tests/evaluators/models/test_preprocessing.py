@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,19 @@ def test_image_processors_of_transformers(weights: Path, processor: dict[str, An
     loaded = load_model("digits_deit", checkpoint=weights)
     assert preprocessing_words(loaded).startswith(words)
     assert "from preprocessor_config.json beside the weights" in preprocessing_words(loaded)
+
+
+def test_what_a_training_recorded_is_said_where_it_is_not_in_use(tmp_path: Path) -> None:
+    arguments = {"mean": [0.306], "std": [0.2], "crop_pct": None, "interpolation": "", "crop_mode": "?"}
+    content = {"model": load_embedded().state_dict(), "args": argparse.Namespace(**arguments)}
+    torch.save(content, tmp_path / "c.pth")
+    told = (
+        "images: the training arguments beside the weights have --std 0.2, which is not in use: give it here"
+    )
+    (note,) = load_model("digits_deit", checkpoint=tmp_path / "c.pth").notes
+    assert note.startswith(told)
+    options = ImageOptions(std=(0.3,))
+    assert load_model("digits_deit", checkpoint=tmp_path / "c.pth", options=options).notes == ()
 
 
 def test_timm_resolves_the_same() -> None:

@@ -17,6 +17,7 @@ from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, shipped_profile
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.search.cli.main import main
+from bitfront.search.cli.options.specs import evaluation_spec
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
@@ -242,3 +243,18 @@ def test_runs_dir_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_mistakes_are_user_errors() -> None:
     with pytest.raises(UserError):
         parse(["front", "--nope"])
+
+
+def test_preprocessing_is_written_as_for_timm() -> None:
+    words = (
+        "evaluate --mean 0.5 0.4 0.3 --std 0.2,0.2,0.2 --img-size 384x288 --crop-pct 0.95 --crop-mode squash "
+        "--interpolation bicubic"
+    )
+    args = parse(words.split())
+    spec = evaluation_spec(args, (4, 8))
+    assert (spec.image_size, spec.mean, spec.std) == ((384, 288), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    assert (spec.crop_pct, spec.crop_mode, spec.interpolation) == (0.95, "squash", "bicubic")
+    assert args.given >= {"image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation"}
+    plain = parse(["evaluate", "--image-size", "96"])
+    assert evaluation_spec(plain, (4, 8)).image_size == (96, 96)
+    assert evaluation_spec(parse(["evaluate"]), (4, 8)) == EvaluationSpec()
