@@ -97,7 +97,7 @@ def test_what_a_person_is_told(export: Callable, tmp_path: Path, exported: dict[
 
 
 def test_json_has_everything(export: Callable, tmp_path: Path, deploy_runs: Path) -> None:
-    path = tmp_path / "deep" / "er" / "m.safetensors"
+    path = tmp_path / "m.safetensors"
     outcome = export("--format", "packed", "--uniform", "w8a8t8", "--output", path, "--json")
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
