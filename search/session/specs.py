@@ -51,9 +51,11 @@ def with_test_folder(spec: EvaluationSpec) -> EvaluationSpec:
     """
     from bitfront.evaluators.data.arrow_layouts import holds_tables
     from bitfront.evaluators.data.parts import find_test_folder
+    from bitfront.evaluators.data.registry import path_of
 
-    known = spec.test_data is not None or holds_tables(Path(spec.data))  # tables know their own parts
-    folder = None if known else find_test_folder(spec.data)
+    if spec.test_data is not None or path_of(spec.data) != spec.data or holds_tables(Path(spec.data)):
+        return spec  # built-in data and tables know their own parts
+    folder = find_test_folder(spec.data)
     return spec if folder is None else dataclasses.replace(spec, test_data=folder)
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluator_contracts import ImageSourceContract
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bitfront.evaluators.context.preparing import source_of, splits_of
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data import same_images
+from bitfront.evaluators.data.joined import join_sources
 from bitfront.evaluators.data.registry import open_sources
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, make_splits, most_search_images
@@ -255,6 +258,59 @@ class TestSpec:
         assert moved.calibration_data == spec.calibration_data
         assert spec.moved(test_data="cal").test_data == f"{tmp_path}/cal"
         assert spec.moved() == spec
+
+
+class _Drawn:
+    """Images of which only classes matter."""
+
+    partition = None
+
+    def __init__(self, name: str, classes: list[str], order: tuple[str, ...]) -> None:
+        self.name, self.class_names = name, order
+        self.labels = np.array([order.index(own) for own in classes], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(self, index: int) -> Image.Image:
+        raise AssertionError("joining loads no image")
+
+    def describe(self, index: int) -> str:
+        return f"{self.name} {index}"
+
+
+CLASSES = st.permutations(["ape", "bee", "cat", "dog", "elk"]).flatmap(
+    lambda names: st.integers(1, 5).map(lambda count: tuple(names[:count]))
+)
+PLACE = CLASSES.flatmap(lambda order: st.tuples(st.lists(st.sampled_from(order), min_size=1), st.just(order)))
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(data=PLACE, calibration=st.none() | PLACE, test=st.none() | PLACE)
+def test_every_image_keeps_its_class_or_the_places_are_refused(
+    data: tuple[list[str], tuple[str, ...]],
+    calibration: tuple[list[str], tuple[str, ...]] | None,
+    test: tuple[list[str], tuple[str, ...]] | None,
+) -> None:
+    given_places = {"data": data, "calibration": calibration, "test": test}
+    places = {name: place for name, place in given_places.items() if place is not None}
+    drawn = {name: _Drawn(name, *place) for name, place in places.items()}
+    largest = max((set(order) for _, order in places.values()), key=len)
+    fitting = all(set(order) <= largest for _, order in places.values())
+    try:
+        source = join_sources(drawn["data"], drawn.get("calibration"), drawn.get("test"))
+    except UserError:
+        assert not fitting
+        return
+    assert fitting
+    assert source.class_names is not None
+    found = [source.class_names[label] for label in source.labels]
+    assert found == [own for classes, _ in places.values() for own in classes]
+    if len(places) > 1:
+        sides = [] if source.partition is None else source.partition.tolist()
+        first = sides[: len(drawn["data"])]
+        expected = {(True, True): "search", (True, False): "held-out", (False, True): "not-test"}
+        assert set(first) == {expected["calibration" in places, "test" in places]}
 
 
 class TestContract(ImageSourceContract):

@@ -139,6 +139,14 @@ class TestThreeParts:
         splits = splits_of(recorded, source)
         assert {Path(source.describe(int(i))).parts[-3] for i in splits.test} == {"val"}
 
+    def test_a_folder_of_the_name_of_built_in_data_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parts(tmp_path / "digits", "train", "val", "test")
+        monkeypatch.chdir(tmp_path)
+        assert with_test_folder(EvaluationSpec()) == EvaluationSpec()
+        assert with_test_folder(EvaluationSpec(data="./digits")).test_data == "digits/test"
+
     @pytest.mark.parametrize("name", ["ape/1.png", "1.png"])
     def test_test_images_of_other_classes_stay_unused(
         self, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture

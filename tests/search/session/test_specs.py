@@ -46,7 +46,9 @@ def test_arguments_become_a_spec() -> None:
 
 def test_a_record_keeps_what_was_searched_and_leaves_the_machine() -> None:
     found = recorded_spec(RECORDED.to_json(), changes("--seed", "8"))
-    assert found == EvaluationSpec(model="deit_tiny_patch16_224", pretrained=True, seed=8)
+    assert found == EvaluationSpec(
+        model="deit_tiny_patch16_224", pretrained=True, seed=8, class_order="plain"
+    )
     here = recorded_spec(RECORDED.to_json(), changes("--device", "cuda", "--threads", "2"))
     assert (here.device, here.batch_size, here.threads) == ("cuda", None, 2)
 
@@ -89,7 +91,9 @@ DOCUMENT = CONFIG.to_json(provenance={"evaluation": FOUND.to_json()})
 
 
 def test_a_config_keeps_what_it_was_found_under_and_leaves_the_machine() -> None:
-    here = dataclasses.replace(FOUND, device="cpu", batch_size=None, threads=None, widths=(4, 6, 8))
+    here = dataclasses.replace(
+        FOUND, device="cpu", batch_size=None, threads=None, widths=(4, 6, 8), class_order="plain"
+    )
     assert config_spec(DOCUMENT) == here
     assert config_spec(DOCUMENT, EvaluationSpec(seed=9)) == here
     assert config_spec(DOCUMENT, changes={"seed": 5, "threads": 1}) == dataclasses.replace(
