@@ -97,8 +97,11 @@ def test_what_a_person_is_told(export: Callable, tmp_path: Path, exported: dict[
 
 
 def test_json_has_everything(export: Callable, tmp_path: Path, deploy_runs: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    outcome = export("--format", "packed", "--uniform", "w8a8t8", "--output", path, "--json")
+    path = tmp_path / "deep" / "m.safetensors"
+    words = ("--format", "packed", "--uniform", "w8a8t8", "--output", path, "--json")
+    assert "there is no folder" in export(*words).error
+    path.parent.mkdir()
+    outcome = export(*words)
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
     assert (found["run"], found["trial"], found["format"], found["path"]) == (
