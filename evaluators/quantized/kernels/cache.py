@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import multiprocessing
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,12 @@ class KernelFiles:
         content = dumps(data)
         with replacing(self._path(key), durable=False) as part:
             part.write_bytes(_DIGEST(content).digest() + content)
+
+    def flush(self) -> None:
+        """Removes all of them: numba asks for that before it compiles a kernel once more."""
+        for path in self._folder.glob(f"{glob.escape(self._name)}.*.nbc"):
+            with suppress(OSError):
+                path.unlink()
 
     def _path(self, key: object) -> Path:
         text = repr((numba.__version__, self._stamp, key))

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bitfront.evaluators.models.training import TrainingResult
 from bitfront.search.cli.commands import train
@@ -23,6 +25,7 @@ from bitfront.search.reports import evaluation as evaluation_report
 from bitfront.search.reports import profile as profile_report
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.listing import latest_run, unknown_run
+from bitfront.search.runs.names import run_command
 from bitfront.search.runs.storage import note_storage, resume_command
 from bitfront.search.session import compare_samplers, evaluate, profile
 from bitfront.search.session import search as session
@@ -30,6 +33,8 @@ from bitfront.search.session.run import open_run
 from bitfront.spaces import BitfrontError, UserError
 
 OWN = ("--model", "deit_tiny_patch16_224", "--checkpoint", "my weights.pth", "--data", "x y/labels.csv")
+# Signs that names of folders may have.
+NAMED = st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
 SIZES = ("--search-images", "64", "--batch-size", "auto", "--without", "log-base", "--metrics=macro_f1,kl")
 
 
@@ -247,6 +252,18 @@ def test_what_a_resumed_run_reads_is_not_said_to_be_written_again(root: Path) ->
     (root / "small" / "space.json").write_text("{")
     with pytest.raises(UserError, match=r"space\.json is damaged .*: restore it from a copy$"):
         open_run("small", runs_dir=root)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    folder=st.text(
+        st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+    )
+)
+def test_any_folder_survives_a_shell(folder: str) -> None:
+    line = run_command(Path("/", folder, "small"), "front", "small", "--all")
+    args = parse(shlex.split(line)[1:])
+    assert (args.run, args.all, args.runs_dir) == ("small", True, Path("/", folder))
 
 
 def test_words_are_kept_as_they_were_written() -> None:

@@ -11,11 +11,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bitfront.search.cli.main import main
 from bitfront.search.cli.parser import COMMANDS
+from bitfront.search.cli.streams import substitute_signs
 
 ENCODINGS = ("ascii", "cp1252", "latin-1")
+ALL_ENCODINGS = (*ENCODINGS, "utf-8", "cp437", "koi8-r")
 SMALL = ("--recipe", "fq-vit", "--calibration-images", "16", "--search-images", "32", "--test-images", "32")
 # What each command prints at most: tables, notes, hints. Latencies are modelled, as quick as can be.
 QUICK = {
@@ -114,6 +118,20 @@ def test_how_a_user_has_signs_written_stays(runs_dir: Path) -> None:
         assert main(["front", "--runs-dir", str(runs_dir)]) == 0
     stream.flush()
     assert b"&#9733; trial" in stream.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@settings(derandomize=True, deadline=None)
+@given(text=st.text(st.characters(codec=None)), encoding=st.sampled_from(ALL_ENCODINGS))
+def test_any_text_is_written_in_any_encoding(text: str, encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with redirect_stdout(stream):
+        substitute_signs()
+        print(text)
+    stream.flush()
+    written = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    if text.isascii():
+        assert written == text.encode("ascii") + b"\n"
+    assert written.count(b"\n") == text.count("\n") + 1
 
 
 @pytest.fixture

@@ -165,3 +165,12 @@ def test_processes_that_compile_at_once_keep_what_each_compiled(folder: Path) ->
     ]
     assert [process.communicate()[0].strip() for process in running] == ["42", "1.0", "2j"]
     assert len(list(folder.rglob("*.nbc"))) == 3
+
+
+def test_a_kernel_that_is_compiled_once_more_has_no_files_left(folder: Path) -> None:
+    module = importlib.import_module(NAME)
+    module.twice(21)
+    written = kept(folder).stat().st_mtime_ns
+    module.twice.recompile()
+    assert kept(folder).stat().st_mtime_ns != written
+    sys.modules.pop(NAME)
