@@ -21,6 +21,8 @@ LABEL_NAMES = frozenset({
     "labelid", "categoryid", "targetid", "classidx", "labelidx", "classindex", "labelindex", "classname",
     "labelname", "categoryname", "classlabel",
 })  # fmt: skip
+# Columns that say what images are for.
+SPLIT_NAMES = frozenset({"split", "subset", "partition", "fold", "isvalid", "istest", "phase", "usage"})
 TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
 # Characters of the names of columns in a message.
 LONGEST_LISTED = 300
@@ -60,11 +62,17 @@ def columns_of(found: TextTable, asked: Sequence[str], paths: WrittenPaths) -> t
         raise UserError(f"{table} has the columns {listed}; expected {expected}")
     if not asked and COLUMNS[1] not in header and header[columns.path] == COLUMNS[0]:
         columns = _several_labels(found, columns) or columns
+    taken = {columns.path, columns.label, *columns.several.values()}
+    remarks = [
+        f"{table}: the column {name} is not used: --calibration-data, --data and --test-data take a table each"
+        for place, name in enumerate(header)
+        if plain_name(name) in SPLIT_NAMES and place not in taken
+    ]
     names = tuple(header[place] for place in (columns.path, columns.label) if place is not None)
-    if asked or names in (COLUMNS, COLUMNS[:1]):
-        return columns, []
-    several = "" if columns.label is not None else " and one of 0 and 1 for each label"
-    return columns, [f"{table}: took the columns {' '.join(','.join(names).split())}{several}"]
+    if not asked and names not in (COLUMNS, COLUMNS[:1]):
+        several = "" if columns.label is not None else " and one of 0 and 1 for each label"
+        remarks.insert(0, f"{table}: took the columns {' '.join(','.join(names).split())}{several}")
+    return columns, remarks
 
 
 def _several_labels(found: TextTable, columns: Columns) -> Columns | None:

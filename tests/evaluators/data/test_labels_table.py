@@ -164,6 +164,16 @@ class TestColumns:
         refused(folder, "path,cat,cat\na.png,1,0\n", "columns path,cat,cat; expected path,label, or path and")
         refused(folder, "x.png 3\n", "columns x.png 3; expected path,label")
 
+    def test_a_column_of_splits_is_told_of(self, folder: Path) -> None:
+        source = read(folder, "path,label,split\na.png,1,train\nb.png,0,test\n")
+        assert listed(source) == {"a.png": 1, "b.png": 0}
+        (told,) = source.remarks
+        assert told.startswith(
+            f"{folder}/labels.csv: the column split is not used: give --calibration-data, "
+        )
+        assert read(folder, "path,label,note\na.png,1,x\n").remarks == ()
+        assert read(folder, "path,split\na.png,1\n", ("path", "split")).remarks == ()
+
     def test_a_column_for_each_of_several_labels(self, folder: Path) -> None:
         source = read(folder, "path,cat,dog\na.png,1,0\nb.png,1,1\n")
         assert source.class_names == ("cat", "dog")
