@@ -64,7 +64,7 @@ def columns_of(found: TextTable, asked: Sequence[str], paths: WrittenPaths) -> t
         columns = _several_labels(found, columns) or columns
     taken = {columns.path, columns.label, *columns.several.values()}
     remarks = [
-        f"{table}: the column {name} is not used: --calibration-data, --data and --test-data take a table each"
+        f"{table}: the column {name} is not used; --calibration-data, --data, --test-data take a table each"
         for place, name in enumerate(header)
         if plain_name(name) in SPLIT_NAMES and place not in taken
     ]

@@ -168,9 +168,7 @@ class TestColumns:
         source = read(folder, "path,label,split\na.png,1,train\nb.png,0,test\n")
         assert listed(source) == {"a.png": 1, "b.png": 0}
         (told,) = source.remarks
-        assert told.startswith(
-            f"{folder}/labels.csv: the column split is not used: give --calibration-data, "
-        )
+        assert told.startswith(f"{folder}/labels.csv: the column split is not used; --calib")
         assert read(folder, "path,label,note\na.png,1,x\n").remarks == ()
         assert read(folder, "path,split\na.png,1\n", ("path", "split")).remarks == ()
 
