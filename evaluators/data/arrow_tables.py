@@ -23,6 +23,7 @@ from bitfront.spaces import UserError
 
 LARGEST_IMAGE = 64 * 2**20  # bytes of a file
 LARGEST_LABEL = 2**31 - 1
+IMAGE, LABEL = "image", "label"
 _UNLABELLED = -1  # as Hugging Face has it
 
 
@@ -129,6 +130,8 @@ def read_table_images(
     sides = sides_of(set(of_row.tolist()) - {""})
     remarks = [f"{name}: took the parts {', '.join(sides)}"] if sides else []
     remarks += [f"{name}: {', '.join(left_out)} left out"] if left_out else []
+    if not columns and (image, label) != (IMAGE, LABEL):
+        remarks.append(f"{name}: took the columns {' '.join(f'{image},{label}'.split())}")
     if not labelled.all():
         without = int((~labelled).sum())
         remarks.append(f"{name}: {without} row{'s' if without > 1 else ''} without a label left out")
@@ -147,37 +150,40 @@ def read_table_images(
 
 def _columns(file: TableFile, asked: Sequence[str]) -> tuple[str, str]:
     """Names of the columns of image and label."""
-    from pyarrow import types
-
     features = features_of(file.schema)
     listed = " ".join(",".join(file.types).split())[:LONGEST_LISTED]
     if asked:
         if len(asked) != 2 or not set(asked) <= file.types.keys():
             raise UserError(f"{file.path} has the columns {listed}; expected {','.join(asked)}")
-        return asked[0], asked[1]
-
-    def is_image(name: str) -> bool:
-        kind = file.types[name]
-        inner = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        return bool(inner or types.is_binary(kind) or types.is_large_binary(kind))
-
-    def is_class(name: str) -> bool:
-        return _Classes.of(features.get(name)).names is not None
-
-    images = [name for name in file.types if is_image(name)]
-    images = images or [name for name in file.types if plain_name(name) in PATH_NAMES]
-    others = [name for name in file.types if name not in images]
-    named = [name for name in others if plain_name(name) in LABEL_NAMES]
-    labels = [name for name in others if is_class(name)] or named or others
-    for exact, found in (("image", images), ("label", labels)):
-        if exact in found:
-            found[:] = [exact]
+        images, labels = [asked[0]], [asked[1]]
+    else:
+        images = [name for name, kind in file.types.items() if _holds_bytes(kind)]
+        images = images or [name for name in file.types if plain_name(name) in PATH_NAMES]
+        others = [name for name in file.types if name not in images]
+        classes = [name for name in others if _Classes.of(features.get(name)).names is not None]
+        labels = classes or [name for name in others if plain_name(name) in LABEL_NAMES] or others
+        images = [IMAGE] if IMAGE in images else images
+        labels = [LABEL] if LABEL in labels else labels
     if len(images) != 1 or len(labels) != 1:
         raise UserError(
             f"{file.path} has the columns {listed}; expected one of images (bytes or paths) and one of "
             "labels: name them with --columns IMAGE,LABEL"
         )
+    kind = file.types[images[0]]
+    if not _holds_bytes(kind) and str(kind) not in ("string", "large_string"):
+        raise UserError(
+            f"{file.path} has in the column {images[0]} no files of images but {str(kind)[:40]}; expected "
+            "bytes of image files, or paths"
+        )
     return images[0], labels[0]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column of this type has files of images, as Hugging Face has them or as bytes alone."""
+    from pyarrow import types
+
+    inner = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return bool(inner or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _is_missing(value: Any) -> bool:

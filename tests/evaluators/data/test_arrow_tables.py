@@ -189,7 +189,16 @@ class TestColumns:
     @pytest.mark.parametrize("columns", [("img", "fine_label"), ("image", "label"), ("Picture", "kind")])
     def test_the_only_ones_that_may_be_meant(self, tmp_path: Path, columns: tuple[str, str]) -> None:
         path = save_parquet(tmp_path / "x.parquet", image_table([1, 0], columns=columns))
-        assert open_source(str(path)).labels.tolist() == [1, 0]
+        source = open_source(str(path))
+        assert source.labels.tolist() == [1, 0]
+        told = [] if columns == ("image", "label") else [f"{path}: took the columns {','.join(columns)}"]
+        assert list(remarks_of(source)) == told
+
+    @pytest.mark.parametrize("kind", [pa.list_(pa.uint8()), pa.int64(), pa.list_(pa.binary())])
+    def test_a_column_without_files_of_images_is_refused(self, tmp_path: Path, kind: Any) -> None:
+        table = pa.table({"image": pa.array([None, None], kind), "label": [0, 1]})
+        refused(save_parquet(tmp_path / "x.parquet", table), "has in the column image no files of images but")
+        refused(tmp_path / "x.parquet", "no files of images but int64", "label", "label")
 
     def test_several_are_asked_for(self, tmp_path: Path) -> None:
         table = image_table([1, 0], columns=("img", "fine_label"))
