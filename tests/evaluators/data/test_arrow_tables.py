@@ -376,3 +376,34 @@ class TestContract(ImageSourceContract):
         for name, table in parts.items():
             save_parquet(tmp_path / f"{name}.parquet", table)
         return open_source(str(tmp_path))
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), named=st.booleans(), group=st.integers(1, 9), saved=st.booleans())
+def test_a_written_table_is_read_as_it_was_meant(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, named: bool, group: int, saved: bool
+) -> None:
+    """Labels as numbers, with names or without, and as texts; rows without one are left out."""
+    names = ("cat", "dog", "elk") if named else None
+    texts = not named and data.draw(st.booleans())
+    one = st.sampled_from(["x", "y z", "Ä,;"]) if texts else st.integers(0, 2)
+    labels = data.draw(st.lists(st.none() | one, min_size=1, max_size=12).filter(lambda found: any(
+        label is not None for label in found
+    )))  # fmt: skip
+    table = image_table(labels, names, label_type=pa.string() if texts else pa.int64())
+    folder = tmp_path_factory.mktemp("generated")
+    if saved:
+        cut = data.draw(st.integers(0, len(labels)))
+        save_to_disk(folder, table.slice(0, cut), table.slice(cut))
+    else:
+        save_parquet(folder / "x.parquet", table, rows=group)
+    source = open_source(str(folder))
+    expected = [(shade, label) for shade, label in enumerate(labels) if label is not None]
+    found = source.labels.tolist()
+    if texts:
+        assert source.class_names is not None
+        found = [source.class_names[label] for label in found]
+    order = data.draw(st.permutations(range(len(source))))
+    shown = {index: int(np.asarray(source.load(index)).max()) for index in order}
+    assert [(shown[index], label) for index, label in enumerate(found)] == expected
+    assert source.class_names == (names if not texts else source.class_names)
