@@ -144,8 +144,8 @@ class RunStore:
                 path.mkdir()
             except FileExistsError as error:
                 raise UserError(
-                    f"run {name!r} exists already in {self.root}: go on with --resume {name} in place of "
-                    "--run, or choose another --run"
+                    f"run {name!r} exists already in {self.root}: go on with --resume {name}, or choose "
+                    "another --run"
                 ) from error
         return RunFolder(path)
 

@@ -185,7 +185,7 @@ def _check_there(folder: Path, url: str, noted: str | None) -> None:
     """Raises :class:`UserError` where a database lacks the study of a run, before anything is prepared."""
     kept = f"the study of run {folder.name}"
     elsewhere = f"; the run has it in {noted}" if noted and noted != recorded_url(url) else ""
-    remedy = "bring it back, or start a new run with another --run"
+    remedy = "bring it back, say with --storage where it is now, or start a new run with another --run"
     with opening(url):
         place = database_url(url)
     if place.get_backend_name() == "sqlite" and place.database and not Path(place.database).exists():
