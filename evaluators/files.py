@@ -34,9 +34,9 @@ def split_entry(place: str) -> tuple[str, str | None]:
     A file of the whole name is that file; where there is no such file before a colon (as in ``C:/w.pth``) the
     whole is the name of a file.
     """
-    found = place.rfind(":") if not Path(place).exists() else -1
+    found = place.rfind(":") if not os.path.exists(place) else -1
     while found > 0:
-        if Path(place[:found]).exists():
+        if os.path.exists(place[:found]):
             return place[:found], place[found + 1 :]
         found = place.rfind(":", 0, found)
     return place, None

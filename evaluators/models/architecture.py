@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -214,7 +215,7 @@ def _header(path: Path) -> Mapping[str, str]:
     """The metadata of a safetensors file; none where it cannot be read: reading the weights tells why."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     try:
         with safe_open(path, "pt") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickletools
 import re
 import warnings
@@ -96,7 +97,7 @@ def read_weights_file(path: Path) -> object:
     Raises:
         UserError: There is no such file, it is of another kind, damaged, or would run code.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"no such checkpoint: {path}; expected a .safetensors file or a torch state dict")
     try:
         with path.open("rb") as file:
@@ -124,14 +125,18 @@ def weights_in(path: Path) -> Path:
     Raises:
         UserError: The folder has none, several of which none is the usual one, or parts of one.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
-    for name in IN_FOLDERS:
-        if (path / name).is_file():
-            return path / name
-    if any((path / name).is_file() for name in _SHARDS):
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        raise UserError(f"cannot read the folder {path}: {error.strerror or error}") from error
+    usual = next((name for name in IN_FOLDERS if name in names), None)
+    if usual is not None:
+        return path / usual
+    if not set(_SHARDS).isdisjoint(names):
         raise UserError(f"{path} holds weights in several files: {_JOIN}")
-    found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    found = [path / name for name in names if name.endswith(_SUFFIXES) and os.path.isfile(path / name)]
     if len(found) == 1:
         return found[0]
     what = f"has {first_of([file.name for file in found])}" if found else "holds no weights file"
