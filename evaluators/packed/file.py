@@ -189,7 +189,10 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
     document = PackedDocument.from_text(header.document)
     if document.classes > size:
         raise UserError(f"it has more classes than its {size} bytes could hold")
-    module = model_outline(document.model, document.classes, architecture_in(document.bit_config))
+    architecture = architecture_in(document.bit_config)
+    if architecture is None and ":" in document.model:  # no file of whatever origin leads to the hub
+        raise UserError(f"unknown model {document.model!r}: it needs a description beside its name")
+    module = model_outline(document.model, document.classes, architecture)
     outline, config = blueprint_outline(document.model, module), document.config
     check_config(config, outline, config.scheme)
     sites = trace_sites(outline, config.scheme)
