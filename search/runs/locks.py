@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,21 +31,18 @@ _GLANCE_S = 0.5
 
 def is_locked(folder: Path) -> bool:
     """Whether a process writes to a run folder at this time; False where that cannot be found out."""
+    from filelock import FileLock, Timeout
+
+    path = folder / RUN_LOCK
+    if not path.exists():  # which looking at it would make
+        return False
     try:
-        file = (folder / RUN_LOCK).open("rb")
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
     except OSError:
         return False
-    with file:
-        try:
-            if sys.platform == "win32":
-                file.read(1)  # which is refused to others than the holder
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
-    return False
 
 
 @contextmanager
