@@ -31,6 +31,14 @@ from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig, UserError
 
+PREPROCESSING = {
+    "input_size": [3, 16, 16],
+    "interpolation": "bicubic",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "crop_pct": 0.9,
+    "crop_mode": "center",
+}
 KINDS = {"packed": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
 
 
@@ -41,7 +49,7 @@ def write_file(subject: FileContent, kind: str, path: Path, runtime: str) -> lis
 
 
 def subject(model: PreparedModel, config: BitConfig, recipe: str = "best", without: str = "") -> FileContent:
-    document = config.to_json({"top1": 71.5}, {"run": "a run", "preprocessing": {"mean": [0.5]}})
+    document = config.to_json({"top1": 71.5}, {"run": "a run", "preprocessing": PREPROCESSING})
     return FileContent(model, config, recipe_named(recipe, without.split()), document)
 
 

@@ -94,7 +94,7 @@ def test_uniform_configurations_that_were_not_prepared(run: RecordedRun, text: s
 def test_same_content_may_be_written_again_and_other_content_only_by_force(
     run: RecordedRun, tmp_path: Path
 ) -> None:
-    output = tmp_path / "deep" / "config.json"
+    output = tmp_path / "config.json"
     first, second = chosen_point(run, "top1").document(), chosen_point(run, "size").document()
     write_config(first, output)
     before = output.read_text()
