@@ -18,11 +18,17 @@ from bitfront.evaluators.data.arrow_layouts import table_parts
 from bitfront.evaluators.data.class_map import ClassMap, NumberedClasses, numbered
 from bitfront.evaluators.data.parts import sides_of
 from bitfront.evaluators.data.source import CorruptImageError, decode_image
-from bitfront.evaluators.data.table_columns import LABEL_NAMES, LONGEST_LISTED, PATH_NAMES, plain_name
+from bitfront.evaluators.data.table_columns import (
+    LABEL_NAMES,
+    LARGEST_LABEL,
+    LONGEST_LISTED,
+    PATH_NAMES,
+    plain_name,
+)
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import count_of
 
 LARGEST_IMAGE = 64 * 2**20  # bytes of a file
-LARGEST_LABEL = 2**31 - 1
 IMAGE, LABEL = "image", "label"
 _UNLABELLED = -1  # as Hugging Face has it
 
@@ -133,8 +139,7 @@ def read_table_images(
     if not columns and (image, label) != (IMAGE, LABEL):
         remarks.append(f"{name}: took the columns {' '.join(f'{image},{label}'.split())}")
     if not labelled.all():
-        without = int((~labelled).sum())
-        remarks.append(f"{name}: {without} row{'s' if without > 1 else ''} without a label left out")
+        remarks.append(f"{name}: {count_of(int((~labelled).sum()), 'row')} without a label left out")
     return TableImages(
         name,
         files,

@@ -25,6 +25,7 @@ from bitfront.evaluators.data.source import (
     remarks_of,
 )
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import count_of
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,7 @@ class JoinedSource:
         for part in self.parts:
             sides = self.partition[start : start + len(part)]
             start += len(part)
-            for split, uses in (
-                ("calibration", CALIBRATING),
-                ("search", SEARCHING),
-                ("test", (HELD_OUT, TEST)),
-            ):
+            for split, uses in _SPLITS.items():
                 if np.isin(sides, uses).any():
                     places[split][part.name] = None
         told = "; ".join(f"{split} images from {', '.join(names)}" for split, names in places.items())
@@ -216,6 +213,6 @@ def _leave_out_shared(given: Mapping[str, ImageSource], uses: Mapping[str, NDArr
         seen |= own
         for other, indices in left_out.items():
             uses[option][indices] = UNUSED
-            images = "1 image" if len(indices) == 1 else f"{len(indices):,} images"
+            images = count_of(len(indices), "image")
             first = given[option].describe(indices[0])
             log.warning("left out of %s: %s that %s has too (first: %s)", option, images, other, first)

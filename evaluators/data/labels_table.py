@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.data.class_map import ClassMap, numbered
 from bitfront.evaluators.data.image_files import ImageFiles
-from bitfront.evaluators.data.table_columns import REMEDY, Columns, bare_columns, columns_of, header_columns
+from bitfront.evaluators.data.table_columns import (
+    LARGEST_LABEL,
+    REMEDY,
+    Columns,
+    bare_columns,
+    columns_of,
+    header_columns,
+)
 from bitfront.evaluators.data.text_table import TextTable, read_text_table
 from bitfront.evaluators.data.written_paths import WrittenPaths
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import count_of
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-LARGEST_LABEL = 2**31 - 1
 _LONGEST_SHOWN = 120  # characters of a value in a message
 # Whole numbers, also as pandas writes them beside rows without one; and what is a number to a reader.
 _INDEX, _NUMBER = (
@@ -74,7 +81,9 @@ def read_labels_table(
         labels, names = _indices(table, rows), None if class_map is None else class_map.names
     files, left_out = _files(table, rows, paths)
     if unlabelled:
-        left_out.insert(0, f"{table}: {_counted(unlabelled)} without a label left out (line {unlabelled[0]})")
+        left_out.insert(
+            0, f"{table}: {count_of(len(unlabelled), 'row')} without a label left out (line {unlabelled[0]})"
+        )
     return ImageFiles(
         name,
         table.parent,
@@ -190,11 +199,9 @@ def _files(table: Path, rows: Sequence[_Row], paths: WrittenPaths) -> tuple[list
             f"{len(missing)} of {len(rows)} files of {table} are not there (first: {first})"
             f"{paths.hint(missing[0].path)}"
         )
-    return files, [f"{table}: {_counted(missing)} left out whose files are not there (first: {first})"]
-
-
-def _counted(rows: Sequence[object]) -> str:
-    return f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
+    return files, [
+        f"{table}: {count_of(len(missing), 'row')} left out whose files are not there (first: {first})"
+    ]
 
 
 def _shown(text: str) -> str:

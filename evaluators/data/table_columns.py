@@ -24,6 +24,7 @@ LABEL_NAMES = frozenset({
 # Columns that say what images are for.
 SPLIT_NAMES = frozenset({"split", "subset", "partition", "fold", "isvalid", "istest", "phase", "usage"})
 TABLE_FORMS = "path,label, or path and a column of 0 and 1 for each of several labels"
+LARGEST_LABEL = 2**31 - 1
 # Characters of the names of columns in a message.
 LONGEST_LISTED = 300
 REMEDY = "name them with --columns PATH,LABEL"

@@ -171,7 +171,7 @@ def _npz(folder: Path) -> Weights:
     return Weights({"checkpoint": str(folder / "model.npz")})
 
 
-ARGS = argparse.Namespace(model=DEIT, lr=1e-3, opt="adamw", img_size=None, output=Path("/tmp/out"))
+ARGS = argparse.Namespace(model=DEIT, lr=1e-3, opt="adamw", img_size=None, output=Path("out"))
 TIMMS = {"epoch": 7, "arch": DEIT, "version": 2, "args": ARGS, "metric": np.float64(98.9)}
 MASKS = {"layers.0.blocks.1.attn_mask": torch.zeros(16, 16, 16)}
 
