@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import Run as Run
     from bitfront.search.session.run import list_runs as list_runs
     from bitfront.search.session.run import open_run as open_run
+    from bitfront.search.session.run import overlay as overlay
+    from bitfront.search.session.run import save_figure as save_figure
     from bitfront.search.session.search import resume as resume
     from bitfront.search.session.search import search as search
     from bitfront.search.session.verify import verify as verify
@@ -48,8 +50,10 @@ _PLACES = {
     "latency_table": "bitfront.search.session.latency_table",
     "list_runs": "bitfront.search.session.run",
     "open_run": "bitfront.search.session.run",
+    "overlay": "bitfront.search.session.run",
     "profile": "bitfront.search.session.profile",
     "resume": "bitfront.search.session.search",
+    "save_figure": "bitfront.search.session.run",
     "search": "bitfront.search.session.search",
     "verify": "bitfront.search.session.verify",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,19 +88,37 @@ class Run(RecordedRun):
         """
         return chosen_point(self, str(choice)).config
 
-    def figures(self, everything: bool = False) -> dict[str, Figure]:
+    def figures(
+        self,
+        everything: bool = False,
+        *,
+        size: str | float | None = None,
+        title: str | None = None,
+        only: Sequence[str] | None = None,
+    ) -> dict[str, Figure]:
         """The pictures of the run, as ``bitfront plot`` writes them; no display is needed.
 
         Args:
             everything: Whether all points of the front are listed, not the shortlist alone.
+            size: ``column``, ``page`` or ``slide``, a width in inches, or one such as ``88mm``; None as suits
+                a screen. Texts have at least 8 points.
+            title: What stands above; empty for nothing, None for what is drawn, or nothing above those of a
+                column or a page.
+            only: Names of those that are drawn; None for all.
 
         Returns:
             Matplotlib figures by name: ``front``, ``front_size``, ``front_latency``, ``bit_map`` and
-            ``hypervolume``, without those for which nothing has been recorded.
+            ``hypervolume``, without those for which nothing has been recorded. They belong to nobody: pyplot
+            does not know them.
+
+        Raises:
+            UserError: There is no such size or picture.
         """
+        from bitfront.search.reports.plots.picture import checked_pictures, picture_size
         from bitfront.search.reports.plots.run_plots import run_figures
 
-        return run_figures(self, everything)
+        chosen = None if only is None else checked_pictures(only)
+        return run_figures(self, everything, picture_size(size), title, chosen)
 
     def export(
         self,
@@ -171,6 +190,71 @@ def open_run(name: str | None = None, *, runs_dir: str | Path | None = None) -> 
     root = runs_root(runs_dir)
     run = Run.read(root, name or latest_run(root))
     return dataclasses.replace(run, interrupted=run.summary.get("stopped_because") == INTERRUPTED)
+
+
+def overlay(
+    runs: Sequence[RecordedRun],
+    *,
+    labels: Sequence[str] | None = None,
+    everything: bool = False,
+    size: str | float | None = None,
+    title: str | None = None,
+    only: Sequence[str] | None = None,
+) -> dict[str, Figure]:
+    """Several runs in one picture: a front for each, and their hypervolumes, as ``bitfront plot A B``.
+
+    Runs are told apart by colour, mark and dashes, also in greyscale. They may differ in scheme, recipe,
+    widths, space, sampler and budget. One axis never mixes other images, float models, or latencies of other
+    sources, batches or machines.
+
+    Args:
+        runs: From :func:`open_run`; at least two.
+        labels: What each is called in the legend; None for what tells them apart, or their names.
+        everything: As of :meth:`Run.figures`, and so the others.
+        size: Of the pictures.
+        title: What stands above.
+        only: Names of the pictures that are drawn; those without latencies are ``front_size`` and
+            ``hypervolume``.
+
+    Returns:
+        Matplotlib figures by name: ``front``, ``front_size``, ``front_latency``, and ``hypervolume`` where
+        those of all runs have one reference and one ideal point.
+
+    Raises:
+        UserError: The runs cannot be compared, labels are not one for each run, or there is no such size or
+            picture.
+    """
+    from bitfront.search.reports.plots.overlay import overlay_figures
+    from bitfront.search.reports.plots.picture import checked_pictures, picture_size
+
+    chosen = None if only is None else checked_pictures(only)
+    return overlay_figures(runs, labels, everything, picture_size(size), title, chosen).figures
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int | None = None) -> Path:
+    """Writes a figure as PNG, SVG or PDF by the ending of the name, as ``bitfront plot`` does.
+
+    PDF files embed their fonts as TrueType, SVG files have outlines in place of texts; the same figure gives
+    the same bytes. A file is there whole, or not at all.
+
+    Args:
+        figure: Of :meth:`Run.figures` or :func:`overlay`.
+        path: The file; its folder is made where that is missing.
+        dpi: Pixels per inch of a PNG; None for 150.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: The ending is another one, or the place cannot be written.
+        BitfrontError: Writing failed.
+    """
+    from bitfront.search.reports.plots import style
+    from bitfront.search.reports.plots.picture import SCREEN_DPI, checked_dpi, checked_formats
+
+    path = Path(path)
+    checked_formats([path.suffix.removeprefix(".")])
+    return style.save_figure(figure, path, SCREEN_DPI if dpi is None else checked_dpi(dpi))
 
 
 def list_runs(*, runs_dir: str | Path | None = None) -> list[RunSummary]:

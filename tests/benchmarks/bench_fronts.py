@@ -204,7 +204,7 @@ def draw(contenders: Sequence[Contender], stated: str, path: Path) -> Path:
         faint = Line2D([], [], ls="none", marker="o", ms=3, c=style.DOMINATED, label=FAINT)
         handles, texts = [*handles, faint], [*texts, FAINT]
         figure.legend(handles, texts, loc="upper center", bbox_to_anchor=(0.5, 0.03), ncols=1)
-        return style.save(figure, path)
+        return style.save_figure(figure, path, trimmed=True)
 
 
 def merge(infos: Sequence[FrontInfo], contenders: Sequence[Contender]) -> FrontInfo:

@@ -1,41 +1,124 @@
-"""``bitfront plot``: the pictures of a run."""
+"""``bitfront plot``: the pictures of a run, or of several together."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option
-from bitfront.search.reports.console import hint, print_json, stdout_console
+from bitfront.search.cli.options.common import add_runs_dir, option, positive
+from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
+from bitfront.search.reports.plots.picture import (
+    FORMATS,
+    PICTURES,
+    PRINT_DPI,
+    SCREEN_DPI,
+    SIZES,
+    Place,
+    checked_dpi,
+    checked_pictures,
+    picture_size,
+)
 from bitfront.search.runs.names import run_command
 
-SUMMARY = "draw the pictures of a run"
+if TYPE_CHECKING:
+    from bitfront.search.session.run import Run
+
+SUMMARY = "draw the pictures of a run, or of several together"
 DETAIL = """\
-Draws the pictures of a run as PNG: the front against size and latency, the bit map (which encoder keeps how
-many bits along the front) and the hypervolume history. Points of the front that really differ are named.
+Draws the pictures of a run: the front against size and latency, the bit map (which encoder keeps how many
+bits along the front) and the hypervolume history. Points of the front that really differ are named. Several
+runs are drawn together, one front for each, where their images, float model and source of latencies are the
+same. For a paper: --format pdf --size column.
 """
+_LONGEST_NAME = 100
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    add_run_argument(parser)
+    several = "names of runs, which are drawn together (default: the latest run alone)"
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=several)
+    add_runs_dir(parser)
     option(parser, "--all", "list every point of the front")
-    option(parser, "--output DIR", "folder for the pictures (default: plots in the run folder)", Path)
+    only = f"pictures to draw, some of {', '.join(PICTURES)} (default: all)"
+    option(parser, "--only LIST", only, _names)
+    place = (
+        "folder for the pictures, or a file such as front.pdf for one of them (default: plots in the run "
+        "folder; for several runs RUN+RUN in the folder of runs)"
+    )
+    option(parser, "--output PATH", place, Path)
+    group = parser.add_argument_group("looks")
+    option(group, "--format LIST", f"some of {', '.join(FORMATS)} (default: png)", _names)
+    widths = ", ".join(f"{name} ({size.width:g} in)" for name, size in SIZES.items())
+    size = f"width: {widths}, or such as 5in or 88mm (default: as suits a screen)"
+    option(group, "--size WIDTH", size)
+    dpi = f"pixels per inch of PNG files (default: {SCREEN_DPI}, for print sizes {PRINT_DPI})"
+    option(group, "--dpi N", dpi, positive)
+    title = "what stands above (default: what is drawn; nothing above those of --size column and page)"
+    either = group.add_mutually_exclusive_group()
+    option(either, "--title TEXT", title)
+    option(either, "--no-title", "no heading")
+    labels = "what each of several runs is called (default: what tells them apart, or their names)"
+    option(group, "--labels LIST", labels, _names)
+
+
+def _names(text: str) -> list[str]:
+    """The entries of a list with commas."""
+    return text.split(",")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draws the pictures and prints their paths."""
-    from bitfront.search.reports.plots.run_plots import write_plots
+    from bitfront.search.reports.plots.overlay import overlay_figures
+    from bitfront.search.reports.plots.run_plots import run_figures, write_figures
+    from bitfront.search.session.run import open_run
     from bitfront.spaces.errors import UserError
 
-    chosen = open_chosen_run(args)
-    paths = write_plots(chosen, args.output, everything=args.all)
-    if not paths:
-        raise UserError(f"run {chosen.name} has no evaluated trials to draw yet: wait for the first")
+    size = picture_size(args.size)
+    dpi = size.dpi if args.dpi is None else checked_dpi(args.dpi)
+    only = None if args.only is None else checked_pictures(args.only)
+    runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
+    if args.labels is not None and len(runs) == 1:
+        raise UserError("--labels tells several runs apart, and one is drawn: name more, or leave it out")
+    place = Place.of(args.output, _folder(runs), args.format, only)
+    wanted = only or ((place.single,) if place.single else None)
+    title = "" if args.no_title else args.title
+    if len(runs) == 1:
+        figures, notes = run_figures(runs[0], args.all, size, title, wanted), tuple[str, ...]()
+    else:
+        figures, notes = overlay_figures(runs, args.labels, args.all, size, title, wanted)
+    if not figures:
+        who, have = _who(runs)
+        what = (
+            "evaluated trials to draw yet: wait for the first" if only is None else f"{', '.join(only)} yet"
+        )
+        raise UserError(f"{who} {have} no {what}")
+    paths = write_figures(figures, place, dpi)
     if args.json:
-        print_json({"run": chosen.name, "plots": paths})
+        named = {"run": runs[0].name} if len(runs) == 1 else {"runs": [each.name for each in runs]}
+        print_json({**named, "plots": paths, "notes": notes})
         return 0
+    for note in notes:
+        stderr_console().print(f"note: {note}", soft_wrap=True)
     for path in paths:
         stdout_console().print(str(path), soft_wrap=True)
-    hint(run_command(chosen.path, "export", chosen.name, "--pick", "knee"))
+    if len(runs) == 1:
+        hint(run_command(runs[0].path, "export", runs[0].name, "--pick", "knee"))
     return 0
+
+
+def _folder(runs: Sequence[Run]) -> Path:
+    """Where pictures go where no place is named; no run is called as several are together."""
+    if len(runs) == 1:
+        return runs[0].path / "plots"
+    together = "+".join(run.name for run in runs)
+    if len(together) > _LONGEST_NAME:
+        together = f"{len(runs)}+runs+{hashlib.sha256(together.encode()).hexdigest()[:8]}"
+    return runs[0].path.parent / together
+
+
+def _who(runs: Sequence[Run]) -> tuple[str, str]:
+    names = ", ".join(run.name for run in runs)
+    return (f"run {names}", "has") if len(runs) == 1 else (f"runs {names}", "have")

@@ -42,7 +42,7 @@ def draw_bench(document: Mapping[str, Any], path: Path) -> Path:
         figure.tight_layout(rect=(0.0, _LEGEND / height, 1.0, 1.0 - _HEADING / height), w_pad=2.5)
         style.heading(panels[0], title, f"{document['machine']}, one thread; {_EXPLAINED}")
         figure.legend(handles=_legend(document), loc="lower center", ncols=6)
-        return style.save(figure, path)
+        return style.save_figure(figure, path, trimmed=True)
 
 
 def _baselines(document: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,15 @@ from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.selection import default_choice, shortlist_of
 from bitfront.search.problem.wording import megabytes, stand_behind
 from bitfront.search.reports.plots import style
+from bitfront.search.reports.plots.layout import (
+    Heading,
+    inches,
+    margin,
+    text_width,
+    write_heading,
+    write_legend,
+)
+from bitfront.search.reports.plots.picture import SCREEN, PictureSize
 from bitfront.search.runs.columns import GeneColumn
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import KINDS
@@ -23,10 +33,16 @@ from bitfront.spaces import KINDS
 MAX_ROWS = 40
 # Letters of a metric that have room beside the headings of the kinds.
 LONGEST_TITLE = 12
-_GAP = 1.4
-_CELL = 0.2
-_NARROW_CELL = 0.105
+# All in points: between kinds, between columns of text, the cells of a screen, the least width of one.
+_GAP, _BETWEEN = 19.0, 7.0
+_CELL, _NARROW_CELL, _LEAST_CELL = 14.4, 7.6, 2.6
+_ROW, _TITLES, _ENCODERS = 14.4, 19.0, 25.0
 _MANY_COLUMNS = 60
+# Pictures that are narrower have short texts; cells are so many times as wide as high at most.
+_SHORT, _WIDEST = 360.0, 1.6
+# How far apart the numbers of encoders are, as a multiple of their width.
+_APART = 1.25
+_INCH = 72.0
 _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 
 
@@ -38,6 +54,7 @@ class BitMapRow(NamedTuple):
     size_bytes: float
     knee: bool
     behind: str = ""
+    behind_short: str = ""
 
 
 class BitMapGroup(NamedTuple):
@@ -96,12 +113,17 @@ def collect_bit_map(run: RecordedRun, everything: bool = False) -> BitMapInfo:
             float(value),
             float(size),
             int(trial) == knee,
-            "" if everything else stand_behind(len(listed[trial].alike), len(listed[trial].near)),
+            *(("", "") if everything else _behind(len(listed[trial].alike), len(listed[trial].near))),
         )
         for trial, value, size in zip(shown["trial"], shown[quality.name], shown["size_bytes"], strict=True)
     ]
     hidden = len(run.front) - len(rows)
     return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), hidden, quality)
+
+
+def _behind(alike: int, near: int) -> tuple[str, str]:
+    """How many points stand behind one, in words and as short as in the picture of the front."""
+    return stand_behind(alike, near), f"+{alike + near}" if alike + near else ""
 
 
 def _thin(count: int, keep: int) -> list[int]:
@@ -125,79 +147,138 @@ def _groups(genes: Sequence[GeneColumn]) -> tuple[BitMapGroup, ...]:
     return tuple(groups)
 
 
-def draw_bit_map(info: BitMapInfo, title: str, subtitle: str) -> Figure:
-    """Draws a bit map."""
-    rows, columns = info.bits.shape
-    cell = _CELL if columns < _MANY_COLUMNS else _NARROW_CELL
-    span = columns + _GAP * (len(info.groups) - 1)
-    with style.house_style():
-        figure = style.new_figure(cell * span / 0.8, (_CELL * rows + 0.1) / 0.8)
-        axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))
-        axes.set(xlim=(0, span), ylim=(0, rows), yticks=[])
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+def draw_bit_map(info: BitMapInfo, heading: Heading, size: PictureSize = SCREEN) -> Figure:
+    """Draws a bit map: its kinds beside one another, or stacked where columns would be too narrow."""
+    with style.house_style(size):
+        figure = style.new_figure(size.width or 1.0, 1.0)
+        short = size.width is not None and size.width < inches(_SHORT)
+        words = _Words.of(info, figure, short)
+        columns, room = info.bits.shape[1], (size.width or 0.0) - words.left - words.right
+        gaps = inches(_GAP) * (len(info.groups) - 1)
+        cell = inches(_CELL if columns < _MANY_COLUMNS else _NARROW_CELL)
+        if size.width is None:
+            figure.set_figwidth(words.left + columns * cell + gaps + words.right)
+        else:
+            cell = min((room - gaps) / columns, _WIDEST * inches(_ROW))
+        stacked = cell < inches(_LEAST_CELL) and len(info.groups) > 1
+        top, bottom = write_heading(figure, heading) or margin(), _draw_legend(figure, info)
+        rows, left = len(info.rows) * inches(_ROW), words.left
+        block = inches(_TITLES) + rows + inches(_ENCODERS)
+        blocks = len(info.groups) if stacked else 1
+        height = top + blocks * block + bottom
+        figure.set_figheight(height)
         for position, group in enumerate(info.groups):
-            _draw_group(axes, info, group, position * _GAP)
-        _label_encoders(axes, info)
-        _label_rows(axes, info, span)
-        style.heading(axes, title, subtitle, lift=20)
-        _draw_legend(axes, info)
+            count = group.end - group.start
+            wide = min(room / count, _WIDEST * inches(_ROW)) if stacked else cell
+            below = height - top - inches(_TITLES) - rows - (position * block if stacked else 0.0)
+            across, up = figure.get_figwidth(), figure.get_figheight()
+            axes = figure.add_axes((left / across, below / up, wide * count / across, rows / up))
+            _draw_group(axes, info, group, text_width(figure, "00", style.text(7.5)) / wide)
+            if stacked or position == 0:
+                _write_trials(axes, words)
+            if stacked or position == len(info.groups) - 1:
+                _write_figures(axes, words)
+            if not stacked:
+                left += wide * count + inches(_GAP)
         return figure
 
 
-def _draw_group(axes: Axes, info: BitMapInfo, group: BitMapGroup, shift: float) -> None:
-    edges = np.arange(group.start, group.end + 1) + shift
+class _Words(NamedTuple):
+    """What stands beside the rows: trials, and columns of figures, each with its width in inches."""
+
+    rows: tuple[BitMapRow, ...]
+    trials: tuple[str, ...]
+    columns: tuple[tuple[str, tuple[str, ...], float], ...]
+    left: float
+    right: float
+
+    @classmethod
+    def of(cls, info: BitMapInfo, figure: Figure, short: bool) -> _Words:
+        """Those of a bit map; ``short`` ones take little room."""
+        knee = "\N{BLACK STAR} " if short else "\N{BLACK STAR} knee  "
+        trials = tuple(f"{knee * row.knee}{row.trial}" for row in info.rows)
+        # A long name would run into the headings of the kinds; the subtitle has it then.
+        title = info.quality.title if len(info.quality.title) <= LONGEST_TITLE else "quality"
+        unit, largest = info.quality.unit or "score", max(row.size_bytes for row in info.rows)
+        quality = tuple(f"{row.quality:.{info.quality.shown_decimals - 1}f}" for row in info.rows)
+        sizes = tuple(megabytes(row.size_bytes, largest) for row in info.rows)
+        behind = tuple(row.behind_short if short else row.behind for row in info.rows)
+        end = unit if short else f"({unit})"
+        texts = [(f"{title} {end}", quality), ("MB" if short else "size (MB)", sizes), ("", behind)]
+        size, gap = style.text(8.0), inches(_BETWEEN)
+
+        def width(words: Sequence[str]) -> float:
+            return max(text_width(figure, word, size, "bold") for word in words)
+
+        columns = tuple((name, cells, gap + width((name, *cells))) for name, cells in texts if any(cells))
+        left = margin() + gap + width(("trial", *trials))
+        return cls(info.rows, trials, columns, left, sum(wide for _, _, wide in columns) + margin())
+
+
+def _draw_group(axes: Axes, info: BitMapInfo, group: BitMapGroup, label: float) -> None:
+    """The columns of a kind; ``label`` is how many of them the number of an encoder is wide."""
+    count = len(info.rows)
+    axes.set(xlim=(group.start, group.end), ylim=(0, count), yticks=[], xlabel="encoder")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    edges = np.arange(group.start, group.end + 1)
     levels = np.searchsorted(info.widths, info.bits[:, group.start : group.end])
     shades = _SHADES.resampled(len(info.widths))
     bounds = BoundaryNorm(np.arange(len(info.widths) + 1) - 0.5, len(info.widths))
-    rows = np.arange(len(info.rows) + 1)
-    axes.pcolormesh(edges, rows, levels, cmap=shades, norm=bounds, edgecolors="white", linewidth=0.6)
+    rims: Any = {"edgecolors": "white", "linewidth": style.points(0.6)}
+    axes.pcolormesh(edges, np.arange(count + 1), levels, cmap=shades, norm=bounds, **rims)
     for _, start, width in group.encoders[1:]:
         if width > 1:
-            axes.axvline(start + shift, color="white", linewidth=3.0)
-    middle, how = (edges[0] + edges[-1]) / 2, dict[str, Any](textcoords="offset points", ha="center")
-    axes.annotate(group.title, (middle, len(info.rows)), (0, 5), weight="bold", **how)
-
-
-def _label_encoders(axes: Axes, info: BitMapInfo) -> None:
-    narrow = info.bits.shape[1] >= _MANY_COLUMNS
+            axes.axvline(start, color="white", linewidth=style.points(3.0))
+    how: Any = {"textcoords": "offset points", "ha": "center", "weight": "bold", "annotation_clip": False}
+    middle = (group.start + group.end) / 2
+    axes.annotate(group.title, (middle, count), (0, style.points(5)), fontsize=style.text(9.0), **how)
+    every = math.ceil(_APART * label / group.encoders[0][2])
     ticks = [
-        (start + width / 2 + position * _GAP, encoder)
-        for position, group in enumerate(info.groups)
-        for encoder, start, width in group.encoders
-        if width > 1 or encoder % 2 == 0 or not narrow
+        (start + width / 2, str(encoder)) for encoder, start, width in group.encoders if not encoder % every
     ]
-    axes.set_xticks([place for place, _ in ticks], [str(encoder) for _, encoder in ticks], fontsize=7.5)
-    axes.tick_params(length=0, pad=2)
-    axes.set_xlabel("encoder")
+    axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks], fontsize=style.text(7.5))
+    axes.tick_params(length=0, pad=style.points(2))
+    axes.xaxis.labelpad = style.points(1.0)
+    axes.xaxis.label.set_fontsize(style.text(8.5))
 
 
-def _label_rows(axes: Axes, info: BitMapInfo, span: float) -> None:
-    how: Any = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "annotation_clip": False}
-    # A long name would run into the headings of the kinds; the subtitle has it then.
-    title = info.quality.title if len(info.quality.title) <= LONGEST_TITLE else "quality"
-    unit = info.quality.unit or "score"
-    columns = ((0, -7, "trial"), (span, 46, f"{title} ({unit})"), (span, 92, "size (MB)"))
-    largest = max(point.size_bytes for point in info.rows)
-    for row, point in enumerate(info.rows):
-        weight = "bold" if point.knee else "normal"
-        star = "\N{BLACK STAR} knee  " if point.knee else ""
-        shown = f"{point.quality:.{info.quality.shown_decimals - 1}f}"
-        cells = f"{star}{point.trial}", shown, megabytes(point.size_bytes, largest)
-        for (x, offset, _), text in zip(columns, cells, strict=True):
-            axes.annotate(text, (x, row + 0.5), (offset, 0), va="center", weight=weight, **how)
-        beside: Any = {**how, "ha": "left", "va": "center", "color": style.MUTED}
-        axes.annotate(point.behind, (span, row + 0.5), (98, 0), **beside)
-    for x, offset, text in columns:
-        axes.annotate(text, (x, len(info.rows)), (offset, 5), color=style.MUTED, **how)
+def _write_trials(axes: Axes, words: _Words) -> None:
+    """The numbers of the trials, left of the rows."""
+    left: Any = {"x": 0.0, "offset": -style.points(_BETWEEN), "ha": "right"}
+    for row, (point, text) in enumerate(zip(words.rows, words.trials, strict=True)):
+        _write(axes, text, row, weight="bold" if point.knee else "normal", **left)
+    _write(axes, "trial", None, color=style.MUTED, **left)
 
 
-def _draw_legend(axes: Axes, info: BitMapInfo) -> None:
+def _write_figures(axes: Axes, words: _Words) -> None:
+    """Quality, size and what stands behind each point, right of the rows."""
+    offset = 0.0
+    for name, cells, width in words.columns:
+        offset += width * _INCH
+        # What stands behind is no figure, and begins where its column does.
+        place = (offset, "right") if name else (offset - width * _INCH + style.points(_BETWEEN), "left")
+        right: Any = {"x": 1.0, "offset": place[0], "ha": place[1]}
+        for row, (point, text) in enumerate(zip(words.rows, cells, strict=True)):
+            look: Any = {"weight": "bold" if point.knee else "normal"} if name else {"color": style.MUTED}
+            _write(axes, text, row, **look, **right)
+        _write(axes, name, None, color=style.MUTED, **right)
+
+
+def _write(axes: Axes, text: str, row: int | None, *, x: float, offset: float, **how: Any) -> None:
+    """A text beside a row, or above all of them where that is None."""
+    height, lift = (axes.get_ylim()[1], style.points(5)) if row is None else (row + 0.5, 0.0)
+    place: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+    align = "baseline" if row is None else "center"
+    more: Any = {"va": align, "fontsize": style.text(8.0), "annotation_clip": False, **place}
+    axes.annotate(text, (x, height), (offset, lift), **more, **how)
+
+
+def _draw_legend(figure: Figure, info: BitMapInfo) -> float:
+    """The shades of the widths; returns the height in inches."""
     shades = _SHADES.resampled(len(info.widths))
     patches = [
-        Patch(facecolor=shades(place), edgecolor=style.MUTED, linewidth=0.5, label=f"{width} bits")
-        for place, width in enumerate(info.widths)
+        Patch(facecolor=shades(place), edgecolor=style.MUTED, linewidth=style.points(0.5))
+        for place in range(len(info.widths))
     ]
-    axes.legend(
-        handles=patches, loc="upper right", bbox_to_anchor=(1, 0), borderaxespad=2.8, ncols=len(patches)
-    )
+    return write_legend(figure, patches, [f"{width} bits" for width in info.widths])

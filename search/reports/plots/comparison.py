@@ -70,7 +70,7 @@ def draw_comparison(document: Mapping[str, Any], path: Path, title: str) -> Path
         style.heading(panels[0], title, what, lift=14)
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="lower center", ncols=min(4, len(names)), handlelength=3.2)
-        return style.save(figure, path)
+        return style.save_figure(figure, path, trimmed=True)
 
 
 def _draw_panel(axes: Axes, bands: Sequence[Band], looks: Mapping[str, Any]) -> None:

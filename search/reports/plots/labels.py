@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.style import MUTED, halo, renderer_of
 
 FONT_SIZE = 8.5
@@ -20,6 +21,11 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (-1, 1), (0, -1), (1, -1), (-1, 0), (-1, 
 _DISTANCES = (9.0, 16.0, 28.0, 44.0, 62.0)
 _FAR = 20.0
 _MARKER = 10.0
+# Points between labels, as far as their padding reaches.
+_AIR = 1.0
+# How often each label chooses, and the points of a leader that are looked at.
+_TURNS, _SAMPLES = 3, 12
+Pixels = NDArray[np.float64]
 # Pixels between a note and what it must not touch.
 _CLEAR = 5.0
 _ALIGN_X = {-1: "right", 0: "center", 1: "left"}
@@ -97,37 +103,62 @@ def place_labels(
         The areas in use afterwards, in pixels.
     """
     pixels = axes.transData.transform(points) if len(points) else np.empty((0, 2))
-    renderer, used = renderer_of(axes), list(taken)
-    for label in labels:
-        spots = list(_spots(axes, renderer, label))
-        costs = [_cost(spot, pixels, used, axes.get_window_extent(renderer)) for spot in spots]
-        best = spots[int(np.argmin(costs))]
-        _write(axes, label, best)
-        used.append(best.area)
-    return used
+    renderer = renderer_of(axes)
+    inside = axes.get_window_extent(renderer)
+    owners = axes.transData.transform([(label.x, label.y) for label in labels]).reshape(-1, 2)
+    spots = [list(_spots(axes, renderer, label)) for label in labels]
+    own = [
+        np.array([_hidden(spot.area, pixels, taken, inside) + _astray(spot, owner, owners) for spot in found])
+        for found, owner in zip(spots, owners, strict=True)
+    ]
+    chosen: dict[int, Spot] = {}
+    for turn in range(_TURNS * len(labels)):  # later turns know where the labels behind are
+        here = turn % len(labels)
+        others = [spot.area for number, spot in chosen.items() if number != here]
+        costs = [
+            cost + spot.distance / 10.0 + _met(spot, owners[here], [*taken, *others], len(taken))
+            for spot, cost in zip(spots[here], own[here], strict=True)
+        ]
+        chosen[here] = spots[here][int(np.argmin(costs))]
+    for number, label in enumerate(labels):
+        _write(axes, label, chosen[number])
+    return [*taken, *(chosen[number].area for number in range(len(labels)))]
 
 
 def around(axes: Axes, label: Label) -> Bbox:
     """The area of a label's marker, in pixels."""
     x, y = axes.transData.transform((label.x, label.y))
-    return Bbox.from_bounds(x, y, 0.0, 0.0).padded(_MARKER / 2 * axes.figure.dpi / 72.0)
+    return Bbox.from_bounds(x, y, 0.0, 0.0).padded(style.points(_MARKER / 2) * axes.figure.dpi / 72.0)
 
 
 def _spots(axes: Axes, renderer: RendererAgg, label: Label) -> Iterator[Spot]:
-    probe = axes.text(label.x, label.y, label.text, fontsize=FONT_SIZE)
+    probe = axes.text(label.x, label.y, label.text, fontsize=style.text(FONT_SIZE))
     size = probe.get_window_extent(renderer)
     probe.remove()
     x, y = axes.transData.transform((label.x, label.y))
-    per_point = axes.figure.dpi / 72.0
+    per_point = style.points(axes.figure.dpi / 72.0)
     for distance, (dx, dy) in itertools.product(_DISTANCES, _DIRECTIONS):
         left = x + dx * distance * per_point - size.width * (1 - dx) / 2
         bottom = y + dy * distance * per_point - size.height * (1 - dy) / 2
-        area = Bbox.from_bounds(left, bottom, size.width, size.height).padded(2.0)
+        air = _AIR * per_point  # to the sides: lines have room between them already
+        area = Bbox.from_bounds(left - air, bottom, size.width + 2 * air, size.height)
         yield Spot((dx, dy), distance, area)
 
 
-def _cost(spot: Spot, pixels: NDArray[np.float64], used: Sequence[Bbox], inside: Bbox) -> float:
-    return _hidden(spot.area, pixels, used, inside) + spot.distance / 10.0
+def _astray(spot: Spot, owner: Pixels, owners: Pixels) -> float:
+    """What it costs to stand nearer to another labelled point, unless a leader says whose label it is."""
+    middle = (spot.area.p0 + spot.area.p1) / 2
+    nearest = float(np.hypot(*(owners - middle).T).min())
+    return 6.0 * float(spot.distance <= _FAR and nearest + 1.0 < float(np.hypot(*(owner - middle))))
+
+
+def _met(spot: Spot, owner: Pixels, boxes: Sequence[Bbox], known: int) -> float:
+    """What a label and its leader hide of other texts, of which the first ``known`` are counted elsewhere."""
+    found = 20.0 * sum(bool(spot.area.overlaps(box)) for box in boxes[known:])
+    if spot.distance > _FAR:
+        line = np.linspace(owner, (spot.area.p0 + spot.area.p1) / 2, _SAMPLES)
+        found += 5.0 * sum(bool(((line >= box.p0) & (line <= box.p1)).all(axis=1)[1:].any()) for box in boxes)
+    return found
 
 
 def _hidden(area: Bbox, pixels: NDArray[np.float64], used: Sequence[Bbox], inside: Bbox) -> float:
@@ -143,11 +174,11 @@ def _write(axes: Axes, label: Label, spot: Spot) -> None:
     axes.annotate(
         label.text,
         (label.x, label.y),
-        (dx * distance, dy * distance),
+        (style.points(dx * distance), style.points(dy * distance)),
         textcoords="offset points",
         ha=_ALIGN_X[dx],
         va=_ALIGN_Y[dy],
-        fontsize=FONT_SIZE,
+        fontsize=style.text(FONT_SIZE),
         zorder=9,
         path_effects=halo(),
         arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkB": 6} if distance > _FAR else None,

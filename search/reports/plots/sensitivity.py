@@ -50,7 +50,7 @@ def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> P
             _draw_agreement(panels[1], genes, floor)
         figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9), w_pad=2.5)
         style.heading(panels[0], f"Sensitivities of {title}", _subtitle(document, columns))
-        return style.save(figure, path)
+        return style.save_figure(figure, path, trimmed=True)
 
 
 def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:

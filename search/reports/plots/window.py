@@ -13,7 +13,7 @@ from bitfront.search.reports.plots.front_points import FrontInfo, Mark
 _REACH = 0.35
 _SIDE_MARGIN = 0.07
 _BOTTOM_MARGIN = 0.10
-_TOP_MARGIN = 0.10
+TOP_MARGIN = 0.10
 # Points of a share that a picture is high at least, and standard errors that it spans.
 _LEAST_HEIGHT = 0.5
 LEAST_ERRORS = 4.0
@@ -70,7 +70,7 @@ def _heights(info: FrontInfo) -> tuple[float, float]:
     least = max(_LEAST_HEIGHT if info.quality.unit == "%" else 1e-6, LEAST_ERRORS * info.listed.largest_error)
     bottom = min([bottom, *(value for value in limits if bottom - value <= _FAR_BELOW * (top - bottom))])
     bottom, top = _widened(bottom, top, least, most=max(top, info.quality.sign * info.quality.ideal))
-    return bottom - _BOTTOM_MARGIN * (top - bottom), top + _TOP_MARGIN * (top - bottom)
+    return bottom - _BOTTOM_MARGIN * (top - bottom), top + TOP_MARGIN * (top - bottom)
 
 
 def _widened(low: float, high: float, least: float, most: float = math.inf) -> tuple[float, float]:

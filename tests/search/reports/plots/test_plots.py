@@ -19,14 +19,17 @@ from bitfront.search.problem.limits import Limit
 from bitfront.search.reports.plots.bit_map import MAX_ROWS, collect_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import LimitLine, Mark, collect_front
+from bitfront.search.reports.plots.hypervolume import collect_hypervolume
 from bitfront.search.reports.plots.labels import Label, place_labels
-from bitfront.search.reports.plots.run_plots import collect_hypervolume, run_figures, write_plots
-from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save, size_axis
+from bitfront.search.reports.plots.layout import Heading
+from bitfront.search.reports.plots.run_plots import run_figures, write_plots
+from bitfront.search.reports.plots.style import house_style, latency_axis, new_figure, save_figure, size_axis
 from bitfront.search.reports.plots.window import LEAST_ERRORS, window_of
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitfrontError, Granularity
 
 MakeRun = Callable[..., Path]
+HEADING = Heading("t", "s")
 NAMES = ["front.png", "front_size.png", "front_latency.png", "bit_map.png", "hypervolume.png"]
 
 
@@ -106,7 +109,7 @@ def test_listed_points_are_those_of_the_shortlist_with_their_errors(run: Recorde
 
 def test_listed_points_are_named_with_how_many_stand_behind(run: RecordedRun) -> None:
     info = collect_front(run, size_axis())
-    [axes] = draw_fronts([info], "t", "s").axes
+    [axes] = draw_fronts([info], HEADING).axes
     texts = [text.get_text() for text in axes.texts]
     for _, _, trial, _, behind in zip(*info.listed, strict=True):
         name = f"{trial}{f' +{behind}' if behind else ''}"
@@ -147,7 +150,7 @@ def test_every_limit_is_drawn_or_named_at_the_edge(run: RecordedRun, where: str)
         "above": (False, 99.9),
     }[where]
     line = LimitLine("--max-size 1x", value, vertical)
-    figure = draw_fronts([collect_front(run, size_axis())._replace(limits=(line,))], "t", "s")
+    figure = draw_fronts([collect_front(run, size_axis())._replace(limits=(line,))], HEADING)
     [axes] = figure.axes
     [text] = [text for text in axes.texts if "--max-size 1x" in text.get_text()]
     edge = {"left": "\N{LEFTWARDS ARROW}", "right": "\N{RIGHTWARDS ARROW}", "below": "\N{DOWNWARDS ARROW}"}
@@ -160,7 +163,7 @@ def test_limits_of_what_no_axis_shows_are_named(run: RecordedRun, tmp_path: Path
     limits = (Limit("max_kl", "kl", "at most", 0.1, "--max kl=0.1"), *run.limits)
     figures = run_figures(dataclasses.replace(run, limits=limits))
     for name, shown in (("front", False), ("front_size", False), ("front_latency", True)):
-        texts = " ".join(text.get_text() for text in figures[name].axes[0].texts)
+        texts = " ".join(text.get_text() for text in figures[name].texts)
         assert "also limited: --max kl=0.1" in texts
         assert ("--max-size 0.95x" in texts.partition("also limited")[2]) == shown
 
@@ -171,7 +174,7 @@ def test_no_mark_hides_a_point(run: RecordedRun) -> None:
     marked = info._replace(
         references=(Mark("W8A8T8", cost, height),), knee=Mark("knee: trial 1", cost, height)
     )
-    [axes] = draw_fronts([marked], "t", "s").axes
+    [axes] = draw_fronts([marked], HEADING).axes
     shown = ("front", "dominated", "breaks a limit")
     scattered = [found for found in axes.collections if isinstance(found, PathCollection)]
     points = [found for found in scattered if found.get_label().startswith(shown)]
@@ -352,16 +355,16 @@ def test_labels_do_not_overlap() -> None:
 
 def test_a_picture_is_written_whole_and_leaves_no_parts(tmp_path: Path) -> None:
     figure = new_figure(2.0, 2.0)
-    path = save(figure, tmp_path / "plots" / "a.png")
+    path = save_figure(figure, tmp_path / "plots" / "a.png")
     assert drawn(path).size
-    save(figure, path)
+    save_figure(figure, path)
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
 def test_two_processes_draw_the_same_run(run: RecordedRun, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from bitfront.search.reports.plots.style import *\n"
-        "for number in range(8): save(new_figure(2.0, 2.0), Path(sys.argv[1]) / 'a.png')"
+        "for number in range(8): save_figure(new_figure(2.0, 2.0), Path(sys.argv[1]) / 'a.png')"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
