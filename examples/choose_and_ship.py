@@ -1,4 +1,4 @@
-"""Search the embedded digits model, choose a point, export it as a packed file and verify it.
+"""Search the embedded digits model, choose a point, export it as a folder and run that without bitfront.
 
     python examples/choose_and_ship.py
 
@@ -7,13 +7,19 @@ Takes about a minute on two cores; the run is kept in runs/ and can be looked at
 
 from __future__ import annotations
 
-from bitfront.search import RunSpec, search, verify
+import subprocess
+import sys
+from pathlib import Path
+
+from bitfront.evaluators.data.digits import DigitsSource
+from bitfront.search import EvaluationSpec, RunSpec, search, verify
 
 
 def main() -> None:
     """Searches, chooses, ships."""
+    model = EvaluationSpec(model="digits_deit", data="digits", scheme="deploy")
     # workers=0 evaluates in this process; a number starts that many others.
-    run = search(RunSpec(evaluations=40, latency="model:bops"), workers=0)
+    run = search(RunSpec(evaluation=model, evaluations=40, latency="model:bops"), workers=0)
     print(f"\nrun {run.name}: {len(run.front)} points of {len(run.trials)} trials\n")
     columns = ["trial", "top1", "test_top1", "latency_ms", "size_bytes"]
     print(run.front[columns].to_string(index=False))
@@ -22,11 +28,18 @@ def main() -> None:
     print(f"\nknee: trial {point['trial']}, {point['test_top1']:.2f} % on test images")
     print(f"weights of each encoder: {[encoder.weights for encoder in run.config('knee').encoders]}")
 
-    exported = run.export("knee", format="packed")
-    print(f"\nwritten: {exported.path}; verified: {exported.passed}")
+    exported = run.export("knee", format="onnx")
+    assert exported.folder is not None
+    print(f"\nwritten: {exported.folder}; verified: {exported.passed}")
+    print(", ".join(sorted(path.name for path in exported.files)))
 
-    # Later, or on another machine: the file and the data are enough.
-    report = verify(exported.path)
+    # Whoever gets the folder needs onnxruntime, numpy and pillow, and nothing of bitfront.
+    scan = Path("scan.png")
+    DigitsSource().load(0).save(scan)
+    subprocess.run([sys.executable, exported.folder / "predict.py", scan, "--top", "3"], check=True)  # noqa: S603
+
+    # Later, or on another machine: the folder and the data are enough.
+    report = verify(exported.folder)
     print(f"verified again: {report.passed}, {report.figures.equal:.1f} % of predictions are equal")
 
 

@@ -37,16 +37,21 @@ def read_document(path: Path, text: str | None) -> dict[str, Any]:
     return dict(document)
 
 
-def provenance_of(model: LoadedModel, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+def provenance_of(
+    model: LoadedModel, class_names: Sequence[str] | None = None, whole_number_bits: int | None = None
+) -> dict[str, Any]:
     """What a document says of the float model: how images are preprocessed, and what rebuilds a given one.
 
     Args:
         model: The float model.
         class_names: Of its outputs, in their order, where the data know them.
+        whole_number_bits: Of pixels that are whole numbers of more than 8 bits, where the data have such.
     """
     found: dict[str, Any] = {"preprocessing": preprocessing_to_json(model.data_config)}
     if class_names is not None:
         found["class_names"] = list(class_names)
+    if whole_number_bits is not None:
+        found["whole_number_bits"] = whole_number_bits
     return found if model.architecture is None else {**found, "architecture": model.architecture.to_json()}
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
+from bitfront.evaluators.deployment.registry import MODEL
 from bitfront.evaluators.deployment.tolerance import Classes, Expected
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.packed.file import read_packed, write_packed
@@ -24,7 +25,10 @@ from bitfront.spaces import BitConfig, UserError
 
 FORMAT, VERSION = "bitfront/verification", 1
 SUFFIX = ".verification.json"
+# In an exported folder.
+RECORD = "verification.json"
 LARGEST_BYTES = 100_000_000
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 def expected_of(
@@ -72,8 +76,10 @@ def expected_of(
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where the record of a file lies."""
-    return path.with_name(path.name + SUFFIX)
+    """Where the record of a file lies: beside it, or in the exported folder that it is the model of."""
+    own = path.with_name(path.name + SUFFIX)
+    in_folder = path.with_name(RECORD)
+    return in_folder if path.stem == MODEL and in_folder.exists() and not own.exists() else own
 
 
 def content_digest(paths: Sequence[Path]) -> str:
@@ -94,12 +100,15 @@ class Sidecar:
         splits: What was classified.
         expected: What the evaluator makes of these images.
         report: The figures.
+        places: Where the weights and data of the run are, by fields of the evaluation spec; a record that
+            leaves this machine has none.
     """
 
     digest: str
     splits: tuple[str, ...]
     expected: Expected
     report: Mapping[str, Any]
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Writes the record; raises :class:`UserError` where that is not possible."""
@@ -110,6 +119,7 @@ class Sidecar:
             **self.report,
             "sha256": self.digest,
             "splits": list(self.splits),
+            **({"places": dict(self.places)} if self.places else {}),
             "evaluator": {
                 "predictions": self.expected.predictions.tolist(),
                 "second_kernels": None if second is None else second.tolist(),
@@ -145,7 +155,8 @@ class Sidecar:
             splits, digest = document["splits"], document["sha256"]
             if not isinstance(digest, str) or not isinstance(splits, list):
                 raise ValueError("its splits or digest are of another type")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            places = {str(name): str(place) for name, place in (document.get("places") or {}).items()}
+        except _DAMAGE as error:
             raise UserError(
                 f"{path} is no record of a verification ({error}): remove it, to verify against the "
                 "evaluator itself"
@@ -156,7 +167,7 @@ class Sidecar:
             raise UserError(
                 f"{path} is damaged: its predictions and labels are not of the same images; remove it"
             )
-        return cls(digest, tuple(map(str, splits)), expected, document)
+        return cls(digest, tuple(map(str, splits)), expected, document, places)
 
 
 def _read_classes(values: object) -> Classes:

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from bitfront.evaluators.deployment.documents import read_document
+from bitfront.evaluators.deployment.facts import metadata_of
 from bitfront.evaluators.deployment.graph.model import configuration_graph
 from bitfront.evaluators.deployment.graph.operands import OPENVINO, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
@@ -23,22 +24,32 @@ CONSTANTS = ".bin"
 _INFO = [METADATA_KEY, "document"]
 
 
-def onnx_bytes(parts: GraphParts, config: BitConfig, dialect: Dialect, document: Mapping[str, Any]) -> bytes:
+def onnx_bytes(
+    parts: GraphParts, config: BitConfig, dialect: Dialect, document: Mapping[str, Any] | None
+) -> bytes:
     """A configuration as the content of an ONNX file.
 
     Args:
         parts: The prepared model's numbers.
         config: The configuration.
         dialect: The runtime that the file is written for.
-        document: The bit config document that it carries.
+        document: The bit config document that it carries, with plain facts beside it; None for neither.
 
     Raises:
         UserError: The model is too large for one ONNX file.
     """
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    model = configuration_graph(parts, config, dialect, text)
+    if document is None:
+        model = configuration_graph(parts, config, dialect)
+    else:
+        model = configuration_graph(parts, config, dialect, _written(document))
+        for key, value in metadata_of(document).items():
+            model.metadata_props.add(key=f"{METADATA_KEY}.{key}", value=value)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _written(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
 def onnx_document(path: Path) -> dict[str, Any]:
@@ -89,9 +100,12 @@ def write_openvino(
     runtime_named("openvino")
     import openvino
 
-    model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, document))
+    # It would keep what an ONNX file carries under another name.
+    model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, None))
     _number(model)
-    model.set_rt_info(json.dumps(document, separators=(",", ":"), allow_nan=False), _INFO)
+    model.set_rt_info(_written(document), _INFO)
+    for key, value in metadata_of(document).items():
+        model.set_rt_info(value, [METADATA_KEY, key])
     openvino.save_model(model, path, compress_to_fp16=False)
     return path, path.with_suffix(CONSTANTS)
 

@@ -67,6 +67,7 @@ class ModelFormat:
         read: Reads the bit config document that a file carries; raises :class:`UserError` where it is foreign
             or damaged.
         companions: Endings of files that stand beside it.
+        in_folder: Whether it is shipped in a folder with all that one needs to run it without bitfront.
     """
 
     summary: str
@@ -75,6 +76,7 @@ class ModelFormat:
     write: Callable[[FileContent, Path, str], list[Path]]
     read: Callable[[Path], dict[str, Any]]
     companions: tuple[str, ...] = ()
+    in_folder: bool = False
 
     def check(self, scheme: str, runtime: str) -> None:
         """Refuses what cannot be written for a runtime, before work is done for it.
@@ -160,6 +162,7 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
         tuple(RUNTIMES),
         _write_onnx,
         _read_onnx,
+        in_folder=True,
     ),
     "openvino": ModelFormat(
         "a model in OpenVINO's own format (scheme deploy)",
@@ -168,6 +171,7 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
         _write_openvino,
         _read_openvino,
         (".bin",),
+        in_folder=True,
     ),
     "packed": ModelFormat(
         "a safetensors file as small as its codes, which bitfront rebuilds to the bit (both schemes)",
@@ -185,6 +189,8 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
         for name in MAPPINGS
     },
 }
+# The stem of the model in an exported folder.
+MODEL = "model"
 MODEL_SUFFIXES = tuple(found.suffix for found in FORMATS.values() if isinstance(found, ModelFormat))
 
 
@@ -197,6 +203,28 @@ def format_named(name: str) -> ConfigFormat | ModelFormat:
     if name not in FORMATS:
         raise UserError(f"unknown format {name!r}: choose one of {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def model_in(path: Path) -> Path:
+    """The model of an exported folder; any other path as it is.
+
+    Raises:
+        UserError: It is a folder without such a model.
+    """
+    try:
+        if not path.is_dir():
+            return path
+    except OSError:  # which is told of where it is read
+        return path
+    suffixes = [
+        found.suffix for found in FORMATS.values() if isinstance(found, ModelFormat) and found.in_folder
+    ]
+    for suffix in suffixes:
+        if (path / f"{MODEL}{suffix}").is_file():
+            return path / f"{MODEL}{suffix}"
+    raise UserError(
+        f"no such file: {path / MODEL}{suffixes[0]}; expected a file or a folder that bitfront export wrote"
+    )
 
 
 def format_of(path: Path) -> ModelFormat:

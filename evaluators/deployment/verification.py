@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.tolerance import CHANCE, Expected, Tolerance, alike
+from bitfront.evaluators.deployment.tolerance import CHANCE, Classes, Expected, Tolerance, alike
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import PairedComparison, standard_errors
@@ -37,6 +37,10 @@ class Verification:
         metrics: Of the file, those that ``expected`` has, with the standard errors of their differences.
         tolerance: How far they may be apart.
         seconds: What the runtime took for all images.
+        predictions: What the file decides: classes ``[images]``, or 0 and 1 for each label
+            ``[images, labels]``.
+        apart: Largest difference of an output to the evaluator's, float32 ``[images]``; None where the
+            evaluator's outputs were not kept.
     """
 
     task: Task
@@ -47,6 +51,8 @@ class Verification:
     metrics: Mapping[str, tuple[float, float]]
     tolerance: Tolerance
     seconds: float
+    predictions: Classes
+    apart: NDArray[np.float32] | None
 
     def faults(self) -> list[str]:
         """What is beyond the tolerance, in words; empty where nothing is."""
@@ -135,7 +141,12 @@ def verify(
     equal = 100.0 * float(alike(predictions, expected.predictions).mean())
     share = 100.0 * float(right.mean())
     metrics = _metrics(task, outputs, expected, images)
-    return Verification(task, compared, share, expected, equal, metrics, tolerance, seconds)
+    own = expected.outputs
+    # A file of other outputs is told by its predictions.
+    apart = None if own is None or own.shape != outputs.shape else (outputs - own).abs().amax(1).numpy()
+    return Verification(
+        task, compared, share, expected, equal, metrics, tolerance, seconds, predictions, apart
+    )
 
 
 def _metrics(

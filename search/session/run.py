@@ -127,13 +127,14 @@ class Run(RecordedRun):
         path: str | Path | None = None,
         **options: Any,
     ) -> Exported:
-        """Writes a point of the front as a file, and verifies a file that computes in its runtime.
+        """Writes a point of the front as a file or folder, and verifies what computes in its runtime.
 
         Args:
             choice: The point.
             format: ``json`` (the bit configuration), ``packed``, ``onnx``, ``openvino`` or that of another
                 toolchain.
-            path: The file; None for one in ``exports`` of the run folder.
+            path: The file, or for ``onnx`` and ``openvino`` a folder, which has no ending; None for one in
+                ``exports`` of the run folder.
             options: ``runtime``, ``verify``, ``progress`` and others of
                 :func:`bitfront.search.session.export.export_run`.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import DATA_PLACES, EvaluationSpec
 from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.deployment.registry import MODEL_SUFFIXES, file_document
+from bitfront.search.export.folder import BIT_CONFIG
+from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
 from bitfront.spaces import BitConfig, UserError
@@ -91,7 +93,9 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
     if "recipe" in written:
         # What was left out of, or set beside, another recipe says nothing about this one.
         written = {"without": (), "observer": None, **written}
-    return dataclasses.replace(spec, **written)
+    found = dataclasses.replace(spec, **written)
+    check_places(found, "the bit config")
+    return found
 
 
 def chosen_latency(name: str, scheme: str, batch: int | None = None) -> tuple[LatencySource, int]:
@@ -119,13 +123,15 @@ def chosen_latency(name: str, scheme: str, batch: int | None = None) -> tuple[La
 
 
 def read_config_document(path: Path) -> Document:
-    """The bit config document of a file: of a bit config itself, or of an exported model.
+    """The bit config document of a file: of a bit config itself, or of an exported model or folder.
 
     Raises:
         UserError: The file is missing, too large, of another kind, or carries none.
     """
+    if (path / BIT_CONFIG).is_file():
+        path = path / BIT_CONFIG
     if path.suffix in MODEL_SUFFIXES:
-        return file_document(path)
+        return with_folders(file_document(path), path)
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise UserError(f"{path} is too large for a bit config: give a file written by bitfront export")
@@ -136,7 +142,7 @@ def read_config_document(path: Path) -> Document:
         ) from error
     if not isinstance(document, dict):
         raise UserError(f"{path} holds no JSON object: give a file written by bitfront export")
-    return document
+    return with_folders(document, path)
 
 
 def recorded_evaluation(document: Mapping[str, Any]) -> Document | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitfront.evaluators.context.machine import available_cpus
-from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.registry import file_document, files_of, format_of, runtime_for
+from bitfront.evaluators.context.spec import DATA_PLACES, PLACES, EvaluationSpec
+from bitfront.evaluators.deployment.registry import file_document, files_of, format_of, model_in, runtime_for
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, runtime_named
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.tasks.registry import task_named
+from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.runs.files import where_inputs_are
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -52,7 +53,7 @@ def verify(
     them, or for other images, the model is prepared again.
 
     Args:
-        path: An ``.onnx``, ``.xml`` or ``.safetensors`` file.
+        path: An ``.onnx``, ``.xml`` or ``.safetensors`` file, or an exported folder.
         split: The images to classify.
         rebuild: Whether to prepare the model again, whatever is recorded.
         runtime: What runs the file; None for the format's own.
@@ -77,7 +78,7 @@ def verify(
     from bitfront.evaluators.deployment.documents import read_preprocessing
     from bitfront.search.export.verification import Check
 
-    path, reporter = Path(path), reporter_of(progress)
+    path, reporter = model_in(Path(path)), reporter_of(progress)
     format_of(path)
     chosen = runtime_for(path, runtime)
     known = runtime_named(chosen).precisions
@@ -85,7 +86,7 @@ def verify(
         raise UserError(f"--precision {precision}: {chosen} computes in {' or '.join(known)} only")
     if threads > available_cpus():
         raise UserError(f"--threads {threads}: there are {available_cpus()} processors here")
-    document = file_document(path)
+    document = with_folders(file_document(path), path)
     config = BitConfig.from_json(document)
     splits = SPLITS if split == "all" else (split,)
     spec = _spec(path, document)
@@ -98,6 +99,7 @@ def verify(
     )
     spec.check()
     expected = None if rebuild or checkpoint is not None else _recorded(path, splits)
+    check_places(spec, path, PLACES if expected is None else (*DATA_PLACES, "class_map"))
     if expected is None:
         images, expected = _rebuilt(spec, config, splits, chosen != BITFRONT, reporter)
         against = REBUILT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,12 @@ Writes one configuration of a run: a point of its front, or the same bits everyw
 
 {formats}
 
+Formats onnx and openvino are written as a folder: the model, what its input and outputs are, a README, and a
+predict.py that needs the runtime, numpy and pillow alone; --output FILE.onnx writes the model alone. What is
+shipped names no folder of this machine.
+
 Files that compute are verified at once: they classify the test split in the runtime itself, and the figures
-are printed and kept beside the file. The exit status is 1 where they are not the evaluator's.
+are printed and kept with the file. The exit status is 1 where they are not the evaluator's.
 
 The knee is the starred point: the cheapest that is not shown to be worse than the best by more than the run's
 --max-drop, half a point where it has none.
@@ -54,8 +59,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--format FORMAT", ", ".join(FORMATS), default=JSON, choices=FORMATS)
     runtime = "whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)"
     option(parser, "--runtime", runtime, choices=RUNTIMES)
-    option(parser, "--output FILE", "file to write (default: in exports of the run folder)", Path)
-    option(parser, "--force", "overwrite a file that holds something else")
+    place = "file to write, or folder (a name without an ending); default: in exports of the run folder"
+    option(parser, "--output PLACE", place, Path)
+    option(parser, "--force", "overwrite a file or an export that is something else")
     moved = parser.add_argument_group("where the run's own files have moved")
     option(moved, "--checkpoint FILE", "the weights that the run searched with")
     option(moved, "--data DATA", "the data that the run searched with")
@@ -90,24 +96,46 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(exported.to_json())
     else:
-        _print(exported, chosen)
+        _print(exported, chosen, args)
     return 0 if exported.passed else FAILED
 
 
-def _print(exported: Exported, run: Run) -> None:
+def _print(exported: Exported, run: Run, args: argparse.Namespace) -> None:
     """What was written, what came of it, and what to do next."""
     from bitfront.search.reports.console import hint, stdout_console
     from bitfront.search.reports.evaluation import print_verification
 
     console = stdout_console()
-    console.print(str(exported.path), soft_wrap=True)
+    console.print(str(exported.folder or exported.path), soft_wrap=True)
     if exported.verification is not None:
         print_verification(exported.verification.to_json())
-        hint(command_line("verify", exported.path))
+        if exported.folder is not None:
+            program, runtime = exported.folder / "predict.py", exported.verification.runtime
+            needed = f"which needs {runtime}, numpy and pillow alone"
+            console.print(
+                f"python {shlex.quote(str(program))} IMAGE classifies with it, {needed}", soft_wrap=True
+            )
+        hint(_verify_command(exported, run, args))
     elif exported.format == JSON:
         hint(_evaluate_command(run, exported.path))
     else:
         hint("docs/toolchains.md tells how to load it")
+
+
+def _verify_command(exported: Exported, run: Run, args: argparse.Namespace) -> str:
+    """The command that verifies an export again, with the places that neither it nor its run tells."""
+    from bitfront.evaluators.context.spec import DATA_PLACES
+    from bitfront.search.export.places import lost_places
+
+    if exported.folder is None:
+        return command_line("verify", exported.path)  # the record beside it tells
+    places = lost_places(exported.document, exported.path, run.evaluation)
+    words = ["verify", str(exported.folder)]
+    for name in (*DATA_PLACES, "class_map"):
+        place = getattr(args, name) or places.get(name)
+        if place is not None:
+            words += [f"--{name.replace('_', '-')}", str(place)]
+    return command_line(*words)
 
 
 def _evaluate_command(run: Run, path: Path) -> str:

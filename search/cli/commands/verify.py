@@ -15,14 +15,15 @@ DETAIL = """\
 Runs an exported file in its runtime and compares its predictions with the evaluator's: those kept beside the
 file when it was exported or, with --rebuild or without such a record, those of the model prepared again.
 
-  bitfront verify runs/NAME/exports/knee-0123456789ab.onnx
+  bitfront verify runs/NAME/exports/knee-0123456789ab-onnx
   bitfront verify model.xml --data photos/labels.csv --split all --rebuild
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="an .onnx, .xml or .safetensors file")
+    what = "an exported folder, or an .onnx, .xml or .safetensors file"
+    parser.add_argument("file", type=Path, metavar="FILE", help=what)
     runtime = "what runs the file (default: the format's own, onnxruntime for .onnx)"
     option(parser, "--runtime", runtime, choices=RUNTIMES)
     precision = "of what is not quantized, where the runtime has a choice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.registry import open_source
+from bitfront.evaluators.deployment.predict import Model
 from bitfront.evaluators.models.loading import load_model
 from bitfront.search import EvaluationSpec, Run, RunSpec, UserError, search
 
@@ -123,6 +125,17 @@ def test_an_exported_file_is_verified_by_labels_and_metrics(run: Run) -> None:
         assert abs(figures[name] - figures[f"evaluator_{name}"]) < 3.0
     assert figures["metrics"] == ["map", "macro_f1"]
     assert run.verify(exported.path).passed
+    # The program of the folder gives every label above a half, and no other.
+    assert exported.folder is not None
+    rows = list(csv.DictReader((exported.folder / "verification.csv").read_text().splitlines()))
+    model = Model(exported.folder, threads=1)
+    data = Path(run.evaluation["data"]).parent
+    for row in rows[:5]:
+        found = model.predict(data / row["image"], top=1)
+        given = "; ".join(
+            guess.name for guess in sorted(found, key=lambda guess: guess.index) if guess.decided
+        )
+        assert given == row["predicted_name"]
 
 
 def test_data_of_one_label_are_refused(tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def test_default_place_and_runtime(export: Callable, deploy_runs: Path) -> None:
     outcome = export("--format", "onnx", "--runtime", "openvino", "--pick", "size", "--json")
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
-    assert Path(found["path"]).parent == deploy_runs / "small" / "exports"
-    assert Path(found["path"]).name == f"size-{found['digest']}.openvino.onnx"
+    folder = deploy_runs / "small" / "exports" / f"size-{found['digest']}-onnx-openvino"
+    assert (Path(found["folder"]), Path(found["path"])) == (folder, folder / "model.onnx")
     assert found["verification"]["runtime"] == "openvino"
 
 
