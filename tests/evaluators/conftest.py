@@ -129,7 +129,7 @@ def uniform(layers_of: Callable[[Blueprint], list[EncoderLayers]]) -> Callable[.
 
 @pytest.fixture(scope="session")
 def digits_context() -> EvaluationContext:
-    return EvaluationContext.from_spec(EvaluationSpec())
+    return EvaluationContext.from_spec(EvaluationSpec(model="digits_deit", scheme="fq-vit"))
 
 
 @pytest.fixture(scope="session")

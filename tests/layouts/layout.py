@@ -158,7 +158,7 @@ def _data(made: Data, note: Callable[[str], None]) -> bool:
     from bitfront.evaluators.context.preparing import source_of
     from bitfront.evaluators.context.spec import EvaluationSpec
 
-    spec = EvaluationSpec(**made.given)
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", **made.given)
     _, source = in_decided_order(spec, load_model(DEIT), source_of(spec), note)
     images = load_images(source, range(len(source)), load_model(DEIT).data_config)
     for remark in images.remarks:

@@ -145,7 +145,9 @@ def dask_pool(workers: int, pause: float = 0.0) -> AccuracyPool:
     from bitfront.search.workers.pool import DaskPool
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    return DaskPool(EvaluationSpec(), workers, evaluate=partial(paused_score, pause))
+    return DaskPool(
+        EvaluationSpec(model="digits_deit", scheme="fq-vit"), workers, evaluate=partial(paused_score, pause)
+    )
 
 
 def inline_pool(pause: float) -> AccuracyPool:

@@ -16,7 +16,7 @@ from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.models.loading import load_model
 from bitfront.spaces import UserError
 
-SMALL = EvaluationSpec(
+SMALL = EvaluationSpec(model="digits_deit", scheme="fq-vit",
     recipe="fq-vit", calibration_images=64, search_images=60, test_images=60, batch_size=32, threads=1,
     first_images=60,
 )  # fmt: skip

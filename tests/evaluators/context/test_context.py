@@ -19,7 +19,15 @@ from bitfront.evaluators.quantized.model import QuantizedEmbedding
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace, Triple, UserError
 from bitfront.spaces.config import collapse
 
-SMALL = EvaluationSpec(calibration_images=16, search_images=40, test_images=24, batch_size=32, threads=1)
+SMALL = EvaluationSpec(
+    model="digits_deit",
+    scheme="fq-vit",
+    calibration_images=16,
+    search_images=40,
+    test_images=24,
+    batch_size=32,
+    threads=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +220,7 @@ class TestFailures:
 
 
 def test_a_class_that_is_not_there_is_refused_before_anything_is_prepared(monkeypatch) -> None:
-    spec = EvaluationSpec(metrics=("macro_f1", "sensitivity:cat"))
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", metrics=("macro_f1", "sensitivity:cat"))
     monkeypatch.setattr("bitfront.evaluators.context.context.calibrated_for", None)
     with pytest.raises(UserError, match="there is no class 'cat': the classes are 0"):
         EvaluationContext.from_spec(spec)

@@ -69,7 +69,9 @@ def test_a_gpu_computes_the_same_codes(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_evaluation_on_a_gpu_agrees_with_the_cpu(scheme: str) -> None:
-    spec = EvaluationSpec(scheme=scheme, calibration_images=64, search_images=200, batch_size=64, threads=1)
+    spec = EvaluationSpec(
+        model="digits_deit", scheme=scheme, calibration_images=64, search_images=200, batch_size=64, threads=1
+    )
     contexts = [EvaluationContext.from_spec(dataclasses.replace(spec, device=d)) for d in ("cpu", "cuda")]
     config = BitConfig.uniform(spec.model, scheme, contexts[0].encoders, (8, 8, 8))
     cpu, gpu = (context.quality(config) for context in contexts)
@@ -79,7 +81,9 @@ def test_an_evaluation_on_a_gpu_agrees_with_the_cpu(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_packed_file_on_a_gpu_is_the_model_that_was_written_there(tmp_path: Path, scheme: str) -> None:
-    spec = EvaluationSpec(scheme=scheme, device="cuda", calibration_images=64, batch_size=8, threads=1)
+    spec = EvaluationSpec(
+        model="digits_deit", scheme=scheme, device="cuda", calibration_images=64, batch_size=8, threads=1
+    )
     context = EvaluationContext.from_spec(spec, keep_codes=True)
     config = BitConfig.uniform(spec.model, scheme, context.encoders, (4, 4, 4))
     recipe = recipe_named(spec.recipe, spec.without)

@@ -16,7 +16,7 @@ from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.spaces import UserError
 
-SMALL = EvaluationSpec(
+SMALL = EvaluationSpec(model="digits_deit", scheme="fq-vit",
     recipe="fq-vit", calibration_images=64, search_images=40, test_images=24, batch_size=32, threads=1,
     first_images=40,
 )  # fmt: skip

@@ -109,7 +109,15 @@ def test_a_stream_that_calibration_never_reached_is_named(
 
 
 def test_an_evaluation_fails_with_the_name_of_the_site() -> None:
-    spec = EvaluationSpec(calibration_images=16, search_images=40, test_images=24, batch_size=32, threads=1)
+    spec = EvaluationSpec(
+        model="digits_deit",
+        scheme="fq-vit",
+        calibration_images=16,
+        search_images=40,
+        test_images=24,
+        batch_size=32,
+        threads=1,
+    )
     context = EvaluationContext.from_spec(spec)
     calibration = context.prepared.calibration
     key = ("blocks.4.norm2", 8)

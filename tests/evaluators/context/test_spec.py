@@ -20,20 +20,22 @@ def test_an_entry_stays_with_its_file(file: Path) -> None:
     assert absolute_place("checkpoint", "w.pth:model.ema") == f"{file}:model.ema"
     assert absolute_place("checkpoint", "w.pth") == str(file)
     assert absolute_place("checkpoint", "none.pth:ema") == "none.pth:ema"
-    spec = EvaluationSpec(checkpoint="w.pth:ema").at_absolute_places()
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", checkpoint="w.pth:ema").at_absolute_places()
     assert spec.checkpoint == f"{file}:ema"
     assert EvaluationSpec.from_json(spec.to_json()) == spec
 
 
 def test_weights_that_move_keep_their_entry(file: Path) -> None:
-    spec = EvaluationSpec(checkpoint="/gone/w.pth:ema", image_size="24")  # type: ignore[arg-type]
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", checkpoint="/gone/w.pth:ema", image_size="24")  # type: ignore[arg-type]
     moved = spec.moved(checkpoint="w.pth")
     assert moved.checkpoint == f"{file}:ema"
     assert moved.image_size == (24, 24)
     assert spec.moved(checkpoint="w.pth:model").checkpoint == f"{file}:model"
-    assert EvaluationSpec(checkpoint="/gone/w.pth").moved(checkpoint="w.pth").checkpoint == str(file)
+    assert EvaluationSpec(model="digits_deit", scheme="fq-vit", checkpoint="/gone/w.pth").moved(
+        checkpoint="w.pth"
+    ).checkpoint == str(file)
 
 
 def test_a_folder_that_is_the_model_is_found_from_anywhere(file: Path) -> None:
-    assert EvaluationSpec(model="local-dir:.").model == f"local-dir:{file.parent}"
-    assert EvaluationSpec(model="local-dir:none").model == "local-dir:none"
+    assert EvaluationSpec(scheme="fq-vit", model="local-dir:.").model == f"local-dir:{file.parent}"
+    assert EvaluationSpec(scheme="fq-vit", model="local-dir:none").model == "local-dir:none"

@@ -84,7 +84,7 @@ class TestSavedDataSets:
     def test_a_part_without_labels_is_left_out(self, tmp_path: Path) -> None:
         tables = {"train": [0, 1], "validation": [1, 0], "test": [-1, -1, -1]}
         save_parts(tmp_path, {name: image_table(labels) for name, labels in tables.items()})
-        spec = EvaluationSpec(data=str(tmp_path), calibration_images=2)
+        spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", data=str(tmp_path), calibration_images=2)
         assert with_test_folder(spec) == spec
         source = source_of(spec)
         assert source.partition is not None
@@ -217,7 +217,9 @@ class TestColumns:
         source = open_source(str(path), columns=("img", "coarse_label"))
         assert source.labels.tolist() == [5, 6]
         assert source.class_names == tuple("abcdefg")
-        spec = EvaluationSpec(data=str(path), columns=("img", "fine_label"))
+        spec = EvaluationSpec(
+            model="digits_deit", scheme="fq-vit", data=str(path), columns=("img", "fine_label")
+        )
         assert source_of(spec).labels.tolist() == [1, 0]
 
     def test_paths_and_plain_bytes(self, tmp_path: Path) -> None:

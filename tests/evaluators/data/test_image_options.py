@@ -32,7 +32,7 @@ from bitfront.spaces import UserError
 )
 def test_what_is_written(field: str, written: Any, value: Any) -> None:
     assert read_image_options({field: written}) == {field: value}
-    spec = EvaluationSpec(**{field: written})
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", **{field: written})
     assert getattr(spec, field) == getattr(spec.image_options, field) == value
 
 
@@ -56,14 +56,21 @@ def test_what_is_written(field: str, written: Any, value: Any) -> None:
 )
 def test_what_is_refused(field: str, written: Any, told: str) -> None:
     with pytest.raises(UserError) as caught:
-        EvaluationSpec(**{field: written})
+        EvaluationSpec(model="digits_deit", scheme="fq-vit", **{field: written})
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_they_are_recorded_where_they_are_set_alone() -> None:
-    assert not set(OPTIONS) & set(EvaluationSpec().to_json())
-    spec = EvaluationSpec(image_size=(24, 32), mean=(0.3,), crop_pct=0.9, interpolation="bicubic")
+    assert not set(OPTIONS) & set(EvaluationSpec(model="digits_deit", scheme="fq-vit").to_json())
+    spec = EvaluationSpec(
+        model="digits_deit",
+        scheme="fq-vit",
+        image_size=(24, 32),
+        mean=(0.3,),
+        crop_pct=0.9,
+        interpolation="bicubic",
+    )
     written = spec.to_json()
     assert (written["image_size"], written["mean"], written["crop_pct"]) == ([24, 32], [0.3], 0.9)
     assert "std" not in written

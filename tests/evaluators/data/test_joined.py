@@ -123,6 +123,8 @@ class TestSplits:
         self, places: dict[str, str], sizes: dict[str, int], match: str
     ) -> None:
         spec = EvaluationSpec(
+            model="digits_deit",
+            scheme="fq-vit",
             data=places["search"],
             calibration_data=places["cal"],
             test_data=places["test"],
@@ -133,7 +135,13 @@ class TestSplits:
         assert "\n" not in str(caught.value)
 
     def test_one_option_names_it_too(self, places: dict[str, str]) -> None:
-        spec = EvaluationSpec(data=places["search"], test_data=places["test"], calibration_images=20)
+        spec = EvaluationSpec(
+            model="digits_deit",
+            scheme="fq-vit",
+            data=places["search"],
+            test_data=places["test"],
+            calibration_images=20,
+        )
         with pytest.raises(UserError, match=r"--data .*search: the calibration split needs 20, 19 are"):
             splits_of(spec, source_of(spec))
 
@@ -232,14 +240,20 @@ class TestSharedImages:
         assert "unused" not in source.partition
 
     def test_one_place_for_all_leaves_nothing_to_search_with(self, places: dict[str, str]) -> None:
-        spec = EvaluationSpec(data=places["test"], test_data=places["test"], calibration_images=4)
+        spec = EvaluationSpec(
+            model="digits_deit",
+            scheme="fq-vit",
+            data=places["test"],
+            test_data=places["test"],
+            calibration_images=4,
+        )
         with pytest.raises(UserError, match="too few images in --data"):
             splits_of(spec, source_of(spec))
 
 
 class TestSpec:
     def test_fields_are_written_where_they_are_set(self) -> None:
-        spec = EvaluationSpec(data="a", test_data="b")
+        spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", data="a", test_data="b")
         assert "calibration_data" not in spec.to_json()
         assert spec.to_json()["test_data"] == "b"
         assert EvaluationSpec.from_json(spec.to_json()) == spec
@@ -248,7 +262,9 @@ class TestSpec:
         monkeypatch.chdir(tmp_path)
         for name in ("one/test", "two/test", "cal"):
             Path(name).mkdir(parents=True)
-        spec = EvaluationSpec(data="one", calibration_data="cal", test_data="one/test").at_absolute_places()
+        spec = EvaluationSpec(
+            model="digits_deit", scheme="fq-vit", data="one", calibration_data="cal", test_data="one/test"
+        ).at_absolute_places()
         assert spec.test_data == str(tmp_path / "one/test")
         assert list(spec.places) == ["data", "calibration_data", "test_data"]
         assert spec.moved(data="two") == dataclasses.replace(spec, data=f"{tmp_path}/two")

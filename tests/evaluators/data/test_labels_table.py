@@ -374,7 +374,7 @@ class TestOptions:
         assert spec.columns == ("image", "kind")
         assert written_options(args)[-2:] == ["--columns", "image,kind"]
         assert EvaluationSpec.from_json(spec.to_json()) == spec
-        assert "columns" not in EvaluationSpec().to_json()
+        assert "columns" not in EvaluationSpec(model="digits_deit", scheme="fq-vit").to_json()
         source = source_of(spec)
         assert isinstance(source, ImageFiles)
         assert source.files == ("b.png",)
@@ -384,7 +384,7 @@ class TestOptions:
             open_sources("digits", columns=("a", "b"))
         for columns in (("a",), ("a", "a")):
             with pytest.raises(UserError, match="give two different columns"):
-                EvaluationSpec(columns=columns).check()
+                EvaluationSpec(model="digits_deit", scheme="fq-vit", columns=columns).check()
 
 
 NAME = st.text(

@@ -99,7 +99,9 @@ class TestFolders:
         assert remarks_of(source) == (f"{tmp_path}: validation left out: there is another such part",)
 
     def test_validation_images_calibrate_where_there_are_none_to_train_on(self, tmp_path: Path) -> None:
-        spec = EvaluationSpec(data=parts(tmp_path, "val", "test"), calibration_images=3)
+        spec = EvaluationSpec(
+            model="digits_deit", scheme="fq-vit", data=parts(tmp_path, "val", "test"), calibration_images=3
+        )
         source = source_of(spec)
         assert {
             split: {Path(source.describe(int(i))).parts[-3] for i in indices}
@@ -114,7 +116,12 @@ class TestFolders:
 class TestThreeParts:
     def test_a_new_spec_reports_on_the_test_folder(self, tmp_path: Path) -> None:
         spec = with_test_folder(
-            EvaluationSpec(data=parts(tmp_path, "Train", "Val", "Test"), calibration_images=3)
+            EvaluationSpec(
+                model="digits_deit",
+                scheme="fq-vit",
+                data=parts(tmp_path, "Train", "Val", "Test"),
+                calibration_images=3,
+            )
         )
         assert spec.test_data == str(tmp_path / "Test")
         source = source_of(spec)
@@ -131,10 +138,12 @@ class TestThreeParts:
 
     def test_what_is_named_or_recorded_stays(self, tmp_path: Path) -> None:
         data = parts(tmp_path, "train", "val", "test")
-        named = EvaluationSpec(data=data, test_data="digits")
+        named = EvaluationSpec(model="digits_deit", scheme="fq-vit", data=data, test_data="digits")
         assert with_test_folder(named) == named
         # A recorded spec without test data is of a run that reported on images of val.
-        recorded = EvaluationSpec.from_json(EvaluationSpec(data=data, calibration_images=3).to_json())
+        recorded = EvaluationSpec.from_json(
+            EvaluationSpec(model="digits_deit", scheme="fq-vit", data=data, calibration_images=3).to_json()
+        )
         source = source_of(recorded)
         splits = splits_of(recorded, source)
         assert {Path(source.describe(int(i))).parts[-3] for i in splits.test} == {"val"}
@@ -144,8 +153,13 @@ class TestThreeParts:
     ) -> None:
         parts(tmp_path / "digits", "train", "val", "test")
         monkeypatch.chdir(tmp_path)
-        assert with_test_folder(EvaluationSpec()) == EvaluationSpec()
-        assert with_test_folder(EvaluationSpec(data="./digits")).test_data == "digits/test"
+        assert with_test_folder(EvaluationSpec(model="digits_deit", scheme="fq-vit")) == EvaluationSpec(
+            model="digits_deit", scheme="fq-vit"
+        )
+        assert (
+            with_test_folder(EvaluationSpec(model="digits_deit", scheme="fq-vit", data="./digits")).test_data
+            == "digits/test"
+        )
 
     @pytest.mark.parametrize("name", ["ape/1.png", "1.png"])
     def test_test_images_of_other_classes_stay_unused(

@@ -28,10 +28,12 @@ def kernels_of(subject: Subject) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["fq-vit", "deploy"])
 def test_it_runs_what_the_real_model_runs(scheme: str) -> None:
-    context = EvaluationContext.from_spec(EvaluationSpec(scheme=scheme, batch_size=8, threads=1))
+    context = EvaluationContext.from_spec(
+        EvaluationSpec(model="digits_deit", scheme=scheme, batch_size=8, threads=1)
+    )
     real = Subject(context.prepared, context.model.module)
     shares: list[float] = []
-    found = stand_in(EvaluationSpec(scheme=scheme), False, shares.append)
+    found = stand_in(EvaluationSpec(model="digits_deit", scheme=scheme), False, shares.append)
     assert kernels_of(found) == kernels_of(real)
     assert found.prepared.widths == (4, 8)
     assert shares == sorted(shares)
@@ -39,15 +41,18 @@ def test_it_runs_what_the_real_model_runs(scheme: str) -> None:
 
 
 def test_ingredients_that_change_what_runs_are_kept() -> None:
-    spec = EvaluationSpec(without=("gelu-levels", "activation-levels"))
-    levelled, plain = (stand_in(s, False, lambda _: None) for s in (EvaluationSpec(), spec))
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", without=("gelu-levels", "activation-levels"))
+    levelled, plain = (
+        stand_in(s, False, lambda _: None)
+        for s in (EvaluationSpec(model="digits_deit", scheme="fq-vit"), spec)
+    )
     assert levelled.prepared.calibration.codebooks
     assert not plain.prepared.calibration.codebooks
 
 
 @pytest.mark.parametrize("name", ["digits_swin", "vit_tiny_patch16_224"])
 def test_models_without_weights_can_be_timed(name: str) -> None:
-    spec = EvaluationSpec(model=name, recipe="fq-vit", widths=(8,))
+    spec = EvaluationSpec(scheme="fq-vit", model=name, recipe="fq-vit", widths=(8,))
     subject = stand_in(spec, False, lambda _: None)
     whole, [entry] = measure_models(TorchRuntime(), subject, [subject.widest], 1, QUICK)
     assert whole.milliseconds > 0 < entry.milliseconds
@@ -57,7 +62,7 @@ def test_models_without_weights_can_be_timed(name: str) -> None:
 
 def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    first, second = (load_shapes(EvaluationSpec(model="digits_vit"))[0] for _ in range(2))
+    first, second = (load_shapes(EvaluationSpec(scheme="fq-vit", model="digits_vit"))[0] for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert first.weights == "random"
     states = first.module.state_dict(), second.module.state_dict()
@@ -72,5 +77,7 @@ def test_elsewhere_weights_have_a_source() -> None:
 
 
 def test_codes_are_kept_where_a_runtime_needs_them() -> None:
-    subject = stand_in(EvaluationSpec(model="digits_vit", recipe="fq-vit"), True, lambda _: None)
+    subject = stand_in(
+        EvaluationSpec(scheme="fq-vit", model="digits_vit", recipe="fq-vit"), True, lambda _: None
+    )
     assert subject.prepared.fitted(0, "attn.qkv", 4, 8).weight.codes.dtype == torch.int8

@@ -200,7 +200,7 @@ class TestFurtherOn:
         """A bundle holds what its tensors alone do not say."""
         module = made("digits_swin", img_size=32)
         state = {**module.state_dict(), "layers.0.blocks.1.attn_mask": torch.zeros(16, 16, 16)}
-        spec = EvaluationSpec(
+        spec = EvaluationSpec(scheme="fq-vit",
             model="digits_swin", checkpoint=str(saved(state, tmp_path)), recipe="fq-vit", batch_size=16,
             calibration_images=16, search_images=16, test_images=16, threads=1, first_images=16,
         )  # fmt: skip

@@ -33,6 +33,8 @@ TIMMS = {
     },
 }
 SMALL = EvaluationSpec(
+    model="digits_deit",
+    scheme="fq-vit",
     recipe="fq-vit",
     calibration_images=32,
     search_images=40,

@@ -30,7 +30,15 @@ from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 
 CPU = torch.device("cpu")
-SMALL = EvaluationSpec(calibration_images=8, search_images=10, test_images=4, batch_size=10, threads=1)
+SMALL = EvaluationSpec(
+    model="digits_deit",
+    scheme="fq-vit",
+    calibration_images=8,
+    search_images=10,
+    test_images=4,
+    batch_size=10,
+    threads=1,
+)
 # Prepared in half the time: the keys of what is kept are the same matter with any recipe.
 QUICK = dataclasses.replace(SMALL, recipe="gptq")
 SECOND_PROCESS = """

@@ -14,7 +14,15 @@ from bitfront.spaces import SearchSpace
 
 @pytest.fixture(scope="module")
 def context() -> EvaluationContext:
-    spec = EvaluationSpec(calibration_images=24, search_images=64, batch_size=64, threads=1, first_images=64)
+    spec = EvaluationSpec(
+        model="digits_deit",
+        scheme="fq-vit",
+        calibration_images=24,
+        search_images=64,
+        batch_size=64,
+        threads=1,
+        first_images=64,
+    )
     return EvaluationContext.from_spec(spec)
 
 

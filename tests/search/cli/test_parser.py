@@ -164,7 +164,7 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     ],
 )
 def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
-    args, spec = parse([command]), EvaluationSpec()
+    args, spec = parse([command]), EvaluationSpec(model="digits_deit", scheme="fq-vit")
     shared = vars(spec).keys() - {"widths", "tell_apart", *own}
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
@@ -257,4 +257,6 @@ def test_preprocessing_is_written_as_for_timm() -> None:
     assert args.given >= {"image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation"}
     plain = parse(["evaluate", "--image-size", "96"])
     assert evaluation_spec(plain, (4, 8)).image_size == (96, 96)
-    assert evaluation_spec(parse(["evaluate"]), (4, 8)) == EvaluationSpec()
+    assert evaluation_spec(parse(["evaluate"]), (4, 8)) == EvaluationSpec(
+        model="digits_deit", scheme="fq-vit"
+    )

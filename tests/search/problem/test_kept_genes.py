@@ -214,7 +214,9 @@ def test_layers_are_kept_one_by_one() -> None:
 
 
 def test_what_is_kept_is_told_again_of_a_recorded_space() -> None:
-    stated = problem(Cost(OPENVINO, TABLES), RunSpec(evaluation=EvaluationSpec(scheme="deploy")))
+    stated = problem(
+        Cost(OPENVINO, TABLES), RunSpec(evaluation=EvaluationSpec(model="digits_deit", scheme="deploy"))
+    )
     found = genes_to_keep(stated)
     assert kept_at_widest(stated, found.bits) == found
     assert kept_at_widest(stated, {}).note == ""

@@ -45,7 +45,7 @@ def costs() -> ModelCosts:
 
 
 def problem_of(costs: ModelCosts, layers: list[EncoderLayers], **options: Any) -> SearchProblem:
-    spec = RunSpec(evaluation=EvaluationSpec(widths=WIDTHS), **options)
+    spec = RunSpec(evaluation=EvaluationSpec(model="digits_deit", scheme="fq-vit", widths=WIDTHS), **options)
     eight = BitConfig.uniform(MODEL, SCHEME, layers, (8, 8, 8))
     references = References(
         Reference("float32", costs.float_latency_ms, costs.float_size_bytes, {"top1": 95.0}, classes=10),

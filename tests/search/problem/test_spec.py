@@ -15,7 +15,11 @@ from bitfront.spaces import UserError
 def test_json_round_trip():
     spec = RunSpec(
         evaluation=EvaluationSpec(
-            model="deit_tiny_patch16_224", widths=(2, 4, 8), recipe="gptq", without=("clipped-weights",)
+            scheme="fq-vit",
+            model="deit_tiny_patch16_224",
+            widths=(2, 4, 8),
+            recipe="gptq",
+            without=("clipped-weights",),
         ),
         space="layer",
         objectives=("kl", "size"),
@@ -75,15 +79,19 @@ def test_specs_from_before_recipes_name_the_version_that_reads_them():
 )  # fmt: skip
 def test_fields_of_another_type_are_named(field, value):
     with pytest.raises(TypeError, match=f"^{field} is {value!r}$"):
-        EvaluationSpec.from_json({**EvaluationSpec().to_json(), field: value})
+        EvaluationSpec.from_json(
+            {**EvaluationSpec(model="digits_deit", scheme="fq-vit").to_json(), field: value}
+        )
 
 
 def test_a_spec_is_resolved_when_nothing_is_left_to_measure():
-    assert not EvaluationSpec().resolved
-    assert not EvaluationSpec(batch_size=8).resolved
-    assert not EvaluationSpec(threads=2).resolved
-    assert not EvaluationSpec(batch_size=8, threads=2).resolved
-    assert EvaluationSpec(batch_size=8, threads=2, first_images=256).resolved
+    assert not EvaluationSpec(model="digits_deit", scheme="fq-vit").resolved
+    assert not EvaluationSpec(model="digits_deit", scheme="fq-vit", batch_size=8).resolved
+    assert not EvaluationSpec(model="digits_deit", scheme="fq-vit", threads=2).resolved
+    assert not EvaluationSpec(model="digits_deit", scheme="fq-vit", batch_size=8, threads=2).resolved
+    assert EvaluationSpec(
+        model="digits_deit", scheme="fq-vit", batch_size=8, threads=2, first_images=256
+    ).resolved
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,9 @@ def test_runs_of_earlier_versions_keep_their_images():
 
 def test_difference_names_fields_with_both_values():
     one = RunSpec(seed=1, max_size="4MB")
-    other = RunSpec(seed=2, evaluation=EvaluationSpec(seed=5, widths=(4, 6, 8)))
+    other = RunSpec(
+        seed=2, evaluation=EvaluationSpec(model="digits_deit", scheme="fq-vit", seed=5, widths=(4, 6, 8))
+    )
     assert one.difference(other) == [
         "widths (4,8, not 4,6,8)",
         "seed (0, not 5)",
@@ -125,7 +135,10 @@ def test_extending_changes_budgets_alone():
 def test_impossible_specs_are_refused_before_anything_is_loaded():
     for given, told in (
         ({"population": 1}, "--population 1 is too small: give at least 2"),
-        ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
+        (
+            {"evaluation": EvaluationSpec(model="digits_deit", scheme="fq-vit", widths=(8,))},
+            "--bits 8: a search needs at least two widths",
+        ),
         ({"hold": "A8"} | {"space": "encoder"}, "one gene for each encoder sets all its kinds"),
         ({"hold": "A6"}, "cannot be fixed at 6 bits"),
         ({"max_size": "small"}, "--max-size 'small' is not a limit"),

@@ -56,7 +56,9 @@ def test_a_moved_run_finds_the_inputs_in_its_folder(store, tmp_path):
     folder = store.create("one")
     inputs, elsewhere = folder.path.absolute() / "inputs", str(tmp_path / "labels.csv")
     for data, there in ((str(inputs / "images" / "labels.csv"), "images/labels.csv"), (elsewhere, None)):
-        evaluation = EvaluationSpec(checkpoint=str(inputs / "model.safetensors"), data=data)
+        evaluation = EvaluationSpec(
+            model="digits_deit", scheme="fq-vit", checkpoint=str(inputs / "model.safetensors"), data=data
+        )
         folder.write_spec(RunSpec(evaluation))
         assert folder.read_spec() == RunSpec(evaluation)
         moved = RunFolder(tmp_path / "moved")

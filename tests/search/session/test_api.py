@@ -36,7 +36,14 @@ QUICK_TIMING = (
 README = Path(__file__).parents[3] / "README.md"
 # Prepared in seconds.
 QUICK = EvaluationSpec(
-    recipe="fq-vit", calibration_images=32, search_images=64, test_images=64, batch_size=64, threads=1
+    model="digits_deit",
+    scheme="fq-vit",
+    recipe="fq-vit",
+    calibration_images=32,
+    search_images=64,
+    test_images=64,
+    batch_size=64,
+    threads=1,
 )
 
 
@@ -202,8 +209,15 @@ def test_every_public_name_is_there() -> None:
 def test_specs_take_texts_and_name_what_is_wrong(tmp_path: Path) -> None:
     spec = RunSpec(time_budget="10m", objectives="top1,size")  # type: ignore[arg-type]
     assert (spec.time_budget, spec.objectives) == (600.0, ("top1", "size"))
-    assert EvaluationSpec(widths="8, 4") == EvaluationSpec(widths=[4, 8])  # type: ignore[arg-type]
-    assert EvaluationSpec(data=Path("d"), without=["log-base"]).to_json()["data"] == "d"  # type: ignore[arg-type]
+    assert EvaluationSpec(model="digits_deit", scheme="fq-vit", widths="8, 4") == EvaluationSpec(
+        model="digits_deit", scheme="fq-vit", widths=[4, 8]
+    )  # type: ignore[arg-type]
+    assert (
+        EvaluationSpec(model="digits_deit", scheme="fq-vit", data=Path("d"), without=["log-base"]).to_json()[
+            "data"
+        ]
+        == "d"
+    )  # type: ignore[arg-type]
     for changes, message in (
         ({"max_size": "4 parsecs"}, "--max-size '4 parsecs' is not a limit"),
         ({"max_size": 4e6}, "--max-size 4000000.0 is not a limit: write 4MB"),
@@ -211,8 +225,11 @@ def test_specs_take_texts_and_name_what_is_wrong(tmp_path: Path) -> None:
         ({"space": "block"}, "unknown space 'block': choose one of encoder, encoder-kind, layer"),
         ({"sampler": "luck"}, "unknown sampler 'luck'"),
         ({"population": 1}, "--population 1 is too small"),
-        ({"evaluation": EvaluationSpec(widths=(8,))}, "--bits 8: a search needs at least two widths"),
-        ({"evaluation": EvaluationSpec(scheme="magic")}, "unknown scheme 'magic'"),
+        (
+            {"evaluation": EvaluationSpec(model="digits_deit", scheme="fq-vit", widths=(8,))},
+            "--bits 8: a search needs at least two widths",
+        ),
+        ({"evaluation": EvaluationSpec(model="digits_deit", scheme="magic")}, "unknown scheme 'magic'"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             search(RunSpec(**changes), runs_dir=tmp_path / "runs", workers=0)

@@ -33,7 +33,15 @@ def numbered(root: Path, images: int = 300) -> Path:
 @pytest.mark.timeout(600)
 def test_a_run_keeps_the_order_that_was_decided(tmp_path: Path, capsys: Any) -> None:
     data = numbered(tmp_path / "data")
-    spec = EvaluationSpec(data=str(data), recipe="fq-vit", calibration_images=64, batch_size=32, threads=1)
+    spec = EvaluationSpec(
+        model="digits_deit",
+        scheme="fq-vit",
+        data=str(data),
+        recipe="fq-vit",
+        calibration_images=64,
+        batch_size=32,
+        threads=1,
+    )
     asked = RunSpec(evaluation=spec, latency="model:bops", evaluations=2, space="encoder")
     run = search(asked, name="one", runs_dir=tmp_path / "runs", workers=1)
     assert run.evaluation["class_order"] == "natural"
@@ -57,7 +65,7 @@ def test_a_run_keeps_the_order_that_was_decided(tmp_path: Path, capsys: Any) -> 
 
 def test_configs_without_an_order_have_the_plain_one_of_their_data(tmp_path: Path) -> None:
     data = str(numbered(tmp_path / "data", 10))
-    recorded = EvaluationSpec(data=data).to_json()
+    recorded = EvaluationSpec(model="digits_deit", scheme="fq-vit", data=data).to_json()
     assert "class_order" not in recorded
     assert recorded_spec(recorded, {}).class_order == "plain"
     assert recorded_spec(recorded, {"data": data}).class_order == "plain"
@@ -71,7 +79,9 @@ def test_configs_without_an_order_have_the_plain_one_of_their_data(tmp_path: Pat
 def test_a_class_map_moves_with_the_data_or_by_itself(tmp_path: Path) -> None:
     data = numbered(tmp_path / "data", 10)
     (data / "names.txt").write_text("\n".join(NAMES))
-    spec = EvaluationSpec(data=str(data), class_map=str(data / "names.txt"))
+    spec = EvaluationSpec(
+        model="digits_deit", scheme="fq-vit", data=str(data), class_map=str(data / "names.txt")
+    )
     labels = source_of(spec).labels.tolist()
     data.rename(tmp_path / "there")
     moved = spec.moved(data=tmp_path / "there")

@@ -27,7 +27,7 @@ from bitfront.search.session.profile import profile
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 CLASSES = 3
-SPEC = EvaluationSpec(
+SPEC = EvaluationSpec(model="digits_deit",
     data="elsewhere", pretrained=True, scheme="deploy", recipe="fq-vit", calibration_images=4,
     search_images=6, test_images=6, batch_size=6, threads=1, first_images=6,
 )  # fmt: skip

@@ -19,7 +19,14 @@ from bitfront.spaces import triples
 
 # Prepared in seconds.
 QUICK = EvaluationSpec(
-    recipe="fq-vit", calibration_images=32, search_images=64, test_images=32, batch_size=64, threads=1
+    model="digits_deit",
+    scheme="fq-vit",
+    recipe="fq-vit",
+    calibration_images=32,
+    search_images=64,
+    test_images=32,
+    batch_size=64,
+    threads=1,
 )
 ACTIVATIONS_AND_ATTENTION = {
     f"encoder{i:02d}.{kind}": 8 for i in range(12) for kind in ("activations", "attention")

@@ -66,7 +66,7 @@ def fitted_model() -> Any:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     spec = RunSpec(
-        evaluation=EvaluationSpec(
+        evaluation=EvaluationSpec(model="digits_deit",
             task="multilabel", scheme="deploy", recipe="fq-vit", calibration_images=32, search_images=200,
             test_images=200, metrics=("macro_f1",), threads=1, batch_size=50,
         ),
@@ -139,6 +139,8 @@ def test_an_exported_file_is_verified_by_labels_and_metrics(run: Run) -> None:
 
 
 def test_data_of_one_label_are_refused(tmp_path: Path) -> None:
-    spec = RunSpec(evaluation=EvaluationSpec(task="multilabel"), evaluations=2)
+    spec = RunSpec(
+        evaluation=EvaluationSpec(model="digits_deit", scheme="fq-vit", task="multilabel"), evaluations=2
+    )
     with pytest.raises(UserError, match="digits has one label to an image, and the task takes any number"):
         search(spec, name="r", runs_dir=tmp_path, workers=0)

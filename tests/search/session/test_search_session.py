@@ -13,7 +13,14 @@ from bitfront.search.engine.engine import EVALUATIONS_SPENT, WITHIN_LIMITS
 
 # Prepared in seconds.
 QUICK = EvaluationSpec(
-    recipe="fq-vit", calibration_images=32, search_images=64, test_images=32, batch_size=64, threads=1
+    model="digits_deit",
+    scheme="fq-vit",
+    recipe="fq-vit",
+    calibration_images=32,
+    search_images=64,
+    test_images=32,
+    batch_size=64,
+    threads=1,
 )
 # All weights at 4 bits, or all but those of one encoder, of 12 equal ones.
 TIGHT = RunSpec(QUICK, latency="model:bops", hold="A8T8", max_size="0.3x", evaluations=12)

@@ -44,7 +44,15 @@ def places(tmp_path: Path) -> dict[str, str]:
 
 
 def spec_of(places: dict[str, str]) -> EvaluationSpec:
-    return EvaluationSpec(**places, recipe="fq-vit", calibration_images=32, batch_size=64, threads=1)
+    return EvaluationSpec(
+        model="digits_deit",
+        scheme="fq-vit",
+        **places,
+        recipe="fq-vit",
+        calibration_images=32,
+        batch_size=64,
+        threads=1,
+    )
 
 
 def positions(spec: EvaluationSpec) -> dict[str, set[int]]:
@@ -121,7 +129,7 @@ def test_data_sets_in_memory_have_places_of_their_own(tmp_path: Path) -> None:
     sets = {
         field: [(digits.load(i), digits.labels[i]) for i in positions] for field, positions in PARTS.items()
     }
-    spec = EvaluationSpec(calibration_images=32)
+    spec = EvaluationSpec(model="digits_deit", scheme="fq-vit", calibration_images=32)
     spec = write_given(
         tmp_path,
         spec,

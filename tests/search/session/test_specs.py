@@ -21,7 +21,13 @@ from bitfront.search.session.specs import (
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 RECORDED = EvaluationSpec(
-    model="deit_tiny_patch16_224", pretrained=True, seed=7, device="cuda:3", batch_size=128, threads=1
+    scheme="fq-vit",
+    model="deit_tiny_patch16_224",
+    pretrained=True,
+    seed=7,
+    device="cuda:3",
+    batch_size=128,
+    threads=1,
 )
 
 
@@ -35,6 +41,7 @@ def test_arguments_become_a_spec() -> None:
          "--recipe", "gptq", "--without", "fitted-ranges"]
     )  # fmt: skip
     assert evaluation_spec(args, (2, 4)) == EvaluationSpec(
+        model="digits_deit",
         scheme="deploy",
         widths=(2, 4),
         device="cuda",
@@ -47,7 +54,7 @@ def test_arguments_become_a_spec() -> None:
 def test_a_record_keeps_what_was_searched_and_leaves_the_machine() -> None:
     found = recorded_spec(RECORDED.to_json(), changes("--seed", "8"))
     assert found == EvaluationSpec(
-        model="deit_tiny_patch16_224", pretrained=True, seed=8, class_order="plain"
+        scheme="fq-vit", model="deit_tiny_patch16_224", pretrained=True, seed=8, class_order="plain"
     )
     here = recorded_spec(RECORDED.to_json(), changes("--device", "cuda", "--threads", "2"))
     assert (here.device, here.batch_size, here.threads) == ("cuda", None, 2)
@@ -86,7 +93,9 @@ def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytes
 
 
 CONFIG = BitConfig("digits_deit", "deploy", (EncoderBits(0, "blocks.0", 8, 4, 6),))
-FOUND = EvaluationSpec(scheme="deploy", recipe="gptq", device="cuda:1", batch_size=64, threads=2, seed=3)
+FOUND = EvaluationSpec(
+    model="digits_deit", scheme="deploy", recipe="gptq", device="cuda:1", batch_size=64, threads=2, seed=3
+)
 DOCUMENT = CONFIG.to_json(provenance={"evaluation": FOUND.to_json()})
 
 
@@ -95,7 +104,7 @@ def test_a_config_keeps_what_it_was_found_under_and_leaves_the_machine() -> None
         FOUND, device="cpu", batch_size=None, threads=None, widths=(4, 6, 8), class_order="plain"
     )
     assert config_spec(DOCUMENT) == here
-    assert config_spec(DOCUMENT, EvaluationSpec(seed=9)) == here
+    assert config_spec(DOCUMENT, EvaluationSpec(model="digits_deit", scheme="fq-vit", seed=9)) == here
     assert config_spec(DOCUMENT, changes={"seed": 5, "threads": 1}) == dataclasses.replace(
         here, seed=5, threads=1
     )
@@ -105,8 +114,8 @@ def test_a_config_keeps_what_it_was_found_under_and_leaves_the_machine() -> None
 def test_a_config_that_does_not_say_is_evaluated_as_asked(provenance: dict | None) -> None:
     document = CONFIG.to_json(provenance=provenance)
     assert recorded_evaluation(document) is None
-    assert config_spec(document) == EvaluationSpec(scheme="deploy", widths=(4, 6, 8))
-    asked = config_spec(document, EvaluationSpec(seed=9))
+    assert config_spec(document) == EvaluationSpec(model="digits_deit", scheme="deploy", widths=(4, 6, 8))
+    asked = config_spec(document, EvaluationSpec(model="digits_deit", scheme="fq-vit", seed=9))
     assert (asked.seed, asked.scheme, asked.widths) == (9, "deploy", (4, 6, 8))
 
 

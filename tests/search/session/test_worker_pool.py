@@ -27,7 +27,14 @@ from bitfront.spaces import UserError
 
 # Prepared in seconds.
 QUICK = EvaluationSpec(
-    recipe="fq-vit", calibration_images=32, search_images=64, test_images=32, batch_size=64, threads=1
+    model="digits_deit",
+    scheme="fq-vit",
+    recipe="fq-vit",
+    calibration_images=32,
+    search_images=64,
+    test_images=32,
+    batch_size=64,
+    threads=1,
 )
 SPEC = RunSpec(QUICK, latency="model:bops", evaluations=4, population=2)
 

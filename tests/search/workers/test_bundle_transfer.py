@@ -51,8 +51,18 @@ def test_a_sender_does_not_choose_the_path(worker, tmp_path, digest):
 
 def test_workers_get_paths_that_do_not_depend_on_their_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sent = with_absolute_paths(EvaluationSpec(data="photos/labels.csv", checkpoint="deit.pth"))
+    sent = with_absolute_paths(
+        EvaluationSpec(model="digits_deit", scheme="fq-vit", data="photos/labels.csv", checkpoint="deit.pth")
+    )
     assert paths_of(sent) == (f"{tmp_path}/deit.pth", f"{tmp_path}/photos/labels.csv")
-    assert with_absolute_paths(EvaluationSpec(data="cifar10:here")).data == f"cifar10:{tmp_path}/here"
-    assert paths_of(with_absolute_paths(EvaluationSpec(data="cifar10"))) == ()
-    assert with_absolute_paths(EvaluationSpec()) == EvaluationSpec()
+    assert (
+        with_absolute_paths(EvaluationSpec(model="digits_deit", scheme="fq-vit", data="cifar10:here")).data
+        == f"cifar10:{tmp_path}/here"
+    )
+    assert (
+        paths_of(with_absolute_paths(EvaluationSpec(model="digits_deit", scheme="fq-vit", data="cifar10")))
+        == ()
+    )
+    assert with_absolute_paths(EvaluationSpec(model="digits_deit", scheme="fq-vit")) == EvaluationSpec(
+        model="digits_deit", scheme="fq-vit"
+    )

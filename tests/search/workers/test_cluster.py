@@ -24,7 +24,14 @@ from bitfront.spaces import BitfrontError, UserError
 pytestmark = pytest.mark.slow
 SPEC = RunSpec(evaluations=40, population=16)
 SMALL = EvaluationSpec(
-    calibration_images=16, search_images=24, test_images=8, batch_size=8, threads=1, first_images=24
+    model="digits_deit",
+    scheme="fq-vit",
+    calibration_images=16,
+    search_images=24,
+    test_images=8,
+    batch_size=8,
+    threads=1,
+    first_images=24,
 )
 
 
@@ -125,7 +132,9 @@ def score_slowly(synthetic):
 
 
 def test_a_cluster_finds_the_front_of_one_process(cluster, synthetic, folder, inline):
-    with pool_on(cluster, EvaluationSpec(), evaluate=score_slowly(synthetic)) as pool:
+    with pool_on(
+        cluster, EvaluationSpec(model="digits_deit", scheme="fq-vit"), evaluate=score_slowly(synthetic)
+    ) as pool:
         assert pool.workers >= 1
         synthetic.search(folder, SPEC, pool)
     assert tables(folder) == inline
@@ -142,7 +151,12 @@ def test_a_scheduler_that_is_stopped_for_a_while_loses_nothing(
         threading.Timer(4.0, cluster.scheduler.send_signal, [signal.SIGCONT]).start()
 
     settings = WorkerSettings(evaluation_timeout_s=2.0)
-    with pool_on(cluster, EvaluationSpec(), evaluate=score_slowly(synthetic), settings=settings) as pool:
+    with pool_on(
+        cluster,
+        EvaluationSpec(model="digits_deit", scheme="fq-vit"),
+        evaluate=score_slowly(synthetic),
+        settings=settings,
+    ) as pool:
         synthetic.search(folder, SPEC, pool, observers=(Strike(7, stop),))
     assert tables(folder) == inline
     told = [message for message in caplog.messages if message.startswith("the Dask scheduler")]
@@ -162,7 +176,9 @@ def test_a_scheduler_that_is_started_anew_loses_nothing(synthetic, folder, tmp_p
         cluster.start_worker()  # workers end with their scheduler
 
     try:
-        with pool_on(cluster, EvaluationSpec(), evaluate=score_slowly(synthetic)) as pool:
+        with pool_on(
+            cluster, EvaluationSpec(model="digits_deit", scheme="fq-vit"), evaluate=score_slowly(synthetic)
+        ) as pool:
             synthetic.search(folder, SPEC, pool, observers=(Strike(7, replace),))
     finally:
         cluster.close()
@@ -174,7 +190,12 @@ def test_a_scheduler_that_stays_away_ends_the_search_in_good_order(synthetic, fo
     settings = WorkerSettings(patience_s=2.0)
     try:
         with (
-            pool_on(cluster, EvaluationSpec(), evaluate=score_slowly(synthetic), settings=settings) as pool,
+            pool_on(
+                cluster,
+                EvaluationSpec(model="digits_deit", scheme="fq-vit"),
+                evaluate=score_slowly(synthetic),
+                settings=settings,
+            ) as pool,
             pytest.raises(BitfrontError, match="the Dask scheduler does not answer, for"),
         ):
             synthetic.search(folder, SPEC, pool, observers=(Strike(7, cluster.scheduler.kill),))
@@ -189,9 +210,21 @@ def test_workers_that_differ_or_lack_files_are_refused_in_one_line(cluster, tmp_
     other = dataclasses.replace(theirs, versions={**theirs.versions, "torch": "1.0"})
     missing = tmp_path / "labels.csv"
     for environment, spec, told in [
-        (other, EvaluationSpec(), "has torch .*, this machine 1.0: results would not be comparable"),
-        (dataclasses.replace(theirs, sources="0"), EvaluationSpec(), "has other sources of bitfront"),
-        (theirs, EvaluationSpec(data=str(missing)), f"has no {missing}: .* or pass --send-data"),
+        (
+            other,
+            EvaluationSpec(model="digits_deit", scheme="fq-vit"),
+            "has torch .*, this machine 1.0: results would not be comparable",
+        ),
+        (
+            dataclasses.replace(theirs, sources="0"),
+            EvaluationSpec(model="digits_deit", scheme="fq-vit"),
+            "has other sources of bitfront",
+        ),
+        (
+            theirs,
+            EvaluationSpec(model="digits_deit", scheme="fq-vit", data=str(missing)),
+            f"has no {missing}: .* or pass --send-data",
+        ),
     ]:
         monkeypatch.setattr(dask_pool, "describe_environment", lambda paths, found=environment: found)
         with pytest.raises(UserError, match=told) as error, pool_on(cluster, spec):
@@ -248,11 +281,11 @@ def test_what_is_sent_evaluates_to_the_very_same(one_worker, tmp_path):
 def test_no_scheduler_and_no_workers_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(dask_pool, "START_TIMEOUT_S", 1.0)
     with pytest.raises(UserError, match=r"--cluster tcp://127.0.0.1:9 cannot be reached .* running Dask"):
-        DaskPool(EvaluationSpec(), cluster="tcp://127.0.0.1:9")
+        DaskPool(EvaluationSpec(model="digits_deit", scheme="fq-vit"), cluster="tcp://127.0.0.1:9")
     cluster = Cluster(tmp_path, workers=0)
     try:
         monkeypatch.setattr(dask_pool, "START_TIMEOUT_S", 6.0)
         with pytest.raises(UserError, match="has no workers: start some with `dask worker tcp"):
-            DaskPool(EvaluationSpec(), cluster=cluster.address)
+            DaskPool(EvaluationSpec(model="digits_deit", scheme="fq-vit"), cluster=cluster.address)
     finally:
         cluster.close()

@@ -73,7 +73,12 @@ def configs(synthetic):
 
 def evaluated(tmp_path, configs, kinds, workers=2, **settings):
     settings = WorkerSettings(**settings)
-    pool = DaskPool(EvaluationSpec(), workers, evaluate=behaving(tmp_path, configs, kinds), settings=settings)
+    pool = DaskPool(
+        EvaluationSpec(model="digits_deit", scheme="fq-vit"),
+        workers,
+        evaluate=behaving(tmp_path, configs, kinds),
+        settings=settings,
+    )
     try:
         return answers(pool, configs)
     finally:

@@ -41,7 +41,9 @@ def test_a_pool_starts_outside_the_main_thread_and_leaves_dask_as_it_was(config)
     handler = signal.getsignal(signal.SIGINT)
 
     def evaluate():
-        pool = DaskPool(EvaluationSpec(), 1, evaluate=interrupts_are_ignored)
+        pool = DaskPool(
+            EvaluationSpec(model="digits_deit", scheme="fq-vit"), 1, evaluate=interrupts_are_ignored
+        )
         found["settings"] = settings()
         pool.submit(0, config)
         deadline = time.monotonic() + 60
@@ -82,7 +84,7 @@ def test_a_pool_whose_start_fails_closes_what_it_opened(monkeypatch):
     monkeypatch.setattr(pool_module, "Connection", lambda target, timeout_s: connection)
     monkeypatch.setattr(DaskPool, "_await_workers", no_workers)
     with pytest.raises(BitfrontError, match="did not start"):
-        DaskPool(EvaluationSpec(), 2)
+        DaskPool(EvaluationSpec(model="digits_deit", scheme="fq-vit"), 2)
     assert cluster.closed
     assert connection.closed
     assert settings() == before
@@ -122,5 +124,7 @@ class TestDaskPool(PoolContract):
             return score(BitConfig.from_json(json.loads(config_json)), required)
 
         if not started:
-            started.append(DaskPool(EvaluationSpec(), 1, evaluate=evaluate))
+            started.append(
+                DaskPool(EvaluationSpec(model="digits_deit", scheme="fq-vit"), 1, evaluate=evaluate)
+            )
         return started[0]

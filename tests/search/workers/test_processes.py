@@ -162,7 +162,9 @@ def test_workers_that_are_slow_to_end_do_not_fail_the_search(synthetic, monkeypa
     from bitfront.evaluators.context.spec import EvaluationSpec
 
     ended = []
-    pool = DaskPool(EvaluationSpec(), 1, evaluate=lambda spec, config, required: 42)
+    pool = DaskPool(
+        EvaluationSpec(model="digits_deit", scheme="fq-vit"), 1, evaluate=lambda spec, config, required: 42
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Client, "close", late)
         patch.setattr(LocalCluster, "close", late)

@@ -15,6 +15,6 @@ def test_an_entry_of_a_checkpoint_is_no_part_of_its_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.pth").touch()
-    spec = with_absolute_paths(EvaluationSpec(checkpoint="w.pth:ema"))
+    spec = with_absolute_paths(EvaluationSpec(model="digits_deit", scheme="fq-vit", checkpoint="w.pth:ema"))
     assert spec.checkpoint == f"{tmp_path / 'w.pth'}:ema"
     assert paths_of(spec) == (str(tmp_path / "w.pth"),)

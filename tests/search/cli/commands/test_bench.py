@@ -89,7 +89,7 @@ def test_configurations_come_from_files(bitfront: Callable, tmp_path: Path) -> N
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.measured import stand_in
 
-    spec = EvaluationSpec(scheme="deploy", recipe="gptq", batch_size=1, threads=1)
+    spec = EvaluationSpec(model="digits_deit", scheme="deploy", recipe="gptq", batch_size=1, threads=1)
     subject = stand_in(spec, keep_codes=True, progress=lambda _: None)
     config = subject.uniform((4, 8, 4))
     document = config.to_json(provenance={"evaluation": spec.to_json()})

@@ -34,7 +34,7 @@ WITHOUT = ("gelu-levels",)
 
 @pytest.fixture(scope="module")
 def context() -> EvaluationContext:
-    return EvaluationContext.from_spec(EvaluationSpec(**SETTINGS))
+    return EvaluationContext.from_spec(EvaluationSpec(model="digits_deit", scheme="fq-vit", **SETTINGS))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def document(context: EvaluationContext) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployed() -> EvaluationContext:
-    return EvaluationContext.from_spec(EvaluationSpec(scheme="deploy", without=WITHOUT, **SETTINGS))
+    return EvaluationContext.from_spec(
+        EvaluationSpec(model="digits_deit", scheme="deploy", without=WITHOUT, **SETTINGS)
+    )
 
 
 def site(document: dict[str, Any], name: str) -> dict[str, Any]:

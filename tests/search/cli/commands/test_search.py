@@ -129,7 +129,9 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
     assert (front["top1_estimate_error"] > 0.0).all()
     assert trials.loc[trials["state"] == "complete", "expected_difference"].notna().all()
     space = read_space(folder)
-    spec = EvaluationSpec(search_images=SEARCH_IMAGES, test_images=TEST_IMAGES)
+    spec = EvaluationSpec(
+        model="digits_deit", scheme="fq-vit", search_images=SEARCH_IMAGES, test_images=TEST_IMAGES
+    )
     context = EvaluationContext.from_spec(spec)
     eight_bit = json.loads((folder / "references.json").read_text())[1]["size_bytes"]
     for _, row in front.iterrows():
