@@ -22,6 +22,7 @@ from bitfront.search import (
     UserError,
     list_runs,
     open_run,
+    overlay,
     resume,
     search,
 )
@@ -86,6 +87,10 @@ class TestTheExampleOfTheReadme:
         figures = run.figures()
         assert list(figures) == ["front", "front_size", "front_latency", "bit_map", "hypervolume"]
         assert all(isinstance(figure, Figure) for figure in figures.values())
+        [narrow] = run.figures(size="column", title="", only=["front_size"]).values()
+        assert (narrow.get_figwidth(), narrow.texts) == (3.25, [])
+        with pytest.raises(UserError, match="named twice"):
+            overlay([run, run])
         assert [summary.name for summary in list_runs(runs_dir=example[0] / "runs")] == ["digits"]
 
     def test_its_run_is_resumed_in_another_thread(self, example: tuple[Path, str]) -> None:
