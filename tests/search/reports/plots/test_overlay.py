@@ -171,7 +171,7 @@ def test_other_splits_machines_and_tables_are_refused(tmp_path: Path, make_run: 
     with pytest.raises(UserError, match="images differ"):
         check_comparable(runs(splits=({"search": [1, 2]}, {"search": [1, 3]})), latency=True)
     check_comparable(runs(environment=({"cpu": "A"}, {"cpu": "A"})), latency=True)
-    with pytest.raises(UserError, match="latencies differ .one: A, two: B"):
+    with pytest.raises(UserError, match=r"latencies differ .one: A, two: B"):
         check_comparable(runs(environment=({"cpu": "A"}, {"cpu": "B"})), latency=True)
     one, two = runs("table:t.csv (measured:torch)", environment=({"cpu": "A"}, {"cpu": "B"}))
     check_comparable(
