@@ -32,9 +32,11 @@ def check_comparable(runs: Sequence[RecordedRun], latency: bool) -> None:
         latency: Whether latencies are drawn.
 
     Raises:
-        UserError: A run is named twice, there are too many, they are judged by other metrics, images or float
-            models, or their latencies are of other sources, batches or machines.
+        UserError: A run is named twice, there are too few or too many, they are judged by other metrics,
+            images or float models, or their latencies are of other sources, batches or machines.
     """
+    if len(runs) < 2:
+        raise UserError(f"expected at least two runs to draw together, got {len(runs)}: name more")
     paths = [run.path.resolve() for run in runs]
     if len(set(paths)) < len(paths):
         twice = next(run.name for run, path in zip(runs, paths, strict=True) if paths.count(path) > 1)

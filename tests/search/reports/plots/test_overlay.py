@@ -184,6 +184,9 @@ def test_other_splits_machines_and_tables_are_refused(tmp_path: Path, make_run: 
 def test_a_run_twice_and_too_many_are_refused(pair: list[RecordedRun], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run one is named twice"):
         check_comparable([pair[0], pair[1], pair[0]], latency=True)
+    for few in ([], pair[:1]):
+        with pytest.raises(UserError, match="at least two runs to draw together, got"):
+            overlay_figures(few)
     many = [dataclasses.replace(pair[0], path=tmp_path / str(n)) for n in range(MOST_SERIES + 1)]
     with pytest.raises(UserError, match=f"at most {MOST_SERIES}"):
         check_comparable(many, latency=False)
