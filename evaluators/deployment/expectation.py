@@ -126,6 +126,7 @@ class Sidecar:
                 "labels": self.expected.labels.tolist(),
                 "metrics": dict(self.expected.metrics),
                 "class_names": self.expected.class_names,
+                "outputs_sha256": self.expected.digests if self.report.get("to_the_bit") else None,
             },
         }
         write_atomically(path, json.dumps(document, allow_nan=False) + "\n")
@@ -151,7 +152,10 @@ class Sidecar:
                 _read_classes(recorded["labels"]),
                 {str(name): float(value) for name, value in (recorded.get("metrics") or {}).items()},
                 recorded.get("class_names") and tuple(map(str, recorded["class_names"])),
+                recorded=recorded.get("outputs_sha256") and tuple(map(str, recorded["outputs_sha256"])),
             )
+            if expected.recorded is not None and len(expected.recorded) != len(expected.labels):
+                raise ValueError("its outputs are of other images")
             splits, digest = document["splits"], document["sha256"]
             if not isinstance(digest, str) or not isinstance(splits, list):
                 raise ValueError("its splits or digest are of another type")

@@ -12,12 +12,14 @@ from google.protobuf.message import DecodeError, Message
 
 from bitfront.evaluators.deployment.documents import read_document
 from bitfront.evaluators.deployment.facts import metadata_of
+from bitfront.evaluators.deployment.graph.integer_model import golden_graph
 from bitfront.evaluators.deployment.graph.model import configuration_graph
 from bitfront.evaluators.deployment.graph.operands import OPENVINO, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import METADATA_KEY
 from bitfront.evaluators.deployment.runtimes.openvino import read_model
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, UserError
 
 CONSTANTS = ".bin"
@@ -38,12 +40,29 @@ def onnx_bytes(
     Raises:
         UserError: The model is too large for one ONNX file.
     """
-    if document is None:
-        model = configuration_graph(parts, config, dialect)
-    else:
-        model = configuration_graph(parts, config, dialect, _written(document))
-        for key, value in metadata_of(document).items():
-            model.metadata_props.add(key=f"{METADATA_KEY}.{key}", value=value)
+    text = None if document is None else _written(document)
+    return _content(configuration_graph(parts, config, dialect, text), document)
+
+
+def golden_bytes(prepared: PreparedModel, config: BitConfig, document: Mapping[str, Any]) -> bytes:
+    """A configuration of scheme ``fq-vit`` as the content of an ONNX file; see :func:`golden_graph`.
+
+    Args:
+        prepared: The model, with its codes.
+        config: The configuration.
+        document: The bit config document that it carries, with plain facts beside it.
+
+    Raises:
+        UserError: The model is too large for one ONNX file.
+    """
+    return _content(golden_graph(prepared, config, _written(document)), document)
+
+
+def _content(model: onnx.ModelProto, document: Mapping[str, Any] | None) -> bytes:
+    """A model as bytes, with the plain facts of a document in its metadata."""
+    facts = {} if document is None else metadata_of(document)
+    for key, value in facts.items():
+        model.metadata_props.add(key=f"{METADATA_KEY}.{key}", value=value)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

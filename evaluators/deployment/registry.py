@@ -7,19 +7,25 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.deployment.mappings.registry import MAPPINGS
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, RUNTIMES, runtime_named
+from bitfront.evaluators.deployment.tolerance import TO_THE_BIT, Tolerance
 from bitfront.evaluators.files import split_entry
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import SCHEMES, BitConfig, UserError
+from bitfront.spaces.schemes import DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
     from bitfront.evaluators.preparation.recipes import Recipe
     from bitfront.evaluators.quantized.prepared import PreparedModel
+
+
+# What has float64 operators that compute in float64.
+GOLDEN_RUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -61,22 +67,29 @@ class ModelFormat:
     Attributes:
         summary: What it is, in a line.
         suffix: The ending of its files.
-        runtimes: What runs them; they are verified in the first unless another is asked for.
+        executed: What runs them, by scheme; they are verified in the first unless another is asked for.
         write: Writes a subject to a file for the fast paths of a runtime; gives the file and those that have
             to stand beside it.
         read: Reads the bit config document that a file carries; raises :class:`UserError` where it is foreign
             or damaged.
         companions: Endings of files that stand beside it.
         in_folder: Whether it is shipped in a folder with all that one needs to run it without bitfront.
+        exact: Schemes whose files have the evaluator's logits to the bit, which is then what is verified.
     """
 
     summary: str
     suffix: str
-    runtimes: tuple[str, ...]
+    executed: Mapping[str, tuple[str, ...]]
     write: Callable[[FileContent, Path, str], list[Path]]
     read: Callable[[Path], dict[str, Any]]
     companions: tuple[str, ...] = ()
     in_folder: bool = False
+    exact: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """What runs files of this format, whatever their scheme."""
+        return tuple(dict.fromkeys(name for names in self.executed.values() for name in names))
 
     def check(self, scheme: str, runtime: str) -> None:
         """Refuses what cannot be written for a runtime, before work is done for it.
@@ -84,11 +97,17 @@ class ModelFormat:
         Raises:
             UserError: The runtime is not installed, or executes no models of the scheme.
         """
-        if runtime != BITFRONT:
-            from bitfront.evaluators.deployment.graph.parts import check_graph_scheme
-
-            check_graph_scheme(scheme)
+        if runtime not in self.executed.get(scheme, ()):
+            raise UserError(
+                f"scheme {scheme} runs in {GOLDEN_RUNTIME} alone, which computes doubles as doubles "
+                "(openvino computes them as floats): give --format onnx without --runtime, or search with "
+                f"--scheme {DEPLOY}"
+            )
         runtime_named(runtime)
+
+    def tolerance(self, scheme: str, asked: Tolerance) -> Tolerance:
+        """How far files of a scheme may be from the evaluator: as asked, or not at all."""
+        return TO_THE_BIT if scheme in self.exact else asked
 
 
 def _toolchain(
@@ -120,14 +139,28 @@ def _read_packed(path: Path) -> dict[str, Any]:
     return dict(read_packed(path).document)
 
 
-def _write_onnx(subject: FileContent, path: Path, runtime: str) -> list[Path]:
+def _deploy_graph(subject: FileContent, runtime: str) -> bytes:
     from bitfront.evaluators.deployment.graph.operands import dialect_of
     from bitfront.evaluators.deployment.graph.parts import GraphParts
     from bitfront.evaluators.deployment.graph_files import onnx_bytes
-    from bitfront.evaluators.files import write_atomically
 
     parts = GraphParts.of(subject.prepared)
-    write_atomically(path, onnx_bytes(parts, subject.config, dialect_of(runtime), subject.document))
+    return onnx_bytes(parts, subject.config, dialect_of(runtime), subject.document)
+
+
+def _golden_graph(subject: FileContent, runtime: str) -> bytes:  # noqa: ARG001 - the only one
+    from bitfront.evaluators.deployment.graph_files import golden_bytes
+
+    return golden_bytes(subject.prepared, subject.config, subject.document)
+
+
+_GRAPHS: dict[str, Callable[[FileContent, str], bytes]] = {DEPLOY: _deploy_graph, FQ_VIT: _golden_graph}
+
+
+def _write_onnx(subject: FileContent, path: Path, runtime: str) -> list[Path]:
+    from bitfront.evaluators.files import write_atomically
+
+    write_atomically(path, _GRAPHS[subject.config.scheme](subject, runtime))
     return [path]
 
 
@@ -157,17 +190,19 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
         BitConfig.to_json,
     ),
     "onnx": ModelFormat(
-        "a model that runs in ONNX Runtime and OpenVINO (scheme deploy), written for the fast paths of one",
+        "a model that runs in ONNX Runtime and OpenVINO, written for the fast paths of one (scheme deploy); "
+        "a golden model with the evaluator's logits to the bit (fq-vit)",
         ".onnx",
-        tuple(RUNTIMES),
+        {DEPLOY: tuple(RUNTIMES), FQ_VIT: (GOLDEN_RUNTIME,)},
         _write_onnx,
         _read_onnx,
+        exact=frozenset({FQ_VIT}),
         in_folder=True,
     ),
     "openvino": ModelFormat(
         "a model in OpenVINO's own format (scheme deploy)",
         ".xml",
-        ("openvino",),
+        {DEPLOY: ("openvino",)},
         _write_openvino,
         _read_openvino,
         (".bin",),
@@ -176,7 +211,7 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
     "packed": ModelFormat(
         "a safetensors file as small as its codes, which bitfront rebuilds to the bit (both schemes)",
         ".safetensors",
-        (BITFRONT,),
+        dict.fromkeys(SCHEMES, (BITFRONT,)),
         _write_packed,
         _read_packed,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Expected:
         metrics: Further metrics of these images, which the file is verified by, too.
         class_names: Name of every class, where the data knows them.
         outputs: The evaluator's, float32 ``[images, classes]``; None where they were not kept, as in records.
+        recorded: Digests of the outputs by image (:func:`digests_of`), where a record has them.
     """
 
     predictions: Classes
@@ -41,6 +43,12 @@ class Expected:
     metrics: Mapping[str, float] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     outputs: torch.Tensor | None = None
+    recorded: tuple[str, ...] | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...] | None:
+        """The digest of the outputs for every image, where they are known."""
+        return self.recorded if self.outputs is None else digests_of(self.outputs)
 
     @property
     def share(self) -> float:
@@ -51,6 +59,12 @@ class Expected:
     def reproducible(self) -> float | None:
         """Images that both sets of kernels decide alike, in percent."""
         return None if self.second is None else 100.0 * float(alike(self.predictions, self.second).mean())
+
+
+def digests_of(outputs: torch.Tensor) -> tuple[str, ...]:
+    """SHA-256 of every image's outputs, float32 little-endian, of outputs ``[images, classes]``."""
+    rows = outputs.float().contiguous().cpu().numpy().astype("<f4")
+    return tuple(hashlib.sha256(row.tobytes()).hexdigest() for row in rows)
 
 
 def alike(first: Classes, second: Classes) -> NDArray[np.bool_]:
@@ -71,13 +85,17 @@ class Tolerance:
         share: Points of the share of images decided right, such as top-1, and of other metrics; a hundredth
             of it of those that are not in percent.
         equal: Least share of equal predictions, in percent.
+        exact: Whether every output is to be the evaluator's to the bit instead.
     """
 
     share: float = 0.3
     equal: float = 99.0
+    exact: bool = False
 
     def largest_difference(self, compared: PairedComparison) -> float:
         """Points that a comparison may show: the bound, or three paired standard errors."""
+        if self.exact:
+            return 0.0
         return max(self.share, CHANCE * compared.difference_standard_error)
 
     def least_equal(self, expected: Expected) -> float:
@@ -87,7 +105,13 @@ class Tolerance:
         difference of two such shares.
         """
         reproducible = expected.reproducible
+        if self.exact:
+            return 100.0
         if reproducible is None:
             return self.equal
         chance = CHANCE * math.sqrt(2.0) * standard_error(reproducible, len(expected.labels))
         return min(self.equal, reproducible - chance)
+
+
+# Of files that compute what the evaluator computes, in the same integers.
+TO_THE_BIT = Tolerance(0.0, 100.0, exact=True)

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.tolerance import CHANCE, Classes, Expected, Tolerance, alike
+from bitfront.evaluators.deployment.tolerance import CHANCE, Classes, Expected, Tolerance, alike, digests_of
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import PairedComparison, standard_errors
 from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitfrontError
+from bitfront.spaces.quantities import count_of
 
 Classify = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -41,6 +42,7 @@ class Verification:
             ``[images, labels]``.
         apart: Largest difference of an output to the evaluator's, float32 ``[images]``; None where the
             evaluator's outputs were not kept.
+        bit_equal: Images whose outputs are the evaluator's to the bit, where that is asked; else None.
     """
 
     task: Task
@@ -53,9 +55,12 @@ class Verification:
     seconds: float
     predictions: Classes
     apart: NDArray[np.float32] | None
+    bit_equal: int | None = None
 
     def faults(self) -> list[str]:
         """What is beyond the tolerance, in words; empty where nothing is."""
+        if self.tolerance.exact:
+            return self._unequal()
         found = []
         largest = self.tolerance.largest_difference(self.compared)
         if abs(self.compared.difference) > largest:
@@ -78,6 +83,15 @@ class Verification:
             found.append(f"{self.equal:.2f} % of predictions are the evaluator's, less than {least:.2f} %")
         return found
 
+    def _unequal(self) -> list[str]:
+        images = self.compared.images
+        if self.bit_equal is None:
+            return ["the record has no outputs of the evaluator to compare with: give --rebuild"]
+        if self.bit_equal == images:
+            return []
+        differ = count_of(images - self.bit_equal, "image")
+        return [f"the outputs of {differ} of {images:,} are not the evaluator's to the bit"]
+
     def to_json(self) -> dict[str, Any]:
         """The figures, in percent and points."""
         counted = self.task.counted
@@ -93,6 +107,8 @@ class Verification:
             "evaluator_kernels_equal": self.expected.reproducible,
             f"largest_{counted}_difference": self.tolerance.largest_difference(self.compared),
             "least_equal_predictions": self.tolerance.least_equal(self.expected),
+            "to_the_bit": self.tolerance.exact,
+            "bit_equal_images": self.bit_equal,
             "images_per_second": self.compared.images / self.seconds if self.seconds else None,
             "passed": not self.faults(),
             "faults": self.faults(),
@@ -144,8 +160,10 @@ def verify(
     own = expected.outputs
     # A file of other outputs is told by its predictions.
     apart = None if own is None or own.shape != outputs.shape else (outputs - own).abs().amax(1).numpy()
+    known = expected.digests if tolerance.exact else None
+    bit_equal = None if known is None else sum(map(str.__eq__, digests_of(outputs), known))
     return Verification(
-        task, compared, share, expected, equal, metrics, tolerance, seconds, predictions, apart
+        task, compared, share, expected, equal, metrics, tolerance, seconds, predictions, apart, bit_equal
     )
 
 

@@ -16,6 +16,7 @@ from bitfront.evaluators.quantized.integer_stages import (
     AverageThenNorm,
     CodeProjection,
     Grid,
+    IntegerAverage,
     IntegerNorm,
     IntegerPositions,
     IntegerSum,
@@ -136,15 +137,19 @@ class FqVit:
     def average(self, first: int) -> NormThenAverage | AverageThenNorm:
         """See :class:`Scheme`."""
         readout, calibration = self.blueprint.readout, self.calibration
+        last, channels = self.blueprint.encoders[-1], len(readout.norm.weight)
         out = calibration.grid("norm", _PINNED["head"])
         if readout.norm_first:
             tokens = calibration.grid("norm_tokens", _PINNED["residual"])
             return NormThenAverage(
-                IntegerNorm(readout.norm, self._last(), tokens, self.kernels), tokens, out, first
+                IntegerNorm(readout.norm, self._last(), tokens, self.kernels),
+                IntegerAverage(tokens, out, first, last.tokens, channels),
             )
         pool = calibration.stream("pool")
-        norm = IntegerNorm(readout.norm, pool, out, self.kernels)
-        return AverageThenNorm(norm, self._last(), pool, first)
+        return AverageThenNorm(
+            IntegerAverage(self._last(), pool, first, last.tokens, channels),
+            IntegerNorm(readout.norm, pool, out, self.kernels),
+        )
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """See :class:`Scheme`: on their 8-bit grid."""

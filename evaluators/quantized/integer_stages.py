@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import cast
 
 import torch
@@ -14,7 +15,6 @@ from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.scheme import Norm
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
-from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 _MULTIPLIER_BITS = 8
 Grid = AffineGrid | PowerOfTwoGrid
@@ -74,7 +74,7 @@ class IntegerSum:
         channels = len(total.exponents)
         scales = channel_scales(total, channels)
         self._kernels = kernels
-        self._terms = SumTerms(
+        self.terms = SumTerms(
             x.zero_point,
             (channel_scales(x, channels) / scales).to(kernels.device),
             y.zero_point,
@@ -82,21 +82,21 @@ class IntegerSum:
             total.zero_point,
             total.qmax,
         )
-        self._added = y
+        self.added = y
 
     def of(self, layer: IntegerLinear, codes: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
         """Codes of the layer's output on the grid of what is added."""
-        return layer.to_codes(codes, grid, self._added)
+        return layer.to_codes(codes, grid, self.added)
 
     def add(self, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
         """Codes of the sum of ``x [rows, channels]`` and ``update [period, channels]``, repeated."""
-        return self._kernels.integer_add(x, update, self._terms)
+        return self._kernels.integer_add(x, update, self.terms)
 
     def add_norm(
         self, x: torch.Tensor, update: torch.Tensor, following: Norm
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes of the sum and of its integer LayerNorm."""
-        return self._kernels.integer_add_norm(x, update, self._terms, cast(IntegerNorm, following).terms)
+        return self._kernels.integer_add_norm(x, update, self.terms, cast(IntegerNorm, following).terms)
 
 
 class CodeProjection:
@@ -106,15 +106,16 @@ class CodeProjection:
         weight, bias = layer.weight, layer.bias
         if isinstance(out, PowerOfTwoGrid):
             factors = torch.exp2(-torch.from_numpy(out.exponents).double()).float().to(kernels.device)
-            weight = QuantizedWeight(weight.codes, weight.scales * factors, weight.bits)
+            weight = dataclasses.replace(weight, scales=weight.scales * factors)
             bias = bias * factors
-        self._layer = kernels.linear(weight, bias)
-        self._source = source
-        self._out = AffineGrid(out.scale, out.zero_point, out.qmax)
+        self.layer = FittedLayer(weight, bias)
+        self._run = kernels.linear(weight, bias)
+        self.source = source
+        self.out = AffineGrid(out.scale, out.zero_point, out.qmax)
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes of the stream from codes ``[rows, in]``."""
-        return self._layer.to_codes(codes, self._source, self._out)
+        return self._run.to_codes(codes, self.source, self.out)
 
 
 class IntegerPositions:
@@ -122,34 +123,57 @@ class IntegerPositions:
 
     def __init__(self, positions: torch.Tensor, grid: AffineGrid, total: IntegerSum) -> None:
         self.codes = grid.quantize(positions)
-        self._sum = total
+        self.sum = total
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Codes of the sum."""
-        return self._sum.add(x, self.codes)
+        return self.sum.add(x, self.codes)
+
+
+class IntegerAverage:
+    """The average over tokens on a grid of its own: their integers are added up, the sum is rounded once.
+
+    Args:
+        source: Grid of the tokens.
+        out: Grid of the average.
+        first: First token that counts.
+        tokens: How many there are.
+        channels: Of each.
+    """
+
+    def __init__(self, source: Grid, out: Grid, first: int, tokens: int, channels: int) -> None:
+        self.source, self.out, self.first = source, out, first
+        steps = channel_scales(out, channels) * (tokens - first)
+        self.factors = channel_scales(source, channels) / steps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes ``[batch, 1, channels]`` of codes ``[batch, tokens, channels]``."""
+        total = (x[:, self.first :].to(torch.int64) - self.source.zero_point).sum(1, keepdim=True)
+        codes = (total.double() * self.factors.to(x.device)).round_() + self.out.zero_point
+        return codes.clamp_(0, self.out.qmax).to(torch.uint8)
 
 
 class NormThenAverage:
-    """Integer LayerNorm of every token, then the average of their values on the classifier's grid."""
+    """Integer LayerNorm of every token, then their average on the classifier's grid."""
 
-    def __init__(self, norm: IntegerNorm, tokens: AffineGrid, out: AffineGrid, first: int) -> None:
-        self._norm, self._tokens, self._out, self._first = norm, tokens, out, first
+    def __init__(self, norm: IntegerNorm, average: IntegerAverage) -> None:
+        self.norm, self.average = norm, average
 
     def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
-        codes = self._norm(x.reshape(-1, x.shape[-1])).view(x.shape)[:, self._first :]
+        codes = self.norm(x.reshape(-1, x.shape[-1])).view(x.shape)
         tap("norm_tokens", codes)
-        return self._out.quantize(self._tokens.dequantize(codes).mean(1, keepdim=True))
+        return self.average(codes)
 
 
 class AverageThenNorm:
     """The average of the tokens on a power-of-two grid, then its integer LayerNorm."""
 
-    def __init__(self, norm: IntegerNorm, last: PowerOfTwoGrid, pool: PowerOfTwoGrid, first: int) -> None:
-        self._norm, self._last, self._pool, self._first = norm, last, pool, first
+    def __init__(self, average: IntegerAverage, norm: IntegerNorm) -> None:
+        self.average, self.norm = average, norm
 
     def __call__(self, x: torch.Tensor, tap: Tap) -> torch.Tensor:
         """Codes ``[batch, 1, channels]`` of stream codes ``[batch, tokens, channels]``."""
-        pooled = self._pool.quantize(self._last.dequantize(x[:, self._first :]).mean(1))
-        tap("pool", pooled)
-        return self._norm(pooled)[:, None]
+        pooled = self.average(x)
+        tap("pool", pooled[:, 0])
+        return self.norm(pooled[:, 0])[:, None]

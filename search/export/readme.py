@@ -89,6 +89,16 @@ With bitfront and the same data, `bitfront verify FOLDER --data DATA` compares t
 """
 
 
+def _equality(report: Mapping[str, Any]) -> str:
+    """How many images are decided alike; of a golden model, how many have the same logits to the bit."""
+    if report["to_the_bit"]:
+        return (
+            f"Logits equal to the evaluator's to the bit: {report['bit_equal_images']:,} of "
+            f"{count_of(report['images'], 'image')}."
+        )
+    return f"Equal predictions: {report['equal_predictions']:.2f} %."
+
+
 def _worth(document: Mapping[str, Any], report: Mapping[str, Any] | None) -> str:
     """Figures, a line each."""
     lines = []
@@ -98,7 +108,7 @@ def _worth(document: Mapping[str, Any], report: Mapping[str, Any] | None) -> str
         lines.append(
             f"{title} {report[name]:.2f} % on {count_of(report['images'], 'test image')} in "
             f"{report['runtime']} {report['runtime_version']}; evaluated before the export: "
-            f"{report[f'evaluator_{name}']:.2f} %. Equal predictions: {report['equal_predictions']:.2f} %."
+            f"{report[f'evaluator_{name}']:.2f} %. {_equality(report)}"
         )
         lines.append("Verified." if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}.")
     else:

@@ -96,6 +96,17 @@ def _told_apart(report: Mapping[str, Any]) -> str:
     return found.words("test", task.metric(task.counted).title)
 
 
+def _equality(report: Mapping[str, Any], own: str) -> str:
+    """How many images are decided alike; where that is asked, how many have the same logits to the bit."""
+    if report["to_the_bit"]:
+        equal, images = report["bit_equal_images"] or 0, count_of(report["images"], "image")
+        return f"all logits equal to the evaluator's to the bit on {equal:,} of {images} (all are asked for)"
+    return (
+        f"equal predictions {report['equal_predictions']:.2f} % (at least "
+        f"{report['least_equal_predictions']:.2f} %{own})"
+    )
+
+
 def print_verification(report: Mapping[str, Any]) -> None:
     """Prints a verification, as :meth:`bitfront.search.export.verification.Verified.to_json` gives it."""
     products, floor = report["kernels"]["products"], report["evaluator_kernels_equal"]
@@ -115,8 +126,7 @@ def print_verification(report: Mapping[str, Any]) -> None:
             f"{metric.written(report[f'evaluator_{metric.name}'])}"
             for metric in map(task.metric, report["metrics"])
         ),
-        f"equal predictions {report['equal_predictions']:.2f} % (at least "
-        f"{report['least_equal_predictions']:.2f} %{own})",
+        _equality(report, own),
         *(f"note: {note}" for note in report["notes"]),
         "verified" if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}",
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.context.spec import DATA_PLACES, PLACES, EvaluationSpec
 from bitfront.evaluators.deployment.registry import file_document, files_of, format_of, model_in, runtime_for
-from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.export.places import check_places, with_folders
@@ -79,7 +79,7 @@ def verify(
     from bitfront.search.export.verification import Check
 
     path, reporter = model_in(Path(path)), reporter_of(progress)
-    format_of(path)
+    form = format_of(path)
     chosen = runtime_for(path, runtime)
     known = runtime_named(chosen).precisions
     if precision not in known:
@@ -88,6 +88,7 @@ def verify(
         raise UserError(f"--threads {threads}: there are {available_cpus()} processors here")
     document = with_folders(file_document(path), path)
     config = BitConfig.from_json(document)
+    form.check(config.scheme, chosen)
     splits = SPLITS if split == "all" else (split,)
     spec = _spec(path, document)
     spec = spec.moved(
@@ -98,10 +99,11 @@ def verify(
         class_map=class_map,
     )
     spec.check()
+    check = Check(path, chosen, precision, threads, form.tolerance(config.scheme, tolerance or Tolerance()))
     expected = None if rebuild or checkpoint is not None else _recorded(path, splits)
     check_places(spec, path, PLACES if expected is None else (*DATA_PLACES, "class_map"))
     if expected is None:
-        images, expected = _rebuilt(spec, config, splits, chosen != BITFRONT, reporter)
+        images, expected = _rebuilt(spec, config, splits, check.asks_second, reporter)
         against = REBUILT
     else:
         images = _images(spec, read_preprocessing(path, document), splits, reporter)
@@ -111,7 +113,6 @@ def verify(
                 "--rebuild"
             )
         against = RECORDED
-    check = Check(path, chosen, precision, threads, tolerance or Tolerance())
     with reporter.stage(f"classifying {count_of(len(expected.labels), 'image')} by {chosen}") as share_done:
         found = check.run(images, expected, config, task_named(spec.task), share_done)
     return dataclasses.replace(found, against=against)

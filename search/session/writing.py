@@ -22,7 +22,6 @@ from bitfront.evaluators.deployment.expectation import (
 )
 from bitfront.evaluators.deployment.facts import ServingFacts
 from bitfront.evaluators.deployment.registry import FileContent, ModelFormat, files_of
-from bitfront.evaluators.deployment.runtimes.registry import BITFRONT
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.export.export import Chosen, place_files
@@ -88,10 +87,10 @@ class Writing:
         """Verifies the model on the test split: the figures, what the evaluator says, the record of both."""
         context, config, runtime = self.context, self.chosen.config, self.place.runtime
         images, threads = context.images("test"), min(context.spec.threads or 1, available_cpus())
+        check = Check(path, runtime, "f32", threads, self.form.tolerance(config.scheme, tolerance))
         with self.reporter.stage(f"classifying {count_of(len(images), 'test image')} by the evaluator"):
-            expected = expected_of(context, config, ["test"], second=runtime != BITFRONT)
+            expected = expected_of(context, config, ["test"], second=check.asks_second)
         with self.reporter.stage(f"classifying them by {runtime}") as share_done:
-            check = Check(path, runtime, "f32", threads, tolerance)
             found = check.run([images], expected, config, context.task, share_done)
         found = dataclasses.replace(
             found, path=self.place.model, evaluator_size_bytes=context.size.size_bytes(config)

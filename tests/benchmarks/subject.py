@@ -52,10 +52,12 @@ def spec_of(options: argparse.Namespace, scheme: str, **changes: object) -> Iter
         yield EvaluationSpec(**settings)  # type: ignore[arg-type]
 
 
-def context_of(options: argparse.Namespace, scheme: str, **changes: object) -> EvaluationContext:
+def context_of(
+    options: argparse.Namespace, scheme: str, *, keep_codes: bool = False, **changes: object
+) -> EvaluationContext:
     """The evaluation context of a benchmark's options."""
     with spec_of(options, scheme, **changes) as spec:
-        return EvaluationContext.from_spec(spec)
+        return EvaluationContext.from_spec(spec, keep_codes=keep_codes)
 
 
 def _random_checkpoint(model: str, folder: Path) -> Path:

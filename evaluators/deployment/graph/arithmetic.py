@@ -37,17 +37,21 @@ def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) 
     Everything before the last node is constant: a runtime computes it once, when it loads the file, and runs
     its 8-bit kernels on the result.
     """
-    stored = f"{name}.weight"
-    if weight.factors is not None:
-        integers = _grouped(writer, weight, weight.factors, stored)
-    elif weight.bits <= PACKED_BITS:
-        packed = writer.constant(_transposed(weight.codes).astype(ml_dtypes.int4), stored)
-        integers = writer.op("Cast", packed, to=TensorProto.INT8)
-    else:
-        integers = writer.constant(np.ascontiguousarray(_transposed(weight.codes)), stored)
+    integers = integer_weight(writer, weight, name)
     scales = writer.constant(weight.scales.cpu().numpy())
     zeros = writer.constant(np.zeros(len(weight.scales), np.int8))
     return writer.op("DequantizeLinear", integers, scales, zeros, axis=1)
+
+
+def integer_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> str:
+    """The codes of a weight as kernels multiply them, int8 ``[in, out]``, stored as narrow as ONNX can."""
+    stored = f"{name}.weight"
+    if weight.factors is not None:
+        return _grouped(writer, weight, weight.factors, stored)
+    if weight.bits <= PACKED_BITS:
+        packed = writer.constant(_transposed(weight.codes).astype(ml_dtypes.int4), stored)
+        return writer.op("Cast", packed, to=TensorProto.INT8)
+    return writer.constant(np.ascontiguousarray(_transposed(weight.codes)), stored)
 
 
 def _transposed(values: torch.Tensor) -> NDArray[Any]:

@@ -64,27 +64,36 @@ def _windowed(writer: GraphWriter, encoder: EncoderParts, window: WindowParts, s
     if window.mask is None:
         return scores
     by_window = writer.reshape(scores, -1, count, heads, tokens, tokens)
+    alike = keys_seen(writer, window)
+    hiding = writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
+    return writer.reshape(writer.op("Add", by_window, hiding), -1, heads, tokens, tokens)
+
+
+def keys_seen(writer: GraphWriter, window: WindowParts) -> str:
+    """Whether a query of a shifted window sees a key, bool ``[1, windows, 1, n, n]``."""
+    assert window.mask is not None, "every query sees every key"
+    count, tokens = window.rows.shape
     # A query sees the keys of its own region, which the first key that each token sees names.
     regions = writer.constant((~window.mask).int().argmax(-1).cpu().numpy().astype(np.int32))
     rows = writer.reshape(regions, 1, count, 1, tokens, 1)
     columns = writer.reshape(regions, 1, count, 1, 1, tokens)
-    alike = writer.op("Equal", rows, columns)
-    hiding = writer.op("Where", alike, writer.constant(0.0), writer.constant(HIDDEN))
-    return writer.reshape(writer.op("Add", by_window, hiding), -1, heads, tokens, tokens)
+    return writer.op("Equal", rows, columns)
+
+
+def cut_patches(writer: GraphWriter, blueprint: Blueprint, x: str) -> str:
+    """Patches ``[batch, patches, values of a patch]`` of images."""
+    channels, rows, columns = blueprint.image_shape
+    height, width = blueprint.patch_size
+    x = writer.reshape(x, 0, channels, rows // height, height, columns // width, width)
+    x = writer.transpose(x, 0, 2, 4, 1, 3, 5)
+    return writer.reshape(x, 0, blueprint.patches, channels * height * width)
 
 
 def write_embedding(arithmetic: Arithmetic, blueprint: Blueprint, images: str) -> str:
     """The stream ``[batch, tokens, channels]`` of images ``[batch, channels, rows, columns]``."""
     writer = arithmetic.writer
-    channels, rows, columns = blueprint.image_shape
-    height, width = blueprint.patch_size
-
-    def cut(x: str) -> str:
-        x = writer.reshape(x, 0, channels, rows // height, height, columns // width, width)
-        x = writer.transpose(x, 0, 2, 4, 1, 3, 5)
-        return writer.reshape(x, 0, blueprint.patches, channels * height * width)
-
-    x = arithmetic.linear(arithmetic.quantized(images, "image", cut), "patch_embed", blueprint.patch)
+    quantized = arithmetic.quantized(images, "image", lambda x: cut_patches(writer, blueprint, x))
+    x = arithmetic.linear(quantized, "patch_embed", blueprint.patch)
     prefix, positions = blueprint.prefix, blueprint.positions
     if len(prefix):
         x = writer.op("Pad", x, writer.integers(0, len(prefix), 0, 0, 0, 0))

@@ -76,7 +76,7 @@ def _rounded(parts: LinearParts, bits: int) -> FittedLayer:
 
 
 def check_graph_scheme(scheme: str) -> None:
-    """Refuses a scheme whose arithmetic no runtime computes.
+    """Refuses a scheme whose arithmetic no runtime has quick kernels for.
 
     Raises:
         UserError: The scheme is not ``deploy``.
@@ -84,6 +84,6 @@ def check_graph_scheme(scheme: str) -> None:
     if scheme != SCHEME:
         others = ", ".join(name for name in SCHEMES if name != SCHEME)
         raise UserError(
-            f"scheme {scheme} has integer operators that no runtime offers: use --scheme {SCHEME} for models "
-            f"that run in one ({others} can be exported as packed or json)"
+            f"scheme {scheme} has integer operators that no runtime has kernels for: use --scheme {SCHEME} "
+            f"for models that are quick in one ({others} can be exported as packed, json or a golden model)"
         )

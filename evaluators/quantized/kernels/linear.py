@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
-from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.grids import AffineGrid, single
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 # Largest inner dimension whose sums of 8-bit products (255 * 128 each) are exact in float32.
@@ -46,10 +46,22 @@ def integer_bias(bias: torch.Tensor, scales: torch.Tensor, input_scale: float) -
     return (torch.round(bias.double() / step) * step).float()
 
 
+def output_factors(scales: torch.Tensor, input_scale: float) -> torch.Tensor:
+    """Factors from the accumulators of each output channel to its values, float32 ``[out]``."""
+    return scales * input_scale
+
+
+def requantize(value: torch.Tensor, out: AffineGrid) -> torch.Tensor:
+    """uint8 codes of float32 values as oneDNN rounds them: times the inverse scale, plus the zero point."""
+    return (value * single(1.0 / out.scale) + out.zero_point).round_().clamp_(0, out.qmax).to(torch.uint8)
+
+
 class OneDnnLinear:
     """oneDNN's fused int8 linear with prepacked weights (VNNI or AMX where the CPU has them).
 
-    Sums are exact up to 2^24; beyond, where float32 has no room for them, AMX rounds them twice.
+    Sums are exact up to 2^24; beyond, where float32 has no room for them, AMX rounds them twice. The scale of
+    the input goes into those of the channels: left to itself, oneDNN multiplies by the two together with AMX,
+    by one after the other without and where there are few products.
     """
 
     def __init__(self, weight: QuantizedWeight, bias: torch.Tensor) -> None:
@@ -57,19 +69,21 @@ class OneDnnLinear:
         self._scales = weight.scales
         self._zeros = torch.zeros(len(weight.scales), dtype=torch.int32)
         self._bias = bias
-        self._biases: dict[float, torch.Tensor] = {}
+        self._terms: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def _run(self, x: torch.Tensor, grid: AffineGrid, out: AffineGrid | None, post: str) -> torch.Tensor:
-        if grid.scale not in self._biases:
-            self._biases[grid.scale] = integer_bias(self._bias, self._scales, grid.scale)
+        if grid.scale not in self._terms:
+            bias = integer_bias(self._bias, self._scales, grid.scale)
+            self._terms[grid.scale] = output_factors(self._scales, grid.scale), bias
+        factors, bias = self._terms[grid.scale]
         result: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             x,
-            grid.scale,
+            1.0,
             grid.zero_point,
             self._packed,
-            self._scales,
+            factors,
             self._zeros,
-            self._biases[grid.scale],
+            bias,
             1.0 if out is None else out.scale,
             0 if out is None else out.zero_point,
             torch.float32 if out is None else torch.uint8,
@@ -103,7 +117,7 @@ def _finish(
     accumulated: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor, grid: AffineGrid
 ) -> torch.Tensor:
     """float32 outputs of int32 accumulators ``[rows, out]``."""
-    return accumulated.float() * (scales * grid.scale) + integer_bias(bias, scales, grid.scale)
+    return accumulated.float() * output_factors(scales, grid.scale) + integer_bias(bias, scales, grid.scale)
 
 
 class FloatLaneLinear:
@@ -141,7 +155,7 @@ class FloatLaneLinear:
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
         value = self.to_float(x, grid)
-        codes = out.quantize(F.gelu(value) if gelu else value)
+        codes = requantize(F.gelu(value) if gelu else value, out)
         return codes if codebook is None else replace_codes(codes, codebook)
 
 

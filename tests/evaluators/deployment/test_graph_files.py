@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -14,6 +15,7 @@ from quantized_cases import config_of
 
 from bitfront.evaluators.data.images import preprocessing_to_json
 from bitfront.evaluators.deployment.documents import LONGEST, read_document
+from bitfront.evaluators.deployment.graph_files import onnx_document
 from bitfront.evaluators.deployment.registry import (
     FileContent,
     ModelFormat,
@@ -166,13 +168,19 @@ def test_files_are_as_large_as_the_evaluator_says(
     assert wanted <= most
 
 
-def test_scheme_of_integer_operators_has_no_graph(tmp_path: Path) -> None:
+def test_scheme_of_integer_operators_has_a_golden_model_alone(tmp_path: Path) -> None:
     model = case("vit").calibration("fq-vit")
     whole = PreparedModel(case("vit").blueprint, model, "fq-vit", (4, 8), keep_codes=True)
     config = config_of(whole.blueprint, "fq-vit", (8, 8, 8))
     with pytest.raises(UserError, match=r"scheme fq-vit has integer operators .* use --scheme deploy"):
-        write_file(subject(whole, config), "onnx", tmp_path / "m.onnx", "onnxruntime")
+        write_file(subject(whole, config), "openvino", tmp_path / "m.xml", "openvino")
     assert not list(tmp_path.iterdir())
+    written = subject(whole, config)
+    [path] = write_file(written, "onnx", tmp_path / "m.onnx", "onnxruntime")
+    images = case("vit").images[:8]
+    got = runtime_named("onnxruntime").load(path)(images.numpy())
+    np.testing.assert_array_equal(got, whole.assemble(config)(images).numpy())
+    assert onnx_document(path) == written.document
 
 
 def repr_of(text: str) -> str:

@@ -19,6 +19,7 @@ from bitfront.evaluators.deployment.registry import (
     format_of,
 )
 from bitfront.evaluators.deployment.runtimes.registry import BITFRONT, RUNTIMES, runtime_named
+from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
 
@@ -62,8 +63,22 @@ def test_graph_formats_refuse_schemes_that_no_runtime_executes() -> None:
     assert isinstance(packed, ModelFormat)
     onnx.check("deploy", "onnxruntime")
     packed.check("fq-vit", BITFRONT)
-    with pytest.raises(UserError, match="scheme fq-vit has integer operators that no runtime offers"):
-        onnx.check("fq-vit", "onnxruntime")
+    onnx.check("fq-vit", "onnxruntime")
+    openvino = format_named("openvino")
+    assert isinstance(openvino, ModelFormat)
+    for form in (onnx, openvino):
+        with pytest.raises(UserError, match=r"scheme fq-vit runs in onnxruntime alone, .* --scheme deploy"):
+            form.check("fq-vit", "openvino")
+
+
+def test_golden_files_are_held_to_the_bit_and_others_to_what_was_asked() -> None:
+    onnx, packed = format_named("onnx"), format_named("packed")
+    assert isinstance(onnx, ModelFormat)
+    assert isinstance(packed, ModelFormat)
+    asked = Tolerance(1.0, 90.0)
+    assert onnx.tolerance("deploy", asked) == packed.tolerance("fq-vit", asked) == asked
+    exact = onnx.tolerance("fq-vit", asked)
+    assert (exact.exact, exact.share, exact.equal) == (True, 0.0, 100.0)
 
 
 def test_an_openvino_model_is_two_files(tmp_path: Path) -> None:

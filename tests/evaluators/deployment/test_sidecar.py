@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bitfront.evaluators.deployment import expectation as records
 from bitfront.evaluators.deployment.expectation import Sidecar, content_digest, sidecar_of
-from bitfront.evaluators.deployment.tolerance import Expected
+from bitfront.evaluators.deployment.tolerance import Expected, digests_of
 from bitfront.spaces import UserError
 
 
@@ -51,6 +53,24 @@ def test_what_is_written_is_read(tmp_path: Path, second: bool) -> None:
     for name in ("predictions", "second", "labels"):
         np.testing.assert_array_equal(getattr(found.expected, name), getattr(wanted.expected, name))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_digests_of_logits_are_kept_where_files_are_held_to_the_bit(tmp_path: Path) -> None:
+    outputs = torch.arange(8.0).view(4, 2)
+    for exact in (True, False):
+        known = dataclasses.replace(record().expected, outputs=outputs)
+        Sidecar("abc", ("test",), known, {"to_the_bit": exact}).write(tmp_path / "r.json")
+        found = Sidecar.read(tmp_path / "r.json").expected.digests
+        assert found == (digests_of(outputs) if exact else None)
+    row = hashlib.sha256(np.array([2.0, 3.0], "<f4").tobytes()).hexdigest()
+    assert digests_of(outputs)[1] == row
+
+
+def test_digests_of_other_images_are_refused(tmp_path: Path, document: dict[str, Any]) -> None:
+    document["evaluator"]["outputs_sha256"] = ["0" * 64]
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="its outputs are of other images"):
+        Sidecar.read(tmp_path / "r.json")
 
 
 def test_what_a_person_finds_in_it(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from bitfront.evaluators.data.images import PreprocessedImages
-from bitfront.evaluators.deployment.tolerance import Classes, Expected, Tolerance
+from bitfront.evaluators.deployment.tolerance import TO_THE_BIT, Classes, Expected, Tolerance, digests_of
 from bitfront.evaluators.deployment.verification import BATCH, Verification, verify
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.tasks.quality import PairedComparison
@@ -184,3 +185,52 @@ def test_other_metrics_are_compared_within_the_errors_of_their_differences() -> 
     assert recorded.metrics["macro_f1"][0] == found.metrics["macro_f1"][0]
     missing = checked(worse, Expected(evaluator, None, labels, {"sensitivity:0": float("nan")}))
     assert any(fault.startswith("sensitivity of 0 is ") for fault in missing.faults())
+
+
+class TestToTheBit:
+    """Of files that are to have the evaluator's logits themselves."""
+
+    logits = torch.randn(6, CLASSES, generator=torch.Generator().manual_seed(0))
+
+    def verified(self, got: torch.Tensor, expected: Expected) -> Verification:
+        rows = got.numpy()
+
+        def classify(images: np.ndarray) -> np.ndarray:
+            return np.stack([rows[round(float(image) * 255)] for image in images[:, 0, 0, 0]])
+
+        return verify(classify, [images_of(6)], expected, TO_THE_BIT, lambda share: None, TASK)
+
+    @property
+    def expected(self) -> Expected:
+        found = expected_of(self.logits.argmax(1).numpy())
+        return dataclasses.replace(found, outputs=self.logits)
+
+    @property
+    def recorded(self) -> Expected:
+        return dataclasses.replace(self.expected, outputs=None, recorded=digests_of(self.logits))
+
+    def test_equal_logits(self) -> None:
+        for expected in (self.expected, self.recorded):
+            found = self.verified(self.logits.clone(), expected)
+            assert (found.bit_equal, found.faults()) == (6, [])
+            assert found.to_json()["to_the_bit"] is True
+
+    def test_one_bit_of_one_image(self) -> None:
+        other = self.logits.clone()
+        other[4, 1] = float(np.nextafter(np.float32(other[4, 1]), np.float32(-9)))
+        for expected in (self.expected, self.recorded):
+            found = self.verified(other, expected)
+            assert found.equal == 100.0
+            assert found.bit_equal == 5
+            assert found.faults() == ["the outputs of 1 image of 6 are not the evaluator's to the bit"]
+
+    def test_a_record_without_logits(self) -> None:
+        found = self.verified(self.logits, dataclasses.replace(self.expected, outputs=None))
+        assert found.faults() == [
+            "the record has no outputs of the evaluator to compare with: give --rebuild"
+        ]
+
+    def test_others_are_not_asked_for_it(self) -> None:
+        labels = np.arange(6) % CLASSES
+        document = checked(labels, expected_of(labels)).to_json()
+        assert (document["to_the_bit"], document["bit_equal_images"]) == (False, None)

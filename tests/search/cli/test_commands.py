@@ -333,7 +333,7 @@ def test_export_keeps_other_files(bitfront: Bitfront, folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--format", "onnx"], "scheme fq-vit has integer operators that no runtime offers"),
+        (["--format", "openvino"], "scheme fq-vit runs in onnxruntime alone"),
         (["--format", "packed", "--output", "m.json"], "--output m.json needs the ending .safetensors"),
         (["--uniform", "W3A8T8"], "run small has the widths 4, 8, not 3"),
         (["--pick", "best"], "--pick 'best' is no choice"),
