@@ -116,7 +116,7 @@ def print_verification(report: Mapping[str, Any]) -> None:
     name, counted = task.counted, task.metric(task.counted)
     lines = [
         f"{report['file']}: {report['file_bytes'] / 1e6:.3f} MB, {report['runtime']} "
-        f"{report['runtime_version']}{kernels if products else ''}",
+        f"{report['runtime_version']}{kernels if products and not report['to_the_bit'] else ''}",
         f"{counted.title} {report[name]:.2f} %, evaluator {report[f'evaluator_{name}']:.2f} %: "
         f"{report[f'{name}_difference']:+.2f} \N{PLUS-MINUS SIGN} "
         f"{report[f'{name}_difference_standard_error']:.2f} points on "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +16,25 @@ from onnx import numpy_helper
 
 from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
 from bitfront.evaluators.deployment.registry import file_document
+from bitfront.search.cli.main import main
 
 IMAGES = 60
 
 
 @pytest.fixture(scope="module")
-def golden(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory, exporting: Callable) -> Path:
-    """The knee of ``integers``; to be copied, not to be changed."""
-    path = tmp_path_factory.mktemp("golden") / "m.onnx"
-    found = exporting("integers", "--runs-dir", deploy_runs, "--format", "onnx", "--output", path)
-    assert found["verification"]["to_the_bit"] is True
-    assert found["verification"]["bit_equal_images"] == found["verification"]["images"] == IMAGES
-    assert found["verification"]["passed"] is True
+def golden(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
+    """The knee of a run that was not searched at all; to be copied, not to be changed."""
+    root, images = tmp_path_factory.mktemp("golden"), {"calibration_images": 32, "search_images": 40}
+    recipe = {"recipe": "fq-vit", "without": []}
+    make_run(root, name="g", count=60, scheme="fq-vit", threads=1, test_images=IMAGES, **images, **recipe)
+    path = root / "m.onnx"
+    words = ["export", "g", "--runs-dir", root, "--format", "onnx", "--output", path, "--json"]
+    with redirect_stdout(io.StringIO()) as out:
+        assert main([str(word) for word in words]) == 0
+    found = json.loads(out.getvalue())["verification"]
+    assert found["to_the_bit"] is found["passed"] is True
+    assert found["bit_equal_images"] == found["images"] == IMAGES
     return path
-
-
-@pytest.fixture(scope="module")
-def exporting() -> Callable[..., dict]:
-    import io
-    from contextlib import redirect_stdout
-
-    from bitfront.search.cli.main import main
-
-    def run(*words: object) -> dict:
-        with redirect_stdout(io.StringIO()) as out:
-            assert main(["export", *map(str, words), "--json"]) == 0
-        return dict(json.loads(out.getvalue()))
-
-    return run
 
 
 def by_one_bit(model: onnx.ModelProto) -> None:
