@@ -190,8 +190,8 @@ FORMATS: dict[str, ConfigFormat | ModelFormat] = {
         BitConfig.to_json,
     ),
     "onnx": ModelFormat(
-        "a model that runs in ONNX Runtime and OpenVINO, written for the fast paths of one (scheme deploy); "
-        "a golden model with the evaluator's logits to the bit (fq-vit)",
+        "a model for ONNX Runtime or OpenVINO (scheme deploy), or one that equals the evaluator to the bit "
+        "(fq-vit)",
         ".onnx",
         {DEPLOY: tuple(RUNTIMES), FQ_VIT: (GOLDEN_RUNTIME,)},
         _write_onnx,
