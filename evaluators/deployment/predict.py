@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import json
 import math
 import sys
@@ -42,6 +43,7 @@ except ImportError as missing:
 RUNTIMES = {"model.onnx": ("onnxruntime", "openvino"), "model.xml": ("openvino",)}
 BATCH = 8
 LARGEST_ASPECT = 64
+_SETTINGS = ("runtime", "input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 # Where PIL keeps them in a TIFF file: the bits of a sample and its largest value.
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
 # Whole numbers from here on are of 16 bits, where it is not known of how many they are.
@@ -88,10 +90,14 @@ class Model:
             PredictError: A file is missing or damaged, or the runtime is not installed.
         """
         self.folder = Path(__file__).parent if folder is None else Path(folder)
-        self.preprocessing = _document(self.folder / "preprocessing.json")
-        classes = _document(self.folder / "classes.json")
-        self.names: list[str] = classes.get("names") or [str(index) for index in range(classes["count"])]
-        self.several: bool = classes["several"]
+        self.preprocessing = _document(self.folder / "preprocessing.json", *_SETTINGS)
+        classes = _document(self.folder / "classes.json", "count", "names", "several")
+        self.names = classes["names"] or [str(index) for index in range(classes["count"])]
+        if len(self.names) != classes["count"]:
+            raise PredictError(
+                f"{self.folder / 'classes.json'} has {len(self.names)} names for {classes['count']} outputs"
+            )
+        self.several = bool(classes["several"])
         self._run = _session(self.folder, self.preprocessing.get("runtime"), runtime, threads)
 
     def prepare(self, image: str | Path | Image.Image) -> Array:
@@ -247,12 +253,15 @@ def _declared_bits(image: Image.Image) -> int | None:
     return int(bits[0]) if isinstance(bits, tuple) and bits and 8 < bits[0] < 16 else None
 
 
-def _document(path: Path) -> dict[str, Any]:
-    """A JSON object beside the model."""
+def _document(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON object beside the model, which has some keys."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        missing = [key for key in keys if key not in found]
+    except (OSError, ValueError, TypeError) as error:
         raise PredictError(f"{path} cannot be read ({error}): restore the exported folder") from None
+    if missing:
+        raise PredictError(f"{path} does not say {', '.join(missing)}: restore the exported folder")
     return found
 
 
@@ -339,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--batch", type=_at_least_one, default=BATCH, metavar="N", help=f"images at once ({BATCH})"
     )
     args = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of classes in terminals of any encoding
     documents: list[dict[str, Any]] = []
     status = 0
     try:

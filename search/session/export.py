@@ -14,6 +14,7 @@ from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
 from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, write_config
 from bitfront.search.export.folder import check_folder
+from bitfront.search.export.places import without_folders
 from bitfront.search.export.selection import KNEE
 from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.session.inputs import preparing
@@ -124,6 +125,8 @@ def export_run(
     if not isinstance(form, ModelFormat):
         target = target or run.path / "exports" / f"{chosen.name}{form.suffix}"
         document = form.document(chosen.config, chosen.measured, chosen.provenance)
+        if format != "json":  # which is for this machine: `evaluate` and `bench` take their data from it
+            document = {**document, "bit_config": without_folders(document["bit_config"])}
         write_config(document, target, force, make_folder=path is None)
         return Exported(
             *(run.name, trial, target, (target,), format, chosen.config, chosen.measured, None),

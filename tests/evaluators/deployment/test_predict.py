@@ -175,11 +175,21 @@ class TestRefused:
         with pytest.raises(PredictError, match="more than 1000 pixels"):
             image_pixels(tmp_path / "a.png", SETTINGS)
 
+    def describe(self, folder: Path, names: list[str] | None = None) -> None:
+        (folder / "preprocessing.json").write_text(json.dumps({**SETTINGS, "runtime": "openvino"}))
+        classes = {"count": 2, "names": names, "several": False}
+        (folder / "classes.json").write_text(json.dumps(classes))
+
     def test_folders_that_hold_no_model(self, tmp_path: Path) -> None:
         with pytest.raises(PredictError, match=r"preprocessing\.json cannot be read"):
             Model(tmp_path)
         (tmp_path / "preprocessing.json").write_text("{}")
-        (tmp_path / "classes.json").write_text('{"count": 2, "names": null, "several": false}')
+        with pytest.raises(PredictError, match=r"preprocessing\.json does not say runtime, input_size"):
+            Model(tmp_path)
+        self.describe(tmp_path, names=["a", "b", "c"])
+        with pytest.raises(PredictError, match=r"classes\.json has 3 names for 2 outputs"):
+            Model(tmp_path)
+        self.describe(tmp_path)
         with pytest.raises(PredictError, match=r"has no model\.onnx or model\.xml"):
             Model(tmp_path)
         (tmp_path / "model.xml").write_text("")
@@ -187,8 +197,7 @@ class TestRefused:
             Model(tmp_path, runtime="onnxruntime")
 
     def test_runtimes_that_are_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "preprocessing.json").write_text('{"runtime": "openvino"}')
-        (tmp_path / "classes.json").write_text('{"count": 2, "names": null, "several": false}')
+        self.describe(tmp_path)
         (tmp_path / "model.onnx").write_text("no model")
         monkeypatch.setattr(predict.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(PredictError, match="openvino is not installed: pip install openvino"):

@@ -295,6 +295,13 @@ class TestPlaces:
         classes = json.loads((shipped[name] / "classes.json").read_text())
         assert classes["names"][3] == "digit 3"
 
+    def test_nor_in_files_for_other_toolchains(
+        self, bitfront: Callable, own_data: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        words = ("export", "own", "--runs-dir", own_data[0], "--format", "torchao")
+        assert bitfront(*words, "--output", tmp_path / "m.json").status == 0
+        assert_no_places(tmp_path, *map(str, own_data), str(own_data[1].parent))
+
     def test_a_folder_in_its_run_is_verified(self, bitfront: Callable, shipped: dict[str, Path]) -> None:
         for path in (shipped["onnx"], shipped["onnx"] / "model.onnx"):
             outcome = bitfront("verify", path)
