@@ -100,8 +100,8 @@ class Sidecar:
         splits: What was classified.
         expected: What the evaluator makes of these images.
         report: The figures.
-        places: Where the weights and data of the run are, by fields of the evaluation spec; a record that
-            leaves this machine has none.
+        places: The model, and where the weights and data of the run are, by fields of the evaluation spec; a
+            record that leaves this machine has none.
     """
 
     digest: str

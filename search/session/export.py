@@ -121,17 +121,15 @@ def export_run(
 
     chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, str(choice))
     form, target = format_named(format), None if path is None else Path(path)
-    trial = chosen.provenance.get("trial")
+    known: dict[str, Any] = {"run": run.name, "trial": chosen.provenance.get("trial"), "format": format}
+    known |= {"config": chosen.config, "measured": chosen.measured}
     if not isinstance(form, ModelFormat):
         target = target or run.path / "exports" / f"{chosen.name}{form.suffix}"
         document = form.document(chosen.config, chosen.measured, chosen.provenance)
         if format != "json":  # which is for this machine: `evaluate` and `bench` take their data from it
             document = {**document, "bit_config": without_folders(document["bit_config"])}
         write_config(document, target, force, make_folder=path is None)
-        return Exported(
-            *(run.name, trial, target, (target,), format, chosen.config, chosen.measured, None),
-            document=document,
-        )
+        return Exported(**known, path=target, files=(target,), verification=None, document=document)
     place = _place(run, chosen, format, form, target, runtime)
     form.check(chosen.config.scheme, place.runtime)
     if place.folder is None:
@@ -146,11 +144,8 @@ def export_run(
     writing = Writing(form, context, chosen, place, carried_document(context, chosen), reporter)
     write = write_file if place.folder is None else write_folder
     files, verified = write(writing, force, (tolerance or Tolerance()) if verify else None)
-    return Exported(
-        *(run.name, trial, place.model, tuple(files), format, chosen.config, chosen.measured, verified),
-        folder=place.folder,
-        document=writing.document,
-    )
+    known |= {"path": place.model, "folder": place.folder, "files": tuple(files)}
+    return Exported(**known, verification=verified, document=writing.document)
 
 
 def _place(

@@ -13,13 +13,7 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.data.sample_depth import depth_of
 from bitfront.evaluators.deployment.documents import provenance_of
-from bitfront.evaluators.deployment.expectation import (
-    RECORD,
-    Sidecar,
-    content_digest,
-    expected_of,
-    sidecar_of,
-)
+from bitfront.evaluators.deployment.expectation import RECORD, SUFFIX, Sidecar, content_digest, expected_of
 from bitfront.evaluators.deployment.facts import ServingFacts
 from bitfront.evaluators.deployment.registry import FileContent, ModelFormat, files_of
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
@@ -114,7 +108,9 @@ def write_file(
         return files, None
     found, _, record = writing.verified(path, tolerance)
     # This record stays on this machine: it knows where the data are.
-    dataclasses.replace(record, places=writing.context.spec.places).write(sidecar_of(path))
+    spec = writing.context.spec
+    record = dataclasses.replace(record, places={"model": spec.model, **spec.places})
+    record.write(path.with_name(f"{path.name}{SUFFIX}"))
     return files, found
 
 

@@ -24,6 +24,7 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.deployment import graph_files
+from bitfront.evaluators.deployment.expectation import content_digest
 from bitfront.evaluators.deployment.registry import file_document
 from bitfront.search import open_run
 from bitfront.search.cli.main import main
@@ -263,18 +264,10 @@ def own_data(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., P
         lines.append(f"images/{index}.png,digit {source.labels[index]}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     root = tmp_path_factory.mktemp("own-runs")
-    images = {"calibration_images": 32, "search_images": 40, "test_images": 60}
-    data = str(folder / "labels.csv")
-    make_run(
-        root,
-        name="own",
-        count=60,
-        scheme="deploy",
-        source=f"table:{folder}/mine.csv",
-        threads=1,
-        data=data,
-        **images,
-    )
+    images = {"calibration_images": 16, "search_images": 20, "test_images": 40, "threads": 1}
+    quick = {"recipe": "fq-vit", "without": [], "data": str(folder / "labels.csv")}
+    source_name = f"table:{folder}/mine.csv"
+    make_run(root, name="own", count=60, scheme="deploy", source=source_name, **images, **quick)
     return root, folder / "labels.csv"
 
 
@@ -344,9 +337,17 @@ class TestPlaces:
         export_to(own_data[0], "own", "onnx", "--output", tmp_path / "m.onnx")
         assert str(own_data[1]).encode() not in (tmp_path / "m.onnx").read_bytes()
         assert bitfront("verify", tmp_path / "m.onnx").status == 0
-        assert read_config_document(tmp_path / "m.onnx")["provenance"]["evaluation"]["data"] == str(
-            own_data[1]
-        )
+        document = read_config_document(tmp_path / "m.onnx")
+        assert document["provenance"]["evaluation"]["data"] == str(own_data[1])
+        # As earlier versions wrote them: the file has the places, and no other metadata.
+        known = json.loads((tmp_path / "m.onnx.verification.json").read_text())
+        model = onnx.load(tmp_path / "m.onnx")
+        onnx.helper.set_model_props(model, {"bitfront": json.dumps(document)})
+        onnx.save(model, tmp_path / "m.onnx")
+        del known["places"]
+        known["sha256"] = content_digest([tmp_path / "m.onnx"])
+        (tmp_path / "m.onnx.verification.json").write_text(json.dumps(known))
+        assert bitfront("verify", tmp_path / "m.onnx").status == 0
 
     def test_configurations_are_evaluated(
         self, bitfront: Callable, shipped: dict[str, Path], own_data: tuple[Path, Path], tmp_path: Path
