@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from golden_cases import LEVELS, SCHEME, case, evaluated, observed, prepared, session
 from quantized_cases import SMALL, Bits, config_of
+from safetensors.torch import save_file
 from shared_data import SHARED
 
 from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.graph.integer_model import golden_graph
+from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -106,9 +110,25 @@ def test_sums_are_integers_of_the_codes_that_enter() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("model", ["digits_deit", "digits_vit", "digits_swin"])
-def test_embedded_models_on_all_test_images(model: str) -> None:
-    spec = EvaluationSpec(model=model, data="digits", scheme=SCHEME, batch_size=64, threads=1)
+@pytest.mark.parametrize(
+    ("model", "recipe"), [("digits_deit", "best"), ("digits_vit", "fq-vit"), ("digits_swin", "fq-vit")]
+)
+def test_models_of_digits_on_all_test_images(model: str, recipe: str, tmp_path: Path) -> None:
+    checkpoint = None
+    if model != "digits_deit":  # which alone has weights of its own
+        torch.manual_seed(0)
+        checkpoint = tmp_path / "random.safetensors"
+        save_file(load_model(model, untrained=True).module.state_dict(), checkpoint)
+    spec = EvaluationSpec(
+        model=model,
+        checkpoint=checkpoint and str(checkpoint),
+        data="digits",
+        scheme=SCHEME,
+        recipe=recipe,
+        batch_size=64,
+        threads=1,
+        allow_chance=True,
+    )
     context = EvaluationContext.from_spec(spec, keep_codes=True)
     space = SearchSpace(model, SCHEME, context.encoders, (4, 8), "layer")
     configs = [BitConfig.uniform(model, SCHEME, context.encoders, bits) for bits in ((8, 8, 8), (4, 4, 4))]
