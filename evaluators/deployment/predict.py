@@ -98,7 +98,7 @@ class Model:
                 f"{self.folder / 'classes.json'} has {len(self.names)} names for {classes['count']} outputs"
             )
         self.several = bool(classes["several"])
-        self._run = _session(self.folder, self.preprocessing.get("runtime"), runtime, threads)
+        self._run = _session(self.folder, self.preprocessing, runtime, threads)
 
     def prepare(self, image: str | Path | Image.Image) -> Array:
         """What the model is given of an image: float32 ``[channels, rows, columns]``.
@@ -265,15 +265,20 @@ def _document(path: Path, *keys: str) -> dict[str, Any]:
     return found
 
 
-def _session(folder: Path, usual: str | None, asked: str | None, threads: int | None) -> Callable[..., Array]:
+def _session(
+    folder: Path, settings: Mapping[str, Any], asked: str | None, threads: int | None
+) -> Callable[..., Array]:
     """What gives logits ``[images, classes]`` of float32 images ``[images, channels, rows, columns]``."""
     name = next((name for name in RUNTIMES if (folder / name).is_file()), None)
     if name is None:
         raise PredictError(f"{folder} has no {' or '.join(RUNTIMES)}: restore the exported folder")
-    known = RUNTIMES[name]
+    # A runtime may read a file and compute it otherwise, such as what is exact in float64.
+    right = settings.get("runtimes") or RUNTIMES[name]
+    known = [runtime for runtime in RUNTIMES[name] if runtime in right]
     if asked is not None and asked not in known:
-        raise PredictError(f"runtime {asked} does not read {name}: choose {' or '.join(known)}")
-    wanted = (asked,) if asked else sorted(known, key=lambda runtime: runtime != usual)
+        does = "compute this model as it was evaluated" if asked in RUNTIMES[name] else f"read {name}"
+        raise PredictError(f"runtime {asked} does not {does}: choose {' or '.join(known)}")
+    wanted = (asked,) if asked else sorted(known, key=lambda runtime: runtime != settings.get("runtime"))
     found = next((runtime for runtime in wanted if importlib.util.find_spec(runtime)), None)
     if found is None:
         raise PredictError(f"{wanted[0]} is not installed: pip install {wanted[0]}")

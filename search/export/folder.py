@@ -50,12 +50,14 @@ class ServedModel:
         classes: Number of its outputs.
         several: Whether an image may have any number of labels.
         runtime: What the file is written for.
+        runtimes: What computes it as it was evaluated.
     """
 
     facts: ServingFacts
     classes: int
     several: bool
     runtime: str
+    runtimes: tuple[str, ...]
 
 
 def check_folder(folder: Path, force: bool, make_parent: bool) -> None:
@@ -81,7 +83,8 @@ def check_folder(folder: Path, force: bool, make_parent: bool) -> None:
 def describe_model(folder: Path, model: Path, served: ServedModel, document: Mapping[str, Any]) -> None:
     """Writes what is known before the model was verified: its configuration, input, classes and program."""
     facts = served.facts
-    preprocessing = {"model": model.name, "runtime": served.runtime, **facts.preprocessing_json()}
+    runs = {"runtime": served.runtime, "runtimes": list(served.runtimes)}
+    preprocessing = {"model": model.name, **runs, **facts.preprocessing_json()}
     classes = {
         "task": facts.task,
         "several": served.several,

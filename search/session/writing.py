@@ -121,7 +121,8 @@ def write_folder(
     context, document, place = writing.context, writing.document, writing.place
     facts, folder, found = ServingFacts.of_document(document), place.model.parent, None
     assert facts is not None, "a loaded model says how its images are preprocessed"
-    served = ServedModel(facts, context.model.classes, context.task.multiple, place.runtime)
+    runtimes = writing.form.executed[writing.chosen.config.scheme]
+    served = ServedModel(facts, context.model.classes, context.task.multiple, place.runtime, runtimes)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as scratch:
         staging = Path(scratch) / folder.name
         staging.mkdir()

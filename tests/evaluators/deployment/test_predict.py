@@ -196,6 +196,17 @@ class TestRefused:
         with pytest.raises(PredictError, match=r"runtime onnxruntime does not read model\.xml"):
             Model(tmp_path, runtime="onnxruntime")
 
+    def test_a_runtime_that_would_compute_something_else(self, tmp_path: Path) -> None:
+        self.describe(tmp_path)
+        (tmp_path / "preprocessing.json").write_text(
+            json.dumps({**SETTINGS, "runtime": "onnxruntime", "runtimes": ["onnxruntime"]})
+        )
+        (tmp_path / "model.onnx").write_text("no model")
+        with pytest.raises(
+            PredictError, match="openvino does not compute this model as it was evaluated: choose onnxruntime"
+        ):
+            Model(tmp_path, runtime="openvino")
+
     def test_runtimes_that_are_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.describe(tmp_path)
         (tmp_path / "model.onnx").write_text("no model")
