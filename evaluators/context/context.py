@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import time
@@ -152,6 +153,15 @@ class EvaluationContext:
             self.spec, batch_size=setting.batch_size, threads=setting.threads, first_images=first
         )
         return dataclasses.replace(self, spec=spec)
+
+    def on_threads(self, threads: int) -> EvaluationContext:
+        """The same context, which classifies so many batches at a time; what it has loaded and run is shared.
+
+        Results are those of any number of threads.
+        """
+        other = copy.copy(self)
+        object.__setattr__(other, "spec", dataclasses.replace(self.spec, threads=threads))
+        return other
 
     def quickest_setting(self) -> Setting:
         """Batch size and threads that classify quickest, by a short measurement where the spec gives none."""

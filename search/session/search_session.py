@@ -196,19 +196,20 @@ class SearchSession:
         points, stage = count_of(len(result.front), "front point"), self.reporter.stage
         schema = Schema(ready.context.task, self.spec.objectives)
         images = count_of(len(ready.context.splits.test), "image")
+        # The workers of this machine have ended, and their processors are free.
+        together = self.options.processes if self.spec.evaluation.device == "cpu" else 1
+        context = ready.context.on_threads((ready.context.spec.threads or 1) * together)
         with stage(f"test accuracy of {points} on {images}") as share:
-            tested, failures = held_out_qualities(
-                ready.context, ready.space, result.front, schema.quality, share
-            )
+            tested, failures = held_out_qualities(context, ready.space, result.front, schema.quality, share)
         tables.write(result.trials, result.front, final_measurements(tested, {}, stands_for))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
         with stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
-                ready.context, timer, ready.space, result.front, batch, share
+                context, timer, ready.space, result.front, batch, share
             )
         tables.write(result.trials, result.front, final_measurements(tested, latency, stands_for))
-        references = completed_references(ready.context, ready.references, float_ms, eight_bit_ms)
+        references = completed_references(context, ready.references, float_ms, eight_bit_ms)
         self.folder.write_json("references.json", references.to_json())
         write_right_images(self.folder, references, result.trials, final_measurements(tested, {}))
 

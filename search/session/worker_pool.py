@@ -83,6 +83,11 @@ class WorkerOptions:
         return self.cluster is not None or self.workers not in (0, 1)
 
     @property
+    def processes(self) -> int:
+        """Evaluating processes of this machine, this one where there are no others."""
+        return (self.workers or 1) if self.cluster is None else 1
+
+    @property
     def words(self) -> str:
         """Who they are, in words."""
         return "the cluster" if self.cluster is not None else str(self.workers)

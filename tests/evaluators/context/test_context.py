@@ -145,6 +145,14 @@ class TestReproducibility:
         # Attention is added up in float lanes, exactly; only roundings of ties may follow the batch.
         assert float((model(images) == split).double().mean()) > 0.99
 
+    def test_threads_do_not_matter_and_share_what_is_known(self, context: EvaluationContext) -> None:
+        config = uniform(context, (4, 8, 8))
+        shared = context.on_threads(3)
+        assert (shared.spec.threads, context.spec.threads) == (3, 1)
+        assert shared.quality(config).values == context.quality(config).values
+        assert shared.images("search") is context.images("search")
+        assert shared.float_quality() == context.float_quality()
+
 
 def test_a_context_ends_with_its_last_user(context: EvaluationContext) -> None:
     mine = dataclasses.replace(context)
