@@ -93,10 +93,12 @@ def test_large_models_with_random_weights(tmp_path: Path, timm: Any, name: str) 
     first, second, images = large(name, timm)
     config = config_of(first.blueprint, SCHEME, "mixed 1")
     wanted = first.assemble(config)(images)
-    floor = float((second.assemble(config)(images) - wanted).abs().mean())
+    # Random weights amplify roundings: the evaluator's own two sets of kernels, which differ by those of ties
+    # alone, come to 5 % of the spread of the logits on ViT-B.
+    spread = float(wanted.std())
+    assert float((second.assemble(config)(images) - wanted).abs().mean()) < 0.1 * spread
     for runtime in RUNTIMES:
         found = model_session(first, config, DIALECTS[runtime], runtime, tmp_path)
         got = torch.from_numpy(found(images.numpy()))
-        assert float((got - wanted).abs().mean()) < 2 * floor
-        # The evaluator's own two sets of kernels come to 0.96 on ViT-B.
-        assert torch.corrcoef(torch.stack([got.flatten(), wanted.flatten()]))[0, 1] > 0.9
+        assert float((got - wanted).abs().mean()) < 0.2 * spread
+        assert torch.corrcoef(torch.stack([got.flatten(), wanted.flatten()]))[0, 1] > 0.95
