@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import quantized_cases
 import torch
 from onnx import helper
-from quantized_cases import WIDTHS, Case, small_case
+from quantized_cases import case as case
 
-from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
-from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 
 SCHEME = "fq-vit"
@@ -28,39 +25,7 @@ LEVELS = {
 }
 
 
-@functools.cache
-def case(name: str) -> Case:
-    """One of the small models, with images."""
-    return small_case(name, 64)
-
-
-@functools.cache
-def calibrated(name: str, recipe: str, widths: tuple[int, ...] = WIDTHS) -> CalibratedModel:
-    """What a recipe makes of it."""
-    found, model = recipe_named(recipe), case(name)
-    observer = observer_named(found.observer)
-    return calibrate_model(
-        model.blueprint, lambda: model.images.split(32), widths, found, observer, SCHEME, lambda share: None
-    )
-
-
-def prepared(
-    name: str, recipe: str = "best", widths: tuple[int, ...] = WIDTHS, kernels: Kernels | None = None
-) -> PreparedModel:
-    """A prepared model that kept its codes."""
-    found = calibrated(name, recipe, widths)
-    ranges = "mse" if CLIPPED_WEIGHTS in recipe_named(recipe) else "minmax"
-    return PreparedModel(
-        found.blueprint,
-        found.calibration,
-        SCHEME,
-        widths,
-        ranges,
-        found.layers,
-        found.log_steps,
-        kernels,
-        keep_codes=True,
-    )
+prepared = functools.partial(quantized_cases.prepared, SCHEME)
 
 
 def session(model: onnx.ModelProto | Path, level: str = "default") -> onnxruntime.InferenceSession:

@@ -8,21 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import quantized_cases
 import torch
-from quantized_cases import WIDTHS, Bits, Case, config_of, small_case
+from quantized_cases import Bits, config_of
+from quantized_cases import case as case
 
 from bitfront.evaluators.deployment.graph.model import configuration_graph, encoder_graph
 from bitfront.evaluators.deployment.graph.operands import Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
 from bitfront.evaluators.deployment.runtimes.runtime import Session
-from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
-from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitConfig
 
 SCHEME = "deploy"
@@ -32,41 +30,7 @@ RUNTIMES = ("onnxruntime", "openvino")
 DIALECT_NAMES = ("onnxruntime", "openvino")
 
 
-@functools.cache
-def case(name: str) -> Case:
-    """One of the small models, with images."""
-    return small_case(name, 64)
-
-
-@functools.cache
-def calibrated(name: str, recipe: str, widths: tuple[int, ...] = WIDTHS) -> CalibratedModel:
-    """What a recipe makes of it."""
-    found, model = recipe_named(recipe), case(name)
-    observer = observer_named(found.observer)
-    return calibrate_model(
-        model.blueprint, lambda: model.images.split(32), widths, found, observer, SCHEME, lambda share: None
-    )
-
-
-@functools.cache
-def prepared(
-    name: str, recipe: str = "best", widths: tuple[int, ...] = WIDTHS, kernels: Kernels | None = None
-) -> PreparedModel:
-    """A prepared model that kept its codes."""
-    found = calibrated(name, recipe, widths)
-    return PreparedModel(
-        found.blueprint,
-        found.calibration,
-        SCHEME,
-        widths,
-        "mse" if CLIPPED_WEIGHTS in recipe_named(recipe) else "minmax",
-        found.layers,
-        found.log_steps,
-        kernels,
-        keep_codes=True,
-    )
-
-
+prepared = functools.partial(quantized_cases.prepared, SCHEME)
 PORTABLE = PortableKernels(torch.device("cpu"))
 
 

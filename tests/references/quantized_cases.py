@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
-from bitfront.evaluators.preparation.recipes import Recipe
+from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
@@ -136,3 +139,42 @@ def config_of(blueprint: Blueprint, scheme: str, bits: Bits) -> BitConfig:
         for layers in layers_of(blueprint)
     )
     return BitConfig(blueprint.name, scheme, encoders)
+
+
+@functools.cache
+def case(name: str) -> Case:
+    """One of the small models, with images."""
+    return small_case(name, 64)
+
+
+@functools.cache
+def calibrated(name: str, scheme: str, recipe: str, widths: tuple[int, ...] = WIDTHS) -> CalibratedModel:
+    """What a recipe makes of it, calibrated on all images."""
+    found, model = recipe_named(recipe), case(name)
+    observer = observer_named(found.observer)
+    return calibrate_model(
+        model.blueprint, lambda: model.images.split(32), widths, found, observer, scheme, lambda share: None
+    )
+
+
+@functools.cache
+def prepared(
+    scheme: str,
+    name: str,
+    recipe: str = "best",
+    widths: tuple[int, ...] = WIDTHS,
+    kernels: Kernels | None = None,
+) -> PreparedModel:
+    """A prepared model that kept its codes."""
+    found = calibrated(name, scheme, recipe, widths)
+    return PreparedModel(
+        found.blueprint,
+        found.calibration,
+        scheme,
+        widths,
+        "mse" if CLIPPED_WEIGHTS in recipe_named(recipe) else "minmax",
+        found.layers,
+        found.log_steps,
+        kernels,
+        keep_codes=True,
+    )

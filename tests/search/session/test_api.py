@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import quick_spec
 from matplotlib.figure import Figure
 
 from bitfront import search as public
@@ -35,17 +37,7 @@ QUICK_TIMING = (
     "measured.TimingProtocol = lambda: timed_runtime.TimingProtocol(1, 2, 2, 0.1, 1)\n"
 )
 README = Path(__file__).parents[3] / "README.md"
-# Prepared in seconds.
-QUICK = EvaluationSpec(
-    model="digits_deit",
-    scheme="fq-vit",
-    recipe="fq-vit",
-    calibration_images=32,
-    search_images=64,
-    test_images=64,
-    batch_size=64,
-    threads=1,
-)
+QUICK = dataclasses.replace(quick_spec.QUICK, test_images=64)
 
 
 def script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:

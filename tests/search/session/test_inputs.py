@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from quick_spec import QUICK
 
-from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.table import Latency, LatencyTable
 from bitfront.evaluators.latency.table_file import read_table, table_csv
 from bitfront.search import RunSpec, resume, search
@@ -17,17 +17,6 @@ from bitfront.search.session import inputs
 from bitfront.search.session.compare_samplers import compare_samplers, resume_comparison
 from bitfront.spaces import triples
 
-# Prepared in seconds.
-QUICK = EvaluationSpec(
-    model="digits_deit",
-    scheme="fq-vit",
-    recipe="fq-vit",
-    calibration_images=32,
-    search_images=64,
-    test_images=32,
-    batch_size=64,
-    threads=1,
-)
 ACTIVATIONS_AND_ATTENTION = {
     f"encoder{i:02d}.{kind}": 8 for i in range(12) for kind in ("activations", "attention")
 }

@@ -6,22 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from quick_spec import QUICK
 
-from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search import RunSpec, search
 from bitfront.search.engine.engine import EVALUATIONS_SPENT, WITHIN_LIMITS
 
-# Prepared in seconds.
-QUICK = EvaluationSpec(
-    model="digits_deit",
-    scheme="fq-vit",
-    recipe="fq-vit",
-    calibration_images=32,
-    search_images=64,
-    test_images=32,
-    batch_size=64,
-    threads=1,
-)
 # All weights at 4 bits, or all but those of one encoder, of 12 equal ones.
 TIGHT = RunSpec(QUICK, latency="model:bops", hold="A8T8", max_size="0.3x", evaluations=12)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

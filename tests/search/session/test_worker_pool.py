@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick_spec import QUICK
 
-from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search import RunSpec, resume, search
 from bitfront.search.cli.main import main
 from bitfront.search.runs.folder import RunFolder, RunStore
@@ -25,17 +25,6 @@ from bitfront.search.session.worker_pool import (
 from bitfront.search.workers.local_cluster import not_started, site_settings
 from bitfront.spaces import UserError
 
-# Prepared in seconds.
-QUICK = EvaluationSpec(
-    model="digits_deit",
-    scheme="fq-vit",
-    recipe="fq-vit",
-    calibration_images=32,
-    search_images=64,
-    test_images=32,
-    batch_size=64,
-    threads=1,
-)
 SPEC = RunSpec(QUICK, latency="model:bops", evaluations=4, population=2)
 
 
