@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from bitfront.spaces.errors import UserError
 
 FQ_VIT, DEPLOY = "fq-vit", "deploy"
+# Stands for the scheme that suits where latency comes from, until that is known.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,8 @@ def test_what_it_adds_is_listed(installed: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_by_its_task_sampler_and_latency(installed: Path, tmp_path: Path) -> None:
     found = bitfront(
-        installed, tmp_path, "search", "--run", "r", "--task", "grading", "--sampler", "neighbours",
-        "--latency", "scaled:2.0", "--evaluations", "8", "--allow-slower",
+        installed, tmp_path, "search", "--model", "digits_deit", "--run", "r", "--task", "grading",
+        "--sampler", "neighbours", "--latency", "scaled:2.0", "--evaluations", "8", "--allow-slower",
         "--search-images", "64", "--test-images", "64", "--scheme", "deploy", "--workers", "1", "--json",
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
@@ -88,7 +88,16 @@ def test_a_search_by_its_task_sampler_and_latency(installed: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_its_metric_is_an_objective_of_classification(installed: Path, tmp_path: Path) -> None:
     found = bitfront(
-        installed, tmp_path, "evaluate", "--metrics", "kappa", "--latency", "model:bops", "--json"
+        installed,
+        tmp_path,
+        "evaluate",
+        "--model",
+        "digits_deit",
+        "--metrics",
+        "kappa",
+        "--latency",
+        "model:bops",
+        "--json",
     )
     assert found.returncode == 0, found.stderr
     document = json.loads(found.stdout)

@@ -12,13 +12,14 @@ from typing import Any, get_type_hints
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.image_options import OPTIONS, ImageOptions, read_image_options
-from bitfront.evaluators.data.registry import DIGITS, path_of
+from bitfront.evaluators.data.registry import path_of
 from bitfront.evaluators.files import split_entry, with_entry_of
-from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.models.digits_models import DEFAULT, data_of, widths_of
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
+from bitfront.spaces.schemes import AUTO
 
 # Percentage points between two models that matter where no limit says otherwise.
 HALF_A_POINT = 0.5
@@ -40,16 +41,20 @@ class EvaluationSpec:
     Two processes with equal specs build identical calibrated models.
 
     Attributes:
-        model: ``digits_deit``, ``digits_vit``, ``digits_swin`` or the name of a timm model.
+        model: ``cluttered_deit``, ``digits_deit`` or another of the built-in models, or the name of a timm
+            model.
         checkpoint: Path of a weights file, with ``:ENTRY`` for one of several sets of weights in it, or None.
         pretrained: Whether to take timm's hub weights.
-        data: ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a ``labels.csv`` path.
+        data: ``cluttered``, ``digits``, ``cifar10``, ``cifar10:DIR``, an ImageFolder directory or a
+            ``labels.csv`` path; empty for what the model was made for, or ``digits``.
         calibration_data: Where calibration images come from, in the same forms; None for ``data``.
         test_data: Where test images come from, in the same forms; None for ``data``.
         columns: Names of the columns of tables with the path and the label, or the path and each of several
             labels; none where these can be told.
-        scheme: Quantization scheme: ``fq-vit`` (all in integers) or ``deploy`` (integer matrix products).
-        widths: Bit widths to prepare, ascending.
+        scheme: Quantization scheme: ``fq-vit`` (all in integers), ``deploy`` (integer matrix products), or
+            ``auto`` for what suits where latency comes from
+            (:func:`bitfront.evaluators.latency.registry.settled`).
+        widths: Bit widths to prepare, ascending; none for 4 and 8, or what a built-in model is searched with.
         calibration_images: Images used to calibrate.
         search_images: Images of the search split, or None for as many as ``tell_apart`` takes.
         test_images: Images of the test split, or None for all the rest.
@@ -79,12 +84,12 @@ class EvaluationSpec:
         interpolation: Of resizing, such as ``bicubic``; None as the weights have it.
     """
 
-    model: str = EMBEDDED
+    model: str = DEFAULT
     checkpoint: str | None = None
     pretrained: bool = False
-    data: str = DIGITS
-    scheme: str = "fq-vit"
-    widths: tuple[int, ...] = (4, 8)
+    data: str = ""
+    scheme: str = AUTO
+    widths: tuple[int, ...] = ()
     calibration_images: int = 128
     search_images: int | None = None
     test_images: int | None = None
@@ -117,8 +122,10 @@ class EvaluationSpec:
         widths: Any = self.widths
         taken: dict[str, Any] = {name: getattr(self, name) for name in PLACES}
         taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
+        widths = widths or widths_of(self.model)
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
         taken |= {name: tuple(getattr(self, name)) for name in ("without", "metrics", "columns")}
+        taken["data"] = taken["data"] or data_of(self.model)
         taken |= read_image_options({name: getattr(self, name) for name in OPTIONS})
         source, _, folder = self.model.partition(":")
         if source == "local-dir" and Path(folder).exists():

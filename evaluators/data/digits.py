@@ -10,6 +10,7 @@ from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 
 TRAIN_SHARE = 0.6
 PARTITION_SEED = 20251  # part of the data set's definition: the embedded model never saw the held-out scans
+SCAN_SIDE = 8
 LARGEST_VALUE = 16  # scans count the inked pixels of 4x4 blocks
 
 
@@ -26,7 +27,7 @@ class DigitsSource:
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        self._scans = np.rint(bunch.images * (255.0 / LARGEST_VALUE)).astype(np.uint8)
+        self.scans: NDArray[np.uint8] = np.rint(bunch.images * (255.0 / LARGEST_VALUE)).astype(np.uint8)
         self.labels: NDArray[np.int64] = bunch.target.astype(np.int64)
         self.partition: NDArray[np.str_] = np.full(len(self.labels), HELD_OUT)
         rng = np.random.default_rng(PARTITION_SEED)
@@ -40,7 +41,7 @@ class DigitsSource:
 
     def load(self, index: int) -> Image.Image:
         """The scan at ``index``, mode ``L``, 8x8."""
-        return Image.fromarray(self._scans[index])
+        return Image.fromarray(self.scans[index])
 
     def describe(self, index: int) -> str:
         """``digits scan <index>``."""

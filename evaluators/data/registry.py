@@ -12,16 +12,16 @@ from bitfront.spaces import UserError
 if TYPE_CHECKING:
     from bitfront.evaluators.data.source import ImageSource
 
-DIGITS = "digits"
+DIGITS, CLUTTERED = "digits", "cluttered"
 CIFAR10 = "cifar10"
 _COPY = f"{CIFAR10}:"  # before the path of a copy
 _TABLES = "a table of labels (.csv, .tsv, .txt), or a Hugging Face data set on disk (save_to_disk, parquet)"
-FORMS = f"{DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, {_TABLES}"
+FORMS = f"{CLUTTERED}, {DIGITS}, {CIFAR10}, {_COPY}PATH, a folder with one sub-folder per class, {_TABLES}"
 
 
 def path_of(data: str) -> str | None:
     """The path of the files that ``data`` names; None for sources that need none."""
-    return None if data in (DIGITS, CIFAR10) else data.removeprefix(_COPY)
+    return None if data in (CLUTTERED, DIGITS, CIFAR10) else data.removeprefix(_COPY)
 
 
 def with_absolute_path(data: str) -> str:
@@ -98,6 +98,10 @@ def open_source(
             f"--class-map {class_map} is for class folders and tables; {data!r} has classes of its own: "
             "leave it out"
         )
+    if data == CLUTTERED:
+        from bitfront.evaluators.data.cluttered import ClutteredDigitsSource
+
+        return ClutteredDigitsSource()
     if data == DIGITS:
         from bitfront.evaluators.data.digits import DigitsSource
 

@@ -262,6 +262,18 @@ def model_in(path: Path) -> Path:
     )
 
 
+def exports_of(scheme: str) -> str:
+    """What models of a scheme can be exported as, and what runs that, in words."""
+    models, documents = [], []
+    for name, found in FORMATS.items():
+        if isinstance(found, ConfigFormat):
+            documents.append(name)
+        elif scheme in found.executed:
+            exactly = ", to the bit" if scheme in found.exact else ""
+            models.append(f"{name} (for {' or '.join(found.executed[scheme])}{exactly})")
+    return f"{', '.join(models)}; their bits alone as {', '.join(documents)}"
+
+
 def format_of(path: Path) -> ModelFormat:
     """The format of a file that computes, by its ending.
 

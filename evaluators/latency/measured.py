@@ -31,8 +31,11 @@ from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
-from bitfront.spaces import BitConfig, Triple, triples
+from bitfront.spaces import BitConfig, EncoderBits, Triple, triples
 
+# Models of equal programs that are timed: where a runtime happens to put one in memory, it is up to a third
+# slower than another.
+_TIMED_ALIKE = 3
 _FLOAT = "float model"
 _REST = "rest"
 # Of uniform noise, in place of calibration images.
@@ -124,13 +127,20 @@ def measure_models(
 ) -> tuple[Latency, list[Latency]]:
     """Times whole models, interleaved: the float model and each configuration.
 
+    Models that run the same program share a time, as the encoders of a table do: the median of some of them.
     Where a runtime cannot hold all of them at once they take turns in groups, each with the float model.
 
     Returns:
         The float model's time (the median of the groups'), and the configurations' in order.
     """
-    size = runtime.models_at_once or max(1, len(configs))
-    groups = [configs[start : start + size] for start in range(0, len(configs), size)] or [()]
+    programs = [_program(runtime, config) for config in configs]
+    alike: dict[Hashable, list[BitConfig]] = {}
+    for program, config in zip(programs, configs, strict=True):
+        if len(known := alike.setdefault(program, [])) < _TIMED_ALIKE:
+            known.append(config)
+    timed = [config for some in alike.values() for config in some]
+    size = runtime.models_at_once or max(1, len(timed))
+    groups = [timed[start : start + size] for start in range(0, len(timed), size)] or [[]]
     protocol = protocol or TimingProtocol()
     protocol = dataclasses.replace(protocol, budget_seconds=protocol.budget_seconds / len(groups))
     floats: list[Latency] = []
@@ -147,8 +157,28 @@ def measure_models(
         del runs  # the next group needs their memory
         floats.append(times.pop(_FLOAT))
         entries += times.values()
-    milliseconds = statistics.median(entry.milliseconds for entry in floats)
-    return Latency(milliseconds, max(entry.spread_percent for entry in floats)), entries
+    left = iter(entries)
+    times_of = {program: _together([next(left) for _ in some]) for program, some in alike.items()}
+    return _together(floats), [times_of[program] for program in programs]
+
+
+def _program(runtime: TimedRuntime, config: BitConfig) -> Hashable:
+    """What distinguishes the instructions of whole models."""
+
+    def of_encoder(encoder: EncoderBits) -> Hashable:
+        layers = sorted(encoder.named_layers() or {""})
+        widths = [(encoder.bits("weights", name), encoder.bits("activations", name)) for name in layers]
+        programs = [runtime.program((*pair, encoder.attention)) for pair in widths]
+        # widths that are given by layer may all run the same
+        return programs[0] if len(set(programs)) == 1 else tuple(zip(layers, programs, strict=True))
+
+    return tuple(map(of_encoder, config.encoders))
+
+
+def _together(entries: Sequence[Latency]) -> Latency:
+    """The median of times, and the widest range of any."""
+    milliseconds = statistics.median(entry.milliseconds for entry in entries)
+    return Latency(milliseconds, max(entry.spread_percent for entry in entries))
 
 
 def load_shapes(spec: EvaluationSpec) -> tuple[LoadedModel, Blueprint]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES, runtime_named
+from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES, runtime_is_installed, runtime_named
 from bitfront.spaces import SCHEMES, UserError
-from bitfront.spaces.schemes import DEPLOY
+from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # The kinds of sources: measured:RUNTIME, table:FILE and model:PROFILE.
 MEASURED, TABLE, MODEL = "measured", "table", "model"
 TORCH = "torch"
+# Which runtime measures where none is named, the quickest first; torch where none of these is installed.
+PREFERRED = ("openvino", "onnxruntime")
 PROFILES = Path(__file__).resolve().parent / "profiles"
 PROFILE_SUFFIX = ".toml"
 
@@ -54,6 +56,35 @@ TIMED_RUNTIMES: dict[str, TimedRuntimeKind] = {
     TORCH: TimedRuntimeKind(tuple(SCHEMES), _torch),
     **{name: _graph(name) for name in RUNTIMES},
 }
+
+
+def settled(scheme: str, latency: str = AUTO) -> tuple[str, str]:
+    """The scheme and the latency source, each as it suits the other where it is ``auto``.
+
+    The scheme is ``deploy`` where latency is measured in a runtime of CPUs, which is also what ``auto`` does
+    where one is installed; that of the table where latencies are read from one; else ``fq-vit``, which is for
+    integer accelerators, whose latency is modelled.
+
+    Args:
+        scheme: A name, or ``auto``.
+        latency: What ``--latency`` says, or ``auto``.
+
+    Raises:
+        UserError: The file of a table cannot be read.
+    """
+    kind, _, rest = latency.partition(":")
+    installed = next((name for name in PREFERRED if runtime_is_installed(name)), None)
+    if scheme == AUTO:
+        scheme = FQ_VIT
+        if (latency == AUTO and installed) or (kind == MEASURED and rest in RUNTIMES):
+            scheme = DEPLOY
+        if kind == TABLE and rest:
+            from bitfront.evaluators.latency.table_file import read_table
+
+            scheme = read_table(Path(rest)).scheme or FQ_VIT
+    if latency == AUTO:
+        latency = f"{MEASURED}:{installed}" if scheme == DEPLOY and installed else MEASURED
+    return scheme, latency
 
 
 def timed_runtime_named(name: str, scheme: str) -> TimedRuntime:

@@ -22,7 +22,7 @@ from bitfront.evaluators.models.checkpoint import (
     read_checkpoint,
 )
 from bitfront.evaluators.models.description import described
-from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, build_digits, load_embedded
+from bitfront.evaluators.models.digits_models import DIGITS_MODELS, build_digits, has_weights, load_embedded
 from bitfront.evaluators.models.families import check_family
 from bitfront.evaluators.models.form import Form, built_at, form_of, interpolated
 from bitfront.evaluators.models.outlines import constructed, model_outline
@@ -103,7 +103,7 @@ def load_model(
         checkpoint: A weights file to load, or ``FILE:ENTRY`` for one of several sets of weights in it; its
             classifier decides the number of classes, its tensors image size and pooling. Where it describes
             the architecture, as that of a model given as a Python object does, the name is only compared.
-        pretrained: Take timm's weights from the hub (``digits_deit`` always has its embedded ones).
+        pretrained: Take timm's weights from the hub (a built-in model that has embedded ones takes these).
         num_classes: The number of classes that the weights must have.
         untrained: Whether a model without a source of weights gets random ones, for what depends on its
             shapes alone.
@@ -155,11 +155,11 @@ def _made(
     if size is not None:
         outline = built_at(name, lambda further: model_outline(name, further=further), resized, size)
     check_family(name, outline)
-    if name == EMBEDDED:
-        embedded: Any = load_embedded()
+    if has_weights(name):
+        embedded: Any = load_embedded(name)
         if not resized:
             return _Made(embedded, "embedded")
-        module: Any = build_digits(EMBEDDED, **resized)
+        module: Any = build_digits(name, **resized)
         module.load_state_dict(interpolated(name, module, embedded.state_dict(), None))
         return _Made(module, "embedded", Form(resized))
     if untrained and not pretrained and ":" not in name:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.architecture import Architecture
-from bitfront.evaluators.models.digits_models import CLASSES, DIGITS_MODELS, EMBEDDED, build_digits
+from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, build_digits
 from bitfront.evaluators.models.transformers_names import SAME_MODELS
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
@@ -101,7 +101,7 @@ def constructed(name: str, classes: int | None, further: Mapping[str, Any]) -> A
         further: Other arguments of timm's constructor.
     """
     if name in DIGITS_MODELS:
-        return build_digits(name, classes=classes or CLASSES, **further)
+        return build_digits(name, classes=classes, **further)
     import timm
 
     given = {} if classes is None else {"num_classes": classes}
@@ -118,4 +118,4 @@ def _nearest(name: str) -> str:
         known = (timm.list_models(module=family) for family in FAMILY_MODULES)
         candidates = [*DIGITS_MODELS, *(model for models in known for model in models)]
     close = difflib.get_close_matches(name.lower(), candidates, n=SUGGESTIONS, cutoff=0.0)
-    return f"expected {EMBEDDED} or a timm ViT, DeiT or Swin; the nearest names are {', '.join(close)}"
+    return f"expected {DEFAULT} or a timm ViT, DeiT or Swin; the nearest names are {', '.join(close)}"

@@ -1,35 +1,37 @@
-"""Training of the digits models from nothing, on the train partition of the digits."""
+"""Training of the digits models from nothing, on scans and canvases that no split has."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
+from bitfront.evaluators.data.cluttered import DIGITS_READ, Canvases, ClutteredDigitsSource, training_scans
 from bitfront.evaluators.data.digits import DigitsSource
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
-from bitfront.evaluators.data.source import HELD_OUT, TRAIN
+from bitfront.evaluators.data.registry import CLUTTERED
+from bitfront.evaluators.data.source import HELD_OUT, TEST, TRAIN
 from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.checkpoint import round_to_half, write_weights
-from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED, build_digits
+from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, DigitsModel, build_digits
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
-BATCH_SIZE = 64
-WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
 LARGEST_GRADIENT = 1.0
+DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ class TrainingResult:
 def train_digits(
     output: Path,
     *,
-    model: str = EMBEDDED,
+    model: str = DEFAULT,
     seed: int = 0,
     epochs: int | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     train_images: int | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> TrainingResult:
@@ -90,10 +92,11 @@ def train_digits(
 
     Args:
         output: The safetensors file to write; it appears only when it is complete.
-        model: One of ``DIGITS_MODELS``; the defaults reproduce the embedded weights of ``digits_deit``.
+        model: One of ``DIGITS_MODELS``; the defaults reproduce the weights that models come with.
         seed: Of the initial weights, the order of the scans and their distortions.
         epochs: Passes over the train partition (by default as many as the model is made for).
-        threads: Torch threads.
+        threads: Torch threads, one by default; or threads that compute the parts of a batch, where the model
+            has some, by default one for each: then the weights are the same for any number.
         train_images: Use only so many scans of the train partition (all by default).
         progress: Called after every epoch.
 
@@ -107,15 +110,19 @@ def train_digits(
         raise UserError(f"cannot train for {epochs} epochs: expected at least 1")
     check_writable(output)
     started = time.perf_counter()
-    with _seeded(seed, threads):
+    asked = DIGITS_MODELS[model]
+    threads = threads or asked.parts
+    with _seeded(seed, threads if asked.parts == 1 else 1):
         module = _initial_model(model)
-        train, held_out = _partitions(module, train_images)
-        rate = DIGITS_MODELS[model].learning_rate
-        for epoch, loss in enumerate(_fit(module, train, epochs, seed, rate), start=1):
+        kind = _Canvases if asked.data == CLUTTERED else _Scans
+        train = kind(module, seed, train_images)
+        for epoch, loss in enumerate(_fit(module, train, asked, epochs, seed, threads), start=1):
             if progress:
                 progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
+        module = _of_numbers(module, asked)
         state = round_to_half(module.state_dict())
         module.load_state_dict({name: value.float() for name, value in state.items()})
+        held_out = train.held_out()
         top1 = _top1(module, held_out)
     facts = {"architecture": model, "seed": seed, "epochs": epochs, "held_out_top1": round(top1, 3)}
     write_weights(state, output, facts)
@@ -123,7 +130,7 @@ def train_digits(
         model=model,
         path=output,
         epochs=epochs,
-        train_images=len(train),
+        train_images=len(train.labels),
         held_out_images=len(held_out),
         held_out_top1=top1,
         seconds=time.perf_counter() - started,
@@ -145,8 +152,12 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
 
 
 def _initial_model(name: str) -> nn.Module:
-    """Xavier's weights and sine-cosine positions: from these it takes half the epochs of timm's default."""
-    module: Any = build_digits(name)
+    """Xavier's weights and sine-cosine positions: from these it takes half the epochs of timm's default.
+
+    Its classifier has ten outputs for each digit of an image (:func:`_of_numbers`).
+    """
+    digits = DIGITS_READ if DIGITS_MODELS[name].data == CLUTTERED else 1
+    module: Any = build_digits(name, classes=DIGITS * digits)
     from timm.layers import build_sincos2d_pos_embed
 
     module.init_weights("jax")
@@ -154,19 +165,26 @@ def _initial_model(name: str) -> nn.Module:
         grid = module.patch_embed.grid_size
         positions = build_sincos2d_pos_embed(grid, dim=module.embed_dim, temperature=POSITION_TEMPERATURE)
         with torch.no_grad():
-            module.pos_embed[0, -len(positions) :] = positions
+            module.pos_embed[0, -len(positions) :] = DIGITS_MODELS[name].positions * positions
     return cast(nn.Module, module)
 
 
-def _partitions(module: nn.Module, train_images: int | None) -> tuple[PreprocessedImages, PreprocessedImages]:
-    ensure_torchvision()
-    import timm.data
+def _of_numbers(module: nn.Module, model: DigitsModel) -> nn.Module:
+    """The same model with a class for each number: its logit is the sum of those of its digits.
 
-    source = DigitsSource()
-    config = timm.data.resolve_data_config({}, model=module)
-    train = np.flatnonzero(source.partition == TRAIN)[:train_images]
-    held_out = np.flatnonzero(source.partition == HELD_OUT)
-    return load_images(source, train, config), load_images(source, held_out, config)
+    A number is then as likely as the product of its digits' probabilities, and each digit of an image is
+    learned from by itself: a thousand classes without a digit in common have too few images each.
+    """
+    numbers = build_digits(model.name)
+    state = module.state_dict()
+    head = str(module.pretrained_cfg["classifier"])  # type: ignore[index]
+    for name in (f"{head}.weight", f"{head}.bias"):
+        total, *others = state[name].split(DIGITS)
+        for digit in others:
+            total = (total.unsqueeze(1) + digit.unsqueeze(0)).flatten(0, 1)
+        state[name] = total
+    numbers.load_state_dict(state)
+    return numbers
 
 
 @torch.inference_mode()
@@ -213,40 +231,180 @@ class Distortion:
         return (moved * (1.0 + draw(self.contrast)).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
 
 
+class _Batch(NamedTuple):
+    """Images to learn from.
+
+    Attributes:
+        images: Normalised ``[n, 1, side, side]``.
+        digits: Of each image, from the left ``[n, digits]``.
+        within: The digit that each pixel is in, counted from the left, or -1 ``[n, side, side]``; None where
+            an image is one digit.
+    """
+
+    images: torch.Tensor
+    digits: torch.Tensor
+    within: torch.Tensor | None = None
+
+    def parts(self, count: int) -> list[_Batch]:
+        """Consecutive parts, about as large as each other."""
+        split = [None if values is None else values.chunk(count) for values in self]
+        images, digits, within = split
+        assert images is not None
+        assert digits is not None
+        return [
+            _Batch(some, theirs, None if within is None else within[at])
+            for at, (some, theirs) in enumerate(zip(images, digits, strict=True))
+        ]
+
+
+class _TrainingImages(Protocol):
+    """What a model is trained on."""
+
+    labels: torch.Tensor
+
+    def batch(self, scans: torch.Tensor, generator: torch.Generator) -> _Batch:
+        """Images with some scans."""
+
+    def held_out(self) -> PreprocessedImages:
+        """Images that are never trained on."""
+
+
+class _Scans:
+    """Distorted scans of the train partition."""
+
+    def __init__(self, module: nn.Module, seed: int, train_images: int | None) -> None:  # noqa: ARG002
+        self._source, self._config = DigitsSource(), _data_config(module)
+        train = np.flatnonzero(self._source.partition == TRAIN)[:train_images]
+        self._images = load_images(self._source, train, self._config)
+        self.labels = self._images.labels
+        self._distortion = Distortion()
+
+    def batch(self, scans: torch.Tensor, generator: torch.Generator) -> _Batch:
+        pixels = self._distortion.apply(self._images.pixels[scans].float(), generator)
+        return _Batch(self._images.normalised(pixels), self.labels[scans].unsqueeze(1))
+
+    def held_out(self) -> PreprocessedImages:
+        held_out = np.flatnonzero(self._source.partition == HELD_OUT)
+        return load_images(self._source, held_out, self._config)
+
+
+class _Canvases:
+    """Every scan in another canvas each time, with two others."""
+
+    def __init__(self, module: nn.Module, seed: int, train_images: int | None) -> None:
+        self._config = _data_config(module)
+        scans, labels = training_scans()
+        self.labels = torch.from_numpy(labels[:train_images])
+        self._canvases = Canvases(scans[:train_images])
+        self._rng = np.random.default_rng(seed)
+
+    def batch(self, scans: torch.Tensor, generator: torch.Generator) -> _Batch:
+        others = torch.randint(len(self.labels), (len(scans), DIGITS_READ - 1), generator=generator)
+        read = torch.cat([scans.unsqueeze(1), others], dim=1)
+        read = read.gather(1, torch.rand(read.shape, generator=generator).argsort(dim=1))
+        composed = [self._canvases.compose(row, self._rng) for row in read.tolist()]
+        canvases, within = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*composed, strict=True))
+        pixels = canvases.unsqueeze(1).float() / 255.0
+        mean, std = float(self._config["mean"][0]), float(self._config["std"][0])
+        return _Batch((pixels - mean) / std, self.labels[read], within)
+
+    def held_out(self) -> PreprocessedImages:
+        source = ClutteredDigitsSource()
+        return load_images(source, np.flatnonzero(source.partition == TEST), self._config)
+
+
+def _data_config(module: nn.Module) -> dict[str, Any]:
+    ensure_torchvision()
+    import timm.data
+
+    return dict(timm.data.resolve_data_config({}, model=module))
+
+
+class _Learner(nn.Module):
+    """A model whose tokens learn which digit they are in as well (Jiang et al., arXiv 2104.10858).
+
+    From what a whole image shows alone, nothing is learned for long: there are few images, and a class token
+    sees the mean of all their tokens at first. What the tokens tell by goes with the training.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.tokens = nn.Linear(cast(int, module.num_features), DIGITS * DIGITS_READ + 1)
+        nn.init.zeros_(self.tokens.weight)
+        nn.init.zeros_(self.tokens.bias)
+
+    def forward(self, batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the losses of all digits, and what is to be added for the tokens."""
+        module: Any = self.module
+        features = module.forward_features(batch.images)
+        logits = module.forward_head(features).view(batch.digits.numel(), DIGITS)
+        loss = cross_entropy(logits, batch.digits.flatten(), label_smoothing=LABEL_SMOOTHING, reduction="sum")
+        if batch.within is None:
+            return loss, torch.zeros(())
+        labels = _of_tokens(batch, features)
+        tokens = features.flatten(1, -2)[:, -labels.shape[1] :]
+        told = cross_entropy(self.tokens(tokens).flatten(0, 1), labels.flatten(), reduction="sum")
+        return loss, told * batch.digits.numel() / labels.numel()
+
+
+def _of_tokens(batch: _Batch, features: torch.Tensor) -> torch.Tensor:
+    """What tokens are to tell ``[n, tokens]``: a digit at its place in the number, or the last for none."""
+    assert batch.within is not None
+    side = math.isqrt(features.flatten(1, -2).shape[1])  # tokens of classes are fewer than a row
+    step = batch.within.shape[-1] // side
+    places = batch.within[:, step // 2 :: step, step // 2 :: step].flatten(1)
+    digits = batch.digits.gather(1, places.clamp(min=0))
+    return torch.where(places < 0, DIGITS * DIGITS_READ, DIGITS * places + digits)
+
+
 def _fit(
-    module: nn.Module, train: PreprocessedImages, epochs: int, seed: int, rate: float
+    module: nn.Module, train: _TrainingImages, model: DigitsModel, epochs: int, seed: int, threads: int
 ) -> Iterator[float]:
     """Trains in place with AdamW, warm-up and a cosine schedule; yields the mean loss of every epoch."""
     generator = torch.Generator().manual_seed(seed)
+    learner = _Learner(module)
     # Weight decay is for matrices only, not for biases, norms, class token and positions.
-    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
+    matrices = [p for name, p in learner.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
     chosen = {id(p) for p in matrices}
-    others = [p for p in module.parameters() if id(p) not in chosen]
+    others = [p for p in learner.parameters() if id(p) not in chosen]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
-    steps = epochs * math.ceil(len(train) / BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
-    distortion = Distortion()
-    module.train()
-    for _ in range(epochs):
-        total = 0.0
-        order = torch.randperm(len(train), generator=generator)
-        for start in range(0, len(train), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            images = train.normalised(distortion.apply(train.pixels[batch].float(), generator))
-            loss = cross_entropy(module(images), train.labels[batch], label_smoothing=LABEL_SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch)
-        yield total / len(train)
+    betas = 0.9, model.second_moment
+    optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=betas, fused=True)
+    scans = len(train.labels)
+    steps = epochs * math.ceil(scans / model.batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps, model.warmup))
+    learner.train()
+    with ThreadPoolExecutor(min(threads, model.parts)) as pool:
+        for _ in range(epochs):
+            total = 0.0
+            order = torch.randperm(scans, generator=generator)
+            for chosen_scans in torch.split(order, model.batch):
+                batch = train.batch(chosen_scans, generator)
+                total += _gradients(learner, batch, model.parts, pool) * len(chosen_scans)
+                nn.utils.clip_grad_norm_(learner.parameters(), LARGEST_GRADIENT)
+                optimizer.step()
+                schedule.step()
+            yield total / scans
 
 
-def _share(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then half a cosine down to 0."""
-    warmup = max(1, round(WARMUP_SHARE * steps))
+def _gradients(learner: _Learner, batch: _Batch, parts: int, pool: ThreadPoolExecutor) -> float:
+    """Sets the gradients of the mean loss of a digit and returns that; parts are summed in order."""
+    parameters = list(learner.parameters())
+
+    def of_part(part: _Batch) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+        loss, further = (value / batch.digits.numel() for value in learner(part))
+        return loss.detach(), torch.autograd.grad(loss + further, parameters, allow_unused=True)
+
+    losses, gradients = zip(*pool.map(of_part, batch.parts(parts)), strict=True)
+    for parameter, of_parts in zip(parameters, zip(*gradients, strict=True), strict=True):
+        parameter.grad = None if of_parts[0] is None else torch.stack(of_parts).sum(0)
+    return float(sum(losses))
+
+
+def _share(step: int, steps: int, rise: float) -> float:
+    """Share of the peak learning rate: linear in the first steps, then half a cosine down to 0."""
+    warmup = max(1, round(rise * steps))
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

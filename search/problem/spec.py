@@ -25,6 +25,7 @@ from bitfront.spaces import (
     parse_fixed,
 )
 from bitfront.spaces.quantities import parse_duration
+from bitfront.spaces.schemes import AUTO
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
 # kinds held, a plateau.
@@ -61,7 +62,8 @@ class RunSpec:
             is that of the task's first metric, such as top-1 in points. None for none.
         confidence: Probability with which limits on the share of images decided right are to hold on images
             that are not searched with, from 0.5 to below 1.
-        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``; ``auto`` for a
+            runtime of this machine that suits the scheme.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         sampler: Name of the sampler.
         evaluations: Budget of distinct evaluated configurations; None for what suits the sampler.
@@ -90,7 +92,7 @@ class RunSpec:
     max_metric: tuple[str, ...] = ()
     max_drop: float | str | tuple[str, ...] | None = None
     confidence: float = CONFIDENCE
-    latency: str = "measured"
+    latency: str = AUTO
     latency_batch: int | None = None
     sampler: str = "surrogate-nsga2"
     evaluations: int | None = None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SURROGATE = "surrogate-nsga2"
 # Of a search that was given no number.
 DEFAULT_EVALUATIONS = 100
+# With the surrogate, where so few genes are searched at most; docs/results.md has what they are worth.
+FEW_GENES, FEW_EVALUATIONS = 12, 40
 # Those that a comparison lines up unless told otherwise, and how often each of them searches.
 COMPARED_SAMPLERS = (SURROGATE, "nsga2", "random", "optuna-tpe", "optuna-nsga2")
 COMPARED_SEEDS = 3
@@ -123,14 +125,17 @@ def begins_with_scores(name: str) -> bool:
 
 
 def default_evaluations(name: str, space: SearchSpace) -> int:
-    """Evaluations of a search that was given no number: all of the space for ``exhaustive``.
+    """Evaluations of a search that was given no number.
+
+    All of the space for ``exhaustive``, and fewer than usual for the surrogate where there are few genes.
 
     Raises:
         UserError: The name is unknown, or the space has too many configurations to try one by one.
     """
     check_sampler(name)
     if name != "exhaustive":
-        return DEFAULT_EVALUATIONS
+        few = name == SURROGATE and len(space) <= FEW_GENES
+        return FEW_EVALUATIONS if few else DEFAULT_EVALUATIONS
     from bitfront.search.samplers.exhaustive import check_exhaustible
 
     check_exhaustible(space)

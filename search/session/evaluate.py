@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.registry import settled
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.problem.resolution import Resolution
@@ -23,6 +24,7 @@ from bitfront.search.session.specs import (
 )
 from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
 from bitfront.spaces.quantities import count_of
+from bitfront.spaces.schemes import AUTO
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,7 +137,7 @@ def evaluate(
     spec: EvaluationSpec | None = None,
     config: BitConfig | str | Path = UNIFORM,
     *,
-    latency: str = "measured",
+    latency: str = AUTO,
     latency_batch: int | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
@@ -150,7 +152,8 @@ def evaluate(
             of the configuration was found under, or else the defaults.
         config: The configuration, its file (a bit config or an exported model), or the same widths in every
             encoder such as ``W8A8T4``.
-        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
+        latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``; ``auto`` for a
+            runtime of this machine that suits the scheme.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
         model: A timm model in memory, instead of that of the spec.
         data: A map-style data set of images and labels, instead of that of the spec.
@@ -164,6 +167,10 @@ def evaluate(
     from bitfront.search.session.given_inputs import given_inputs
 
     spec, wanted = _wanted(spec, config)
+    if isinstance(wanted, BitConfig) and spec.scheme == AUTO:
+        spec = dataclasses.replace(spec, scheme=wanted.scheme)
+    scheme, latency = settled(spec.scheme, latency)
+    spec = dataclasses.replace(spec, scheme=scheme)
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         if isinstance(wanted, BitConfig):
             check_same("the bit config", wanted, given)

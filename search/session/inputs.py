@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.splits import most_search_images
 from bitfront.evaluators.latency.costs import ModelCosts
-from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.models.digits_models import has_weights
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.kept_genes import KeptGenes, genes_to_keep, kept_at_widest
 from bitfront.search.problem.problem import SearchProblem
@@ -37,9 +37,9 @@ GENE_SCORES = "gene_scores.json"
 SPLITS = "splits.json"
 FALLBACK = "model:bops"
 MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
-# The embedded model is so small that calling kernels takes most of its time: a measured lead below this
+# Built-in models are so small that calling kernels takes much of their time: a measured lead below this
 # factor is within the noise of the machine.
-LEAD_OF_EMBEDDED = 1.25
+LEAD_OF_BUILT_IN = 1.25
 Stage = Callable[[str], AbstractContextManager[ShareDone]]
 
 
@@ -207,7 +207,7 @@ def _costs(
         table = source.table(subject, spec.latency_batch or 1, share_done)
     costs = _model_costs(table, context)
     least = costs.minimum_latency_ms(space, spec.structural)
-    lead = LEAD_OF_EMBEDDED if spec.evaluation.model == EMBEDDED else 1.0
+    lead = LEAD_OF_BUILT_IN if has_weights(spec.evaluation.model) else 1.0
     slower = lead * least > costs.float_latency_ms
     if source.measured and slower and not spec.allow_slower:
         notes = (_slower_than_float(spec, least, costs.float_latency_ms),)
@@ -233,7 +233,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
     """What to say of the fallback to a modelled latency.
 
     Raises:
-        UserError: The model is not the embedded default, whose search must run everywhere.
+        UserError: The model is none that comes with weights, whose searches must run everywhere.
     """
     fact = (
         f"constraint 3 (faster than float) is not met by measurement here, or within its noise: the quickest "
@@ -244,7 +244,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
             f"{fact}; --max-latency {spec.max_latency} cannot be judged on modelled times: give a share such "
             "as 0.9x, or --latency table:FILE"
         )
-    if spec.evaluation.model != EMBEDDED:
+    if not has_weights(spec.evaluation.model):
         raise UserError(
             f"{fact}; search with --latency table:FILE of the target machine, or with --latency {FALLBACK} "
             "(modelled), or try another --latency-batch, or --allow-slower"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import check_writable, write_atomically
+from bitfront.evaluators.latency.registry import settled
 from bitfront.search.reports.latency_table import CheckedModel, table_document
 from bitfront.search.runs.names import plain_name
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, SearchSpace, UserError
+from bitfront.spaces.schemes import AUTO
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import LatencyTable
@@ -88,6 +90,7 @@ def write_template(
     from bitfront.evaluators.latency.table_file import template_csv
 
     spec, path = spec or EvaluationSpec(), Path(path)
+    spec = dataclasses.replace(spec, scheme=settled(spec.scheme)[0])
     check_writable(path, overwrite=force)
     _, blueprint = load_shapes(spec)
     text = template_csv(blueprint, spec.widths, latency_batch, spec.scheme)
@@ -98,7 +101,7 @@ def write_template(
 def latency_table(
     spec: EvaluationSpec | None = None,
     *,
-    latency: str = "measured",
+    latency: str = AUTO,
     latency_batch: int = 1,
     seconds: float = SECONDS,
     path: str | Path | None = None,
@@ -111,7 +114,8 @@ def latency_table(
 
     Args:
         spec: The model, its scheme and the widths to time; None for the defaults.
-        latency: ``measured:torch`` or another runtime that is timed on this machine.
+        latency: ``measured:torch`` or another runtime that is timed on this machine; ``auto`` for one that
+            suits the scheme.
         latency_batch: Images in a batch.
         seconds: Time to spend on measuring at most.
         path: The file to write; None for ``latency-MODEL-SCHEME-RUNTIME-bBATCH.csv``.
@@ -128,6 +132,8 @@ def latency_table(
 
     # Nothing is classified, so that no batch size needs to be measured.
     spec = dataclasses.replace(spec or EvaluationSpec(), batch_size=1, threads=1)
+    scheme, latency = settled(spec.scheme, latency)
+    spec = dataclasses.replace(spec, scheme=scheme)
     source, reporter = latency_source(latency, spec.scheme), reporter_of(progress)
     if not source.measured:
         raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")

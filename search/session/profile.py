@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.registry import settled
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -82,7 +83,7 @@ def profile(
     if sensitivities != "both":  # nothing is classified, so that no batch size needs to be measured
         spec = dataclasses.replace(spec, batch_size=1)
     # Every gene is evaluated: their order shows on hundreds of images.
-    spec = dataclasses.replace(spec, tell_apart=None)
+    spec = dataclasses.replace(spec, tell_apart=None, scheme=settled(spec.scheme)[0])
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         with reporter.stage(preparing(given)) as share_done:
             context = EvaluationContext.from_spec(given, share_done, note=reporter.note)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.machine import describe_environment
+from bitfront.evaluators.deployment.registry import exports_of
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem import wording
@@ -127,6 +128,8 @@ class SearchSession:
         from bitfront.search.runs.tables import RunTables
         from bitfront.search.session.final_measurements import final_measurements
 
+        scheme = self.spec.evaluation.scheme
+        self.reporter.note(f"scheme {scheme}: points can be exported as {exports_of(scheme)}")
         ready = prepare_run(self.spec, self.folder, self.reporter.stage, self.source, self.reporter.note)
         self.spec = ready.spec
         if ready.spec.evaluations is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import DATA_PLACES, EvaluationSpec
 from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.deployment.registry import MODEL_SUFFIXES, file_document
+from bitfront.evaluators.latency.registry import settled
 from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
@@ -37,6 +38,10 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
         UserError: The spec cannot be carried out as stated.
     """
     check_sampler(spec.sampler)
+    scheme, latency = settled(spec.evaluation.scheme, spec.latency)
+    spec = dataclasses.replace(
+        spec, evaluation=dataclasses.replace(spec.evaluation, scheme=scheme), latency=latency
+    )
     spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bitfront.search.problem.problem import SearchProblem
-from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.registry import SAMPLERS, make_sampler
 
@@ -71,7 +70,7 @@ def problem_of(granularity: str, encoders: int) -> SearchProblem:
     references = synthetic.references(space)
     slower = replace(references.float_model, latency_ms=references.float_model.latency_ms * encoders / 12)
     references = replace(references, float_model=slower)
-    return SearchProblem.from_spec(RunSpec(), space, synthetic.Cost(), references)
+    return SearchProblem.from_spec(synthetic.at_widths_of(space), space, synthetic.Cost(), references)
 
 
 def proposed(name: str, problem: SearchProblem, trials: int, budget_s: float) -> Proposed:

@@ -99,7 +99,7 @@ def digits(count: int = 8) -> torch.Tensor:
     """Images of digits as ``digits_deit`` takes them."""
     import timm.data
 
-    config = timm.data.resolve_data_config({}, model=load_embedded())
+    config = timm.data.resolve_data_config({}, model=load_embedded("digits_deit"))
     (batch, _), *_ = load_images(DigitsSource(), list(range(count)), config).batches(count)
     return batch
 
@@ -108,7 +108,7 @@ def digits(count: int = 8) -> torch.Tensor:
 def digits_logits() -> torch.Tensor:
     """Logits of the embedded model on :func:`digits`."""
     with torch.inference_mode():
-        return load_embedded()(digits())
+        return load_embedded("digits_deit")(digits())
 
 
 def tried(layout: Layout, folder: Path) -> Outcome:

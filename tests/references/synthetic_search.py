@@ -6,6 +6,7 @@ python synthetic_search.py FOLDER NAME [--seed N] [--evaluations N] [--workers N
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -97,9 +98,15 @@ def references(space: SearchSpace) -> References:
     )
 
 
+def at_widths_of(space: SearchSpace, spec: RunSpec | None = None) -> RunSpec:
+    """A spec, by default the defaults, at the widths of a space."""
+    spec = spec or RunSpec()
+    return dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, widths=space.widths))
+
+
 def problem(spec: RunSpec | None = None, searched: SearchSpace | None = None) -> SearchProblem:
-    spec, searched = spec or RunSpec(), searched or space()
-    return SearchProblem.from_spec(spec, searched, Cost(), references(searched))
+    searched = searched or space()
+    return SearchProblem.from_spec(at_widths_of(searched, spec), searched, Cost(), references(searched))
 
 
 def search(

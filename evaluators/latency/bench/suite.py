@@ -37,7 +37,7 @@ from bitfront.evaluators.latency.bench.torch_entries import (
 from bitfront.evaluators.latency.measured import stand_in
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.models.digits_models import has_weights
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import write_packed
@@ -100,7 +100,7 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
         UserError: The model, its weights or the data cannot be used.
     """
     recipe = spec.whole_recipe
-    if spec.checkpoint is not None or spec.pretrained or spec.model == EMBEDDED:
+    if spec.checkpoint is not None or spec.pretrained or has_weights(spec.model):
         context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
         module, prepared, weights = context.model.module, context.prepared, context.model.weights
         architecture = context.model.architecture

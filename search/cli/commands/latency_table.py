@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bitfront.evaluators.data.registry import DIGITS
 from bitfront.evaluators.tasks.registry import CLASSIFICATION
 from bitfront.search.cli.options.common import option, positive
 from bitfront.search.cli.options.groups import (
@@ -17,8 +16,9 @@ from bitfront.search.cli.options.groups import (
     measured_sources,
 )
 from bitfront.search.runs.names import command_line
-from bitfront.spaces import UserError, parse_bits
+from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
+from bitfront.spaces.schemes import AUTO
 
 # Options that say how is measured.
 _OF_MEASURING = ("latency", "seconds", "device")
@@ -41,8 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_quantization_options(parser)
     group = parser.add_argument_group("measuring")
     add_bits_option(group, "widths to time")
-    sources = f"{measured_sources()} (default: %(default)s, which is measured:torch)"
-    option(group, "--latency SOURCE", sources, default="measured")
+    option(group, "--latency SOURCE", f"{measured_sources()} (default: %(default)s)", default=AUTO)
     add_latency_batch_option(group)
     add_device_option(group, "what measured:torch runs on")
     seconds = "time to spend on measuring at most; small models take less"
@@ -56,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--force", "overwrite an existing file")
     # Nothing is classified.
     unused = {"search_images": None, "test_images": None, "task": CLASSIFICATION, "metrics": ()}
-    parser.set_defaults(data=DIGITS, calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
+    parser.set_defaults(data="", calibration_images=128, seed=0, batch_size=1, threads=1, **unused)
     unclassified = dict.fromkeys(("calibration_data", "test_data", "class_order", "class_map"))
     unclassified |= dict.fromkeys(("mean", "std", "crop_pct", "crop_mode", "interpolation"))
     parser.set_defaults(allow_chance=False, columns=(), **unclassified)
@@ -64,13 +63,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes a table, measured or empty, and says what is in it."""
-    from bitfront.search.cli.options.specs import evaluation_spec
+    from bitfront.search.cli.options.specs import evaluation_spec, written_bits
     from bitfront.search.reports.console import hint, print_json, stdout_console
     from bitfront.search.reports.latency_table import print_table
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.latency_table import latency_table, write_template
 
-    spec, batch = evaluation_spec(args, parse_bits(args.bits)), args.latency_batch
+    spec, batch = evaluation_spec(args, written_bits(args)), args.latency_batch
     if args.template is not None:
         idle = [name for name in _OF_MEASURING if name in args.given]
         if idle:

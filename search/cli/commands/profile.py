@@ -17,7 +17,7 @@ from bitfront.search.cli.options.groups import (
     add_seed_option,
 )
 from bitfront.search.runs.names import command_line
-from bitfront.spaces import GRANULARITIES, UserError, parse_bits
+from bitfront.spaces import GRANULARITIES, UserError
 
 if TYPE_CHECKING:
     from bitfront.search.session.profile import Sensitivities
@@ -61,13 +61,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares the model and prints its profile."""
-    from bitfront.search.cli.options.specs import evaluation_spec, written_options
+    from bitfront.search.cli.options.specs import evaluation_spec, written_bits, written_options
     from bitfront.search.reports.console import hint, print_json
     from bitfront.search.reports.profile import print_profile
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.profile import profile
 
-    spec = evaluation_spec(args, parse_bits(args.bits))
+    spec = evaluation_spec(args, written_bits(args))
     sensitivities = _sensitivities(args, spec.widths)
     if args.plot is not None:
         check_writable(args.plot, overwrite=args.force)

@@ -15,7 +15,7 @@ from bitfront.search.cli.options.groups import (
     add_space_options,
     add_worker_options,
 )
-from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, SAMPLERS
+from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, FEW_EVALUATIONS, FEW_GENES, SAMPLERS
 from bitfront.spaces import BitfrontError
 
 SUMMARY = "search for the front of a model"
@@ -40,7 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     samplers = "; ".join(f"{name} ({kind.summary})" for name, kind in SAMPLERS.items())
     proposing = f"what proposes candidates: {samplers} (default: %(default)s)"
     option(group, "--sampler NAME", proposing, default="surrogate-nsga2", choices=SAMPLERS)
-    number = f"candidates to evaluate (default: {DEFAULT_EVALUATIONS}; all of the space for exhaustive)"
+    number = (
+        f"candidates to evaluate (default: {DEFAULT_EVALUATIONS}; {FEW_EVALUATIONS} where the surrogate has "
+        f"at most {FEW_GENES} genes to search; all of the space for exhaustive)"
+    )
     option(group, "--evaluations N", number, positive)
     option(group, "--time-budget TIME", "stop after 90s, 10m or 1h30m (default: no limit)")
     plateau = "stop when the hypervolume has not grown in the last N evaluations (default: go on)"

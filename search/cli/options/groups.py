@@ -7,16 +7,16 @@ import math
 
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.image_options import CROP_MODES, INTERPOLATIONS
-from bitfront.evaluators.data.registry import DIGITS, FORMS
-from bitfront.evaluators.latency.registry import MEASURED, TIMED_RUNTIMES, TORCH, shipped_profiles
-from bitfront.evaluators.models.digits_models import EMBEDDED
+from bitfront.evaluators.data.registry import FORMS
+from bitfront.evaluators.latency.registry import MEASURED, PREFERRED, TIMED_RUNTIMES, TORCH, shipped_profiles
+from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, WIDTHS, has_weights, widths_of
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, metric_names, task_names
 from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
 from bitfront.search.problem.spec import CONFIDENCE
 from bitfront.spaces import GRANULARITIES, SCHEMES
-from bitfront.spaces.schemes import FQ_VIT
+from bitfront.spaces.schemes import AUTO
 
 
 def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> None:
@@ -27,8 +27,9 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     option(
         group,
         "--data DATA",
-        f"{FORMS}; tables have columns path,label, or path and one of 0 and 1 for each label",
-        default=DIGITS,
+        f"{FORMS}; tables have columns path,label, or path and one of 0 and 1 for each label (default: what "
+        "a built-in model was made for)",
+        default="",
     )
     called = (
         "columns of tables that have the path and the label, such as file,class, or the path and each of "
@@ -75,8 +76,10 @@ def add_other_data_options(group: Group, meaning: str) -> None:
 
 def add_weights_options(group: argparse._ArgumentGroup) -> None:
     """Model and weights."""
-    models = "digits_deit (built in), digits_vit, digits_swin, or the name of a timm ViT, DeiT or Swin"
-    option(group, "--model NAME", models, default=EMBEDDED)
+    ready = " or ".join(name for name in DIGITS_MODELS if has_weights(name))
+    trained = ", ".join(name for name in DIGITS_MODELS if not has_weights(name))
+    models = f"{ready} (with weights); {trained} (`bitfront train`); or the name of a timm ViT, DeiT or Swin"
+    option(group, "--model NAME", models, default=DEFAULT)
     weights = group.add_mutually_exclusive_group()
     weights_help = (
         "weights file (.pth or .safetensors); FILE:ENTRY takes one of several sets of weights in it"
@@ -101,7 +104,8 @@ def add_quantization_options(parser: argparse.ArgumentParser) -> None:
     """Scheme, recipe and observer."""
     group = parser.add_argument_group("quantization")
     schemes = "; ".join(f"{name}: {kind.summary}" for name, kind in SCHEMES.items())
-    option(group, "--scheme", schemes, default=FQ_VIT, choices=SCHEMES)
+    suits = f"{schemes}; auto: deploy where latency is measured in one of these, else fq-vit"
+    option(group, "--scheme", suits, default=AUTO, choices=(AUTO, *SCHEMES))
     recipes = (
         "how weights and ranges are chosen: with everything that helps, with compensated weights and fitted "
         "ranges alone, or as FQ-ViT was published"
@@ -133,10 +137,14 @@ def ingredients(text: str) -> tuple[str, ...]:
 
 
 def measured_sources() -> str:
-    """The sources that measure, in words: which runs every scheme, and which one alone."""
+    """The sources that measure, in words: what is chosen, which runs every scheme, and which one alone."""
     others = [name for name, kind in TIMED_RUNTIMES.items() if len(kind.schemes) < len(SCHEMES)]
     named = " or ".join(f"{MEASURED}:{name}" for name in others)
-    return f"{MEASURED}:{TORCH}, or {named} for scheme {TIMED_RUNTIMES[others[0]].schemes[0]}"
+    chosen = " or ".join(f"{MEASURED}:{name}" for name in (*PREFERRED, TORCH))
+    return (
+        f"{MEASURED}:{TORCH}, or {named} for scheme {TIMED_RUNTIMES[others[0]].schemes[0]}, or {AUTO}, the "
+        f"first of {chosen} that is installed and runs the scheme"
+    )
 
 
 def add_latency_option(group: Group) -> None:
@@ -144,9 +152,9 @@ def add_latency_option(group: Group) -> None:
     sources = (
         f"{measured_sources()} (on this machine, now), table:FILE (made by `bitfront latency-table`, or "
         f"filled in elsewhere), or model:NAME or model:FILE.toml (modelled: {', '.join(shipped_profiles())}, "
-        "or a profile of your own) (default: %(default)s, which is measured:torch)"
+        "or a profile of your own) (default: %(default)s)"
     )
-    option(group, "--latency SOURCE", sources, default="measured")
+    option(group, "--latency SOURCE", sources, default=AUTO)
     add_latency_batch_option(group)
 
 
@@ -163,7 +171,9 @@ def add_seed_option(group: Group, what: str = "seed of the splits") -> None:
 
 def add_bits_option(group: Group, what: str) -> None:
     """``--bits``."""
-    option(group, "--bits LIST", f"{what}, from 2 to 8", default="4,8")
+    usual, wider = (",".join(map(str, widths)) for widths in (WIDTHS, widths_of(DEFAULT)))
+    default = f"default: {usual}, or {wider} for built-in models of cluttered digits"
+    option(group, "--bits LIST", f"{what}, from 2 to 8 ({default})")
 
 
 def add_space_options(parser: argparse.ArgumentParser) -> None:

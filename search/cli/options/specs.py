@@ -31,6 +31,11 @@ def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> Evalua
     return EvaluationSpec(**{name: _value(args, name) for name in EVALUATION_OPTIONS}, widths=widths)
 
 
+def written_bits(args: argparse.Namespace) -> tuple[int, ...]:
+    """The widths of ``--bits``; none where it was not written, for those that suit the model."""
+    return () if args.bits is None else parse_bits(args.bits)
+
+
 def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
     """What :func:`bitfront.search.session.specs.recorded_spec` takes over from the arguments.
 
@@ -44,7 +49,7 @@ def spec_changes(args: argparse.Namespace) -> dict[str, Any]:
 def _value(args: argparse.Namespace, name: str) -> Any:
     """An option's value; paths are made absolute, so that a run or config can be used from any folder."""
     value = getattr(args, name)
-    return absolute_place(name, value) if name in PLACES and value is not None else value
+    return absolute_place(name, value) if name in PLACES and value else value
 
 
 def _written(name: str) -> str:
@@ -67,7 +72,7 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     Raises:
         UserError: An option cannot be read.
     """
-    evaluation = evaluation_spec(args, parse_bits(args.bits))
+    evaluation = evaluation_spec(args, written_bits(args))
     return RunSpec(
         evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
         latency_batch=written_batch(args),

@@ -19,6 +19,8 @@ from bitfront.search.runs.reader import RecordedRun
 Floats = NDArray[np.float64]
 # Points of a share: what is shown below the best at least.
 LEAST_RANGE = 2.0
+# So few listed points do not tell what is usual.
+_FEW = 3
 
 
 class Points(NamedTuple):
@@ -212,8 +214,13 @@ def _knee(run: RecordedRun, front: Points) -> Mark | None:
 
 
 def _floor(run: RecordedRun) -> float:
-    """Shows the whole front unless a few disasters on it would flatten the rest."""
+    """Shows the whole front unless a few disasters on it would flatten the rest.
+
+    What is usual is told by the listed points: many that are alike say nothing about the others.
+    """
     source = run.front if len(run.front) else run.trials
+    listed = source[source["trial"].isin(list(shortlist_of(run)))] if len(run.front) else source
+    source = listed if len(listed) > _FEW else source
     found = heights(source.dropna(subset=[run.quality.name]), run.quality)
     if not len(found):
         return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from bitfront.evaluators.deployment.registry import (
     MODEL_SUFFIXES,
     ConfigFormat,
     ModelFormat,
+    exports_of,
     files_of,
     format_named,
     format_of,
@@ -96,3 +98,15 @@ def test_names_load_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_exports_of_a_scheme_are_those_that_are_not_refused() -> None:
+    known = {name: found for name, found in FORMATS.items() if isinstance(found, ModelFormat)}
+    for scheme in ("deploy", "fq-vit"):
+        words = exports_of(scheme).split(";")[0]
+        for name, found in known.items():
+            for runtime in found.runtimes:
+                allowed = runtime in found.executed.get(scheme, ())
+                assert (re.search(rf"\b{name} \([^)]*\b{runtime}\b", words) is not None) == allowed
+    assert exports_of("fq-vit").startswith("onnx (for onnxruntime, to the bit)")
+    assert exports_of("deploy").endswith("; their bits alone as json, torchao, nncf, modelopt")

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from additive_runtime import AdditiveRuntime, clock
@@ -18,7 +19,7 @@ from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun, TimingP
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, is_this_machine
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, triples
+from bitfront.spaces import BitConfig, SearchSpace, triples
 
 QUICK = TimingProtocol(warmup=1, iterations=1, repeats=2, fewest=1)
 SHAPE = "17x32h2m128"
@@ -151,3 +152,17 @@ def test_models_that_memory_cannot_hold_take_turns(subject: Subject, stopwatch: 
 def test_this_machine_is_known_by_name() -> None:
     assert is_this_machine(cpu_name())
     assert not is_this_machine("Pixel 8")
+
+
+def test_whole_models_of_equal_programs_share_a_time(subject: Subject, stopwatch: Stopwatch) -> None:
+    space = SearchSpace("small", "fq-vit", subject.prepared.blueprint.encoder_layers(), (4, 8), "layer")
+    genomes = space.sample(np.random.default_rng(0), 12)
+    narrow = np.array(["weights" in name for name in space.gene_names])
+    weights_alone = [space.decode(np.where(narrow, genome, 1)) for genome in genomes[:6]]
+    others = [space.decode(genome) for genome in genomes[6:]]
+    mixed = [config for pair in zip(weights_alone, others, strict=True) for config in pair]
+    _, entries = measure_models(TorchRuntime(), subject, mixed, 1)
+    # The float model, three that differ by their weights alone, and each of the others.
+    assert len(stopwatch.results) == 1 + 3 + 6
+    assert {entry.milliseconds for entry in entries[::2]} == {3.0}
+    assert len({entry.milliseconds for entry in entries[1::2]}) == 6

@@ -16,7 +16,7 @@ from bitfront.evaluators.data.image_options import ImageOptions
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.registry import open_source
 from bitfront.evaluators.models import digits_models
-from bitfront.evaluators.models.digits_models import WEIGHTS, build_digits
+from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import load_model
@@ -63,7 +63,7 @@ class TestEmbeddedDefault:
             assert not parameter.requires_grad
 
     def test_the_file_is_small_and_says_where_it_comes_from(self) -> None:
-        path = Path(digits_models.__file__).parent / WEIGHTS
+        path = Path(digits_models.__file__).parent / "weights" / "digits_deit.safetensors"
         assert path.stat().st_size <= 3_000_000
         with safe_open(path, framework="pt") as file:
             header = file.metadata()

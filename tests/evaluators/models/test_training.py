@@ -9,6 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from bitfront.evaluators.data import cluttered
+from bitfront.evaluators.data.cluttered import number_of
+from bitfront.evaluators.data.source import TEST
+from bitfront.evaluators.models import training
+from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.training import Distortion, TrainingProgress, train_digits
 from bitfront.spaces import UserError
@@ -20,10 +25,20 @@ class TestTraining:
         seen: list[TrainingProgress] = []
         global_state, threads = torch.get_rng_state(), torch.get_num_threads()
         result = train_digits(
-            tmp_path / "a.safetensors", seed=1, epochs=2, threads=1, train_images=96, progress=seen.append
+            tmp_path / "a.safetensors",
+            model="digits_deit",
+            seed=1,
+            epochs=2,
+            threads=1,
+            train_images=96,
+            progress=seen.append,
         )
-        train_digits(tmp_path / "b.safetensors", seed=1, epochs=2, threads=1, train_images=96)
-        train_digits(tmp_path / "c.safetensors", seed=2, epochs=1, threads=1, train_images=96)
+        train_digits(
+            tmp_path / "b.safetensors", model="digits_deit", seed=1, epochs=2, threads=1, train_images=96
+        )
+        train_digits(
+            tmp_path / "c.safetensors", model="digits_deit", seed=2, epochs=1, threads=1, train_images=96
+        )
 
         first, second, other = (load_file(tmp_path / f"{name}.safetensors") for name in "abc")
         assert all(torch.equal(first[key], second[key]) for key in first)
@@ -55,10 +70,66 @@ class TestTraining:
             assert file.metadata()["architecture"] == model
         assert load_model(model, checkpoint=path).classes == 10
 
-    def test_the_first_epochs_of_the_embedded_model(self, tmp_path: Path) -> None:
+    def test_threads_change_nothing_of_canvases(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Parts of a batch are summed in order, whoever computes them."""
+        monkeypatch.setitem(cluttered.CANVASES, TEST, 16)
+        losses: dict[int, list[float]] = {1: [], 2: []}
+        for threads, seen in losses.items():
+            result = train_digits(
+                tmp_path / f"{threads}.safetensors",
+                model="cluttered_deit",
+                epochs=2,
+                threads=threads,
+                train_images=40,
+                progress=lambda state, seen=seen: seen.append(state.loss),  # type: ignore[misc]
+            )
+        first, second = (load_file(tmp_path / f"{threads}.safetensors") for threads in losses)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        assert losses[1] == losses[2]
+        # as the version that made its weights has them
+        assert losses[1] == pytest.approx([2.30112, 2.28669], abs=1e-4)
+        assert (result.train_images, result.held_out_images) == (40, 16)
+        assert load_model("cluttered_deit", checkpoint=result.path).classes == 1000
+
+    @pytest.mark.parametrize("model", ["cluttered_vit", "cluttered_swin"])
+    def test_others_of_canvases(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+        monkeypatch.setitem(cluttered.CANVASES, TEST, 16)
+        path = tmp_path / "weights.safetensors"
+        train_digits(path, model=model, epochs=1, train_images=20)
+        assert load_model(model, checkpoint=path).classes == 1000
+
+    def test_a_number_has_the_logits_of_its_digits(self) -> None:
+        for name in ("cluttered_deit", "cluttered_swin"):
+            reading = training._initial_model(name).eval()
+            torch.nn.init.normal_(reading.get_submodule(str(reading.pretrained_cfg["classifier"])).weight)  # type: ignore[arg-type,index]
+            numbers = training._of_numbers(reading, DIGITS_MODELS[name]).eval()
+            images = torch.randn(4, 1, 36, 36)
+            with torch.inference_mode():
+                digits, found = reading(images).view(4, 3, 10), numbers(images)
+            expected = digits[:, 0, 4] + digits[:, 1, 0] + digits[:, 2, 7]
+            torch.testing.assert_close(found[:, 407], expected, rtol=1e-5, atol=1e-5)
+            assert found.shape == (4, 1000)
+            assert found.argmax(-1).tolist() == number_of(digits.argmax(-1).numpy()).tolist()
+
+    def test_tokens_are_told_the_digit_at_their_middle(self) -> None:
+        within = torch.full((1, 36, 36), -1)
+        within[0, 8:20, 4:12], within[0, :8, 28:] = 0, 2
+        batch = training._Batch(torch.zeros(1, 1, 36, 36), torch.tensor([[7, 1, 5]]), within)
+        labels = training._of_tokens(batch, torch.zeros(1, 82, 128)).view(9, 9)
+        assert labels.unique().tolist() == [7, 25, 30]
+        assert (labels[2:5, 1:3] == 7).all()
+        assert (labels[:2, 7:] == 25).all()
+        assert int((labels != 30).sum()) == 6 + 4
+        windows = training._of_tokens(batch, torch.zeros(1, 6, 6, 128)).view(6, 6)
+        assert windows[1:3, 1].tolist() == [7, 7]
+
+    def test_the_first_epochs_of_the_small_embedded_model(self, tmp_path: Path) -> None:
         losses: list[float] = []
         train_digits(
             tmp_path / "a.safetensors",
+            model="digits_deit",
             epochs=5,
             train_images=128,
             progress=lambda state: losses.append(state.loss),
@@ -68,7 +139,7 @@ class TestTraining:
 
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path) -> None:
         with pytest.raises(
-            UserError, match="cannot train 'digits_swim': expected one of digits_deit, digits"
+            UserError, match="cannot train 'digits_swim': expected one of cluttered_deit, clut"
         ):
             train_digits(tmp_path / "a.safetensors", model="digits_swim")
         with pytest.raises(UserError, match="0 epochs: expected at least 1"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
@@ -22,7 +23,16 @@ TINY = "vit_tiny_patch16_224"
 @pytest.fixture
 def search(bitfront: Callable, tmp_path: Path) -> Callable:
     def run(*arguments: object):
-        outcome = bitfront("search", "--runs-dir", tmp_path / "runs", "--latency", "model:bops", *arguments)
+        outcome = bitfront(
+            "search",
+            "--model",
+            "digits_deit",
+            "--runs-dir",
+            tmp_path / "runs",
+            "--latency",
+            "model:bops",
+            *arguments,
+        )
         left = sorted(path.name for path in (tmp_path / "runs").glob("*"))
         return outcome, left
 
@@ -216,14 +226,20 @@ def test_latency_table_of_another_model(search, tmp_path: Path) -> None:
     ("end", "options", "parts"),
     [
         ("8,,", ("--latency-batch", "1"), ("--latency-batch 1: table:", "phone.csv is for batches of 8")),
-        ("1,deploy,", (), ("phone.csv (unnamed) is for scheme deploy, not fq-vit: give --scheme deploy",)),
+        (
+            "1,deploy,",
+            ("--scheme", "fq-vit"),
+            ("phone.csv (unnamed) is for scheme deploy, not fq-vit: give --scheme deploy",),
+        ),
     ],
 )
 def test_latency_table_for_something_else(
     bitfront, tmp_path: Path, command: str, end: str, options: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     where = ("--runs-dir", tmp_path / "runs") if command == "search" else ()
-    outcome = bitfront(command, *where, "--latency", latency_table(tmp_path, end), *options)
+    outcome = bitfront(
+        command, "--model", "digits_deit", *where, "--latency", latency_table(tmp_path, end), *options
+    )
     assert outcome.status == 2
     for part in parts:
         assert part in outcome.error
@@ -233,7 +249,7 @@ def test_latency_table_for_something_else(
 @pytest.mark.parametrize("command", ["search", "evaluate", "latency-table"])
 def test_runtimes_that_cannot_run_the_scheme(bitfront, tmp_path: Path, command: str) -> None:
     where = ("--runs-dir", tmp_path / "runs") if command == "search" else ()
-    outcome = bitfront(command, *where, "--latency", "measured:openvino")
+    outcome = bitfront(command, *where, "--scheme", "fq-vit", "--latency", "measured:openvino")
     assert outcome.status == 2
     assert "measured:openvino runs scheme deploy only, not fq-vit" in outcome.error
     assert outcome.err.count("\n") == 1
@@ -260,7 +276,8 @@ def test_a_database_study_is_asked_for_again(bitfront, tmp_path: Path) -> None:
 
 def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:
     folder = RunStore(tmp_path).create("old")
-    folder.write_spec(RunSpec(latency="model:bops"))
+    small = EvaluationSpec(model="digits_deit", scheme="fq-vit")
+    folder.write_spec(RunSpec(small, latency="model:bops"))
     folder.write_json("splits.json", {"calibration": [1], "search": [2], "test": [3]})
     folder.write_json("space.json", {})
     outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "old")
@@ -271,7 +288,8 @@ def test_a_run_keeps_its_images(bitfront, tmp_path: Path) -> None:
 
 def test_a_resumed_run_that_fails_before_its_space_is_written_is_kept(bitfront, tmp_path: Path) -> None:
     folder = RunStore(tmp_path).create("early")
-    folder.write_spec(RunSpec(latency=f"table:{tmp_path / 'gone.csv'}"))
+    small = EvaluationSpec(model="digits_deit", scheme="fq-vit")
+    folder.write_spec(RunSpec(small, latency=f"table:{tmp_path / 'gone.csv'}"))
     folder.write_text("study.log", "")
     outcome = bitfront("search", "--runs-dir", tmp_path, "--resume", "early")
     assert outcome.status == 2

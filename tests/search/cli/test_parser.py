@@ -23,6 +23,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
 from bitfront.search.session.specs import completed_spec
 from bitfront.spaces import GRANULARITIES, SCHEMES, UserError
+from bitfront.spaces.schemes import AUTO
 
 HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
 COMMAND = [sys.executable, "-m", "bitfront.search.cli"]
@@ -151,7 +152,9 @@ def test_search_defaults_are_those_of_the_spec() -> None:
         assert getattr(spec, name) is None
     assert args.objectives == (), "the task's own"
     assert spec.objectives == ("top1", "latency", "size")
-    assert args.bits == ",".join(map(str, spec.evaluation.widths))
+    assert args.bits is None, "as it suits the model"
+    assert spec.evaluation.widths == (2, 4, 8)
+    assert EvaluationSpec(model="deit_tiny_patch16_224").widths == (4, 8)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +167,9 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     ],
 )
 def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
-    args, spec = parse([command]), EvaluationSpec(model="digits_deit", scheme="fq-vit")
-    shared = vars(spec).keys() - {"widths", "tell_apart", *own}
+    args, spec = parse([command]), EvaluationSpec()
+    assert args.data == "", "what the model was made for"
+    shared = vars(spec).keys() - {"data", "widths", "tell_apart", *own}
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
 
@@ -174,7 +178,7 @@ def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str,
     [
         ("search", "observer", OBSERVERS),
         ("search", "recipe", RECIPES),
-        ("search", "scheme", SCHEMES),
+        ("search", "scheme", (AUTO, *SCHEMES)),
         ("search", "sampler", registry.SAMPLERS),
         ("search", "space", GRANULARITIES),
         ("profile", "space", GRANULARITIES),
@@ -257,6 +261,7 @@ def test_preprocessing_is_written_as_for_timm() -> None:
     assert args.given >= {"image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation"}
     plain = parse(["evaluate", "--image-size", "96"])
     assert evaluation_spec(plain, (4, 8)).image_size == (96, 96)
-    assert evaluation_spec(parse(["evaluate"]), (4, 8)) == EvaluationSpec(
-        model="digits_deit", scheme="fq-vit"
+    assert evaluation_spec(parse(["evaluate"]), (4, 8)) == EvaluationSpec(widths=(4, 8))
+    assert evaluation_spec(parse(["evaluate", "--model", "digits_deit"]), ()) == EvaluationSpec(
+        model="digits_deit", data="digits", widths=(4, 8)
     )

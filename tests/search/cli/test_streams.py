@@ -20,7 +20,18 @@ from bitfront.search.cli.streams import substitute_signs
 
 ENCODINGS = ("ascii", "cp1252", "latin-1")
 ALL_ENCODINGS = (*ENCODINGS, "utf-8", "cp437", "koi8-r")
-SMALL = ("--recipe", "fq-vit", "--calibration-images", "16", "--search-images", "32", "--test-images", "32")
+SMALL = (
+    "--model",
+    "digits_deit",
+    "--recipe",
+    "fq-vit",
+    "--calibration-images",
+    "16",
+    "--search-images",
+    "32",
+    "--test-images",
+    "32",
+)
 # What each command prints at most: tables, notes, hints. Latencies are modelled, as quick as can be.
 QUICK = {
     "runs": ("--runs-dir", "{runs}"),
@@ -33,7 +44,7 @@ LONG = {
     "evaluate": (*SMALL, "--latency", "model:bops"),
     "profile": (*SMALL, "--sensitivities", "gradient"),
     "search": (*SMALL, "--latency", "model:bops", "--evaluations", "8", "--run", "x", "--runs-dir", "{tmp}"),
-    "train": ("--epochs", "1", "--output", "{tmp}/weights.safetensors"),
+    "train": ("--model", "digits_deit", "--epochs", "1", "--output", "{tmp}/weights.safetensors"),
 }
 
 

@@ -323,7 +323,7 @@ def test_a_search_that_finds_nothing_admissible_ends_with_the_reason(synthetic, 
             return 1
 
     space = synthetic.space()
-    spec = dataclasses.replace(SPEC, population=4, max_size="90kB")
+    spec = synthetic.at_widths_of(space, dataclasses.replace(SPEC, population=4, max_size="90kB"))
     problem = SearchProblem.from_spec(spec, space, Unpriced(), synthetic.references(space))
     record = StudyRecord.create(folder.path, "test", spec, problem, None)
     engine = SearchEngine(

@@ -276,7 +276,7 @@ def problem_of(
     values = {"loss": 0.02} | ({"top1": whole} if whole is not None else {})
     base = dataclasses.replace(marks.float_model, values=values, test_images=test_images or None)
     return SearchProblem.from_spec(
-        spec or RunSpec(), searched, synthetic.Cost(), References(base, marks.eight_bit)
+        synthetic.at_widths_of(searched, spec), searched, synthetic.Cost(), References(base, marks.eight_bit)
     )
 
 

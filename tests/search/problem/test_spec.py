@@ -112,7 +112,7 @@ def test_runs_of_earlier_versions_keep_their_images():
 
 
 def test_difference_names_fields_with_both_values():
-    one = RunSpec(seed=1, max_size="4MB")
+    one = RunSpec(seed=1, max_size="4MB", evaluation=EvaluationSpec(model="digits_deit", scheme="fq-vit"))
     other = RunSpec(
         seed=2, evaluation=EvaluationSpec(model="digits_deit", scheme="fq-vit", seed=5, widths=(4, 6, 8))
     )

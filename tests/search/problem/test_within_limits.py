@@ -48,7 +48,10 @@ def stated(
 ) -> SearchProblem:
     space = space or synthetic_search.space("encoder-kind", 4)
     return SearchProblem.from_spec(
-        spec, space, cost or synthetic_search.Cost(), synthetic_search.references(space)
+        synthetic_search.at_widths_of(space, spec),
+        space,
+        cost or synthetic_search.Cost(),
+        synthetic_search.references(space),
     )
 
 

@@ -130,6 +130,8 @@ def test_exhaustive_evaluates_everything_unless_a_number_is_given(synthetic, fol
     space = synthetic.space("encoder", 5)
     assert default_evaluations("exhaustive", space) == 32
     assert default_evaluations("nsga2", space) == 100
+    assert default_evaluations("surrogate-nsga2", space) == 40
+    assert default_evaluations("surrogate-nsga2", synthetic.space("encoder-kind")) == 100
     result = synthetic.search(folder, RunSpec(sampler="exhaustive", evaluations=20), searched=space)
     assert result.reason == EVALUATIONS_SPENT
     assert result.progress.evaluations == 20

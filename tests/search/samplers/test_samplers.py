@@ -159,6 +159,7 @@ def test_where_nothing_meets_all_limits_what_came_near_is_told(synthetic, name):
 
     space, cost = synthetic.space("encoder-kind", 3), Opposed()
     spec = RunSpec(max_size="32kB", max_latency="4.3ms", allow_larger=True)
+    spec = synthetic.at_widths_of(space, spec)
     problem = SearchProblem.from_spec(spec, space, cost, synthetic.references(space))
     pool = InlinePool(synthetic.score)
     engine = SearchEngine(

@@ -39,7 +39,9 @@ def test_share_of_the_preparation_is_shown(
     monkeypatch.setattr(EvaluationContext, "from_spec", from_spec)
     monkeypatch.setattr(stages, "STAGE_INTERVAL_S", 0.0)
     where = ["--runs-dir", tmp_path] if command == "search" else []
-    outcome = bitfront(command, "--scheme", "deploy", "--without", "log-base", *where)
+    outcome = bitfront(
+        command, "--model", "digits_deit", "--scheme", "deploy", "--without", "log-base", *where
+    )
     assert outcome.error == "error: seen enough"
     shown = "preparing digits_deit (deploy, recipe best without log-base) on 128 images ... 25 % after 0 s"
     assert shown in outcome.err.splitlines()
@@ -54,7 +56,9 @@ def test_a_model_that_guesses_is_refused_before_anything_long(
     save_file({**state, "head.weight": head}, tmp_path / "head.safetensors")
     monkeypatch.setattr(context, "calibrated_for", lambda *_: pytest.fail("calibration has begun"))
     where = [] if command in ("evaluate", "profile") else ["--runs-dir", tmp_path]
-    outcome = bitfront(command, "--checkpoint", tmp_path / "head.safetensors", *where)
+    outcome = bitfront(
+        command, "--model", "digits_deit", "--checkpoint", tmp_path / "head.safetensors", *where
+    )
     assert outcome.status == 2
     assert "the head is untrained or of another data set" in outcome.error
     lines = outcome.err.splitlines()
@@ -73,8 +77,9 @@ def test_the_float_model_of_a_resumed_run_has_been_taken(
 
     monkeypatch.setattr(EvaluationContext, "from_spec", from_spec)
     folder, reporter = RunStore(tmp_path).create("r"), CallbackReporter()
+    spec = RunSpec(EvaluationSpec(model="digits_deit", scheme="fq-vit"), latency="model:bops")
     for _ in range(2):
         with pytest.raises(UserError, match="seen enough"):
-            prepare_run(RunSpec(latency="model:bops"), folder, reporter.stage, note=reporter.note)
+            prepare_run(spec, folder, reporter.stage, note=reporter.note)
         folder.write_json("splits.json", {})
     assert notes == [reporter.note, None]

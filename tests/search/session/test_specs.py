@@ -12,7 +12,9 @@ import pytest
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.cli.options.specs import evaluation_spec, spec_changes
 from bitfront.search.cli.parser import parse
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.session.specs import (
+    completed_spec,
     config_spec,
     read_config_document,
     recorded_evaluation,
@@ -37,7 +39,8 @@ def changes(*options: str) -> dict[str, Any]:
 
 def test_arguments_become_a_spec() -> None:
     args = parse(
-        ["search", "--scheme", "deploy", "--device", "cuda", "--batch-size", "16", "--threads", "auto",
+        ["search", "--model", "digits_deit", "--scheme", "deploy", "--device", "cuda",
+         "--batch-size", "16", "--threads", "auto",
          "--recipe", "gptq", "--without", "fitted-ranges"]
     )  # fmt: skip
     assert evaluation_spec(args, (2, 4)) == EvaluationSpec(
@@ -140,3 +143,25 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(DOCUMENT))
     assert read_config_document(path) == DOCUMENT
+
+
+class TestWhatSuits:
+    """Scheme and latency are settled before anything is loaded, and recorded as such."""
+
+    def test_a_run_of_defaults_is_for_a_runtime_of_this_machine(self) -> None:
+        spec, source = completed_spec(RunSpec())
+        assert (spec.evaluation.model, spec.evaluation.data) == ("cluttered_deit", "cluttered")
+        assert (spec.evaluation.scheme, spec.latency) == ("deploy", "measured:openvino")
+        assert source.timer.source == "measured:openvino"
+        assert RunSpec.from_json(spec.to_json()) == spec
+
+    def test_what_is_asked_for_stays(self) -> None:
+        asked = RunSpec(EvaluationSpec(model="digits_deit", scheme="deploy"), latency="model:bops")
+        spec, _ = completed_spec(asked)
+        assert (spec.evaluation.scheme, spec.latency) == ("deploy", "model:bops")
+        spec, _ = completed_spec(RunSpec(latency="model:bops"))
+        assert spec.evaluation.scheme == "fq-vit"
+
+    def test_an_unsettled_scheme_prepares_nothing(self) -> None:
+        with pytest.raises(UserError, match="unknown scheme 'auto'"):
+            EvaluationSpec().check()

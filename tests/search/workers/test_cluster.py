@@ -249,7 +249,7 @@ def test_what_is_sent_evaluates_to_the_very_same(one_worker, tmp_path):
     from bitfront.evaluators.models.digits_models import load_embedded
 
     checkpoint = tmp_path / "here_alone.safetensors"
-    save_file(load_embedded().state_dict(), checkpoint)
+    save_file(load_embedded("digits_deit").state_dict(), checkpoint)
     metrics = ("macro_f1", "ece_tempered")  # the last one is fitted on calibration images
     spec = dataclasses.replace(SMALL, checkpoint=str(checkpoint), seed=5, metrics=metrics)
     context = EvaluationContext.from_spec(spec)

@@ -85,7 +85,7 @@ class TestEquivalence:
         assert deviation(changed, case.blueprint, case.images) < 2e-6
 
     def test_a_trained_model(self) -> None:
-        blueprint = blueprint_of("digits_deit", load_embedded())
+        blueprint = blueprint_of("digits_deit", load_embedded("digits_deit"))
         images = torch.rand(24, *blueprint.image_shape, generator=torch.Generator().manual_seed(0)) * 3 - 1
         assert deviation(equalized(blueprint, images, *TRANSFORMATIONS), blueprint, images) < 1e-5
 

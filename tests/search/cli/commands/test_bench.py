@@ -18,7 +18,19 @@ from bitfront.search.engine.stopping import InterruptGuard
 from bitfront.search.reports.bench import markdown
 from bitfront.spaces import BitConfig, BitfrontError, EncoderBits
 
-QUICK = ("bench", "--budget", "1s", "--batches", "2,1", "--runtimes", "torch", "--uniform", "W8A8T8,W4A8T8")
+QUICK = (
+    "bench",
+    "--model",
+    "digits_deit",
+    "--budget",
+    "1s",
+    "--batches",
+    "2,1",
+    "--runtimes",
+    "torch",
+    "--uniform",
+    "W8A8T8,W4A8T8",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +202,7 @@ def test_a_runtime_that_is_missing_is_left_out_unless_asked_for(
         "bitfront.evaluators.deployment.runtimes.registry",
     ):
         monkeypatch.setattr(f"{module}.runtime_is_installed", lambda name: False)
-    outcome = bitfront("bench", "--runtimes", "torch,openvino")
+    outcome = bitfront("bench", "--model", "digits_deit", "--runtimes", "torch,openvino")
     assert outcome.status == 2
     assert outcome.error.startswith("error: openvino is not installed: pip install")
     assert outcome.err.count("\n") == 1, "nothing was prepared"
@@ -224,7 +236,7 @@ def test_mistakes_are_told_before_anything_is_prepared(
     (tmp_path / "file").write_text("")
     (tmp_path / "earlier").mkdir()
     (tmp_path / "earlier" / "bench.md").write_text("precious")
-    outcome = bitfront("bench", *arguments)
+    outcome = bitfront("bench", "--model", "digits_deit", *arguments)
     assert outcome.status == 2
     assert said in outcome.error
     assert outcome.err.count("\n") == 1

@@ -20,7 +20,8 @@ from bitfront.search.samplers.registry import SAMPLERS
 
 # A few images prepared the simple way.
 SMALL = (
-    "--space", "encoder", "--objectives", "kl,size", "--latency", "model:bops", "--recipe", "fq-vit",
+    "--model", "digits_deit", "--space", "encoder", "--objectives", "kl,size", "--latency", "model:bops",
+    "--recipe", "fq-vit",
     "--calibration-images", "16", "--search-images", "40", "--batch-size", "40", "--threads", "1",
     "--workers", "1",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from bitfront.search.reports.plots import run_plots
 from bitfront.search.session.specs import chosen_latency
 
 SHAPE = "65x32h2m64"
-ABACUS = ("--latency", "measured:abacus", "--scheme", "deploy")
+ABACUS = ("--model", "digits_deit", "--latency", "measured:abacus", "--scheme", "deploy")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_table_is_written_and_checked(
     assert "differ from whole models by 0.0 % on average, 0.0 % at most, W8A8T8 apart" in outcome.out
     assert "rest: with what W8A8T8 takes longer than its parts" in outcome.out
     assert "busy" not in outcome.out
-    assert f"bitfront search --scheme deploy --latency table:{path.name}" in outcome.err
+    assert f"search --model digits_deit --scheme deploy --latency table:{path.name}" in outcome.err
 
 
 def test_json_has_everything(bitfront: Callable, tmp_path: Path) -> None:
@@ -133,27 +133,31 @@ def test_template_is_filled_in_elsewhere_and_searched_with(bitfront: Callable, t
     assert "t.csv: 11 rows without milliseconds, for batches of 4" in outcome.out
     hinted = "bitfront search --model vit_tiny_patch16_224 --scheme deploy --bits 4,6 --latency table:t.csv"
     assert hinted in outcome.err
-    unfilled = bitfront("search", "--scheme", "deploy", "--latency", "table:t.csv")
+    unfilled = bitfront("search", "--model", "digits_deit", "--scheme", "deploy", "--latency", "table:t.csv")
     assert unfilled.status == 2
     assert "t.csv is not filled in: 11 of 11 rows have no milliseconds (lines 2 to 12)" in unfilled.error
     with (tmp_path / "t.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["shape"] for row in rows[:-2]} == {"197x192h3m768"}
     assert {(row["batch"], row["scheme"]) for row in rows} == {("4", "deploy")}
-    described = json.loads(bitfront("latency-table", "--template", "u.csv", "--json").out)
+    described = json.loads(
+        bitfront(
+            "latency-table", "--model", "digits_deit", "--scheme", "fq-vit", "--template", "u.csv", "--json"
+        ).out
+    )
     assert described == {"path": "u.csv", "rows": 10, "scheme": "fq-vit", "batch": 1}
 
 
 @pytest.mark.parametrize("option", ["--output", "--template"])
 def test_other_files_are_kept(bitfront: Callable, tmp_path: Path, option: str) -> None:
     (tmp_path / "t.csv").write_text("precious")
-    outcome = bitfront("latency-table", option, "t.csv")
+    outcome = bitfront("latency-table", "--model", "digits_deit", option, "t.csv")
     assert outcome.status == 2
     assert "error: t.csv exists: choose another file" in outcome.error
     assert (tmp_path / "t.csv").read_text() == "precious"
     assert outcome.err.count("\n") == 1, "nothing was prepared"
     if option == "--template":
-        assert bitfront("latency-table", option, "t.csv", "--force").status == 0
+        assert bitfront("latency-table", "--model", "digits_deit", option, "t.csv", "--force").status == 0
         assert read_rows(tmp_path / "t.csv") == 10
 
 
@@ -178,7 +182,7 @@ def read_rows(path: Path) -> int:
 def test_mistakes_leave_nothing_behind(
     bitfront: Callable, tmp_path: Path, options: tuple[str, ...], expected: str
 ) -> None:
-    outcome = bitfront("latency-table", *options)
+    outcome = bitfront("latency-table", "--model", "digits_deit", *options)
     assert outcome.status == 2
     assert expected in outcome.error
     assert list(tmp_path.iterdir()) == []
@@ -197,8 +201,8 @@ def test_a_search_times_its_front_in_the_runtime_it_went_by(
         source = ("--latency", "table:t.csv", "--scheme", "deploy")
         abacus.between_ms = 1.0  # since then the machine has become slower
     outcome = bitfront(
-        "search", *source, "--run", "r", "--evaluations", "12", "--population", "6", "--workers", "1",
-        "--search-images", "100", "--test-images", "100", "--batch-size", "20", "--json",
+        "search", "--model", "digits_deit", *source, "--run", "r", "--evaluations", "12", "--population", "6",
+        "--workers", "1", "--search-images", "100", "--test-images", "100", "--batch-size", "20", "--json",
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)

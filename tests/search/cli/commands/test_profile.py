@@ -186,7 +186,16 @@ def test_widths_without_logarithmic_attention_have_no_base(
 
 
 def test_command_prints_json_and_hints_with_the_written_options(bitfront: Callable) -> None:
-    options = ("--recipe", "fq-vit", "--calibration-images", "16")
+    options = (
+        "--model",
+        "digits_deit",
+        "--scheme",
+        "fq-vit",
+        "--recipe",
+        "fq-vit",
+        "--calibration-images",
+        "16",
+    )
     unasked = ("--sensitivities", "none")
     outcome = bitfront("profile", *options, *unasked, "--bits", "6,8", "--json")
     assert outcome.status == 0, outcome.err
@@ -205,7 +214,7 @@ def test_command_prints_json_and_hints_with_the_written_options(bitfront: Callab
 
 @pytest.mark.parametrize(("option", "value"), [("--bits", "4,x"), ("--data", "nowhere"), ("--device", "gpu")])
 def test_mistakes_are_one_line(bitfront: Callable, option: str, value: str) -> None:
-    outcome = bitfront("profile", option, value)
+    outcome = bitfront("profile", "--model", "digits_deit", option, value)
     assert outcome.status == 2
     assert value.removeprefix("4,") in outcome.error
 
@@ -280,7 +289,20 @@ def test_sensitivities_are_drawn_even_where_nothing_changes(
 
 
 def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> None:
-    small = ("--recipe", "fq-vit", "--calibration-images", "16", "--search-images", "16", "--threads", "1")
+    small = (
+        "--model",
+        "digits_deit",
+        "--scheme",
+        "fq-vit",
+        "--recipe",
+        "fq-vit",
+        "--calibration-images",
+        "16",
+        "--search-images",
+        "16",
+        "--threads",
+        "1",
+    )
     path = tmp_path / "picture.png"
     outcome = bitfront("profile", *small, "--space", "encoder", "--plot", path)
     assert outcome.status == 0, outcome.err
@@ -299,7 +321,18 @@ def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> N
 
 
 def test_one_width_has_no_sensitivities(bitfront: Callable, tmp_path: Path) -> None:
-    small = ("--recipe", "fq-vit", "--calibration-images", "16", "--bits", "8")
+    small = (
+        "--model",
+        "digits_deit",
+        "--scheme",
+        "fq-vit",
+        "--recipe",
+        "fq-vit",
+        "--calibration-images",
+        "16",
+        "--bits",
+        "8",
+    )
     outcome = bitfront("profile", *small, "--json")
     assert "sensitivities" not in json.loads(outcome.out)
     assert "at least two widths" in bitfront("profile", *small, "--sensitivities", "both").error

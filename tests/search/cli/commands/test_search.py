@@ -27,7 +27,17 @@ from bitfront.search.session.run import open_run
 SEARCH_IMAGES, TEST_IMAGES = 120, 60
 SIZES = ("--search-images", str(SEARCH_IMAGES), "--test-images", str(TEST_IMAGES))
 # A modelled latency is the same table every time, whatever the machine.
-SETTINGS = ("--latency", "model:bops", "--evaluations", "24", "--population", "6", *SIZES)
+SETTINGS = (
+    "--model",
+    "digits_deit",
+    "--latency",
+    "model:bops",
+    "--evaluations",
+    "24",
+    "--population",
+    "6",
+    *SIZES,
+)
 # What decides, and which direction is better.
 DECIDING = {"top1_estimate": -1.0, "latency_ms": 1.0, "size_bytes": 1.0}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -90,7 +100,7 @@ def test_plots_that_cannot_be_drawn_cost_nothing_else(bitfront, tmp_path: Path, 
 
     monkeypatch.setattr(run_plots, "write_plots", failing)
     outcome = bitfront(
-        "search", "--runs-dir", tmp_path, "--run", "bare", "--workers", "1",
+        "search", "--model", "digits_deit", "--runs-dir", tmp_path, "--run", "bare", "--workers", "1",
         "--latency", "model:bops", "--evaluations", "4", "--population", "2", *SIZES,
     )  # fmt: skip
     assert outcome.status == 0, outcome.err

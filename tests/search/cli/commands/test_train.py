@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bitfront.evaluators.models import training
-from bitfront.evaluators.models.digits_models import DIGITS_MODELS, EMBEDDED
+from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS
 from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
 from bitfront.search.cli.main import main
 
@@ -36,10 +36,10 @@ def test_reports_the_held_out_accuracy(
     output = tmp_path / "w.safetensors"
     assert main(["train", "--output", str(output), "--seed", "3"]) == 0
     captured = capsys.readouterr()
-    assert "98.89 % top-1 on 719 held-out scans" in captured.out
+    assert "98.89 % top-1 on 719 held-out images" in captured.out
     assert captured.err.count("epoch ") == 10
     assert f"bitfront search --checkpoint {output}" in captured.err
-    assert calls == [{"output": output, "model": "digits_deit", "seed": 3}]
+    assert calls == [{"output": output, "model": "cluttered_deit", "seed": 3}]
 
 
 def test_json_is_the_result(
@@ -50,8 +50,8 @@ def test_json_is_the_result(
     result = json.loads(capsys.readouterr().out)
     assert result["path"] == str(output)
     assert result["held_out_top1"] == 98.89
-    assert result["model"] == "digits_deit"
-    assert calls == [{"output": output, "model": "digits_deit", "seed": 0, "epochs": 5, "threads": 1}]
+    assert result["model"] == "cluttered_deit"
+    assert calls == [{"output": output, "model": "cluttered_deit", "seed": 0, "epochs": 5, "threads": 1}]
 
 
 def test_other_models_have_files_and_hints_of_their_own(
@@ -70,7 +70,7 @@ def test_other_models_have_files_and_hints_of_their_own(
 def test_every_digits_model_is_a_choice(
     calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert next(iter(DIGITS_MODELS)) == EMBEDDED
+    assert next(iter(DIGITS_MODELS)) == DEFAULT
     assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in DIGITS_MODELS)
