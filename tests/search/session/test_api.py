@@ -50,7 +50,8 @@ def script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder in which the README's example has run as a script, and what it printed."""
     folder = tmp_path_factory.mktemp("example")
-    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    texts = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    (text,) = (text for text in texts if "RunSpec" in text)
     assert len(text.splitlines()) < 20
     done = script(folder, QUICK_TIMING + text.replace("evaluations=40", "evaluations=6"))
     assert done.returncode == 0, done.stderr
@@ -69,7 +70,7 @@ class TestTheExampleOfTheReadme:
 
     def test_its_run_can_be_opened(self, example: tuple[Path, str]) -> None:
         run = open_run(runs_dir=example[0] / "runs")
-        assert run.name == "digits"
+        assert run.name == "numbers"
         assert (len(run.trials), run.interrupted, run.message) == (6, False, "")
         assert isinstance(run.front, pd.DataFrame)
         assert run.knee in set(run.front["trial"])
@@ -83,7 +84,7 @@ class TestTheExampleOfTheReadme:
         assert (narrow.get_figwidth(), narrow.texts) == (3.25, [])
         with pytest.raises(UserError, match="named twice"):
             overlay([run, run])
-        assert [summary.name for summary in list_runs(runs_dir=example[0] / "runs")] == ["digits"]
+        assert [summary.name for summary in list_runs(runs_dir=example[0] / "runs")] == ["numbers"]
 
     def test_its_run_is_resumed_in_another_thread(self, example: tuple[Path, str]) -> None:
         found: list[Run] = []
@@ -96,7 +97,7 @@ class TestTheExampleOfTheReadme:
 
         def go_on() -> None:
             runs = example[0] / "runs"
-            found.append(resume("digits", runs_dir=runs, evaluations=8, workers=0, progress=progress))
+            found.append(resume("numbers", runs_dir=runs, evaluations=8, workers=0, progress=progress))
 
         thread = threading.Thread(target=go_on)
         thread.start()
@@ -105,7 +106,7 @@ class TestTheExampleOfTheReadme:
         assert threads == {thread}
         assert all(0.0 <= share <= 1.0 for _, share in told)
         steps = list(dict.fromkeys(text for text, _ in told))
-        assert steps[0].startswith("preparing digits_deit")
+        assert steps[0].startswith("preparing cluttered_deit")
         assert "searching, 8 evaluations" in steps
         assert ("searching, 8 evaluations", 1.0) in told
 
