@@ -49,7 +49,7 @@ def spec_of(options: argparse.Namespace, scheme: str, **changes: object) -> Iter
             "device": options.device,
             **changes,
         }
-        yield EvaluationSpec(model="digits_deit", scheme="fq-vit", **settings)  # type: ignore[arg-type]
+        yield EvaluationSpec(**settings)  # type: ignore[arg-type]
 
 
 def context_of(

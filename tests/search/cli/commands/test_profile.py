@@ -30,6 +30,8 @@ SETTINGS: dict[str, Any] = {
     "threads": 1,
 }
 WITHOUT = ("gelu-levels",)
+# Of a model that is prepared at once.
+SMALL = ("--model", "digits_deit", "--scheme", "fq-vit", "--recipe", "fq-vit", "--calibration-images", "16")
 
 
 @pytest.fixture(scope="module")
@@ -186,28 +188,18 @@ def test_widths_without_logarithmic_attention_have_no_base(
 
 
 def test_command_prints_json_and_hints_with_the_written_options(bitfront: Callable) -> None:
-    options = (
-        "--model",
-        "digits_deit",
-        "--scheme",
-        "fq-vit",
-        "--recipe",
-        "fq-vit",
-        "--calibration-images",
-        "16",
-    )
     unasked = ("--sensitivities", "none")
-    outcome = bitfront("profile", *options, *unasked, "--bits", "6,8", "--json")
+    outcome = bitfront("profile", *SMALL, *unasked, "--bits", "6,8", "--json")
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)
     assert found["widths"] == [6, 8]
     assert {entry["state"] for entry in found["ingredients"]} == {"not in it"}
     assert found["calibration_images"] == 16
     assert "sensitivities" not in found
-    outcome = bitfront("profile", *options, *unasked, "--observer", "ema", "--bits", "6,8")
+    outcome = bitfront("profile", *SMALL, *unasked, "--observer", "ema", "--bits", "6,8")
     assert outcome.out.startswith("digits_deit (fq-vit, recipe fq-vit, observer ema), prepared on 16 images")
     assert "activation ranges are those of observer ema, whatever the recipe says" in outcome.out
-    given = "--calibration-images 16 --recipe fq-vit --observer ema"
+    given = "--model digits_deit --scheme fq-vit --calibration-images 16 --recipe fq-vit --observer ema"
     assert f"next: bitfront evaluate {given} --uniform W6A6T6\n" in outcome.err
     assert f"bitfront search {given} --bits 6,8\n" in outcome.err
 
@@ -289,20 +281,7 @@ def test_sensitivities_are_drawn_even_where_nothing_changes(
 
 
 def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> None:
-    small = (
-        "--model",
-        "digits_deit",
-        "--scheme",
-        "fq-vit",
-        "--recipe",
-        "fq-vit",
-        "--calibration-images",
-        "16",
-        "--search-images",
-        "16",
-        "--threads",
-        "1",
-    )
+    small = (*SMALL, "--search-images", "16", "--threads", "1")
     path = tmp_path / "picture.png"
     outcome = bitfront("profile", *small, "--space", "encoder", "--plot", path)
     assert outcome.status == 0, outcome.err
@@ -321,18 +300,7 @@ def test_command_finds_prints_and_draws(bitfront: Callable, tmp_path: Path) -> N
 
 
 def test_one_width_has_no_sensitivities(bitfront: Callable, tmp_path: Path) -> None:
-    small = (
-        "--model",
-        "digits_deit",
-        "--scheme",
-        "fq-vit",
-        "--recipe",
-        "fq-vit",
-        "--calibration-images",
-        "16",
-        "--bits",
-        "8",
-    )
+    small = (*SMALL, "--bits", "8")
     outcome = bitfront("profile", *small, "--json")
     assert "sensitivities" not in json.loads(outcome.out)
     assert "at least two widths" in bitfront("profile", *small, "--sensitivities", "both").error
