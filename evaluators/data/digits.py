@@ -10,7 +10,6 @@ from bitfront.evaluators.data.source import HELD_OUT, TRAIN
 
 TRAIN_SHARE = 0.6
 PARTITION_SEED = 20251  # part of the data set's definition: the embedded model never saw the held-out scans
-SCAN_SIDE = 8
 LARGEST_VALUE = 16  # scans count the inked pixels of 4x4 blocks
 
 

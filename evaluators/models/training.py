@@ -247,14 +247,8 @@ class _Batch(NamedTuple):
 
     def parts(self, count: int) -> list[_Batch]:
         """Consecutive parts, about as large as each other."""
-        split = [None if values is None else values.chunk(count) for values in self]
-        images, digits, within = split
-        assert images is not None
-        assert digits is not None
-        return [
-            _Batch(some, theirs, None if within is None else within[at])
-            for at, (some, theirs) in enumerate(zip(images, digits, strict=True))
-        ]
+        split = [values.chunk(count) for values in self if values is not None]
+        return [_Batch(*values) for values in zip(*split, strict=True)]
 
 
 class _TrainingImages(Protocol):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.latency.registry import settled
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.problem.resolution import Resolution
@@ -20,6 +19,7 @@ from bitfront.search.session.specs import (
     chosen_latency,
     config_spec,
     read_config_document,
+    settled_spec,
     with_test_folder,
 )
 from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
@@ -169,8 +169,7 @@ def evaluate(
     spec, wanted = _wanted(spec, config)
     if isinstance(wanted, BitConfig) and spec.scheme == AUTO:
         spec = dataclasses.replace(spec, scheme=wanted.scheme)
-    scheme, latency = settled(spec.scheme, latency)
-    spec = dataclasses.replace(spec, scheme=scheme)
+    spec, latency = settled_spec(spec, latency)
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         if isinstance(wanted, BitConfig):
             check_same("the bit config", wanted, given)

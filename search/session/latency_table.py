@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import check_writable, write_atomically
-from bitfront.evaluators.latency.registry import settled
 from bitfront.search.reports.latency_table import CheckedModel, table_document
 from bitfront.search.runs.names import plain_name
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.specs import settled_spec
 from bitfront.spaces import BitConfig, SearchSpace, UserError
 from bitfront.spaces.schemes import AUTO
 
@@ -89,8 +89,7 @@ def write_template(
     from bitfront.evaluators.latency.measured import load_shapes
     from bitfront.evaluators.latency.table_file import template_csv
 
-    spec, path = spec or EvaluationSpec(), Path(path)
-    spec = dataclasses.replace(spec, scheme=settled(spec.scheme)[0])
+    (spec, _), path = settled_spec(spec or EvaluationSpec()), Path(path)
     check_writable(path, overwrite=force)
     _, blueprint = load_shapes(spec)
     text = template_csv(blueprint, spec.widths, latency_batch, spec.scheme)
@@ -132,8 +131,7 @@ def latency_table(
 
     # Nothing is classified, so that no batch size needs to be measured.
     spec = dataclasses.replace(spec or EvaluationSpec(), batch_size=1, threads=1)
-    scheme, latency = settled(spec.scheme, latency)
-    spec = dataclasses.replace(spec, scheme=scheme)
+    spec, latency = settled_spec(spec, latency)
     source, reporter = latency_source(latency, spec.scheme), reporter_of(progress)
     if not source.measured:
         raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")

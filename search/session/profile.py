@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.latency.registry import settled
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import with_test_folder
+from bitfront.search.session.specs import settled_spec, with_test_folder
 from bitfront.spaces import Granularity, SearchSpace, UserError
 from bitfront.spaces.quantities import count_of
 
@@ -83,7 +82,7 @@ def profile(
     if sensitivities != "both":  # nothing is classified, so that no batch size needs to be measured
         spec = dataclasses.replace(spec, batch_size=1)
     # Every gene is evaluated: their order shows on hundreds of images.
-    spec = dataclasses.replace(spec, tell_apart=None, scheme=settled(spec.scheme)[0])
+    spec, _ = settled_spec(dataclasses.replace(spec, tell_apart=None))
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         with reporter.stage(preparing(given)) as share_done:
             context = EvaluationContext.from_spec(given, share_done, note=reporter.note)

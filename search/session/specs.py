@@ -17,6 +17,7 @@ from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
 from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.schemes import AUTO
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
@@ -38,10 +39,8 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
         UserError: The spec cannot be carried out as stated.
     """
     check_sampler(spec.sampler)
-    scheme, latency = settled(spec.evaluation.scheme, spec.latency)
-    spec = dataclasses.replace(
-        spec, evaluation=dataclasses.replace(spec.evaluation, scheme=scheme), latency=latency
-    )
+    evaluation, latency = settled_spec(spec.evaluation, spec.latency)
+    spec = dataclasses.replace(spec, evaluation=evaluation, latency=latency)
     spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
@@ -49,6 +48,12 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     evaluation = with_test_folder(spec.evaluation).at_absolute_places()
     spec = dataclasses.replace(spec, evaluation=evaluation, population=population, latency_batch=batch)
     return spec, source
+
+
+def settled_spec(spec: EvaluationSpec, latency: str = AUTO) -> tuple[EvaluationSpec, str]:
+    """The spec and the latency source with what ``auto`` stands for; see :func:`settled`."""
+    scheme, latency = settled(spec.scheme, latency)
+    return dataclasses.replace(spec, scheme=scheme), latency
 
 
 def with_test_folder(spec: EvaluationSpec) -> EvaluationSpec:

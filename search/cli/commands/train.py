@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SUMMARY = "train a small model of digits"
 DETAIL = """\
 Trains a small model from random weights on scikit-learn's digits. Without options it trains cluttered_deit,
-which `bitfront search` uses by default: up to an hour on two cores. The default options reproduce the weights
-that cluttered_deit and digits_deit come with, to the bit on the same kind of machine.
+which `bitfront search` uses by default: a quarter of an hour on two cores. The default options reproduce the
+weights that cluttered_deit and digits_deit come with, to the bit on the same kind of machine.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.evidence import evidence_of, latency_noise
-from bitfront.search.export.selection import default_choice, shortlist_of
+from bitfront.search.export.selection import ListedPoint, default_choice, shortlist_of
 from bitfront.search.problem.objectives import ESTIMATE
 from bitfront.search.problem.wording import same_source
 from bitfront.search.reports.plots.style import Axis
@@ -126,6 +127,7 @@ def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> Fro
     front = run.front.sort_values([axis.column, quality.name], ascending=[True, quality.sign > 0])
     others = run.trials[~run.trials["trial"].isin(run.front["trial"])]
     points = _points(front, axis, quality)
+    shown = shortlist_of(run)
     limits = tuple(
         LimitLine(limit.label, limit.threshold * (axis.scale if own else quality.sign), vertical=own)
         for limit in run.limits
@@ -135,7 +137,7 @@ def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> Fro
         axis=axis,
         quality=quality,
         front=points,
-        listed=_listed(run, points, everything),
+        listed=_listed(run, points, shown, everything),
         staircase=_staircase(points),
         dominated=_points(others[others["feasible"]], axis, quality),
         infeasible=_points(others[~others["feasible"]], axis, quality),
@@ -143,14 +145,14 @@ def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> Fro
         references=tuple(_marks(run, axis)),
         limits=limits,
         knee=_knee(run, points),
-        floor=_floor(run),
+        floor=_floor(run, shown),
         noise=latency_noise(run) if axis.column == "latency_ms" else 0.0,
         estimated=f"{quality.name}{ESTIMATE}" in run.front.columns,
     )
 
 
-def _listed(run: RecordedRun, points: Points, everything: bool) -> Listed:
-    shown, found = shortlist_of(run), evidence_of(run)
+def _listed(run: RecordedRun, points: Points, shown: Mapping[int, ListedPoint], everything: bool) -> Listed:
+    found = evidence_of(run)
     errors = dict(zip(found.trials.tolist(), found.errors.tolist(), strict=True))
     kept = np.array([everything or trial in shown for trial in points.trial.tolist()], dtype=bool)
     trials = points.trial[kept]
@@ -213,14 +215,14 @@ def _knee(run: RecordedRun, front: Points) -> Mark | None:
     return None
 
 
-def _floor(run: RecordedRun) -> float:
+def _floor(run: RecordedRun, shown: Collection[int]) -> float:
     """Shows the whole front unless a few disasters on it would flatten the rest.
 
     What is usual is told by the listed points: many that are alike say nothing about the others.
     """
     source = run.front if len(run.front) else run.trials
-    listed = source[source["trial"].isin(list(shortlist_of(run)))] if len(run.front) else source
-    source = listed if len(listed) > _FEW else source
+    if len(shown) > _FEW:
+        source = source[source["trial"].isin(list(shown))]
     found = heights(source.dropna(subset=[run.quality.name]), run.quality)
     if not len(found):
         return 0.0
