@@ -198,7 +198,7 @@ class EvaluationSpec:
         """
         document = {"tell_apart": None, **document}
         lists = [name for name in _LISTS if name in document]
-        if any(isinstance(document[name], str) for name in lists):
+        if not all(isinstance(document[name], list | tuple) for name in lists):
             raise TypeError(f"{', '.join(_LISTS)} are lists")
         spec = cls(**document)
         kinds = {**get_type_hints(cls), **dict.fromkeys(_LISTS, tuple)}

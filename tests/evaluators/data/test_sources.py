@@ -113,7 +113,7 @@ class TestImageFolder:
         assert_user_error(str(tmp_path), "class folder ape, which .*train lacks")
 
     def test_missing_empty_and_imageless_folders(self, tmp_path: Path) -> None:
-        assert_user_error(str(tmp_path / "nowhere"), "no such data.*expected digits")
+        assert_user_error(str(tmp_path / "nowhere"), "no such data.*expected cluttered, digits")
         assert_user_error("", "no such data")
         assert_user_error(str(tmp_path), "no class folders in")
         (tmp_path / "cat").mkdir()

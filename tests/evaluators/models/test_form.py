@@ -82,7 +82,7 @@ class TestVit:
 
     def test_the_embedded_weights_too(self) -> None:
         found = load_model("digits_deit", options=ImageOptions(image_size=(24, 24)))
-        check_same(found, resized("digits_deit", load_embedded().state_dict(), img_size=24))
+        check_same(found, resized("digits_deit", load_embedded("digits_deit").state_dict(), img_size=24))
 
     def test_grids_that_are_no_squares(self, tmp_path: Path) -> None:
         module = made(img_size=(24, 32))

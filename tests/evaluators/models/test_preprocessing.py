@@ -47,7 +47,7 @@ SMALL = EvaluationSpec(
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    save_file(load_embedded().state_dict(), tmp_path / "model.safetensors")
+    save_file(load_embedded("digits_deit").state_dict(), tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -177,7 +177,7 @@ def test_image_processors_of_transformers(weights: Path, processor: dict[str, An
 
 def test_what_a_training_recorded_is_said_where_it_is_not_in_use(tmp_path: Path) -> None:
     arguments = {"mean": [0.306], "std": [0.2], "crop_pct": None, "interpolation": "", "crop_mode": "?"}
-    content = {"model": load_embedded().state_dict(), "args": argparse.Namespace(**arguments)}
+    content = {"model": load_embedded("digits_deit").state_dict(), "args": argparse.Namespace(**arguments)}
     torch.save(content, tmp_path / "c.pth")
     told = (
         "images: the training arguments beside the weights have --std 0.2, which is not in use: give it here"
@@ -218,7 +218,7 @@ def test_what_files_said_is_kept_in_the_run(weights: Path) -> None:
 
 
 def test_an_entry_is_kept_in_the_run(tmp_path: Path) -> None:
-    right = load_embedded().state_dict()
+    right = load_embedded("digits_deit").state_dict()
     torch.save(
         {"state_dict": {k: v + 1 for k, v in right.items()}, "state_dict_ema": right}, tmp_path / "c.pth"
     )
