@@ -364,7 +364,9 @@ class TestOptions:
             (folder / f"labels.{ending}").write_text("path\tlabel\na.png\t1\n")
             assert len(open_source(str(folder / f"labels.{ending}"))) == 1
         (folder / "labels.xlsx").write_text("path,label\n")
-        with pytest.raises(UserError, match=r"no table of labels \(\.csv, \.tsv, \.txt\); expected cluttered"):
+        with pytest.raises(
+            UserError, match=r"no table of labels \(\.csv, \.tsv, \.txt\); expected cluttered"
+        ):
             open_source(str(folder / "labels.xlsx"))
 
     def test_columns_are_an_option(self, folder: Path) -> None:
