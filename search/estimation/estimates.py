@@ -251,6 +251,38 @@ def _posterior(
     return likelihood, mean, by_unknown @ np.linalg.cholesky(covariance), departure * (1.0 - kept)
 
 
+def share_held(
+    limit: Limit,
+    shares: Floats,
+    errors: Floats,
+    noise: Floats,
+    float_share: float,
+    splits: tuple[int | None, int | None],
+    confidence: float,
+) -> Floats:
+    """What shares hold to with a probability on the test split, in percent, ``[configurations]``.
+
+    Where there is none, on any other images. A limit that moves with the float model's share is one on the
+    difference; any other one must bear the error of that share, too.
+
+    Args:
+        limit: What they are compared with: says on which side the margin lies.
+        shares: Estimates, in percent.
+        errors: Their standard errors.
+        noise: Standard deviation of the counted difference of a single image.
+        float_share: What the float model decides right, in percent.
+        splits: Images of the search and of the test split; None where there is none.
+        confidence: The probability.
+    """
+    variance = errors**2
+    if splits[1]:
+        variance = variance + noise**2 / splits[1]
+    if not limit.relative:
+        variance = variance + sum(standard_error(float_share, count) ** 2 for count in splits if count)
+    margin = NormalDist().inv_cdf(confidence) * np.sqrt(variance)
+    return shares + (margin if limit.side == "at most" else -margin)
+
+
 def _log_prior(value: float, median: float, spread: float) -> float:
     return -0.5 * (math.log(value / median) / spread) ** 2
 
@@ -338,7 +370,12 @@ class Estimator:
         assert whole is not None, "the estimator is active"
         found = estimate_differences(seen, whole, self.correlation)
         limits = [limit for limit in self._problem.limits if limit.column == self._column]
-        bounds = {limit.bound: self._bound(limit, whole, found) for limit in limits}
+        splits, confidence = (self._problem.images, self._problem.test_images), self._problem.confidence
+        shares = whole + found.mean
+        bounds = {
+            limit.bound: share_held(limit, shares, found.error, found.noise, whole, splits, confidence)
+            for limit in limits
+        }
         return {
             trial.digest: {
                 f"{self._column}{ESTIMATE}": whole + float(found.mean[i]),
@@ -347,22 +384,6 @@ class Estimator:
             }
             for i, trial in enumerate(trials)
         }
-
-    def _bound(self, limit: Limit, whole: float, found: Posterior) -> Floats:
-        """What shares hold to with the probability that was asked for, on the test split.
-
-        Where there is none, on any other images. A limit that moves with the float model's share is one on
-        the difference; any other one must bear the error of that share, too.
-        """
-        problem = self._problem
-        variance = found.error**2
-        if problem.test_images:
-            variance = variance + found.noise**2 / problem.test_images
-        if not limit.relative:
-            splits = [count for count in (problem.images, problem.test_images) if count]
-            variance = variance + sum(standard_error(whole, count) ** 2 for count in splits)
-        margin = NormalDist().inv_cdf(problem.confidence) * np.sqrt(variance)
-        return whole + found.mean + (margin if limit.side == "at most" else -margin)
 
     def _violations(self, trial: Trial, found: Mapping[str, float]) -> dict[str, float]:
         known = {**trial.values, **found}

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bitfront.search.estimation.differences import TWO_SIDED, Differences, paired_error
-from bitfront.search.estimation.estimates import COUNTED, Measurements, estimate_differences
+from bitfront.search.estimation.estimates import COUNTED, Measurements, Posterior, estimate_differences
 from bitfront.search.estimation.shortlist import Shortlist, shortlist
 from bitfront.search.problem.limits import read_bounds
 from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, NEGLIGIBLE, objective_named
@@ -82,20 +82,32 @@ def evidence_of(run: RecordedRun) -> Evidence:
 
 def _differences(run: RecordedRun, quality: Floats, errors: Floats) -> Differences:
     """Of estimates by what the posterior says of pairs; of counts as if they were independent."""
+    estimated = run.quality.name == run.schema.task.counted
+    known = posterior_of(run) if estimated else None
+    if known is None:
+        return Differences.of_estimates(quality, errors)
+    found, rows = known
+    return Differences(quality[:, None] - quality[None, :], found.errors_of_pairs(rows), paired=True)
+
+
+def posterior_of(run: RecordedRun) -> tuple[Posterior, NDArray[np.int64]] | None:
+    """What all trials say of the share of images decided right, and the places of the front's points in it.
+
+    None for runs without estimates, and where a count that they rest on was not recorded.
+    """
     task, trials = run.schema.task, run.trials
     needed, base = [task.distance, *COUNTED], run.float_reference
     whole = base.values.get(task.counted) if base else None
-    estimated = run.quality.name == task.counted and f"{task.counted}{ESTIMATE}" in run.front.columns
+    estimated = f"{task.counted}{ESTIMATE}" in run.front.columns
     if whole is None or not estimated or not set(needed) <= set(trials.columns):
-        return Differences.of_estimates(quality, errors)
+        return None
     seen = trials[trials["state"].isin(["complete", "screened"])].dropna(subset=needed[:-1])
     seen = seen.drop_duplicates("trial").reset_index(drop=True)
     rows = pd.Index(seen["trial"]).get_indexer(run.front["trial"])
     if (rows < 0).any():
-        return Differences.of_estimates(quality, errors)
+        return None
     columns = {name: seen[name].to_numpy(dtype=np.float64) for name in needed}
-    found = estimate_differences(Measurements.of(columns, task.distance), whole)
-    return Differences(quality[:, None] - quality[None, :], found.errors_of_pairs(rows), paired=True)
+    return estimate_differences(Measurements.of(columns, task.distance), whole), rows
 
 
 def allowed_drop(run: RecordedRun) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bitfront.evaluators.files import check_writable, explained, write_atomically
-from bitfront.search.export.selection import chosen_row
+from bitfront.search.export.selection import Choice, choice_text, chosen_row
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.reader import RecordedRun
@@ -45,20 +45,22 @@ class Chosen:
         return self.config.to_json(self.measured, {**self.provenance, **(model or {})})
 
 
-def chosen_point(run: RecordedRun, choice: str) -> Chosen:
+def chosen_point(run: RecordedRun, choice: Choice) -> Chosen:
     """A point of a run's front.
 
     Args:
         run: The run.
-        choice: ``knee``, an objective such as ``top1``, ``latency`` or ``size``, or a trial number.
+        choice: ``knee``, an objective such as ``top1``, ``latency`` or ``size``, weights by objective, or a
+            trial number.
 
     Raises:
         UserError: There is no such point, or the run's files contradict one another.
     """
     row = chosen_row(run, choice)
     config = config_of(run, row)
+    text = choice_text(choice)
     # A metric of a class has a colon, which Windows has not in names of files.
-    name = f"trial{choice}" if choice.isdecimal() else choice.replace(":", "-")
+    name = f"trial{text}" if text.isdecimal() else "weights" if "=" in text else text.replace(":", "-")
     return Chosen(config, f"{name}-{config.digest}", measured(run, row), provenance(run, row))
 
 

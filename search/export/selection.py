@@ -11,13 +11,15 @@ solution for the Euclidean norm (Yu, "A class of solutions for group decision pr
 19(8), 1973): the point nearest the ideal one, each objective scaled to 0 (best on the front) to 1 (worst on
 the front). Logarithms are scaled, of the error (such as 100 % less top-1), the latency and the size, and
 quality counts as much as all costs together.
+
+What is chosen is a point of the front as it is: of a run that was narrowed to limits, one within them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,8 @@ from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.estimation.shortlist import costlier
 from bitfront.search.export.evidence import Evidence, evidence_of
+from bitfront.search.export.limited_front import least_slack
+from bitfront.search.export.weights import read_weights, shortfalls, weights_text
 from bitfront.search.problem.objectives import COSTS, ESTIMATE, default_objectives, objective_named
 from bitfront.search.problem.wording import Difference
 from bitfront.search.runs.reader import RecordedRun
@@ -34,12 +38,20 @@ from bitfront.spaces import UserError
 
 Floats = NDArray[np.float64]
 
-KNEE = "knee"
+# A point of a front: one of the names below, an objective, weights by objective, or a trial number.
+Choice: TypeAlias = str | int | Mapping[str, float]
+KNEE, STAR, NEAREST = "knee", "star", "nearest"
 
 
 def choices(task: Task, objectives: Sequence[str] = ()) -> tuple[str, ...]:
-    """What a point of a front may be chosen by, beside its trial number."""
+    """What a point of a front may be chosen by, beside weights and its trial number."""
     return (KNEE, *dict.fromkeys((*default_objectives(task), *objectives)))
+
+
+def choice_text(choice: Choice) -> str:
+    """A choice as ``--pick`` takes it; the knee, which tables have a star for, has one name."""
+    text = weights_text(choice) if isinstance(choice, Mapping) else str(choice)
+    return KNEE if text == STAR else text
 
 
 @dataclass(frozen=True)
@@ -120,28 +132,39 @@ def standing(listed: Mapping[int, ListedPoint]) -> dict[int, int]:
     }
 
 
-def chosen_row(run: RecordedRun, choice: str) -> pd.Series:
+def chosen_row(run: RecordedRun, choice: Choice) -> pd.Series:
     """The row of a run's front that ``choice`` stands for, as :func:`pick` reads it.
+
+    ``nearest`` is the point that is nearest to the limits that the run was narrowed to.
 
     Raises:
         UserError: The front is empty, or the choice is none of its points.
     """
-    star = default_choice(run) if choice == KNEE else None
-    return pick(run.front, str(star.trial) if star else choice, run.objectives, run.schema.task)
+    text = choice_text(choice)
+    if text == NEAREST and not run.front.empty:
+        return _row(run.front, least_slack(run))
+    star = default_choice(run) if text == KNEE else None
+    within = " ".join(limit.origin for limit in run.narrowed)
+    return pick(run.front, str(star.trial) if star else text, run.objectives, run.schema.task, within)
 
 
 def pick(
-    front: pd.DataFrame, choice: str, objectives: Sequence[str] = (), task: Task | None = None
+    front: pd.DataFrame,
+    choice: str,
+    objectives: Sequence[str] = (),
+    task: Task | None = None,
+    within: str = "",
 ) -> pd.Series:
     """The row of a front that ``choice`` stands for, by its values alone.
 
     Args:
         front: One row per point, with the columns of ``front.csv``.
-        choice: ``knee`` (here the compromise), an objective such as ``top1`` or ``size`` (the best in it) or
-            a trial number. Points that are equal in one objective are told apart by the distance to the
-            ideal point, then by trial.
+        choice: ``knee`` (here the compromise), an objective such as ``top1`` or ``size`` (the best in it),
+            weights such as ``top1=2,size=1`` or a trial number. Points that are equal in one objective are
+            told apart by the distance to the ideal point, then by trial.
         objectives: The objectives of that distance; those of the task where there are none.
         task: Whose metrics were measured; classification where it is None.
+        within: The limits that the front was narrowed to, for messages.
 
     Raises:
         UserError: The front is empty, the choice is none of these, or its objective was not measured.
@@ -154,15 +177,21 @@ def pick(
     objectives = objectives or default_objectives(task)
     if choice == KNEE:
         return _compromise(front, objectives, task)
-    if choice in choices(task, objectives):
+    further = [name for name in task.always if _known(front, name, task)]
+    known = dict.fromkeys((*choices(task, objectives)[1:], *further))
+    if choice in known:
         if not _known(front, choice, task):
             raise UserError(f"--pick {choice}: the run has no {choice}; pick knee or a trial number")
         values = _minimised(front, choice, task)
         distances = compromise_distances(front, objectives, task)
         return _first(front, np.where(np.isnan(values), np.inf, values), distances)
+    if "=" in choice:
+        weights = read_weights(choice, [name for name in known if _known(front, name, task)])
+        values = np.column_stack([_minimised(front, name, task) for name in weights])
+        return _first(front, *shortfalls(values, np.array(list(weights.values()))))
     rows = front[front["trial"] == int(choice)] if choice.isdecimal() else front.iloc[:0]
     if rows.empty:
-        raise UserError(_not_on_front(front, choice, choices(task, objectives)))
+        raise UserError(_not_on_front(front, choice, (KNEE, *known), within))
     return _row(rows, 0)
 
 
@@ -225,8 +254,10 @@ def _row(rows: pd.DataFrame, position: int) -> pd.Series:
     return row
 
 
-def _not_on_front(front: pd.DataFrame, choice: str, known: Sequence[str]) -> str:
+def _not_on_front(front: pd.DataFrame, choice: str, known: Sequence[str], within: str) -> str:
     trials = sorted(int(trial) for trial in front["trial"])
     shown = ", ".join(map(str, trials[:40])) + (", ..." if len(trials) > 40 else "")
-    wrong = f"trial {choice} is not on the front" if choice.isdecimal() else f"--pick {choice!r} is no choice"
-    return f"{wrong}: pick {', '.join(known)} or one of the trials {shown}"
+    where = "on the front" + f" within {within}" * bool(within)
+    wrong = f"trial {choice} is not {where}" if choice.isdecimal() else f"--pick {choice!r} is no choice"
+    names = ", ".join((*known, f"{NEAREST} (to a limit)", "weights such as top1=2,size=1"))
+    return f"{wrong}: pick {names} or one of the trials {shown}"

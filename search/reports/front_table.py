@@ -23,6 +23,7 @@ from bitfront.search.problem.wording import (
     quantization,
 )
 from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.front_order import in_order
 from bitfront.search.reports.front_rows import (
     FrontRow,
     accuracy_notes,
@@ -147,9 +148,14 @@ def _best(run: RunSummary) -> str:
     return f"{run.quality} {quality(run.best_quality, run.quality_unit)}"
 
 
-def front_document(run: RecordedRun) -> dict[str, Any]:
-    """The front as JSON: what was searched, reference models, points smallest first, the knee's trial."""
-    rows, counted = front_rows(run), run.schema.task.counted
+def front_document(run: RecordedRun, by: str | None = None) -> dict[str, Any]:
+    """The front as JSON: what was searched, reference models, points smallest first, the knee's trial.
+
+    Args:
+        run: The run.
+        by: What points are sorted by instead; see :func:`bitfront.search.reports.front_order.in_order`.
+    """
+    rows, counted = in_order(run, front_rows(run), by), run.schema.task.counted
     star = default_choice(run)
     genes = {str(point["trial"]): point for point in run.front.to_dict("records")}
     bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
@@ -162,7 +168,8 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
         "stopped_because": run.summary.get("stopped_because"),
         "message": run.summary.get("message") or None,
         "hypervolume": run.summary.get("hypervolume"),
-        "limits": [_limit(run, limit) for limit in run.limits],
+        "limits": [{**_limit(limit), "met": _met(run, limit)} for limit in run.limits],
+        "within": [_limit(limit) for limit in run.narrowed],
         "failures": run.failures,
         "test_failures": run.summary.get("test_failures") or {},
         "knee": star.trial if star else None,
@@ -187,11 +194,8 @@ def front_document(run: RecordedRun) -> dict[str, Any]:
     }
 
 
-def _limit(run: RecordedRun, limit: Limit) -> dict[str, Any]:
-    """A limit as it was asked for and what it came to; ``met`` where a configuration holds to it."""
-    column = violation_column(limit.name).name
-    known = run.trials[column].dropna() if column in run.trials.columns else None
-    met = None if known is None or known.empty else bool((known <= 0.0).any())
+def _limit(limit: Limit) -> dict[str, Any]:
+    """A limit as it was asked for and what it came to."""
     return {
         "name": limit.name,
         "asked": limit.label,
@@ -199,8 +203,14 @@ def _limit(run: RecordedRun, limit: Limit) -> dict[str, Any]:
         "side": limit.side,
         "bound": limit.threshold,
         "unit": limit.unit,
-        "met": met,
     }
+
+
+def _met(run: RecordedRun, limit: Limit) -> bool | None:
+    """Whether a configuration holds to a limit of the search; None while that is not known."""
+    column = violation_column(limit.name).name
+    known = run.trials[column].dropna() if column in run.trials.columns else None
+    return None if known is None or known.empty else bool((known <= 0.0).any())
 
 
 def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
@@ -226,15 +236,24 @@ def _estimates(row: FrontRow, metric: str) -> dict[str, float]:
     return {f"{metric}{ESTIMATE}": row.estimate, f"{metric}{ESTIMATE_ERROR}": row.estimate_error}
 
 
-def print_front(run: RecordedRun, everything: bool = False) -> None:
-    """Prints a heading, the table of the shortlist or of ``everything``, and what its columns mean."""
+def print_front(
+    run: RecordedRun, everything: bool = False, by: str | None = None, options: Sequence[str] = ()
+) -> None:
+    """Prints a heading, the table of the shortlist or of ``everything``, and what its columns mean.
+
+    Args:
+        run: The run, which may be narrowed to limits.
+        everything: Whether all points are listed.
+        by: What they are sorted by; see :func:`bitfront.search.reports.front_order.in_order`.
+        options: Words that say so and name the limits, for the command that lists all.
+    """
     console = stdout_console()
     console.print(_heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
         print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
         return
-    every = front_rows(run)
+    every = in_order(run, front_rows(run), by)
     rows = [row for row in every if everything or row.listed]
     plain = not console.is_terminal
     console.print()
@@ -251,7 +270,7 @@ def print_front(run: RecordedRun, everything: bool = False) -> None:
     legend = f"{splits}; {source}MB = 10^6 bytes"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
-    command = "" if everything else run_command(run.path, "front", run.name, "--all")
+    command = "" if everything else run_command(run.path, "front", run.name, *options, "--all")
     print_lines(console, [star, *shortlist_notes(run, every, command)])
     print_lines(console, [legend, *notes], style="dim")
 
@@ -280,5 +299,8 @@ def _heading(run: RecordedRun) -> str:
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run_state(run.path, run.summary)
     limits = "".join(f", {limit.label}" for limit in run.limits)
-    counts = f"{points(len(run.front))} from {count_of(len(run.trials), 'trial')}"
+    within = " ".join(["within", *(limit.origin for limit in run.narrowed)]) if run.narrowed else ""
+    counts = " ".join(
+        filter(None, [points(len(run.front)), within, f"from {count_of(len(run.trials), 'trial')}"])
+    )
     return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

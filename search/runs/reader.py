@@ -40,6 +40,8 @@ class RecordedRun:
         summary: ``summary.json``; empty while it does not exist.
         genes: The gene columns of both tables, in genome order.
         settled: Widths of the genes that were not searched, by name.
+        narrowed: Limits that the front was narrowed to after the search; see
+            :func:`bitfront.search.export.limited_front.narrowed`.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RecordedRun:
     summary: dict[str, Any]
     genes: tuple[GeneColumn, ...]
     settled: Mapping[str, int] = field(default_factory=dict)
+    narrowed: tuple[Limit, ...] = ()
 
     @classmethod
     def read(cls, root: Path, name: str) -> Self:

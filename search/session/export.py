@@ -15,7 +15,7 @@ from bitfront.evaluators.files import check_writable
 from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, write_config
 from bitfront.search.export.folder import check_folder
 from bitfront.search.export.places import without_folders
-from bitfront.search.export.selection import KNEE
+from bitfront.search.export.selection import KNEE, Choice, choice_text
 from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -42,6 +42,8 @@ class Exported:
         verification: The file beside the evaluator; None where it computes nothing or was not verified.
         folder: The folder that holds the model and all that belongs to it; None where it is a file alone.
         document: The bit config document that it holds or carries.
+        pick: What it was chosen by, as ``--pick`` takes it; None where it is no point of the front.
+        within: The limits among which it was chosen.
     """
 
     run: str
@@ -54,6 +56,8 @@ class Exported:
     verification: Verified | None
     folder: Path | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
+    pick: str | None = None
+    within: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -65,6 +69,8 @@ class Exported:
         return {
             "run": self.run,
             "trial": self.trial,
+            "pick": self.pick,
+            "within": self.within,
             "digest": self.config.digest,
             "path": self.path,
             "folder": self.folder,
@@ -76,7 +82,7 @@ class Exported:
 
 def export_run(
     run: RecordedRun,
-    choice: str | int = KNEE,
+    pick: Choice = KNEE,
     *,
     uniform: str | None = None,
     format: str = "json",  # noqa: A002 - as the option is called
@@ -96,7 +102,8 @@ def export_run(
 
     Args:
         run: The run.
-        choice: A point of its front: ``knee``, an objective such as ``top1``, or a trial number.
+        pick: A point of its front: ``knee``, an objective such as ``top1``, weights by objective, or a trial
+            number.
         uniform: The same widths in every encoder instead, such as ``W8A8T8``.
         format: A name out of :data:`bitfront.evaluators.deployment.registry.FORMATS`.
         path: The file, or for ``onnx`` and ``openvino`` a folder, which has no ending; None for one in
@@ -119,10 +126,12 @@ def export_run(
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.search.session.writing import Writing, carried_document, write_file, write_folder
 
-    chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, str(choice))
+    chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, pick)
     form, target = format_named(format), None if path is None else Path(path)
     known: dict[str, Any] = {"run": run.name, "trial": chosen.provenance.get("trial"), "format": format}
     known |= {"config": chosen.config, "measured": chosen.measured}
+    if not uniform:
+        known |= {"pick": choice_text(pick), "within": tuple(limit.origin for limit in run.narrowed)}
     if not isinstance(form, ModelFormat):
         target = target or run.path / "exports" / f"{chosen.name}{form.suffix}"
         document = form.document(chosen.config, chosen.measured, chosen.provenance)

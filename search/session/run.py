@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.export.export import chosen_point
-from bitfront.search.export.selection import KNEE, chosen_row, default_choice, shortlist_of
+from bitfront.search.export.limited_front import narrowed
+from bitfront.search.export.selection import KNEE, Choice, chosen_row, default_choice, shortlist_of
 from bitfront.search.runs.listing import RunSummary, latest_run
 from bitfront.search.runs.listing import list_runs as runs_in
 from bitfront.search.runs.names import runs_root
@@ -39,7 +40,9 @@ class Run(RecordedRun):
     ``shortlist`` has those of its points that really differ.
 
     A *choice* is ``knee`` (the cheapest point not shown to be worse than the best), an objective such as
-    ``top1``, ``latency`` or ``size`` (the best in that), or the number of a trial on the front.
+    ``top1``, ``latency`` or ``size`` (the best in that), weights by objective such as ``{"top1": 2, "size":
+    1}`` (the least weighted Chebyshev distance), or the number of a trial on the front. Among the points
+    within limits: ``run.within(max_size="4MB").pick("top1")``, where ``nearest`` is the one nearest to them.
 
     Attributes:
         interrupted: Whether the search was stopped before its end; :func:`resume` goes on with it.
@@ -72,21 +75,59 @@ class Run(RecordedRun):
             alike=[len(point.alike) for point in points], near=[len(point.near) for point in points]
         )
 
-    def pick(self, choice: str | int = KNEE) -> pd.Series:
+    def within(
+        self,
+        *,
+        max_latency: str | None = None,
+        max_size: str | None = None,
+        min_top1: float | None = None,
+        min_metric: str | Sequence[str] = (),
+        max_metric: str | Sequence[str] = (),
+        max_drop: float | str | Sequence[str] | None = None,
+        confidence: float | None = None,
+    ) -> Run:
+        """The run with that part of its front which is within limits; shortlist and star follow.
+
+        Args:
+            max_latency: Such as ``12ms``, or ``0.9x`` of the float model's.
+            max_size: Such as ``4MB``, or ``0.6x`` of the float model's.
+            min_top1: Lowest top-1 in percent.
+            min_metric: Lowest values of metrics, such as ``macro_f1=70``.
+            max_metric: Highest values of metrics of which smaller ones are better, such as ``loss=0.5``.
+            max_drop: By how much metrics may be worse than the float model's: points of the task's first
+                metric, or such as ``macro_f1=1``.
+            confidence: Probability with which limits on the share of images decided right are to hold; None
+                for that of the search.
+
+        Raises:
+            UserError: A limit cannot be read, or no point is within the limits: the nearest one is named.
+        """
+        asked = {
+            "max_latency": max_latency,
+            "max_size": max_size,
+            "min_top1": min_top1,
+            "min_metric": min_metric,
+            "max_metric": max_metric,
+            "max_drop": max_drop,
+            "confidence": confidence,
+        }
+        return narrowed(self, asked)
+
+    def pick(self, choice: Choice = KNEE) -> pd.Series:
         """The row of the front that a choice stands for.
 
         Raises:
             UserError: The front is empty, or the choice is none of its points.
         """
-        return chosen_row(self, str(choice))
+        return chosen_row(self, choice)
 
-    def config(self, choice: str | int = KNEE) -> BitConfig:
+    def config(self, choice: Choice = KNEE) -> BitConfig:
         """The bit configuration of a point of the front.
 
         Raises:
             UserError: There is no such point.
         """
-        return chosen_point(self, str(choice)).config
+        return chosen_point(self, choice).config
 
     def figures(
         self,
@@ -122,7 +163,7 @@ class Run(RecordedRun):
 
     def export(
         self,
-        choice: str | int = KNEE,
+        pick: Choice = KNEE,
         format: str = "json",  # noqa: A002 - as the option is called
         path: str | Path | None = None,
         **options: Any,
@@ -130,7 +171,7 @@ class Run(RecordedRun):
         """Writes a point of the front as a file or folder, and verifies what computes in its runtime.
 
         Args:
-            choice: The point.
+            pick: The point.
             format: ``json`` (the bit configuration), ``packed``, ``onnx``, ``openvino`` or that of another
                 toolchain.
             path: The file, or for ``onnx`` and ``openvino`` a folder, which has no ending; None for one in
@@ -144,7 +185,7 @@ class Run(RecordedRun):
         """
         from bitfront.search.session.export import export_run
 
-        return export_run(self, choice, format=format, path=path, **options)
+        return export_run(self, pick, format=format, path=path, **options)
 
     def verify(self, path: str | Path, **options: Any) -> Verified:
         """Compares an exported file with the evaluator; see :func:`bitfront.search.verify`."""
@@ -152,7 +193,7 @@ class Run(RecordedRun):
 
         return verify(path, **options)
 
-    def evaluate(self, choice: str | int = KNEE, **options: Any) -> Evaluation:
+    def evaluate(self, choice: Choice = KNEE, **options: Any) -> Evaluation:
         """Measures a point of the front, or uniform widths such as ``W8A8T8``, on the test split.
 
         Args:
@@ -165,9 +206,9 @@ class Run(RecordedRun):
         """
         from bitfront.search.session.evaluate import evaluate
 
-        uniform = isinstance(choice, str) and choice[:1] == "W"
         options = {"latency": self.spec["latency"], **options}
         spec = EvaluationSpec.from_json(self.evaluation)
+        uniform = isinstance(choice, str) and choice[:1] == "W"
         return evaluate(spec, str(choice) if uniform else self.config(choice), **options)
 
     def _repr_html_(self) -> str:

@@ -14,7 +14,12 @@ from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.commands.verify import add_tolerance_options
 from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option
-from bitfront.search.cli.options.groups import add_other_data_options
+from bitfront.search.cli.options.groups import (
+    add_choice_limits,
+    add_other_data_options,
+    choice_limits,
+    choice_words,
+)
 from bitfront.search.runs.names import command_line
 
 if TYPE_CHECKING:
@@ -45,7 +50,11 @@ Files that compute are verified at once: they classify the test split in the run
 are printed and kept with the file. The exit status is 1 where they are not the evaluator's.
 
 The knee is the starred point: the cheapest that is not shown to be worse than the best by more than the run's
---max-drop, half a point where it has none.
+--max-drop, half a point where it has none. Limits leave the points within them to pick from: --pick top1
+--max-size 4MB is the most accurate within 4 MB, --pick size --max-drop 1 the smallest within a point of the
+float model, --pick nearest --max-size 4MB what comes closest to 4 MB. Weights, such as top1=2,size=1, take
+the point whose largest weighted shortfall is least (weighted Chebyshev), each objective scaled from 0, the
+best of these points, to 1, the worst.
 """.format(formats="\n".join(_listed()))
 
 
@@ -53,7 +62,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_run_argument(parser)
     which = parser.add_mutually_exclusive_group()
-    points = "knee, an objective (top1: best, latency: fastest, size: smallest) or a trial number"
+    points = (
+        "knee (or star), an objective (top1: best, latency: fastest, size: smallest), nearest (to the limits "
+        "below), weights such as top1=2,size=1, or a trial number"
+    )
     option(which, "--pick POINT", points, default="knee")
     option(which, "--uniform WxAxTx", "the same widths in every encoder instead")
     option(parser, "--format FORMAT", ", ".join(FORMATS), default=JSON, choices=FORMATS)
@@ -62,6 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     place = "file to write, or folder (a name without an ending); default: in exports of the run folder"
     option(parser, "--output PLACE", place, Path)
     option(parser, "--force", "overwrite a file or an export that is something else")
+    add_choice_limits(parser)
     moved = parser.add_argument_group("where the run's own files have moved")
     option(moved, "--checkpoint FILE", "the weights that the run searched with")
     option(moved, "--data DATA", "the data that the run searched with")
@@ -75,8 +88,13 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.console import print_json
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.export import export_run
+    from bitfront.spaces.errors import UserError
 
     chosen = open_chosen_run(args)
+    if not args.uniform:
+        chosen = chosen.within(**choice_limits(args))
+    elif words := choice_words(args):
+        raise UserError(f"{words[0]} chooses among the points of the front, and --uniform is none of them")
     exported = export_run(
         chosen,
         args.pick,
@@ -102,10 +120,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(exported: Exported, run: Run, args: argparse.Namespace) -> None:
     """What was written, what came of it, and what to do next."""
-    from bitfront.search.reports.console import hint, stdout_console
+    from bitfront.search.reports.console import hint, stderr_console, stdout_console
     from bitfront.search.reports.evaluation import print_verification
 
     console = stdout_console()
+    if exported.trial is not None:
+        within = f" within {' '.join(exported.within)}" if exported.within else ""
+        stderr_console().print(f"{exported.pick}{within}: trial {exported.trial}", soft_wrap=True)
     console.print(str(exported.folder or exported.path), soft_wrap=True)
     if exported.verification is not None:
         print_verification(exported.verification.to_json())

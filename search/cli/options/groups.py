@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.image_options import CROP_MODES, INTERPOLATIONS
@@ -17,6 +18,9 @@ from bitfront.search.cli.options.common import Group, natural, option, percentag
 from bitfront.search.problem.spec import CONFIDENCE
 from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import AUTO
+
+# Names of the options that choose among the points of a front.
+_CHOICE_LIMITS = ("max_latency", "max_size", "min_top1", "min_metric", "max_metric", "max_drop", "confidence")
 
 
 def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> None:
@@ -201,12 +205,38 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Limits on what is measured."""
     group = parser.add_argument_group("limits")
-    option(group, "--max-latency TIME", "such as 12ms, or 0.9x of the float model's")
-    option(group, "--max-size SIZE", "such as 4MB, or 0.6x of the float model's")
+    _add_cost_limits(group)
     slower = "also allow what is slower than the float model, such as where latency is no objective"
     option(group, "--allow-slower", slower)
     larger = "also allow what is larger than at 8 bits throughout, such as where size is no objective"
     option(group, "--allow-larger", larger)
+    _add_metric_limits(group, CONFIDENCE)
+
+
+def add_choice_limits(parser: argparse.ArgumentParser) -> None:
+    """The limits of a search once more, on the points of its front."""
+    group = parser.add_argument_group("limits", "only points of the front that are within them")
+    _add_cost_limits(group)
+    _add_metric_limits(group)
+
+
+def choice_limits(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_choice_limits` was given, as :meth:`bitfront.search.Run.within` takes it."""
+    return {name: getattr(args, name) for name in _CHOICE_LIMITS}
+
+
+def choice_words(args: argparse.Namespace) -> list[str]:
+    """The same as it was written, for the next commands."""
+    return [word for name in _CHOICE_LIMITS for word in args.words.get(name, ())]
+
+
+def _add_cost_limits(group: Group) -> None:
+    option(group, "--max-latency TIME", "such as 12ms, or 0.9x of the float model's")
+    option(group, "--max-size SIZE", "such as 4MB, or 0.6x of the float model's")
+
+
+def _add_metric_limits(group: Group, confidence: float | None = None) -> None:
+    """``confidence`` is the default; None for that of the run."""
     option(group, "--min-top1 PERCENT", "lowest top-1, such as 70", percentage)
     drop = (
         "by how much a metric may be worse than the float model's: 1 is a point of top-1, macro_f1=1 a point "
@@ -214,7 +244,8 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--max-drop [METRIC=]VALUE", drop, _points, action="append")
     surely = "probability with which limits on shares of images decided right are to hold on other images"
-    option(group, "--confidence SHARE", surely, _probability, CONFIDENCE)
+    surely += "" if confidence else " (default: that of the search)"
+    option(group, "--confidence SHARE", surely, _probability, confidence)
     least = "lowest value of a metric, such as macro_f1=70; may be given again"
     option(group, "--min METRIC=VALUE", least, dest="min_metric", default=[], action="append")
     most = "highest value of a metric of which smaller ones are better, such as loss=0.5; may be given again"

@@ -13,6 +13,7 @@ import pytest
 from bitfront.search.cli.main import main
 from bitfront.search.export.selection import chosen_row, shortlist_of, standing
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.search.session.run import open_run
 from bitfront.spaces import BitConfig
 
 MakeRun = Callable[..., Path]
@@ -312,6 +313,47 @@ def test_export_json(bitfront: Bitfront, folder: Path) -> None:
     assert isinstance(exported["trial"], int)
 
 
+def test_front_within_limits(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    rows = RecordedRun.read(tmp_path, "small").front
+    size = int(rows["size_bytes"].median())
+    status, out, err = bitfront("front", "--max-size", f"{size}b", "--sort", "latency")
+    assert status == 0
+    assert f"points within --max-size {size}b from 40 trials" in out
+    assert f"bitfront export small --pick knee --max-size {size}b" in err
+    found = document(bitfront("front", "--json", "--max-size", f"{size}b", "--sort", "latency"))
+    kept = rows[rows["size_bytes"] <= size].sort_values("latency_ms")
+    assert [point["trial"] for point in found["front"]] == kept["trial"].tolist()
+    assert found["within"][0]["bound"] == size
+
+
+def test_an_empty_front_within_limits_is_one_line(bitfront: Bitfront, folder: Path) -> None:
+    for options in ([], ["--json"]):
+        status, out, err = bitfront("front", "--max-size", "1kB", *options)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "no point of run small is within --max-size 1kB: the nearest is trial " in err
+
+
+def test_export_within_limits(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    rows = RecordedRun.read(tmp_path, "small").front
+    size = int(rows["size_bytes"].median())
+    exported = document(bitfront("export", "--json", "--pick", "top1", "--max-size", f"{size}b"))
+    best = rows[rows["size_bytes"] <= size]["top1"].max()
+    assert exported["measured"]["top1"] == best
+    assert (exported["pick"], exported["within"]) == ("top1", [f"--max-size {size}b"])
+    _, out, err = bitfront("export", "--pick", "top1", "--max-size", f"{size}b")
+    assert out.count("\n") == 1
+    assert f"top1 within --max-size {size}b: trial {exported['trial']}" in err
+
+
+def test_export_by_weights(bitfront: Bitfront, folder: Path, tmp_path: Path) -> None:
+    exported = document(bitfront("export", "--json", "--pick", "top1=2,size=1"))
+    run = open_run("small", runs_dir=tmp_path)
+    assert exported["trial"] == run.pick({"top1": 2, "size": 1})["trial"]
+    assert Path(exported["path"]).name == f"weights-{exported['digest']}.json"
+    assert run.export(pick={"top1": 2, "size": 1}).trial == exported["trial"]
+    assert document(bitfront("export", "--json", "--pick", "star"))["trial"] == run.knee
+
+
 def test_export_of_uniform_widths(bitfront: Bitfront, folder: Path) -> None:
     exported = document(bitfront("export", "--json", "--uniform", "w4a8t8"))
     assert (exported["trial"], exported["measured"]) == (None, {})
@@ -338,6 +380,10 @@ def test_export_keeps_other_files(bitfront: Bitfront, folder: Path, tmp_path: Pa
         (["--uniform", "W3A8T8"], "run small has the widths 4, 8, not 3"),
         (["--pick", "best"], "--pick 'best' is no choice"),
         (["--pick", "99999"], "trial 99999 is not on the front"),
+        (["--pick", "top1=2,speed=1"], "'speed' is none of top1, latency, size, loss"),
+        (["--pick", "nearest"], "--pick nearest needs a limit"),
+        (["--pick", "top1", "--max-size", "1kB"], "no point of run small is within --max-size 1kB"),
+        (["--uniform", "W4A8T8", "--max-size", "1MB"], "--uniform is none of them"),
     ],
 )
 def test_export_mistakes(bitfront: Bitfront, folder: Path, options: list[str], expected: str) -> None:

@@ -13,12 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.search.export.limited_front import narrowed
 from bitfront.search.export.selection import DefaultChoice, chosen_row, default_choice
 from bitfront.search.problem.wording import MISSING, Difference, difference, megabytes, milliseconds, percent
+from bitfront.search.reports.front_order import in_order
 from bitfront.search.reports.front_rows import front_rows, star_note
-from bitfront.search.reports.front_table import STAR, front_document, front_table, runs_table
+from bitfront.search.reports.front_table import STAR, front_document, front_html, front_table, runs_table
 from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces import UserError
 
 
 def front(run: RecordedRun, width: int, plain: bool = False) -> list[str]:
@@ -202,3 +205,62 @@ def test_numbers_keep_four_digits() -> None:
     assert difference(Difference.of(PairedComparison(436, 17, 5))) == "-2.75 \N{PLUS-MINUS SIGN} 1.07"
     assert difference(Difference.of(PairedComparison(436, 0, 0))) == "+0.00"
     assert difference(None) == MISSING
+
+
+class TestTheOrderOfRows:
+    @pytest.fixture
+    def run(self, runs_dir: Path) -> RecordedRun:
+        return RecordedRun.read(runs_dir, "digits-1")
+
+    def order(self, run: RecordedRun, by: str | None) -> list[int]:
+        return [point["trial"] for point in front_document(run, by)["front"]]
+
+    @pytest.mark.parametrize(
+        ("by", "column", "ascending"),
+        [
+            ("latency", "latency_ms", True),
+            ("size", "size_bytes", True),
+            ("top1", "top1", False),
+            ("loss", "loss", True),
+            ("trial", "trial", True),
+            ("test", "test_top1", False),
+            ("measured", "latency_measured_ms", True),
+        ],
+    )
+    def test_the_best_comes_first(self, run: RecordedRun, by: str, column: str, ascending: bool) -> None:
+        values = run.front.set_index("trial", drop=False)[column]
+        found = values[self.order(run, by)].tolist()
+        assert found == sorted(found, reverse=not ascending)
+        names = [row.name for row in in_order(run, front_rows(run), by)]
+        assert names[:3] == ["float32", "W8A8T8", "W4A4T4"]
+
+    def test_as_it_was_without_a_column(self, run: RecordedRun) -> None:
+        assert self.order(run, None) == self.order(run, "size")
+        assert in_order(run, front_rows(run)) == front_rows(run)
+
+    def test_estimates_decide_and_what_is_not_known_comes_last(self, run: RecordedRun) -> None:
+        estimates = [90.0 + i for i in range(len(run.front))]
+        estimated = dataclasses.replace(run, front=run.front.assign(top1_estimate=estimates))
+        assert self.order(estimated, "top1") == run.front["trial"].tolist()[::-1]
+        partly = run.front["test_top1"].where(run.front["trial"] != run.front["trial"].max())
+        tested = dataclasses.replace(run, front=run.front.assign(test_top1=partly))
+        assert self.order(tested, "test")[-1] == run.front["trial"].max()
+
+    def test_another_column_is_refused(self, run: RecordedRun) -> None:
+        with pytest.raises(
+            UserError, match="--sort 'speed' is no column of the front: sort by latency, size"
+        ):
+            self.order(run, "speed")
+
+
+def test_a_narrowed_front_says_what_it_was_narrowed_to(runs_dir: Path) -> None:
+    run = narrowed(RecordedRun.read(runs_dir, "digits-1"), {"max_size": "900kB", "max_drop": 20})
+    found = front_document(run)
+    assert [(limit["asked"], limit["bound"]) for limit in found["within"]] == [
+        ("--max-size 900kB", 900_000.0),
+        ("--max-drop 20", pytest.approx(78.9)),
+    ]
+    assert len(found["front"]) == len(run.front)
+    assert found["knee"] in found["shortlist"]
+    assert "within --max-size 900kB --max-drop 20 from 240 trials" in front_html(run)
+    assert front_document(RecordedRun.read(runs_dir, "digits-1"))["within"] == []
