@@ -23,6 +23,7 @@ from bitfront.search.cli.commands import (
     search,
     train,
     verify,
+    watch,
 )
 from bitfront.search.cli.options.common import add_common_options
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Each has SUMMARY, DETAIL, add_options(parser) and run(args), which returns the exit status.
 COMMANDS: dict[str, ModuleType] = {
     "search": search,
+    "watch": watch,
     "runs": runs,
     "front": front,
     "plot": plot,

@@ -34,6 +34,14 @@ _SPELT = str.maketrans(
         "\N{BOX DRAWINGS HEAVY LEFT}": "-",
         "\N{BOX DRAWINGS HEAVY RIGHT}": "-",
         "\N{FULL BLOCK}": "#",
+        # Of curves in a line of text.
+        "\N{LOWER ONE EIGHTH BLOCK}": "_",
+        "\N{LOWER ONE QUARTER BLOCK}": ".",
+        "\N{LOWER THREE EIGHTHS BLOCK}": "-",
+        "\N{LOWER HALF BLOCK}": "=",
+        "\N{LOWER FIVE EIGHTHS BLOCK}": "+",
+        "\N{LOWER THREE QUARTERS BLOCK}": "*",
+        "\N{LOWER SEVEN EIGHTHS BLOCK}": "%",
     }
 )
 

@@ -54,10 +54,10 @@ def narrowed(run: AnyRun, asked: Mapping[str, Any]) -> AnyRun:
     decided = {name: getattr(spec, name) for name in _DECIDED if name in given}
     found = dataclasses.replace(run, narrowed=limits, spec={**run.spec, **decided})
     excess, values = violations(found)
-    inside = (excess <= 0.0).all(axis=1)
-    if not inside.any():
+    inside = np.flatnonzero((excess <= 0.0).all(axis=1))
+    if not len(inside):
         raise UserError(_nearest(found, excess, values))
-    return dataclasses.replace(found, front=run.front.loc[inside].reset_index(drop=True))
+    return dataclasses.replace(found, front=run.front.iloc[inside].reset_index(drop=True))
 
 
 def _against(run: RecordedRun, asked: AskedLimit) -> Limit:

@@ -248,7 +248,7 @@ def print_front(
         options: Words that say so and name the limits, for the command that lists all.
     """
     console = stdout_console()
-    console.print(_heading(run), soft_wrap=True)
+    console.print(heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
         print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
@@ -280,11 +280,11 @@ def front_html(run: RecordedRun) -> str:
     from html import escape
 
     if run.front.empty:
-        return f"<p>{escape(_heading(run))}</p>"
+        return f"<p>{escape(heading(run))}</p>"
     every = front_rows(run)
     table = front_table(run, [row for row in every if row.listed], width=WITH_WORDS).html()
     notes = [f"{STAR} {star_note(run, default_choice(run))}", *shortlist_notes(run, every, "front")]
-    return f"<p>{escape(_heading(run))}</p>{table}<p>{'<br>'.join(map(escape, notes))}</p>"
+    return f"<p>{escape(heading(run))}</p>{table}<p>{'<br>'.join(map(escape, notes))}</p>"
 
 
 def _in_words(rows: Sequence[FrontRow], width: int) -> list[str]:
@@ -295,7 +295,8 @@ def _in_words(rows: Sequence[FrontRow], width: int) -> list[str]:
     return [fill(line, width, subsequent_indent=" " * (room + 1)) for line in lines]
 
 
-def _heading(run: RecordedRun) -> str:
+def heading(run: RecordedRun) -> str:
+    """What was searched, within which limits, and how far it is, in one line."""
     model, data = run.evaluation.get("model", ""), run.evaluation.get("data", "")
     state = run_state(run.path, run.summary)
     limits = "".join(f", {limit.label}" for limit in run.limits)

@@ -24,7 +24,7 @@ SPEC = "spec.json"
 # Of the trials and of the front; the former is there once something was evaluated.
 TRIALS, FRONT = "trials.csv", "front.csv"
 # What a resumed run writes again; other files it reads.
-WRITTEN_AGAIN = (TRIALS, FRONT, "summary.json", "references.json", "right_images.csv")
+WRITTEN_AGAIN = (TRIALS, FRONT, "summary.json", "references.json", "right_images.csv", "progress.json")
 # Holds a model and images that were given as Python objects.
 INPUTS = "inputs"
 

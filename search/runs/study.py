@@ -135,6 +135,8 @@ class StudyRecord:
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
         RunSpec.from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
+        if study.metric_names is None:  # earlier versions did not name them
+            _recorded(place, lambda: _name_objectives(study, problem))
         if study.user_attrs[_SPEC] != written:
             _recorded(place, lambda: study.set_user_attr(_SPEC, written))
         try:
@@ -258,11 +260,16 @@ def _new_study(storage: BaseStorage, problem: SearchProblem, name: str | None = 
 
 
 def _describe(study: optuna.Study, problem: SearchProblem, spec: Mapping[str, Any]) -> None:
-    """Writes into a new study what it is of; optuna-dashboard names its axes after the objectives."""
+    """Writes into a new study what it is of."""
+    _name_objectives(study, problem)
+    study.set_user_attr(_SPEC, spec)
+
+
+def _name_objectives(study: optuna.Study, problem: SearchProblem) -> None:
+    """Writes the names after which optuna-dashboard calls its axes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([objective.column for objective in problem.objectives])
-    study.set_user_attr(_SPEC, spec)
 
 
 def _place(folder: Path, url: str | None) -> Path | str:

@@ -164,6 +164,7 @@ class SearchSession:
 
     def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: RunInputs) -> SearchResult:
         from bitfront.search.engine.engine import SearchEngine
+        from bitfront.search.runs.progress_file import ProgressWriter
         from bitfront.search.runs.study import StudyRecord
         from bitfront.search.runs.tables import FolderWriter
         from bitfront.search.samplers.registry import make_sampler
@@ -180,8 +181,11 @@ class SearchSession:
             record = begin(folder.path, folder.name, spec, problem, storage)
             with self.reporter.search(spec.evaluations) as display:
                 budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau)
-                observers = (display, FolderWriter(tables, record))
-                return SearchEngine(problem, sampler, pool, record, budget, observers).run()
+                told = ProgressWriter(folder)
+                observers = (display, FolderWriter(tables, record), told)
+                result = SearchEngine(problem, sampler, pool, record, budget, observers).run()
+                told.write(result.progress)
+                return result
         finally:
             pool.close()
 

@@ -54,6 +54,10 @@ def test_which_images_are_right_is_recorded(synthetic, problem, folder, tmp_path
     assert "expected_difference" not in earlier.values
 
 
+def open_study(folder, url):
+    return optuna.load_study(study_name="test", storage=open_storage(folder.path, url))
+
+
 def failed(candidate, number):
     known = candidate.values, candidate.violations
     return Trial(number, candidate.digest, candidate.genome, "failed", *known, "RuntimeError: saturated", 2.0)
@@ -107,14 +111,17 @@ def test_optuna_sees_parameters_values_constraints_and_states(synthetic, problem
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["journal", "sqlite"])
-def test_studies_of_earlier_versions_have_no_names_of_objectives(
+def test_studies_of_earlier_versions_get_names_of_objectives_when_they_are_gone_on_with(
     synthetic, problem, folder, tmp_path, which, monkeypatch
 ):
     url = databases(tmp_path)[which]
     with monkeypatch.context() as patch:
         patch.setattr(optuna.Study, "set_metric_names", lambda study, names: None)
         told, _ = fill(synthetic, problem, StudyRecord.create(folder.path, "test", SPEC, problem, url))
-    assert list(StudyRecord.open(folder.path, "test", SPEC, problem, url).trials) == told
+    assert open_study(folder, url).metric_names is None
+    for _ in range(2):
+        assert list(StudyRecord.open(folder.path, "test", SPEC, problem, url).trials) == told
+        assert open_study(folder, url).metric_names == ["top1", "latency_ms", "size_bytes"]
 
 
 def test_other_settings_are_refused_by_name_and_budgets_may_grow(problem, folder):
