@@ -16,6 +16,7 @@ from bitfront.search.reports.plots.picture import (
     PRINT_DPI,
     SCREEN_DPI,
     SIZES,
+    USUAL_PICTURES,
     Place,
     checked_dpi,
     checked_pictures,
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 SUMMARY = "draw the pictures of a run, or of several together"
 DETAIL = """\
 Draws the pictures of a run: the front against size and latency, the bit map (which encoder keeps how many
-bits along the front) and the hypervolume history. Points of the front that really differ are named. Several
-runs are drawn together, one front for each, where their images, float model and source of latencies are the
-same. For a paper: --format pdf --size column.
+bits along the front) and the hypervolume history. Points of the front that really differ are named. Where
+they are named by --only, also the front in both costs with the quality as colour (front_costs), the
+hypervolume over time (hypervolume_time), and how much each gene alone is estimated to change the outputs
+(sensitivities). Several runs are drawn together, one front for each, where their images, float model and
+source of latencies are the same. For a paper: --format pdf --size column.
 """
 _LONGEST_NAME = 100
 
@@ -42,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help=several)
     add_runs_dir(parser)
     option(parser, "--all", "list every point of the front")
-    only = f"pictures to draw, some of {', '.join(PICTURES)} (default: all)"
+    only = f"pictures to draw, some of {', '.join(PICTURES)} (default: the first {len(USUAL_PICTURES)})"
     option(parser, "--only LIST", only, _names)
     place = (
         "folder for the pictures, or a file such as front.pdf for one of them (default: plots in the run "

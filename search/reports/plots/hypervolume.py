@@ -16,6 +16,7 @@ from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
 from bitfront.search.reports.plots.style import Series
+from bitfront.search.runs.progress_file import read_progress
 from bitfront.search.runs.reader import RecordedRun
 
 # Width on a screen and the most of the height, in points; the height as a share of the width.
@@ -25,10 +26,16 @@ _BELOW, _ABOVE, _RIGHT = 0.3, 0.14, 1.03
 
 
 class HypervolumeInfo(NamedTuple):
-    """Hypervolume after numbers of evaluations, each ``[steps]``; larger is better."""
+    """Hypervolume after numbers of evaluations, or after times, each ``[steps]``; larger is better."""
 
     evaluations: NDArray[np.int64]
     hypervolume: NDArray[np.float64]
+    minutes: NDArray[np.float64] | None = None
+
+    @property
+    def steps(self) -> NDArray[np.float64]:
+        """What the hypervolume is drawn over: times where they are known."""
+        return self.evaluations.astype(np.float64) if self.minutes is None else self.minutes
 
     @property
     def lowest_shown(self) -> float:
@@ -40,6 +47,16 @@ def collect_hypervolume(run: RecordedRun) -> HypervolumeInfo:
     """The history in a run's summary; empty where nothing has been recorded."""
     history = np.asarray(run.summary.get("hypervolume_history") or [], dtype=np.float64).reshape(-1, 2)
     return HypervolumeInfo(history[:, 0].astype(np.int64), history[:, 1])
+
+
+def collect_hypervolume_time(run: RecordedRun) -> HypervolumeInfo:
+    """The history that the search wrote while it ran, with its times; empty for earlier versions.
+
+    Its front is that of the estimates, that of :func:`collect_hypervolume` the one of what was counted.
+    """
+    progress = read_progress(run.path)
+    steps = np.asarray(progress.history if progress else [], dtype=np.float64).reshape(-1, 3)
+    return HypervolumeInfo(steps[:, 0].astype(np.int64), steps[:, 1], steps[:, 2] / 60.0)
 
 
 def reference_point(run: RecordedRun) -> str:
@@ -73,7 +90,7 @@ def draw_hypervolume(
         size: Of the picture.
         series: How each looks, and its name in the legend.
     """
-    last = max(int(info.evaluations[-1]) for info in infos)
+    last, timed = max(float(info.steps[-1]) for info in infos), infos[0].minutes is not None
     highest, low = (max(float(i.hypervolume[-1]) for i in infos), min(i.lowest_shown for i in infos))
     span = max(highest - low, 0.01 * highest, 1e-9)
     with style.house_style(size):
@@ -84,12 +101,15 @@ def draw_hypervolume(
         for info, look in zip(infos, series, strict=True):
             line: Any = {"color": look.color, "linestyle": look.dashes, "linewidth": style.points(1.6)}
             mark: Any = {"marker": look.marker, "markersize": style.points(6.5), "markeredgecolor": "white"}
-            axes.step(info.evaluations, info.hypervolume, where="post", **line)
-            end = info.evaluations[-1:], info.hypervolume[-1:]
+            axes.step(info.steps, info.hypervolume, where="post", **line)
+            end = info.steps[-1:], info.hypervolume[-1:]
             handles += axes.plot(*end, clip_on=False, zorder=5, **line, **mark)
-        axes.set(xlabel="evaluations", ylabel="hypervolume (larger is better)")
-        axes.set(xlim=(0, max(last, 1) * _RIGHT), ylim=(low - _BELOW * span, highest + _ABOVE * span))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        over = "search time (minutes)" if timed else "evaluations"
+        axes.set(xlabel=over, ylabel="hypervolume (larger is better)")
+        right = last or 1.0 if timed else max(last, 1.0)
+        axes.set(xlim=(0, right * _RIGHT), ylim=(low - _BELOW * span, highest + _ABOVE * span))
+        ticks: Any = {"nbins": 6, "steps": [1, 2, 5, 10]} if timed else {"integer": True}
+        axes.xaxis.set_major_locator(MaxNLocator(**ticks))
         names = [look.name for look in series] if len(infos) > 1 else []
         height = min(_ASPECT * width, inches(_HIGHEST))
         bottom = write_legend(figure, handles, names, handlelength=3.0)

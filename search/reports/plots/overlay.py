@@ -28,7 +28,7 @@ from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_
 from bitfront.search.reports.plots.labels import around, place_labels
 from bitfront.search.reports.plots.layout import Heading
 from bitfront.search.reports.plots.marks import areas, draw_limits, draw_references, note_hidden, obstacles
-from bitfront.search.reports.plots.picture import PICTURES, SCREEN, PictureSize
+from bitfront.search.reports.plots.picture import SCREEN, USUAL_PICTURES, PictureSize
 from bitfront.search.reports.plots.run_plots import by_picture, cost_axes, subject
 from bitfront.search.reports.plots.style import Series, series_named
 from bitfront.search.reports.plots.window import Window
@@ -77,7 +77,7 @@ def overlay_figures(
         UserError: The runs cannot be compared, the labels are not one for each run, or a picture was asked
             for that several runs do not have.
     """
-    wanted = PICTURES if only is None else only
+    wanted = USUAL_PICTURES if only is None else only
     check_comparable(runs, latency=any(name in wanted for name in _LATENCY))
     series, alike = series_named(_checked_labels(runs, labels)), _counted_alike(runs)
     infos = {

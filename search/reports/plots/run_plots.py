@@ -14,9 +14,16 @@ from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
 from bitfront.search.reports.plots.front_points import FrontInfo, collect_front
-from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume, reference_point
+from bitfront.search.reports.plots.hypervolume import (
+    collect_hypervolume,
+    collect_hypervolume_time,
+    draw_hypervolume,
+    reference_point,
+)
 from bitfront.search.reports.plots.layout import Heading
-from bitfront.search.reports.plots.picture import PICTURES, SCREEN, SCREEN_DPI, PictureSize, Place
+from bitfront.search.reports.plots.picture import SCREEN, SCREEN_DPI, USUAL_PICTURES, PictureSize, Place
+from bitfront.search.reports.plots.sensitivity import collect_gene_scores, draw_gene_scores
+from bitfront.search.reports.plots.three_objectives import draw_costs
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces.quantities import count_of
 
@@ -38,13 +45,14 @@ def run_figures(
         size: Of the pictures.
         title: What stands above; None for what is drawn, where pictures of the size have a heading, and an
             empty one for nothing.
-        only: Names of those that are drawn; None for all.
+        only: Names of those that are drawn; None for the usual ones.
 
     Returns:
         Figures by name: ``front`` (against size and latency side by side), ``front_size``, ``front_latency``,
-        ``bit_map`` and ``hypervolume``, without those for which nothing has been recorded.
+        ``bit_map`` and ``hypervolume``, and where they are named ``front_costs`` (three objectives at once),
+        ``hypervolume_time`` and ``sensitivities``; without those for which nothing has been recorded.
     """
-    wanted = PICTURES if only is None else only
+    wanted = USUAL_PICTURES if only is None else only
     infos = {name: collect_front(run, axis, everything) for name, axis in cost_axes(run).items()}
 
     def front(shown: Sequence[FrontInfo]) -> Figure:
@@ -66,6 +74,28 @@ def run_figures(
     if "hypervolume" in wanted and len(history.evaluations):
         heading = Heading(f"Hypervolume{subject(run)}", reference_point(run)).asked(title, size)
         found["hypervolume"] = draw_hypervolume([history], heading, size)
+    return found | _further(run, wanted, size, title)
+
+
+def _further(
+    run: RecordedRun, wanted: Sequence[str], size: PictureSize, title: str | None
+) -> dict[str, Figure]:
+    """Pictures that are drawn where they are named."""
+    found: dict[str, Figure] = {}
+    if "front_costs" in wanted and len(run.front):
+        heading = Heading(f"Pareto front{subject(run)}", points(len(run.front))).asked(title, size)
+        axes = cost_axes(run)
+        found["front_costs"] = draw_costs(run, axes["front_size"], axes["front_latency"], heading, size)
+    times = collect_hypervolume_time(run) if "hypervolume_time" in wanted else None
+    if times is not None and len(times.evaluations):
+        heading = Heading(f"Hypervolume{subject(run)}", f"of estimates; {reference_point(run)}")
+        found["hypervolume_time"] = draw_hypervolume([times], heading.asked(title, size), size)
+    genes = collect_gene_scores(run) if "sensitivities" in wanted else []
+    if genes:
+        widths = run.evaluation.get("widths") or ()
+        narrow = f"each gene alone at {min(widths)} instead of {max(widths)} bits" if widths else ""
+        heading = Heading(f"Sensitivities{subject(run)}", narrow).asked(title, size)
+        found["sensitivities"] = draw_gene_scores(genes, heading, size)
     return found
 
 

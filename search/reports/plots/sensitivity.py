@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bitfront.evaluators.sensitivity.gene_scores import GeneScores
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.reports.plots import style
+from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
+from bitfront.search.reports.plots.picture import SCREEN, PictureSize
+from bitfront.search.runs.files import read_json
+from bitfront.search.runs.reader import RecordedRun
 
 # By kind of tensor: colours that differ in lightness too, and marker shapes.
 _LOOKS = {
@@ -25,6 +31,9 @@ _MEASURED, _ESTIMATED = "divergence", "gradient"
 _LEAST_SHARE = 1e-5
 _UNIT, _NATS = 1e3, "10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats"
 Gene = Mapping[str, Any]
+# Of a run. Width on a screen and the most of the height, in points; the height as a share of the width.
+GENE_SCORES = "gene_scores.json"
+_WIDTH, _HIGHEST, _ASPECT = 518.0, 235.0, 0.66
 
 
 def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> Path:
@@ -51,6 +60,55 @@ def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> P
         figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9), w_pad=2.5)
         style.heading(panels[0], f"Sensitivities of {title}", _subtitle(document, columns))
         return style.save_figure(figure, path, trimmed=True)
+
+
+def draw_gene_scores(genes: Sequence[Gene], heading: Heading, size: PictureSize = SCREEN) -> Figure:
+    """What each gene alone is estimated to do at its narrowest, by encoder and kind of tensor.
+
+    Args:
+        genes: Each with ``gene`` (its name), ``encoder``, ``kind`` and ``gradient`` (nats per image).
+        heading: What stands above.
+        size: Of the picture.
+    """
+    floor = _UNIT * _LEAST_SHARE * max(gene[_ESTIMATED] for gene in genes) or 1.0
+    with style.house_style(size):
+        width = size.width or inches(_WIDTH)
+        figure = style.new_figure(width, width)
+        axes = figure.add_subplot()
+        for kind in dict.fromkeys(gene["kind"] for gene in genes):
+            colour, marker = _LOOKS[kind]
+            own = sorted((g for g in genes if g["kind"] == kind), key=lambda gene: gene["encoder"])
+            places = [gene["encoder"] + _shift(gene, genes) for gene in own]
+            values = [_shown(gene, _ESTIMATED, floor) for gene in own]
+            line: Any = {"color": colour, "linewidth": style.points(0.8), "alpha": 0.5, "zorder": 2}
+            axes.vlines(places, floor, values, **line)
+            mark: Any = {"marker": marker, "edgecolors": style.INK, "linewidths": style.points(0.5)}
+            axes.scatter(places, values, s=style.area(30.0), facecolors=colour, zorder=3, **mark)
+        axes.set_yscale("log")
+        axes.set(xlabel="encoder", ylabel=f"estimated KL divergence ({_NATS} per image)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, height = _legend(genes, [])[:], min(_ASPECT * width, inches(_HIGHEST))
+        bottom = write_legend(figure, handles, [str(handle.get_label()) for handle in handles])
+        fit(figure, [axes], 1, height, write_heading(figure, heading), bottom)
+        return figure
+
+
+def collect_gene_scores(run: RecordedRun) -> list[Gene]:
+    """What a run estimated of each gene before it searched; empty where it did not."""
+    if not (run.path / GENE_SCORES).exists():
+        return []
+    found = GeneScores.from_json(read_json(run.path / GENE_SCORES, dict))
+    columns = {gene.name: gene for gene in run.genes}
+    return [
+        {
+            "gene": name,
+            "encoder": columns[name].encoder,
+            "kind": columns[name].kind or "all",
+            _ESTIMATED: float(scores[0]),
+        }
+        for name, scores in zip(found.names, found.additive, strict=True)
+        if name in columns
+    ]
 
 
 def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:
