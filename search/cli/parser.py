@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 # Each has SUMMARY, DETAIL, add_options(parser) and run(args), which returns the exit status.
 COMMANDS: dict[str, ModuleType] = {
     "search": search,
-    "watch": watch,
     "runs": runs,
+    "watch": watch,
     "front": front,
     "plot": plot,
     "export": export,

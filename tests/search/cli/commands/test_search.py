@@ -84,7 +84,7 @@ def test_run_folder_is_complete(runs: Path) -> None:
     expected = {
         "spec.json", "environment.json", "study.log", "latency_table.csv", "trials.csv", "front.csv",
         "plots", "log.txt", "splits.json", "references.json", "summary.json", "space.json",
-        "right_images.csv",
+        "right_images.csv", "progress.json",
     }  # fmt: skip
     assert expected <= {path.name for path in folder.iterdir()}
     for picture in ("front", "front_size", "front_latency", "bit_map", "hypervolume"):
