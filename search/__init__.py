@@ -4,6 +4,7 @@ Example:
     run = search(RunSpec(evaluations=40), name="digits", workers=0)
     run.front                       # a table of pandas
     run.figures()["front"]          # a figure of matplotlib
+    run.report()                    # an interactive page, as one HTML file
     run.export("knee", "onnx")      # a verified file
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import list_runs as list_runs
     from bitfront.search.session.run import open_run as open_run
     from bitfront.search.session.run import overlay as overlay
+    from bitfront.search.session.run import report as report
     from bitfront.search.session.run import save_figure as save_figure
     from bitfront.search.session.search import resume as resume
     from bitfront.search.session.search import search as search
@@ -52,6 +54,7 @@ _PLACES = {
     "open_run": "bitfront.search.session.run",
     "overlay": "bitfront.search.session.run",
     "profile": "bitfront.search.session.profile",
+    "report": "bitfront.search.session.run",
     "resume": "bitfront.search.session.search",
     "save_figure": "bitfront.search.session.run",
     "search": "bitfront.search.session.search",

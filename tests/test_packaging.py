@@ -12,7 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = {"triton"}
 ROOMS = ("spaces", "evaluators", "search")
 # Packages that are imported under another name than they are installed under.
-INSTALLED_AS = {"PIL": "pillow", "google": "protobuf", "ml_dtypes": "ml-dtypes", "sklearn": "scikit-learn"}
+INSTALLED_AS = {
+    "PIL": "pillow",
+    "google": "protobuf",
+    "ml_dtypes": "ml-dtypes",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+}
 
 
 def settings() -> dict:
@@ -74,7 +80,7 @@ def test_every_imported_package_is_declared() -> None:
     extras = project["optional-dependencies"]
     declared = {
         requirement.partition(">=")[0].lower()
-        for requirement in project["dependencies"] + extras["runtimes"] + extras["parquet"]
+        for requirement in project["dependencies"] + extras["runtimes"] + extras["parquet"] + extras["report"]
     }
     missing = {
         name: path for name, path in imported().items() if INSTALLED_AS.get(name, name) not in declared

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from bitfront.spaces import UserError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LONGEST_NAME = 100
 
 
 def runs_root(runs_dir: str | Path | None = None) -> Path:
@@ -30,6 +33,14 @@ def run_command(folder: Path, *words: object) -> str:
 def runs_dir_options(root: Path) -> list[str]:
     """``--runs-dir`` where a folder of runs is not the one that is taken without it."""
     return [] if root.absolute() == runs_root().absolute() else ["--runs-dir", str(root)]
+
+
+def together_folder(folders: Sequence[Path]) -> Path:
+    """The folder of what several runs share, beside the first one; no run is called so."""
+    together = "+".join(folder.name for folder in folders)
+    if len(together) > _LONGEST_NAME:
+        together = f"{len(folders)}+runs+{hashlib.sha256(together.encode()).hexdigest()[:8]}"
+    return folders[0].parent / together
 
 
 def checked_name(name: str) -> str:

@@ -15,9 +15,9 @@ from bitfront.search.export.limited_front import narrowed
 from bitfront.search.export.selection import KNEE, Choice, chosen_row, default_choice, shortlist_of
 from bitfront.search.runs.listing import RunSummary, latest_run
 from bitfront.search.runs.listing import list_runs as runs_in
-from bitfront.search.runs.names import runs_root
+from bitfront.search.runs.names import runs_root, together_folder
 from bitfront.search.runs.reader import RecordedRun
-from bitfront.spaces import BitConfig
+from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from bitfront.search.export.verification import Verified
     from bitfront.search.session.evaluate import Evaluation
     from bitfront.search.session.export import Exported
+
+# The file of a report where no other is named.
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +164,17 @@ class Run(RecordedRun):
         chosen = None if only is None else checked_pictures(only)
         return run_figures(self, everything, picture_size(size), title, chosen)
 
+    def report(self, path: str | Path | None = None) -> Path:
+        """Writes an interactive report as one HTML file, as ``bitfront report`` does; see :func:`report`.
+
+        Args:
+            path: The file; None for ``report.html`` in the run folder.
+
+        Raises:
+            UserError: The run has no trials, the place cannot be written, or the extra is not installed.
+        """
+        return report([self], path)
+
     def export(
         self,
         pick: Choice = KNEE,
@@ -271,6 +285,30 @@ def overlay(
 
     chosen = None if only is None else checked_pictures(only)
     return overlay_figures(runs, labels, everything, picture_size(size), title, chosen).figures
+
+
+def report(runs: Sequence[RecordedRun], path: str | Path | None = None) -> Path:
+    """Writes an interactive report of one or several runs: one HTML file that needs no network.
+
+    Args:
+        runs: From :func:`open_run`; at least one.
+        path: The file, which ends in ``.html``; None for ``report.html`` in the run folder, and of several
+            runs in a folder beside them, as ``bitfront report A B``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: No run is given, or one twice; one has no trials; the place cannot be written; or the
+            packages of the extra ``report`` are not installed.
+        BitfrontError: Writing failed.
+    """
+    from bitfront.search.reports.interactive.page import write_report
+
+    if not runs:
+        raise UserError("a report is of at least one run, and none was given: name one")
+    folder = runs[0].path if len(runs) == 1 else together_folder([run.path for run in runs])
+    return write_report(runs, folder / REPORT if path is None else Path(path))
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int | None = None) -> Path:

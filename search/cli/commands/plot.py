@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from bitfront.search.reports.plots.picture import (
     checked_pictures,
     picture_size,
 )
-from bitfront.search.runs.names import run_command
+from bitfront.search.runs.names import run_command, together_folder
 
 if TYPE_CHECKING:
     from bitfront.search.session.run import Run
@@ -36,7 +35,6 @@ hypervolume over time (hypervolume_time), and how much each gene alone is estima
 (sensitivities). Several runs are drawn together, one front for each, where their images, float model and
 source of latencies are the same. For a paper: --format pdf --size column.
 """
-_LONGEST_NAME = 100
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -113,13 +111,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _folder(runs: Sequence[Run]) -> Path:
-    """Where pictures go where no place is named; no run is called as several are together."""
-    if len(runs) == 1:
-        return runs[0].path / "plots"
-    together = "+".join(run.name for run in runs)
-    if len(together) > _LONGEST_NAME:
-        together = f"{len(runs)}+runs+{hashlib.sha256(together.encode()).hexdigest()[:8]}"
-    return runs[0].path.parent / together
+    """Where pictures go where no place is named."""
+    return runs[0].path / "plots" if len(runs) == 1 else together_folder([run.path for run in runs])
 
 
 def _who(runs: Sequence[Run]) -> tuple[str, str]:

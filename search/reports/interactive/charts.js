@@ -17,6 +17,8 @@ const PALETTES = {
 };
 const DASHES = [[6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 4]];
 const SHAPES = { front: "circle", dominated: "circle", infeasible: "triangle-up", screened: "square" };
+// Pixels: how near a point is pointed at, and what is no click any more.
+const NEAR = 11, DRAGGED = 5;
 const LONGEST_MAP = 140, MOST_HIGH = 420, LEAST_ROW = 3.2, TALLEST_ROW = 15;
 
 /** A specification with every text in braces replaced. */
@@ -65,12 +67,44 @@ class Charts {
 
   listen(name, view) {
     const { hover, click } = this.handlers;
-    view.addEventListener("mousemove", (event, item) => hover(name, event, item && item.datum));
+    const pick = (event, item) => (name === "front" && this.nearest(event)) || (item && item.datum);
+    const range = (event) => (name === "parallel" ? this.rangeAt(event) : null);
+    view.addEventListener("mousemove", (event, item) => hover(name, event, pick(event, item)));
     view.addEventListener("mouseout", (event) => hover(name, event, null));
-    view.addEventListener("click", (event, item) => click(name, event, item && item.datum));
+    view.addEventListener("click", (event, item) => {
+      const [x, y] = this.pressed || [event.clientX, event.clientY];
+      if (Math.hypot(event.clientX - x, event.clientY - y) < DRAGGED) click(name, event, range(event) || pick(event, item));
+    });
+    document.getElementById(`chart-${name}`).onpointerdown = (event) => {
+      this.pressed = [event.clientX, event.clientY];
+      this.drawing = name;
+    };
     if (name !== "front" && name !== "parallel") return;
     view.addSignalListener("brush", (_, value) => { this.areas[name] = value; });
-    document.getElementById(`chart-${name}`).onpointerdown = () => { this.drawing = name; };
+  }
+
+  /** Where the pointer is in a chart, in pixels from the corner of its scales. */
+  inside(name, event) {
+    const view = this.views[name], box = view.container().querySelector("canvas").getBoundingClientRect(), [dx, dy] = view.origin();
+    return [event.clientX - box.left - dx, event.clientY - box.top - dy];
+  }
+
+  /** The kept range of an axis that the pointer is on. */
+  rangeAt(event) {
+    const [x, y] = this.inside("parallel", event), [sx, sy] = ["x", "y"].map((axis) => this.views.parallel.scale(axis));
+    const on = (one) => Math.abs(sx(one.axis) - x) < NEAR && Math.min(sy(one.low), sy(one.high)) <= y && y <= Math.max(sy(one.low), sy(one.high));
+    return this.views.parallel.data("ranges").find(on) || null;
+  }
+
+  /** The point of the front that is next to the pointer, also where an area is drawn over it. */
+  nearest(event) {
+    const [x, y] = this.inside("front", event), [sx, sy] = ["x", "y"].map((axis) => this.views.front.scale(axis));
+    let best = null, least = NEAR;
+    for (const point of this.seen || []) {
+      const far = Math.hypot(sx(point.x) - x, sy(point.y) - y);
+      if (far < least) [best, least] = [point, far];
+    }
+    return best;
   }
 
   /** A drawn area is taken over when the pointer is lifted; a click draws none. */
@@ -78,8 +112,9 @@ class Charts {
     const name = this.drawing;
     this.drawing = null;
     if (!name) return;
-    const area = this.areas[name];
-    this.handlers.brush(name, area && Object.keys(area).length === 2 ? area : null);
+    const ends = Object.values(this.areas[name] || {});
+    const drawn = ends.length === 2 && ends.every((pair) => pair && pair.every(Number.isFinite) && pair[0] !== pair[1]);
+    this.handlers.brush(name, drawn ? this.areas[name] : null);
   }
 
   /** Shows an area, in the units of the axes; none where it is null. */
@@ -137,7 +172,7 @@ class Charts {
           error: listed || pin >= 0 ? 0.9 : chosen && now.chosen.size <= 40 ? 0.35 : 0,
         });
         const mark = pin >= 0 ? PIN_NAMES[pin] : listed ? String(run.trial[row]) : "";
-        if (mark) labels.push({ x: xs[row], y: ys[row], text: mark, color: pin >= 0 ? colors.pins[pin] : colors.ink });
+        if (mark) labels.push({ x: xs[row], y: ys[row], text: mark, color: pin >= 0 ? colors.pins[pin] : colors.ink, first: pin >= 0 || i === now.star });
       });
       front.sort((a, b) => a.size - b.size);
     }
@@ -158,8 +193,21 @@ class Charts {
     const stars = star.filter(there).map((row) => ({ row, x: xs[row], y: ys[row] }));
     const ends = state.zoom || this.window(front, cloud, stairs);
     this.seen = front;
-    return this.fill("front", { cloud, front, stairs, references, stars, labels, focus: this.ring(now), ...limits },
+    return this.fill("front", { cloud, front, stairs, references, stars, labels: this.apart(labels, ends), focus: this.ring(now), ...limits },
       { xlow: ends.x[0], xhigh: ends.x[1], ylow: ends.y[0], yhigh: ends.y[1] });
+  }
+
+  /** Labels above or below their points, as there is room; those that have none are left out. */
+  apart(labels, ends) {
+    const view = this.views.front, [wide, high] = [view.width(), view.height()], taken = [];
+    const at = (value, [low, span], length) => ((value - low) / (span - low)) * length;
+    return [...labels].sort((a, b) => Number(b.first) - Number(a.first)).flatMap((label) => {
+      const [x, y] = [at(label.x, ends.x, wide), high - at(label.y, ends.y, high)];
+      const dy = [-14, 16].find((lift) => !taken.some(([px, py]) => Math.abs(px - x) < 32 && Math.abs(py - y - lift) < 14));
+      if (dy === undefined) return [];
+      taken.push([x, y + dy]);
+      return [{ ...label, dy }];
+    });
   }
 
   ring(now) {
@@ -196,7 +244,7 @@ class Charts {
   /** A line for each point of the front across its figures. */
   parallel(now) {
     const { run, state } = now, colors = this.colors;
-    const axes = run.axes.filter((axis) => now.front.rows.some((row) => known(run.values[axis.key][row]))).slice(0, 9);
+    const axes = run.axes.filter((axis) => axis.main && now.front.rows.some((row) => known(run.values[axis.key][row])));
     this.axes = axes;
     const ends = axes.map((axis) => {
       const values = now.front.rows.map((row) => run.values[axis.key][row]).filter(known);
@@ -229,7 +277,7 @@ class Charts {
       return k < 0 ? null : { key, axis: k, low: this.place(k, low), high: this.place(k, high) };
     }).filter(Boolean);
     const ticks = axes.flatMap((axis, k) => [0, 0.5, 1].map((place) => ({ axis: k, place, text: written(axis, this.value(k, place)) })));
-    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.05 + (k % 2) * (now.narrow ? 0.06 : 0) }));
+    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.04 + (k % 2) * 0.065 }));
     return this.fill("parallel", { lines, axes: titles, ticks, ranges, focus: this.line(now) },
       { xlow: -0.35, xhigh: axes.length - 0.35 });
   }

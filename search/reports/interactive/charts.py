@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 # Almost transparent: a mark that is there to be pointed at.
 _UNSEEN = 0.001
+_STAR = (
+    "M0,-1L0.235,-0.324L0.951,-0.309L0.38,0.124L0.588,0.809L0,0.4L-0.588,0.809L-0.38,0.124L-0.951,-0.309"
+    "L-0.235,-0.324Z"
+)
 
 
 def chart_specs() -> dict[str, dict[str, Any]]:
-    """The Vega-Lite specification of each chart by its name: ``front``, ``parallel``, ``bits``, ``history``."""
+    """The Vega-Lite specification of each chart: ``front``, ``parallel``, ``bits`` and ``history``."""
     charts = {"front": _front(), "parallel": _parallel(), "bits": _bits(), "history": _history()}
     return {name: chart.to_dict(validate=True) for name, chart in charts.items()}
 
@@ -34,10 +38,19 @@ def _range(axis: str) -> alt.Scale:
     return alt.Scale(domain=ends, zero=False, nice=False, clamp=False)
 
 
+def _layer(data: str) -> alt.Chart:
+    """Marks of a data set that the browser fills."""
+    import altair as alt
+
+    return alt.Chart(alt.NamedData(name=data))
+
+
 def _ends(*axes: str) -> list[alt.Parameter]:
     import altair as alt
 
-    return [alt.param(name=f"{axis}{end}", value=float(end == "high")) for axis in axes for end in ("low", "high")]
+    return [
+        alt.param(name=f"{axis}{end}", value=float(end == "high")) for axis in axes for end in ("low", "high")
+    ]
 
 
 def _front() -> alt.LayerChart:
@@ -47,12 +60,10 @@ def _front() -> alt.LayerChart:
     x = alt.X("x:Q", title="{x}", scale=_range("x"))
     y = alt.Y("y:Q", title="{y}", scale=_range("y"))
 
-    def layer(name: str) -> alt.Chart:
-        return alt.Chart(alt.NamedData(name=name))
-
     def marks(name: str, **how: Any) -> alt.Chart:
         shape = alt.Shape("shape:N", scale=None)
-        return layer(name).mark_point(clip=True, **how).encode(x=x, y=y, shape=shape)
+        made: alt.Chart = _layer(name).mark_point(clip=True, **how).encode(x=x, y=y, shape=shape)
+        return made
 
     look: Any = {
         "color": alt.Color("color:N", scale=None),
@@ -64,32 +75,34 @@ def _front() -> alt.LayerChart:
     seen = alt.Opacity("error:Q", scale=None)
     low = alt.Y("low:Q", title="{y}", scale=_range("y"))
     left = alt.X("left:Q", title="{x}", scale=_range("x"))
-    errors = layer("front").mark_rule(**thin).encode(x=x, y=low, y2="high:Q", color=look["color"], opacity=seen)
-    wide = layer("front").mark_rule(**thin).encode(x=left, x2="right:Q", y=y, color=look["color"], opacity=seen)
-    stairs = layer("stairs").mark_line(interpolate="step-after", clip=True, strokeWidth=1.4, opacity=0.8)
+    errors = (
+        _layer("front").mark_rule(**thin).encode(x=x, y=low, y2="high:Q", color=look["color"], opacity=seen)
+    )
+    wide = (
+        _layer("front").mark_rule(**thin).encode(x=left, x2="right:Q", y=y, color=look["color"], opacity=seen)
+    )
+    stairs = _layer("stairs").mark_line(interpolate="step-after", clip=True, strokeWidth=1.4, opacity=0.8)
     stairs = stairs.encode(x=x, y=y, detail="run:N", color=look["color"], order="order:Q")
     stairs = stairs.encode(strokeDash=alt.StrokeDash("dash:N", scale=None))
     rule: Any = {"color": "{limit}", "strokeDash": [5, 4], "strokeWidth": 1.3, "clip": True}
-    across = layer("limits_x").mark_rule(**rule).encode(x=x)
-    up = layer("limits_y").mark_rule(**rule).encode(y=y)
+    across = _layer("limits_x").mark_rule(**rule).encode(x=x)
+    up = _layer("limits_y").mark_rule(**rule).encode(y=y)
     references = marks("references", size=70, color="{ink}", filled=False, strokeWidth=1.6)
-    named = layer("references").mark_text(align="left", dx=8, dy=-7, fontSize=11, color="{ink}", clip=True)
+    named = _layer("references").mark_text(align="left", dx=8, dy=-7, fontSize=11, color="{ink}", clip=True)
     points = marks("front", filled=True, stroke="{ground}", strokeWidth=0.8).encode(**look)
-    stars = layer("stars").mark_point(
-        shape="M0,-1L0.235,-0.324L0.951,-0.309L0.38,0.124L0.588,0.809L0,0.4L-0.588,0.809L-0.38,0.124L-0.951,"
-        "-0.309L-0.235,-0.324Z", filled=True, size=420, color="{star}", stroke="{ink}", strokeWidth=0.9, clip=True,
-    ).encode(x=x, y=y)  # fmt: skip
-    ring = layer("focus").mark_point(size=260, filled=False, strokeWidth=2.2, color="{ink}", clip=True)
-    words = layer("labels").mark_text(align="center", dy=-13, fontSize=11, fontWeight=600, clip=True)
+    shown: Any = {"filled": True, "color": "{star}", "stroke": "{ink}", "strokeWidth": 0.9, "clip": True}
+    stars = _layer("stars").mark_point(shape=_STAR, size=420, **shown).encode(x=x, y=y)
+    ring = _layer("focus").mark_point(size=260, filled=False, strokeWidth=2.2, color="{ink}", clip=True)
+    words = _layer("labels").mark_text(
+        align="center", dy=alt.ExprRef("datum.dy"), fontSize=11, fontWeight=600, clip=True
+    )
     words = words.encode(x=x, y=y, text="text:N", color=look["color"])
-    # What is pointed at, and what an area is drawn over.
     brush = alt.selection_interval(name="brush", encodings=["x", "y"])
-    hit = marks("front", size=220, filled=True, opacity=_UNSEEN).add_params(brush)
     layers = [
         cloud, across, up, stairs, errors, wide, references, named.encode(x=x, y=y, text="name:N"),
-        stars, points, ring.encode(x=x, y=y), words, hit,
+        stars, points.add_params(brush), ring.encode(x=x, y=y), words,
     ]  # fmt: skip
-    return _finished(layers, 400, _ends("x", "y"))
+    return _finished(layers, 440, _ends("x", "y"))
 
 
 def _parallel() -> alt.LayerChart:
@@ -103,25 +116,24 @@ def _parallel() -> alt.LayerChart:
 
     y = up("place")
 
-    def layer(name: str) -> alt.Chart:
-        return alt.Chart(alt.NamedData(name=name))
-
-    lines = layer("lines").mark_line(interpolate="linear", strokeJoin="round").encode(
+    lines = _layer("lines").mark_line(interpolate="linear", strokeJoin="round").encode(
         x=x, y=y, detail="trial:Q", order="axis:Q",
         color=alt.Color("color:N", scale=None), opacity=alt.Opacity("opacity:Q", scale=None),
         strokeWidth=alt.StrokeWidth("width:Q", scale=None),
     )  # fmt: skip
-    axes = layer("axes").mark_rule(color="{muted}").encode(x=x, y=up("low"), y2="high:Q")
-    titles = layer("axes").mark_text(fontSize=11, fontWeight=600, color="{ink}", baseline="bottom")
+    axes = _layer("axes").mark_rule(color="{muted}").encode(x=x, y=up("low"), y2="high:Q")
+    titles = _layer("axes").mark_text(fontSize=11, fontWeight=600, color="{ink}", baseline="bottom")
     titles = titles.encode(x=x, y=up("title_place"), text="title:N")
-    ticks = layer("ticks").mark_text(fontSize=10, align="left", dx=4, color="{muted}")
+    ticks = _layer("ticks").mark_text(fontSize=10, align="left", dx=4, color="{muted}")
     ticks = ticks.encode(x=x, y=y, text="text:N")
-    ranges = layer("ranges").mark_bar(size=12, opacity=0.4, color="{star}", cursor="pointer")
+    ranges = _layer("ranges").mark_bar(size=12, opacity=0.4, color="{star}", cursor="pointer")
     ranges = ranges.encode(x=x, y=up("low"), y2="high:Q")
-    focus = layer("focus").mark_line(color="{ink}", strokeWidth=2.4).encode(x=x, y=y, order="axis:Q")
+    focus = _layer("focus").mark_line(color="{ink}", strokeWidth=2.4).encode(x=x, y=y, order="axis:Q")
     brush = alt.selection_interval(name="brush", encodings=["x", "y"])
-    hit = layer("lines").mark_point(size=120, opacity=_UNSEEN, filled=True).encode(x=x, y=y).add_params(brush)
-    return _finished([lines, axes, titles, ticks, focus, ranges, hit], 260, _ends("x"))
+    hit = (
+        _layer("lines").mark_point(size=120, opacity=_UNSEEN, filled=True).encode(x=x, y=y).add_params(brush)
+    )
+    return _finished([lines, axes, titles, ticks, focus, ranges, hit], 230, _ends("x"))
 
 
 def _bits() -> alt.LayerChart:
@@ -129,22 +141,20 @@ def _bits() -> alt.LayerChart:
     import altair as alt
 
     x = alt.X("left:Q", title=None, axis=None, scale=_range("x"))
-    y = alt.Y("top:Q", title=None, axis=None, scale=alt.Scale(
-        domain=[alt.ExprRef("ylow"), alt.ExprRef("yhigh")], reverse=True, zero=False, nice=False))  # fmt: skip
+    downwards = _range("y")
+    downwards["reverse"] = True
+    y = alt.Y("top:Q", title=None, axis=None, scale=downwards)
 
-    def layer(name: str) -> alt.Chart:
-        return alt.Chart(alt.NamedData(name=name))
-
-    cells = layer("cells").mark_rect(stroke="{ground}", strokeWidth=0.4, cursor="pointer")
+    cells = _layer("cells").mark_rect(stroke="{ground}", strokeWidth=0.4, cursor="pointer")
     cells = cells.encode(x=x, x2="right:Q", y=y, y2="bottom:Q", color=alt.Color("color:N", scale=None))
-    veil = layer("veil").mark_rect(color="{ground}").encode(x=x, x2="right:Q", y=y, y2="bottom:Q")
+    veil = _layer("veil").mark_rect(color="{ground}").encode(x=x, x2="right:Q", y=y, y2="bottom:Q")
     veil = veil.encode(opacity=alt.Opacity("opacity:Q", scale=None))
-    frames = layer("frames").mark_rect(filled=False, strokeWidth=2)
+    frames = _layer("frames").mark_rect(filled=False, strokeWidth=2)
     frames = frames.encode(x=x, x2="right:Q", y=y, y2="bottom:Q", stroke=alt.Stroke("color:N", scale=None))
-    words = layer("words").mark_text(fontSize=10.5).encode(
+    words = _layer("words").mark_text(fontSize=10.5).encode(
         x=x, y=y, text="text:N", color=alt.Color("color:N", scale=None),
     )  # fmt: skip
-    rows = layer("rows").mark_text(fontSize=10.5, align="right", dx=-5).encode(
+    rows = _layer("rows").mark_text(fontSize=10.5, align="right", dx=-5).encode(
         x=x, y=y, text="text:N", color=alt.Color("color:N", scale=None),
     )  # fmt: skip
     return _finished([cells, veil, frames, words, rows], 300, _ends("x", "y"))
@@ -157,18 +167,16 @@ def _history() -> alt.LayerChart:
     x = alt.X("n:Q", title="evaluations", scale=_range("x"))
     y = alt.Y("value:Q", title="hypervolume", scale=_range("y"))
 
-    def layer(name: str) -> alt.Chart:
-        return alt.Chart(alt.NamedData(name=name))
-
     color = alt.Color("color:N", scale=None)
-    line = layer("history").mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
+    line = _layer("history").mark_line(interpolate="step-after", strokeWidth=1.8, clip=True)
     line = line.encode(x=x, y=y, detail="run:N", color=color, strokeDash=alt.StrokeDash("dash:N", scale=None))
-    cursor = layer("cursor").mark_rule(color="{star}", strokeWidth=2, clip=True).encode(x=x)
-    return _finished([line, cursor], 170, _ends("x", "y"))
+    cursor = _layer("cursor").mark_rule(color="{star}", strokeWidth=2, clip=True).encode(x=x)
+    return _finished([line, cursor], 120, _ends("x", "y"))
 
 
 def _finished(layers: list[Any], height: int, parameters: list[Any]) -> alt.LayerChart:
     import altair as alt
 
-    chart: alt.LayerChart = alt.layer(*layers).properties(width="container", height=height)
-    return chart.add_params(*parameters)
+    chart: Any = alt.layer(*layers).properties(width="container", height=height)
+    found: alt.LayerChart = chart.add_params(*parameters)
+    return found

@@ -1,4 +1,4 @@
-"""What the report of a run holds, as values: trials with reasons, axes, the front with all that tells it apart.
+"""What the report of a run holds, as values: trials with reasons, axes, and what tells its front apart.
 
 Everything that a browser shows is in :class:`RunDocument`. What it computes itself, as limits move (the
 points within them, the star and the shortlist), it computes from ``front`` by the rules of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -55,6 +55,7 @@ class Axis:
         better: 1 where larger is better, -1 where smaller is.
         decimals: Of the value in tables.
         kind: A metric, a cost, or mean bits.
+        main: Whether it stands in tables and among the parallel axes: others are further metrics.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Axis:
     better: int
     decimals: int
     kind: Literal["metric", "cost", "bits"]
+    main: bool = True
 
 
 class Objective(NamedTuple):
@@ -250,9 +252,10 @@ def _axes(run: RecordedRun) -> list[Axis]:
     found += [Axis(key, title, short, unit, -1, digits, "cost") for key, title, short, unit, digits in costs]
     for metric in run.schema.task.measured(run.schema.further):
         if metric.name != quality.name and metric.name in known:
-            found.append(_metric(metric, metric.name, " on the search split"))
-    for kind in KINDS:
-        found.append(Axis(f"bits_{kind}", f"mean bits of {kind}", f"bits {kind[0].upper()}", "bits", -1, 1, "bits"))
+            further = _metric(metric, metric.name, " on the search split")
+            found.append(replace(further, main=metric.name in run.objectives))
+    for kind, letter in zip(KINDS, "WAT", strict=True):
+        found.append(Axis(f"bits_{kind}", f"mean bits of {kind}", f"bits {letter}", "bits", -1, 1, "bits"))
     return [axis for axis in found if np.isfinite(_column(run, axis.key)).any()]
 
 
@@ -352,7 +355,8 @@ def _right(run: RecordedRun) -> tuple[dict[str, list[str | None]], dict[str, int
         if len(counts) == 1:
             images[split] = counts.pop()
             right[split] = [
-                None if bits is None else base64.b64encode(np.packbits(bits).tobytes()).decode() for bits in own
+                None if bits is None else base64.b64encode(np.packbits(bits).tobytes()).decode()
+                for bits in own
             ]
     return right, images
 
@@ -403,5 +407,3 @@ def _rounded(value: float) -> float | int | None:
         return None
     short = float(f"{value:.{_DIGITS}g}")
     return int(short) if short.is_integer() and abs(short) < 1e9 else short
-
-

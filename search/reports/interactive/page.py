@@ -61,7 +61,11 @@ def report_page(runs: Sequence[RecordedRun]) -> str:
     """
     _check(runs)
     title = f"bitfront: {', '.join(run.name for run in runs)}"
-    report = {"runs": [run_document(run).to_json() for run in runs], "specs": chart_specs(), **_together(runs)}
+    report = {
+        "runs": [run_document(run).to_json() for run in runs],
+        "specs": chart_specs(),
+        **_together(runs),
+    }
     parts = {
         "VERSION": escape(version("bitfront")),
         "TITLE": escape(title),

@@ -97,7 +97,7 @@ function summaryOf(now) {
 
 /** The points that really differ, as a table that can be read without the charts. */
 function listTable(now, pin) {
-  const { run, state } = now, axes = run.axes.filter((axis) => now.front.rows.some((row) => known(run.values[axis.key][row])));
+  const { run, state } = now, axes = run.axes.filter((axis) => axis.main && now.front.rows.some((row) => known(run.values[axis.key][row])));
   const head = el("tr", {}, el("th", {}, "trial"), ...axes.map((axis) => el("th", { title: axis.title }, axis.short, axis.unit && axis.unit !== "bits" ? ` ${axis.unit}` : "")), el("th", {}, "stands for"), el("th", {}));
   const rows = [...now.listed].sort((a, b) => now.front.total[a] - now.front.total[b]).map((i) => {
     const row = now.front.rows[i], trial = now.front.trial[i];
@@ -141,7 +141,7 @@ function comparison(now, pin, announce) {
       el("tr", {}, el("th", { scope: "row" }, "bits by encoder"), ...cells((row, _, k) => bitStrip(run, row, k ? pins[0] : null))),
       el("tr", {}, el("th", { scope: "row" }, "export"), ...cells((row, i) => (i >= 0 ? command(row) : "not on the front")))));
   const note = pins.length > 1 ? el("p", { class: "quiet" }, `Outlined bits differ from those of ${PIN_NAMES[0]}.`) : null;
-  return [el("div", { class: "scroll" }, table), note, ...pairs(now, pins, place)];
+  return [el("div", { class: "scroll" }, table), note, ...pairs(now, pins, place)].filter(Boolean);
 }
 
 function selectText(node) {

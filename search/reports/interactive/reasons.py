@@ -57,7 +57,7 @@ def _reason(row: Mapping[Any, Any], limits: Mapping[str, Limit], dominator: int 
     if state == REJECTED:
         return Reason(REJECTED, f"not evaluated: {broken or 'breaks a constraint'}")
     if state == SCREENED:
-        images = row.get("images")
+        images: Any = row.get("images")
         seen = f"{int(images)} images" if _known(images) else "a part of the images"
         return Reason(SCREENED, f"given up after {seen}, which showed that it cannot stand on the front")
     if not row["feasible"]:
@@ -78,7 +78,8 @@ def _broken(row: Mapping[Any, Any], limits: Mapping[str, Limit]) -> list[str]:
         if limit is None:
             words.append(f"breaks the constraint {name.replace('_', ' ')}")
             continue
-        asked, value = f"{limit.side} {limit.describe(limit.threshold)}", row.get(limit.column)
+        asked = f"{limit.side} {limit.describe(limit.threshold)}"
+        value: Any = row.get(limit.column)
         found = limit.describe(float(value)) if _known(value) else "not measured"
         margin = "" if limit.analytic else " counted, less a margin for chance"
         words.append(f"breaks {limit.label}: {found}{margin}, {asked} allowed")
