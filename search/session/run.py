@@ -164,16 +164,14 @@ class Run(RecordedRun):
         chosen = None if only is None else checked_pictures(only)
         return run_figures(self, everything, picture_size(size), title, chosen)
 
-    def report(self, path: str | Path | None = None) -> Path:
-        """Writes an interactive report as one HTML file, as ``bitfront report`` does; see :func:`report`.
+    def report(self, path: str | Path | None = None, *, images: int = 0) -> Path:
+        """Writes an interactive report as one HTML file, as ``bitfront report`` does.
 
         Args:
             path: The file; None for ``report.html`` in the run folder.
-
-        Raises:
-            UserError: The run has no trials, the place cannot be written, or the extra is not installed.
+            images: As of :func:`report`, and so the errors.
         """
-        return report([self], path)
+        return report([self], path, images=images)
 
     def export(
         self,
@@ -287,28 +285,31 @@ def overlay(
     return overlay_figures(runs, labels, everything, picture_size(size), title, chosen).figures
 
 
-def report(runs: Sequence[RecordedRun], path: str | Path | None = None) -> Path:
+def report(runs: Sequence[RecordedRun], path: str | Path | None = None, *, images: int = 0) -> Path:
     """Writes an interactive report of one or several runs: one HTML file that needs no network.
 
     Args:
         runs: From :func:`open_run`; at least one.
         path: The file, which ends in ``.html``; None for ``report.html`` in the run folder, and of several
             runs in a folder beside them, as ``bitfront report A B``.
+        images: How many images of each run, at most, are in the file, shown small where two pinned points
+            disagree on them: those that the front disagrees about most.
 
     Returns:
         The path.
 
     Raises:
-        UserError: No run is given, or one twice; one has no trials; the place cannot be written; or the
-            packages of the extra ``report`` are not installed.
-        BitfrontError: Writing failed.
+        UserError: No run is given, or one twice; one has no trials, or does not say which images are
+            decided right and these are asked for; the place cannot be written; or the packages of the extra
+            ``report`` are not installed.
+        BitfrontError: Writing failed, or an image cannot be read.
     """
     from bitfront.search.reports.interactive.page import write_report
 
     if not runs:
         raise UserError("a report is of at least one run, and none was given: name one")
     folder = runs[0].path if len(runs) == 1 else together_folder([run.path for run in runs])
-    return write_report(runs, folder / REPORT if path is None else Path(path))
+    return write_report(runs, folder / REPORT if path is None else Path(path), images)
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int | None = None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bitfront.search.cli.options.common import add_runs_dir, option
+from bitfront.search.cli.options.common import add_runs_dir, natural, option
 from bitfront.search.reports.console import hint, print_json, stdout_console
 from bitfront.search.runs.names import run_command
 
@@ -26,6 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "the file (default: report.html in the run folder; for several runs in RUN+RUN in the folder of runs)"
     )
     option(parser, "--output FILE", place, Path)
+    images = (
+        "show up to N images of the data small where pinned points disagree on them (default: none, and the "
+        "file holds no image)"
+    )
+    option(parser, "--images N", images, natural, 0)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.session.run import open_run, report
 
     runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
-    path = report(runs, args.output)
+    path = report(runs, args.output, images=args.images)
     if args.json:
         named = {"run": runs[0].name} if len(runs) == 1 else {"runs": [each.name for each in runs]}
         print_json({**named, "report": path, "bytes": path.stat().st_size})

@@ -9,7 +9,7 @@ const PALETTES = {
     pins: ["#D55E00", "#008A62", "#B0508A", "#5B4BC4"], runs: ["#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#E69F00", "#1F2430"],
   },
   dark: {
-    ink: "#E8EAEE", muted: "#A4ACB8", grid: "#333A45", ground: "#171B22", front: "#5CB3EA", dim: "#2F4A5E",
+    ink: "#E8EAEE", muted: "#A4ACB8", grid: "#333A45", ground: "#171B22", front: "#5CB3EA", dim: "#3D617B",
     dominated: "#566070", infeasible: "#B06D43", screened: "#434B57", limit: "#F07AB3", star: "#F2B134",
     narrow: "#25313D", wide: "#7CC4F5", changed: "#FF8A4C",
     pins: ["#FF8A4C", "#2FC79A", "#E58BC0", "#A498FF"], runs: ["#E58BC0", "#2FC79A", "#FF8A4C", "#8ACBF2", "#F2B134", "#E8EAEE"],
@@ -277,7 +277,7 @@ class Charts {
       return k < 0 ? null : { key, axis: k, low: this.place(k, low), high: this.place(k, high) };
     }).filter(Boolean);
     const ticks = axes.flatMap((axis, k) => [0, 0.5, 1].map((place) => ({ axis: k, place, text: written(axis, this.value(k, place)) })));
-    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.04 + (k % 2) * 0.065 }));
+    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.03 + (k % (now.narrow ? 3 : 2)) * 0.075 }));
     return this.fill("parallel", { lines, axes: titles, ticks, ranges, focus: this.line(now) },
       { xlow: -0.35, xhigh: axes.length - 0.35 });
   }

@@ -160,8 +160,8 @@ function disagreement(front, split, i, j) {
   let [first, second] = [0, 0];
   for (let k = 0; k < front.images[split]; k++) {
     const bit = 128 >> (k & 7), one = a.charCodeAt(k >> 3) & bit, other = b.charCodeAt(k >> 3) & bit;
-    if (one && !other) { first++; images.push(k); }
-    if (!one && other) { second++; images.push(k); }
+    if (one && !other) { first++; images.push([k, true]); }
+    if (!one && other) { second++; images.push([k, false]); }
   }
   return { first, second, images, total: front.images[split], p: mcnemar(first, second) };
 }

@@ -244,10 +244,11 @@ def _axes(run: RecordedRun) -> list[Axis]:
     found.append(_metric(quality, f"test_{quality.name}", " on the test split", " test"))
     modelled = "modelled" if is_modelled(run.latency_source) else "of the search"
     source = f", {run.latency_source}" if run.latency_source else ""
+    short = "modelled latency" if modelled == "modelled" else "latency"
     costs = [
         ("size", "size (MB = 10\N{SUPERSCRIPT SIX} bytes)", "size", "MB", 4),
-        ("latency", f"latency (ms, {modelled}{source})", f"latency {modelled}", "ms", 3),
-        ("measured", f"latency of the whole model ({run.latency_measured_source})", "measured", "ms", 3),
+        ("latency", f"latency (ms, {modelled}{source})", short, "ms", 3),
+        ("measured", f"latency of the whole model ({run.latency_measured_source})", "whole model", "ms", 3),
     ]
     found += [Axis(key, title, short, unit, -1, digits, "cost") for key, title, short, unit, digits in costs]
     for metric in run.schema.task.measured(run.schema.further):

@@ -104,7 +104,6 @@ class Report {
     byId("tabs").replaceChildren(...(this.report.runs.length > 1 ? this.report.runs.map((one, k) => el("button", {
       type: "button", role: "tab", "aria-selected": String(k === state.run), onclick: () => this.open(k) }, one.name)) : []));
     byId("others").parentElement.hidden = !(this.report.runs.length > 1 && this.report.comparable);
-    byId("others").checked = Boolean(state.others);
     byId("different").textContent = this.report.runs.length > 1 ? this.report.different : "";
     byId("replay").max = run.trial.length;
     byId("replay").value = state.at ?? run.trial.length;
@@ -123,6 +122,7 @@ class Report {
   panels(now) {
     byId("summary").textContent = summaryOf(now);
     byId("chips").replaceChildren(...filterChips(now, (less) => this.change(less)));
+    byId("others").checked = Boolean(this.state.others);
     byId("clear").hidden = !this.filtered();
     byId("zoom").disabled = !this.state.brush;
     byId("compare").replaceChildren(...comparison(now, (trial) => this.pin(trial), (text) => this.announce(text)));

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from importlib import resources
 from importlib.metadata import version
@@ -26,16 +27,22 @@ _SCRIPTS = ("choice.js", "state.js", "charts.js", "panels.js", "main.js")
 _ENDINGS = (".html", ".htm")
 
 
-def write_report(runs: Sequence[RecordedRun], path: Path) -> Path:
+def write_report(runs: Sequence[RecordedRun], path: Path, images: int = 0) -> Path:
     """Writes the report of one or several runs; a file is there whole, or not at all.
+
+    Args:
+        runs: At least one.
+        path: The file, which ends in ``.html``.
+        images: How many images of each run, at most, are shown small where pinned points disagree on them.
 
     Raises:
         UserError: A run is named twice or has no trials, the name does not end in ``.html``, the place cannot
-            be written, or the packages that draw charts are not installed.
-        BitfrontError: Writing failed.
+            be written, images are asked for and cannot be had, or the packages that draw charts are not
+            installed.
+        BitfrontError: Writing failed, or an image cannot be read.
     """
     check_place(path)
-    text = report_page(runs)
+    text = report_page(runs, images)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
@@ -53,16 +60,12 @@ def check_place(path: Path) -> None:
     check_writable(path, make_folder=True)
 
 
-def report_page(runs: Sequence[RecordedRun]) -> str:
-    """The HTML of the report of one or several runs.
-
-    Raises:
-        UserError: A run is named twice or has no trials, or the packages that draw charts are missing.
-    """
+def report_page(runs: Sequence[RecordedRun], images: int = 0) -> str:
+    """The HTML of the report; arguments and errors are those of :func:`write_report`."""
     _check(runs)
     title = f"bitfront: {', '.join(run.name for run in runs)}"
     report = {
-        "runs": [run_document(run).to_json() for run in runs],
+        "runs": [{**run_document(run).to_json(), **_pictures(run, images)} for run in runs],
         "specs": chart_specs(),
         **_together(runs),
     }
@@ -94,6 +97,15 @@ def _check(runs: Sequence[RecordedRun]) -> None:
             raise UserError(f"run {run.name} is named twice: name each run once")
         if not len(run.trials):
             raise UserError(f"run {run.name} has no evaluated trials to show yet: wait for the first")
+
+
+def _pictures(run: RecordedRun, images: int) -> dict[str, Any]:
+    if not images:
+        return {"thumbnails": None}
+    from bitfront.search.reports.interactive.thumbnails import thumbnails  # loads torch
+
+    split, found = thumbnails(run, images)
+    return {"thumbnails": {"split": split, "images": [asdict(one) for one in found]}}
 
 
 def _together(runs: Sequence[RecordedRun]) -> dict[str, Any]:

@@ -176,7 +176,28 @@ function pairs(now, pins, place) {
   return [el("div", { class: "scroll" }, el("table", { class: "figures pairs" },
     el("thead", {}, el("tr", {}, el("th", {}), el("th", {}, `difference (${how})`), el("th", {}, "at 5 %"), el("th", {}, "right on the search split"), el("th", {}, "right on the test split"))),
     el("tbody", {}, ...rows))),
-  el("p", { class: "quiet" }, "p: exact McNemar test, how often so uneven a split would come about were both equally good.")];
+  el("p", { class: "quiet" }, "p: exact McNemar test, how often so uneven a split would come about were both equally good."),
+  ...disputed(now, place)];
+}
+
+/** Images that one of two pinned points decides right, as far as the file has them. */
+function disputed(now, place) {
+  const { run, front } = now, found = [];
+  if (!run.thumbnails) return [];
+  const { split, images } = run.thumbnails;
+  for (let a = 0; a < place.length; a++) {
+    for (let b = a + 1; b < place.length; b++) {
+      const pair = place[a] >= 0 && place[b] >= 0 ? disagreement(front, split, place[a], place[b]) : null;
+      if (!pair) continue;
+      const places = new Map(pair.images.map(([at, first]) => [at, PIN_NAMES[first ? a : b]]));
+      const shown = images.filter((image) => places.has(image.place)).map((image) => el("figure", {},
+        el("img", { src: image.picture, alt: `image ${image.place} of the ${split} split` }),
+        el("figcaption", {}, image.label ? `${image.label}: ` : "", `only ${places.get(image.place)}`)));
+      found.push(el("h3", {}, `${PIN_NAMES[a]} and ${PIN_NAMES[b]} disagree on ${pair.images.length} ${split} images, of which ${shown.length} are shown`),
+        el("div", { class: "images" }, ...shown));
+    }
+  }
+  return found;
 }
 
 function factList(run) {

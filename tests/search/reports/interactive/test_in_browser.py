@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 from report_browser import CHROMIUM, browser_page
@@ -45,7 +46,15 @@ HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window
 
 
 def with_right_images(root: Path, name: str) -> None:
-    """Which images each point of the front decides right, as drawn."""
+    """Which images each point of the front decides right, as drawn; images of classes with hostile names."""
+    data = root / "photos"
+    data.mkdir(exist_ok=True)
+    for place in range(90):
+        Image.new("RGB", (16, 12), (place, 90, 200)).save(data / f"{place}.png")
+    labels = [[f"{place}.png", HOSTILE if place % 2 else "cat"] for place in range(90)]
+    (data / "labels.csv").write_text(csv_text(("path", "label"), labels))
+    splits = {"search": list(range(90)), "test": list(range(90))}
+    (root / name / "splits.json").write_text(json.dumps(splits))
     rng = np.random.default_rng(5)
     rows = []
     for digest in RecordedRun.read(root, name).front["digest"]:
@@ -58,7 +67,14 @@ def with_right_images(root: Path, name: str) -> None:
 def root(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name, count in (("first", 240), ("second", 150)):
-        make_run(folder, name=name, count=count, encoders=6, checkpoint=f"/weights/{HOSTILE}")
+        make_run(
+            folder,
+            name=name,
+            count=count,
+            encoders=6,
+            checkpoint=f"/weights/{HOSTILE}",
+            data=str(folder / "photos" / "labels.csv"),
+        )
         with_right_images(folder, name)
     return folder
 
@@ -76,7 +92,7 @@ def complaints() -> list[str]:
 @pytest.fixture(scope="module")
 def opened(root: Path, complaints: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report([RecordedRun.read(root, name) for name in ("first", "second")], path)
+    write_report([RecordedRun.read(root, name) for name in ("first", "second")], path, images=90)
     with browser_page(
         complaints, viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     ) as page:
@@ -293,6 +309,13 @@ def test_pinned_points_are_compared_and_can_be_exported(page: Any, run: Recorded
     columns = [gene.name for gene in run.genes]
     rows = run.front.set_index("trial").loc[[first, second], columns]
     assert page.locator(".bits i.changed").count() == int((rows.iloc[0] != rows.iloc[1]).sum())
+    right = run.right_images("test")
+    disputed = int((right[digests[first]] != right[digests[second]]).sum())
+    assert page.locator(".images img").count() == disputed
+    widths = "[...document.querySelectorAll('.images img')].map((image) => image.naturalWidth)"
+    assert page.evaluate(widths) == [16] * disputed
+    captions = set(page.locator("figcaption").all_inner_texts())
+    assert captions & {f"{HOSTILE}: only A", f"{HOSTILE}: only B"}
     page.locator(".copy").first.click()
     page.wait_for_function("document.querySelector('.copy').textContent === 'copied'", timeout=20_000)
     assert page.evaluate("navigator.clipboard.readText()") == f"bitfront export first --pick {first}"
