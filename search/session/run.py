@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.files import explained
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.export.export import chosen_point
 from bitfront.search.export.limited_front import narrowed
@@ -308,8 +309,12 @@ def report(runs: Sequence[RecordedRun], path: str | Path | None = None, *, image
 
     if not runs:
         raise UserError("a report is of at least one run, and none was given: name one")
+    if path is not None:
+        return write_report(runs, Path(path), images)
     folder = runs[0].path if len(runs) == 1 else together_folder([run.path for run in runs])
-    return write_report(runs, folder / REPORT if path is None else Path(path), images)
+    with explained(folder):
+        folder.mkdir(exist_ok=True)
+    return write_report(runs, folder / REPORT, images)
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int | None = None) -> Path:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bitfront.evaluators.files import check_writable, explained, write_atomically
+from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.reports.interactive.charts import chart_specs
 from bitfront.search.reports.interactive.document import run_document
 from bitfront.search.reports.plots.comparable import check_comparable, same_box
@@ -41,23 +41,11 @@ def write_report(runs: Sequence[RecordedRun], path: Path, images: int = 0) -> Pa
             installed.
         BitfrontError: Writing failed, or an image cannot be read.
     """
-    check_place(path)
-    text = report_page(runs, images)
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text)
-    return path
-
-
-def check_place(path: Path) -> None:
-    """Refuses a place that no report can be written to, before anything is made.
-
-    Raises:
-        UserError: It does not end in ``.html``, is a folder, or cannot be written.
-    """
     if path.suffix.lower() not in _ENDINGS:
         raise UserError(f"cannot write {path}: a report is one HTML file; give a name that ends in .html")
-    check_writable(path, make_folder=True)
+    check_writable(path)
+    write_atomically(path, report_page(runs, images))
+    return path
 
 
 def report_page(runs: Sequence[RecordedRun], images: int = 0) -> str:

@@ -47,6 +47,7 @@ def test_another_place(report: Any, tmp_path: Path) -> None:
     ("words", "wrong"),
     [
         (("first", "--output", "r.pdf"), "ends in .html"),
+        (("first", "--output", "there-is-none/r.html"), "there is no folder"),
         (("first", "first"), "named twice"),
         (("frist",), "did you mean first?"),
         (("first", "--images", "-1"), "not a whole number"),

@@ -166,5 +166,5 @@ def test_runs_that_do_not_know_which_images_are_right_have_none(runs_dir: Path) 
 
 def test_a_run_writes_its_report(runs_dir: Path, tmp_path: Path) -> None:
     run: Run = open_run("digits-1", runs_dir=runs_dir)
-    assert run.report(tmp_path / "new" / "r.html") == tmp_path / "new" / "r.html"
-    assert (tmp_path / "new" / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert run.report(tmp_path / "r.html") == tmp_path / "r.html"
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
