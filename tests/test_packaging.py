@@ -101,3 +101,10 @@ def test_nothing_that_is_imported_ties_the_program_to_posix() -> None:
                     assert not modules & {alias.name for alias in node.names}, path
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                     assert node.value.id not in ("os", "signal") or node.attr not in names, path
+
+
+def test_what_the_report_is_made_of_is_shipped() -> None:
+    shipped = settings()["tool"]["setuptools"]["package-data"]["bitfront.search.reports.interactive"]
+    folder = ROOT / "search" / "reports" / "interactive"
+    files = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert files == {path for pattern in shipped for path in folder.glob(pattern)}

@@ -108,7 +108,7 @@ class Report {
     byId("replay").max = run.trial.length;
     byId("replay").value = state.at ?? run.trial.length;
     byId("facts").replaceChildren(...factList(run));
-    byId("reference-point").textContent = run.reference_point;
+    byId("reference-point").textContent = run.history.length ? run.reference_point : "The hypervolume is recorded where a search ends.";
     byId("legend").replaceChildren(...legend(run));
     byId("theme").textContent = `theme: ${state.theme}`;
   }
