@@ -61,6 +61,7 @@ class Charts {
       const made = await vegaEmbed(`#chart-${name}`, filled(spec, words), options);
       if (this.views[name]) this.views[name].finalize();
       this.views[name] = made.view;
+      this.areas[name] = {};
       this.listen(name, made.view);
     }));
   }
@@ -120,6 +121,7 @@ class Charts {
   /** Shows an area, in the units of the axes; none where it is null. */
   async show(name, area) {
     const view = this.views[name];
+    if (!area && !Object.keys(this.areas[name] || {}).length) return;
     for (const axis of ["x", "y"]) {
       const ends = area ? area[axis].map((value) => view.scale(axis)(value)) : [];
       view.signal(`brush_${axis}`, ends);
