@@ -10,17 +10,15 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.export.evidence import evidence_of, latency_noise
 from bitfront.search.export.selection import default_choice, shortlist_of
-from bitfront.search.problem.objectives import COSTS, ESTIMATE, objective_named
-from bitfront.search.problem.wording import is_modelled
+from bitfront.search.problem.objectives import COSTS, ESTIMATE
 from bitfront.search.reports.front_rows import (
     accuracy_notes,
     failure_notes,
@@ -29,53 +27,25 @@ from bitfront.search.reports.front_rows import (
     shortlist_notes,
     star_note,
 )
+from bitfront.search.reports.interactive.axes import (
+    MB,
+    Axis,
+    Objective,
+    axes_of,
+    column_of,
+    objective_of,
+    quality_key,
+)
 from bitfront.search.reports.interactive.facts import run_facts
 from bitfront.search.reports.interactive.reasons import GROUPS, reasons_of
 from bitfront.search.reports.plots.hypervolume import reference_point
 from bitfront.search.reports.plots.run_plots import subject
-from bitfront.search.runs.columns import gene_columns_named, mean_bits
 from bitfront.search.runs.names import command_line
 from bitfront.search.runs.reader import RecordedRun
-from bitfront.spaces import KINDS
 
 Floats = NDArray[np.float64]
-_DIGITS = 7
-_MB = 1e-6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Something that points can be drawn against, or limited in.
-
-    Attributes:
-        key: Its name in ``values``.
-        title: With its unit, for a chart.
-        short: The same in few letters, for tables.
-        unit: Of the values.
-        better: 1 where larger is better, -1 where smaller is.
-        decimals: Of the value in tables.
-        kind: A metric, a cost, or mean bits.
-        main: Whether it stands in tables and among the parallel axes: others are further metrics.
-    """
-
-    key: str
-    title: str
-    short: str
-    unit: str
-    better: int
-    decimals: int
-    kind: Literal["metric", "cost", "bits"]
-    main: bool = True
-
-
-class Objective(NamedTuple):
-    """An objective by the axis that decides it, and the nearest to the best that counts as equal to it."""
-
-    key: str
-    better: int
-    least: float
-    best: float | None
-    cost: bool
+# Significant digits of figures that are shown, and of those that decide.
+_DIGITS, _EXACT = 7, 17
 
 
 @dataclass(frozen=True)
@@ -180,14 +150,17 @@ class RunDocument:
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values: null for NaN, numbers to seven significant digits."""
         document: dict[str, Any] = _plain(asdict(self))
+        # Whole: what is equal decides which point stands for which.
+        exact = {"quality": self.front.quality, "costs": self.front.costs}
+        document["front"] |= _plain(exact, _EXACT)
         document["objectives"] = [_plain(objective._asdict()) for objective in self.objectives]
         return document
 
 
 def run_document(run: RecordedRun) -> RunDocument:
     """What the report of a run shows."""
-    reasons, axes, rows = reasons_of(run), _axes(run), front_rows(run)
-    values = {axis.key: _column(run, axis.key) for axis in axes}
+    reasons, axes, rows = reasons_of(run), axes_of(run), front_rows(run)
+    values = {axis.key: column_of(run, axis.key) for axis in axes}
     star, listed = default_choice(run), shortlist_of(run)
     return RunDocument(
         name=run.name,
@@ -201,8 +174,8 @@ def run_document(run: RecordedRun) -> RunDocument:
         ],
         axes=axes,
         x="size" if "size" in values else axes[0].key,
-        y=_quality_key(run),
-        objectives=[_objective(run, name) for name in run.objectives],
+        y=quality_key(run),
+        objectives=[objective_of(run, name) for name in run.objectives],
         groups=list(GROUPS),
         trial=run.trials["trial"].astype(int).tolist(),
         group=[GROUPS.index(reason.group) for reason in reasons],
@@ -228,67 +201,6 @@ def run_document(run: RecordedRun) -> RunDocument:
     )
 
 
-def _quality_key(run: RecordedRun) -> str:
-    """The axis that points are judged by: the estimate where the run has one."""
-    name = run.quality.name
-    return f"{name}{ESTIMATE}" if f"{name}{ESTIMATE}" in run.front.columns else name
-
-
-def _axes(run: RecordedRun) -> list[Axis]:
-    """What is known of any trial, the quality first, then costs, then further metrics and bits."""
-    quality, known = run.quality, {*run.trials.columns, *run.front.columns}
-    found: list[Axis] = []
-    if _quality_key(run) != quality.name:
-        found.append(_metric(quality, f"{quality.name}{ESTIMATE}", " estimated for other images", " est."))
-    found.append(_metric(quality, quality.name, " on the search split"))
-    found.append(_metric(quality, f"test_{quality.name}", " on the test split", " test"))
-    modelled = "modelled" if is_modelled(run.latency_source) else "of the search"
-    source = f", {run.latency_source}" if run.latency_source else ""
-    short = "modelled latency" if modelled == "modelled" else "latency"
-    costs = [
-        ("size", "size (MB = 10\N{SUPERSCRIPT SIX} bytes)", "size", "MB", 4),
-        ("latency", f"latency (ms, {modelled}{source})", short, "ms", 3),
-        ("measured", f"latency of the whole model ({run.latency_measured_source})", "whole model", "ms", 3),
-    ]
-    found += [Axis(key, title, short, unit, -1, digits, "cost") for key, title, short, unit, digits in costs]
-    for metric in run.schema.task.measured(run.schema.further):
-        if metric.name != quality.name and metric.name in known:
-            further = _metric(metric, metric.name, " on the search split")
-            found.append(replace(further, main=metric.name in run.objectives))
-    for kind, letter in zip(KINDS, "WAT", strict=True):
-        found.append(Axis(f"bits_{kind}", f"mean bits of {kind}", f"bits {letter}", "bits", -1, 1, "bits"))
-    return [axis for axis in found if np.isfinite(_column(run, axis.key)).any()]
-
-
-def _metric(metric: Metric, key: str, where: str, short: str = "") -> Axis:
-    unit = f" ({metric.unit})" if metric.unit else ""
-    better, decimals = int(metric.sign), metric.shown_decimals
-    title = f"{metric.title}{where}{unit}"
-    return Axis(key, title, f"{metric.title}{short}", metric.unit, better, decimals, "metric")
-
-
-def _column(run: RecordedRun, key: str) -> Floats:
-    """The values of an axis by trial; what is known of the front alone is NaN elsewhere."""
-    table = run.trials
-    if key.startswith("bits_"):
-        return _mean_bits(run)[:, KINDS.index(key.removeprefix("bits_"))]
-    column = {"size": "size_bytes", "latency": "latency_ms", "measured": "latency_measured_ms"}.get(key, key)
-    found = np.full(len(table), np.nan)
-    if column in table.columns:
-        found = table[column].to_numpy(dtype=np.float64)
-    if column in run.front.columns:
-        own = table["trial"].map(run.front.set_index("trial")[column]).to_numpy(dtype=np.float64)
-        found = np.where(np.isfinite(own), own, found)
-    return found * (_MB if key == "size" else 1.0)
-
-
-def _mean_bits(run: RecordedRun) -> Floats:
-    genes = (*run.genes, *gene_columns_named(run.settled))
-    rows = ({**run.settled, **row} for row in run.trials[[g.name for g in run.genes]].to_dict("records"))
-    found = [mean_bits({str(k): v for k, v in row.items()}, genes) for row in rows]
-    return np.array(found, dtype=np.float64).reshape(-1, len(KINDS))
-
-
 def _widths(run: RecordedRun) -> list[int]:
     seen = run.trials[[gene.name for gene in run.genes]].to_numpy(dtype=np.float64)
     widths = {int(width) for width in run.evaluation.get("widths") or ()}
@@ -302,15 +214,6 @@ def _digits(run: RecordedRun) -> list[str]:
     return ["".join(places.get(width, "-") for width in row) for row in rows.tolist()]
 
 
-def _objective(run: RecordedRun, name: str) -> Objective:
-    found = objective_named(name, run.schema.task)
-    if name in COSTS:
-        return Objective(name, -1, found.least * (_MB if name == "size" else 1.0), None, cost=True)
-    key = _quality_key(run) if name == run.quality.name else name
-    best = found.span(0)[0] if found.span is not None else None
-    return Objective(key, 1 if found.direction == "maximise" else -1, found.least, best, cost=False)
-
-
 def _front(run: RecordedRun) -> FrontDocument:
     place = {int(trial): position for position, trial in enumerate(run.trials["trial"].tolist())}
     numbers = [int(trial) for trial in run.front["trial"].tolist()]
@@ -320,7 +223,7 @@ def _front(run: RecordedRun) -> FrontDocument:
     judged = any(name not in COSTS for name in run.objectives) and found.costs.shape[1] > 0
     tested = [rows[str(number)].test_difference for number in numbers]
     errors = {
-        _quality_key(run): found.errors,
+        quality_key(run): found.errors,
         f"test_{run.quality.name}": np.array(
             [math.nan if d is None or d.error is None else d.error for d in tested], dtype=np.float64
         ),
@@ -368,7 +271,7 @@ def _reference_values(run: RecordedRun, reference: Any, axes: Sequence[Axis]) ->
     known: dict[str, float | None] = {
         **reference.values,
         **{f"test_{name}": value for name, value in reference.test_values.items()},
-        "size": reference.size_bytes * _MB,
+        "size": reference.size_bytes * MB,
         "latency": reference.latency_ms if timed else None,
         "measured": reference.latency_measured_ms,
         f"{quality}{ESTIMATE}": reference.values.get(quality),
@@ -381,7 +284,7 @@ def _reference_values(run: RecordedRun, reference: Any, axes: Sequence[Axis]) ->
 
 
 def _limits(run: RecordedRun, axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    keys = {"size_bytes": ("size", _MB), "latency_ms": ("latency", 1.0)}
+    keys = {"size_bytes": ("size", MB), "latency_ms": ("latency", 1.0)}
     there, found = {axis.key for axis in axes}, []
     for limit in run.limits:
         key, scale = keys.get(limit.column, (limit.column, 1.0))
@@ -392,19 +295,19 @@ def _limits(run: RecordedRun, axes: Sequence[Axis]) -> list[dict[str, Any]]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, digits: int = _DIGITS) -> Any:
     """JSON values: NaN and infinities are null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _plain(entry, digits) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, digits) for entry in value]
     if isinstance(value, float):
-        return _rounded(value)
+        return _rounded(value, digits)
     return value
 
 
-def _rounded(value: float) -> float | int | None:
+def _rounded(value: float, digits: int) -> float | int | None:
     if not math.isfinite(value):
         return None
-    short = float(f"{value:.{_DIGITS}g}")
+    short = float(f"{value:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e9 else short
