@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -18,11 +17,8 @@ def browser_page(complaints: list[str] | None = None, **options: Any) -> Iterato
     """A page that knows no network; errors and warnings of its console are added to ``complaints``.
 
     Raises:
-        ModuleNotFoundError: playwright is not installed.
         FileNotFoundError: There is no Chromium.
     """
-    from playwright.sync_api import sync_playwright
-
     if CHROMIUM is None:
         raise FileNotFoundError("there is no Chromium: apt-get install chromium")
     heard = complaints if complaints is not None else []

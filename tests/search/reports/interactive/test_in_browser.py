@@ -1,6 +1,6 @@
 """The report in a real browser: what it computes, and everything that a reader can do to it.
 
-Needs playwright (``pip install playwright``) and Chromium (``apt-get install chromium``); skipped without.
+Needs Chromium (``apt-get install chromium``); skipped without.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-pytest.importorskip("playwright", reason="playwright is not installed")
 from report_browser import CHROMIUM, browser_page
 
 from bitfront.evaluators.files import csv_text
