@@ -19,7 +19,8 @@ from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import checked_name, command_line, plain_name, runs_dir_options
 from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
 
-SPACE = "space.json"
+# Files of a run: its search space, the images of each split, and the gradient scores of its genes.
+SPACE, SPLITS, GENE_SCORES = "space.json", "splits.json", "gene_scores.json"
 
 
 @dataclass(frozen=True)

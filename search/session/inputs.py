@@ -20,7 +20,7 @@ from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Refer
 from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.wording import quantization
-from bitfront.search.runs.folder import SPACE, RunFolder, read_space
+from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPLITS, RunFolder, read_space
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 from bitfront.spaces.quantities import count_of
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores
 
 LATENCY_TABLE = "latency_table.csv"
-GENE_SCORES = "gene_scores.json"
-SPLITS = "splits.json"
 FALLBACK = "model:bops"
 MODELLED_NOTE = f"Latencies of this run are modelled ({FALLBACK}), not measured."
 # Built-in models are so small that calling kernels takes much of their time: a measured lead below this

@@ -279,7 +279,7 @@ class Charts {
       return k < 0 ? null : { key, axis: k, low: this.place(k, low), high: this.place(k, high) };
     }).filter(Boolean);
     const ticks = axes.flatMap((axis, k) => [0, 0.5, 1].map((place) => ({ axis: k, place, text: written(axis, this.value(k, place)) })));
-    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.03 + (k % (now.narrow ? 3 : 2)) * 0.075 }));
+    const titles = axes.map((axis, k) => ({ axis: k, title: axis.short, low: 0, high: 1, title_place: 1.07 + (k % (now.narrow ? 3 : 2)) * 0.075 }));
     return this.fill("parallel", { lines, axes: titles, ticks, ranges, focus: this.line(now) },
       { xlow: -0.35, xhigh: axes.length - 0.35 });
   }

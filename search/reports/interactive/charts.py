@@ -112,7 +112,7 @@ def _parallel() -> alt.LayerChart:
     x = alt.X("axis:Q", title=None, axis=None, scale=_range("x"))
 
     def up(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.06, 1.25]))
+        return alt.Y(f"{field}:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.06, 1.29]))
 
     y = up("place")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bitfront.search.problem.wording import duration, quantization
 from bitfront.search.runs.files import read_json
+from bitfront.search.runs.folder import SPLITS
 from bitfront.search.runs.listing import run_state
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces.quantities import count_of
@@ -36,8 +37,9 @@ def _subject(run: RecordedRun) -> Iterator[tuple[str, str]]:
     yield "model", _name(known.get("model"))
     yield "weights", _name(known.get("checkpoint"))
     yield "data", _name(known.get("data"))
-    splits = [(split, known.get(f"{split}_images")) for split in ("calibration", "search", "test")]
-    yield "images", ", ".join(f"{count} {split}" for split, count in splits if isinstance(count, int))
+    indices = read_json(run.path / SPLITS, dict, absent={})
+    splits = [(split, indices.get(split)) for split in ("calibration", "search", "test")]
+    yield "images", ", ".join(f"{len(places):,} {split}" for split, places in splits if places)
     prepared = (f"{name.replace('_', ' ')} {_plain(known[name])}" for name in _PREPARED if known.get(name))
     yield "preprocessing", ", ".join(prepared)
     yield "quantization", quantization(known)

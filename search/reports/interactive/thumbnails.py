@@ -16,6 +16,7 @@ from bitfront.evaluators.context.preparing import source_of
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.search.runs.files import read_json
+from bitfront.search.runs.folder import SPLITS
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
 
@@ -50,7 +51,7 @@ def thumbnails(run: RecordedRun, most: int) -> tuple[str, list[Thumbnail]]:
         BitfrontError: An image cannot be read.
     """
     splits: tuple[Literal["test"], Literal["search"]] = ("test", "search")
-    indices = read_json(run.path / "splits.json", dict, absent={})
+    indices = read_json(run.path / SPLITS, dict, absent={})
     for split in splits:
         known = run.right_images(split)
         right = [known[digest] for digest in map(str, run.front["digest"]) if digest in known]

@@ -17,6 +17,7 @@ from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
 from bitfront.search.runs.files import read_json
+from bitfront.search.runs.folder import GENE_SCORES
 from bitfront.search.runs.reader import RecordedRun
 
 # By kind of tensor: colours that differ in lightness too, and marker shapes.
@@ -31,8 +32,7 @@ _MEASURED, _ESTIMATED = "divergence", "gradient"
 _LEAST_SHARE = 1e-5
 _UNIT, _NATS = 1e3, "10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats"
 Gene = Mapping[str, Any]
-# Of a run. Width on a screen and the most of the height, in points; the height as a share of the width.
-GENE_SCORES = "gene_scores.json"
+# Of a run's picture, in points: width on a screen, most of the height; the height as a share of the width.
 _WIDTH, _HIGHEST, _ASPECT = 518.0, 235.0, 0.66
 
 
@@ -70,7 +70,10 @@ def draw_gene_scores(genes: Sequence[Gene], heading: Heading, size: PictureSize 
         heading: What stands above.
         size: Of the picture.
     """
-    floor = _UNIT * _LEAST_SHARE * max(gene[_ESTIMATED] for gene in genes) or 1.0
+    values = [_UNIT * gene[_ESTIMATED] for gene in genes]
+    # Stems begin on the axis, which is a little below the least gene that changes something.
+    least = min((value for value in values if value > 0.0), default=1.0)
+    floor = max(0.5 * least, _LEAST_SHARE * max(values))
     with style.house_style(size):
         width = size.width or inches(_WIDTH)
         figure = style.new_figure(width, width)
@@ -79,12 +82,18 @@ def draw_gene_scores(genes: Sequence[Gene], heading: Heading, size: PictureSize 
             colour, marker = _LOOKS[kind]
             own = sorted((g for g in genes if g["kind"] == kind), key=lambda gene: gene["encoder"])
             places = [gene["encoder"] + _shift(gene, genes) for gene in own]
-            values = [_shown(gene, _ESTIMATED, floor) for gene in own]
+            heights = [_shown(gene, _ESTIMATED, floor) for gene in own]
             line: Any = {"color": colour, "linewidth": style.points(0.8), "alpha": 0.5, "zorder": 2}
-            axes.vlines(places, floor, values, **line)
-            mark: Any = {"marker": marker, "edgecolors": style.INK, "linewidths": style.points(0.5)}
-            axes.scatter(places, values, s=style.area(30.0), facecolors=colour, zorder=3, **mark)
+            axes.vlines(places, floor, heights, **line)
+            mark: Any = {
+                "marker": marker,
+                "edgecolors": style.INK,
+                "linewidths": style.points(0.5),
+                "zorder": 3,
+            }
+            axes.scatter(places, heights, clip_on=False, s=style.area(30.0), facecolors=colour, **mark)
         axes.set_yscale("log")
+        axes.set_ylim(bottom=floor)
         axes.set(xlabel="encoder", ylabel=f"estimated KL divergence ({_NATS} per image)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, height = _legend(genes, [])[:], min(_ASPECT * width, inches(_HIGHEST))
