@@ -110,6 +110,7 @@ class Report {
     byId("facts").replaceChildren(...factList(run));
     byId("reference-point").textContent = run.history.length ? run.reference_point : "The hypervolume is recorded where a search ends.";
     byId("legend").replaceChildren(...legend(run));
+    byId("widths").replaceChildren(widthsKey(run));
     byId("theme").textContent = `theme: ${state.theme}`;
   }
 

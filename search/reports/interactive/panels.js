@@ -1,16 +1,26 @@
 // What stands beside the charts: limits, filters, the hover card, pinned points compared, tables and facts.
 "use strict";
 
+/** A square in the colour of a width, as the bit map has it. */
+function bitSquare(run, digit, title, changed = false) {
+  const share = run.widths.length > 1 ? digit / (run.widths.length - 1) : 1;
+  return el("i", { class: `${changed ? "changed " : ""}${share > 0.5 ? "wide" : ""}`, style: `--share:${share}`, title },
+    String(run.widths[digit] ?? "?"));
+}
+
+/** Which colour of the bit map is which width. */
+function widthsKey(run) {
+  return el("b", {}, el("span", {}, "bits"), ...run.widths.map((bits, digit) => bitSquare(run, digit, `${bits} bits`)));
+}
+
 /** Bits of a trial: a line for each kind, a square for each gene; what differs from another is outlined. */
 function bitStrip(run, row, other = null) {
   const kinds = [...new Set(columnsOf(run).map((column) => column.kind))];
   return el("div", { class: "bits" }, kinds.map((kind) => {
     const cells = columnsOf(run).filter((column) => column.kind === kind).map(({ gene, encoder }) => {
-      const digit = run.genes[row][gene], bits = run.widths[Number(digit)] ?? "?";
-      const share = run.widths.length > 1 ? Number(digit) / (run.widths.length - 1) : 1;
-      const changed = other !== null && run.genes[other][gene] !== digit;
-      return el("i", { class: `${changed ? "changed " : ""}${share > 0.5 ? "wide" : ""}`, style: `--share:${share}`,
-        title: `encoder ${encoder}, ${run.gene_names[gene]}: ${bits} bits` }, String(bits));
+      const digit = run.genes[row][gene], changed = other !== null && run.genes[other][gene] !== digit;
+      const title = `encoder ${encoder}, ${run.gene_names[gene]}: ${run.widths[Number(digit)] ?? "?"} bits`;
+      return bitSquare(run, Number(digit), title, changed);
     });
     return el("div", {}, el("span", {}, kind), el("b", {}, ...cells));
   }));

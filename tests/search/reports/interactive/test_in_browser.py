@@ -269,6 +269,7 @@ def test_a_range_of_an_axis_selects_and_is_taken_away_by_a_click(page: Any, run:
 
 def test_a_click_on_a_gene_shows_the_points_that_carry_it(page: Any, run: RecordedRun) -> None:
     page.locator("#chart-bits").scroll_into_view_if_needed()
+    assert page.locator("#widths i").all_inner_texts() == ["4", "8"]
     middle = "x + v.scale('x')((c.left + c.right) / 2), y + v.scale('y')((c.top + c.bottom) / 2)"
     cell = f"{CORNER.format(chart='bits')}; const c = v.data('cells')[8]"
     spot = page.evaluate(f"(() => {{ {cell}; return [{middle}, c.gene, c.digit]; }})()")
