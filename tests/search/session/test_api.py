@@ -86,30 +86,6 @@ class TestTheExampleOfTheReadme:
             overlay([run, run])
         assert [summary.name for summary in list_runs(runs_dir=example[0] / "runs")] == ["numbers"]
 
-    def test_its_run_is_resumed_in_another_thread(self, example: tuple[Path, str]) -> None:
-        found: list[Run] = []
-        told: list[tuple[str, float]] = []
-        threads = set()
-
-        def progress(text: str, share: float) -> None:
-            threads.add(threading.current_thread())
-            told.append((text, share))
-
-        def go_on() -> None:
-            runs = example[0] / "runs"
-            found.append(resume("numbers", runs_dir=runs, evaluations=8, workers=0, progress=progress))
-
-        thread = threading.Thread(target=go_on)
-        thread.start()
-        thread.join()
-        assert (found[0].trials["state"] != "rejected").sum() == 8
-        assert threads == {thread}
-        assert all(0.0 <= share <= 1.0 for _, share in told)
-        steps = list(dict.fromkeys(text for text, _ in told))
-        assert steps[0].startswith("preparing cluttered_deit")
-        assert "searching, 8 evaluations" in steps
-        assert ("searching, 8 evaluations", 1.0) in told
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -142,7 +118,9 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ctrl_c_returns_the_run_as_far_as_it_has_come(tmp_path: Path) -> None:
+def test_ctrl_c_returns_the_run_so_far_and_another_thread_goes_on_with_it(
+    tmp_path: Path,
+) -> None:
     def interrupt(text: str, share: float) -> None:
         if text.startswith("searching") and share >= 0.5 and not interrupted:
             interrupted.append(share)
@@ -153,9 +131,28 @@ def test_ctrl_c_returns_the_run_as_far_as_it_has_come(tmp_path: Path) -> None:
     run = search(spec, name="cut", runs_dir=tmp_path, workers=0, progress=interrupt)
     assert run.interrupted
     assert 4 <= len(run.trials) < 8
-    whole = resume("cut", runs_dir=tmp_path, workers=0)
+
+    # It goes on in another thread, which is told of the steps.
+    found: list[Run] = []
+    told: list[tuple[str, float]] = []
+    threads = set()
+
+    def progress(text: str, share: float) -> None:
+        threads.add(threading.current_thread())
+        told.append((text, share))
+
+    thread = threading.Thread(
+        target=lambda: found.append(resume("cut", runs_dir=tmp_path, workers=0, progress=progress))
+    )
+    thread.start()
+    thread.join()
+    [whole] = found
     assert (whole.interrupted, whole.summary["evaluations"]) == (False, 8)
     assert whole.trials["digest"].tolist()[: len(run.trials)] == run.trials["digest"].tolist()
+    assert threads == {thread}
+    assert all(0.0 <= share <= 1.0 for _, share in told)
+    assert told[0][0].startswith("preparing digits_deit")
+    assert ("searching, 8 evaluations", 1.0) in told
 
 
 def test_a_script_that_starts_processes_without_a_guard_is_told(tmp_path: Path) -> None:
