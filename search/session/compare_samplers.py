@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports.comparison import csv_text, markdown, title
-from bitfront.search.runs.folder import SPACE, RunFolder, RunStore, write_space
+from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.search.runs.names import run_command, runs_root
 from bitfront.search.samplers.registry import (
     COMPARED_SAMPLERS,
@@ -19,19 +19,11 @@ from bitfront.search.samplers.registry import (
     DEFAULT_EVALUATIONS,
     begins_with_scores,
 )
+from bitfront.search.session.comparison.preparation import prepare_comparison, working_in
 from bitfront.search.session.comparison.settings import ComparisonSettings, open_comparison, parse_samplers
-from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
-from bitfront.search.session.worker_pool import (
-    WorkerOptions,
-    given_options,
-    note_options,
-    one_thread_each,
-    resumed_options,
-    start_workers,
-    worker_options,
-)
+from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options
 from bitfront.spaces import BitfrontError
 from bitfront.spaces.quantities import count_of
 
@@ -41,8 +33,6 @@ if TYPE_CHECKING:
     from bitfront.search.session.comparison.searches import FinishedSearch, SharedSearches
 
 MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.csv")
-# Holds what `bitfront search` prepares; in a folder of its own, so that the comparison is no run.
-PREPARED = "prepared"
 
 
 @dataclass(frozen=True)
@@ -85,6 +75,8 @@ def compare_samplers(
     progress: Reporter | ProgressCallback | None = None,
 ) -> Comparison:
     """Runs several samplers with several seeds on one problem; evaluations are paid for once and shared.
+
+    What a search is worth beside uniform and random assignments is told by :func:`bitfront.search.compare`.
 
     Args:
         spec: The problem, the evaluations of each search and the first seed; its sampler and population do
@@ -166,18 +158,9 @@ def _compared(
 ) -> Comparison:
     """Runs a comparison; only a new one has its latency source already."""
     workers = worker_options(given, settings.spec.evaluation.device)
-    path, command = folder.path, resume_command(folder.path)
-    kept = folder.resumable(lambda: command, begun=EVALUATIONS, new=source is not None)
-    with kept, folder.lock(), folder.log_file(), explained(path):
-        settings.write(path)
-        note_options(folder, given)
-        reporter.note(f"comparison {folder.name} in {path}")
-        try:
-            return Comparison(path, _figures(settings, folder, workers, reporter, source))
-        except KeyboardInterrupt:
-            if (path / EVALUATIONS).exists():
-                reporter.note(f"next: {command}")
-            raise
+    with working_in(folder, resume_command(folder.path), given, reporter, new=source is not None):
+        settings.write(folder.path)
+        return Comparison(folder.path, _figures(settings, folder, workers, reporter, source))
 
 
 def _figures(
@@ -189,48 +172,28 @@ def _figures(
 ) -> Mapping[str, Any]:
     """Runs what is not finished yet; returns the document, whose files are written."""
     from bitfront.search.engine.result import nothing_feasible
-    from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.reports.plots.comparison import draw_comparison
     from bitfront.search.samplers.exhaustive import check_exhaustible
     from bitfront.search.session.comparison.document import comparison_document
-    from bitfront.search.session.comparison.searches import SharedSearches
     from bitfront.search.session.comparison.test_images import on_test_images
-    from bitfront.search.session.inputs import prepare_run
 
-    if workers.share_the_machine:
-        settings = dataclasses.replace(settings, spec=one_thread_each(settings.spec))
-    prepared = RunFolder(folder.path / PREPARED)
-    prepared.path.mkdir(exist_ok=True)
+    def settled(spec: RunSpec) -> None:
+        dataclasses.replace(settings, spec=spec).write(folder.path)
+
     # Those that begin with the genes' sensitivities need them, and the others do not mind.
     sampler = max(settings.samplers, key=begins_with_scores)
-    # Comparisons of earlier versions searched all genes.
-    all_genes = (folder.path / EVALUATIONS).exists() and not (prepared.path / SPACE).exists()
-    all_genes = settings.spec.all_genes or all_genes
-    spec = dataclasses.replace(settings.spec, sampler=sampler, all_genes=all_genes)
-    ready = prepare_run(spec, prepared, reporter.stage, source, reporter.note)
-    # Settings that were measured, such as the batch size, are the comparison's own from here on.
-    settings = dataclasses.replace(settings, spec=ready.spec)
-    settings.write(folder.path)
-    write_space(prepared.path, ready.space)
-    notes = [*ready.notes, *([ready.kept_note] if ready.kept_note else [])]
-    for note in [*(f"note: {note}" for note in notes), *ready.told()]:
-        reporter.note(note)
-    problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
+    asked = dataclasses.replace(settings.spec, sampler=sampler)
+    prepared = prepare_comparison(asked, folder, workers, reporter, source, settled)
+    ready, problem, spec = prepared.ready, prepared.problem, prepared.ready.spec
     if settings.truth or "exhaustive" in settings.samplers:
         check_exhaustible(problem.space)  # before minutes are spent
-    with reporter.stage(f"starting workers: {workers.words}"):
-        pool = start_workers(workers, ready.spec, ready.context)
-    try:
-        shared = SharedSearches(problem, pool, folder.path, ready.scores)
+    with prepared.searches() as shared:
         everything, searches = _searched(settings, shared, reporter, problem.space.cardinality)
-    finally:
-        pool.close()
     if not searches:
         raise KeyboardInterrupt
     found = [trial for searched in searches for trial in searched.trials]
     if not any(trial.feasible for trial in everything or found):
         raise BitfrontError(nothing_feasible(everything or found, problem.limits))
-    spec = ready.spec
     budget = spec.evaluations or DEFAULT_EVALUATIONS
     tested = {}
     if settings.tested:
@@ -248,7 +211,7 @@ def _figures(
         "evaluated": len(shared.evaluations),
         "latency_source": problem.cost.latency_source,
         "kept_genes": dict(ready.space.kept),
-        "notes": notes,
+        "notes": list(prepared.notes),
         "resolution": ready.resolution.to_json(),
         "interrupted": len(searches) < len(list(settings.entries())),
     }

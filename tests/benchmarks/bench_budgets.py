@@ -25,8 +25,8 @@ from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import begins_with_scores
-from bitfront.search.session.compare_samplers import PREPARED
 from bitfront.search.session.comparison.document import tight_box
+from bitfront.search.session.comparison.preparation import PREPARED
 from bitfront.search.session.comparison.searches import PlannedSearch, SharedSearches
 from bitfront.search.session.comparison.settings import ComparisonSettings
 from bitfront.search.session.comparison.shared_evaluations import SharedEvaluations

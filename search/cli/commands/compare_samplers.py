@@ -31,7 +31,7 @@ Runs several samplers with several seeds on the same problem, and prints and dra
 has after equal numbers of distinct evaluations. An evaluation of a configuration is paid for once and shared
 by all of them. With --truth all configurations of a small space are evaluated first, and hypervolumes are
 shares of the true front's. With --tested the front that each search would have ended with is judged by the
-test images, too.
+test images, too. `bitfront compare` tells what a search is worth beside uniform and random assignments.
 
   bitfront compare-samplers --space encoder --latency model:bops --truth --seeds 10
   bitfront compare-samplers --samplers surrogate-nsga2,nsga2 --evaluations 200 --max-drop 1

@@ -36,16 +36,19 @@ class PlannedSearch:
         sampler: Name of the sampler.
         seed: Its seed.
         evaluations: Distinct configurations that it may evaluate.
+        population: Candidates proposed at a time; None for what suits the sampler.
     """
 
     sampler: str
     seed: int
     evaluations: int
+    population: int | None = None
 
     @property
     def file_name(self) -> str:
         """The name of the file it is kept in."""
-        return f"{self.sampler}-seed{self.seed}-{self.evaluations}.json"
+        proposed = "" if self.population is None else f"-population{self.population}"
+        return f"{self.sampler}-seed{self.seed}-{self.evaluations}{proposed}.json"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class FinishedSearch:
         """Writes which genomes it asked for; what they came to is among the shared evaluations."""
         document = {
             "sampler": self.entry.sampler,
-            "population": default_population(self.entry.sampler),
+            "population": self.entry.population or default_population(self.entry.sampler),
             "seed": self.entry.seed,
             "evaluations": self.entry.evaluations,
             "reason": self.reason,
@@ -146,7 +149,7 @@ class SharedSearches:
         record = StudyRecord.in_memory(problem)
         engine = SearchEngine(
             problem,
-            make_sampler(entry.sampler, problem, None, entry.seed, self._scores),
+            make_sampler(entry.sampler, problem, entry.population, entry.seed, self._scores),
             self._pool,
             record,
             Budget(entry.evaluations),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
@@ -16,7 +17,9 @@ from bitfront.search.session.comparison.searches import PlannedSearch
 from bitfront.spaces import BitfrontError, UserError
 
 SETTINGS = "comparison.json"
-_FORMAT, _VERSION = "bitfront/sampler-comparison", 1
+_FORMAT = "bitfront/sampler-comparison"
+_VERSION = 1
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,14 @@ class ComparisonSettings:
 
     def write(self, folder: Path) -> None:
         """Writes ``comparison.json``."""
-        document = {
-            "format": _FORMAT,
-            "version": _VERSION,
+        fields = {
             "spec": self.spec.to_json(),
             "samplers": list(self.samplers),
             "seeds": self.seeds,
             "truth": self.truth,
             "tested": self.tested,
         }
-        write_atomically(folder / SETTINGS, json.dumps(document, indent=2) + "\n")
+        write_settings(folder / SETTINGS, _FORMAT, fields)
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonSettings:
@@ -65,11 +66,8 @@ class ComparisonSettings:
             UserError: It was written by another version.
             BitfrontError: It is damaged.
         """
-        path = folder / SETTINGS
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if (document["format"], document["version"]) != (_FORMAT, _VERSION):
-                raise UserError(f"{path} was written by another version of bitfront: start a new comparison")
+
+        def parsed(document: Mapping[str, Any]) -> ComparisonSettings:
             return cls(
                 RunSpec.from_json(document["spec"]),
                 tuple(map(str, document["samplers"])),
@@ -77,8 +75,35 @@ class ComparisonSettings:
                 bool(document["truth"]),
                 bool(document.get("tested", False)),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BitfrontError(f"{path} cannot be read ({error}): start a new comparison") from error
+
+        return read_settings(folder / SETTINGS, _FORMAT, parsed)
+
+
+def write_settings(path: Path, form: str, fields: Mapping[str, Any]) -> None:
+    """Writes what a comparison was asked for; ``form`` says of which kind it is."""
+    document = {"format": form, "version": _VERSION, **fields}
+    write_atomically(path, json.dumps(document, indent=2) + "\n")
+
+
+def read_settings(path: Path, form: str, parsed: Callable[[Mapping[str, Any]], Settings]) -> Settings:
+    """The inverse of :func:`write_settings`.
+
+    Args:
+        path: The file.
+        form: The kind of comparison that is expected.
+        parsed: Makes settings of the document.
+
+    Raises:
+        UserError: It is of another kind, or was written by another version.
+        BitfrontError: It is damaged.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if (document["format"], document["version"]) != (form, _VERSION):
+            raise UserError(f"{path} was written by another version of bitfront: start a new comparison")
+        return parsed(document)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BitfrontError(f"{path} cannot be read ({error}): start a new comparison") from error
 
 
 def parse_samplers(samplers: str | Sequence[str]) -> tuple[str, ...]:
@@ -94,15 +119,23 @@ def parse_samplers(samplers: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def open_comparison(store: RunStore, name: str) -> Path:
+def open_comparison(
+    store: RunStore, name: str, settings: str = SETTINGS, command: str = "compare-samplers"
+) -> Path:
     """The folder of an earlier comparison.
+
+    Args:
+        store: The folder of the runs.
+        name: Of the comparison.
+        settings: The file that comparisons of the command have.
+        command: What starts one.
 
     Raises:
         UserError: There is none of this name.
     """
     path = store.root / checked_name(name)
-    if not (path / SETTINGS).is_file():
+    if not (path / settings).is_file():
         raise UserError(
-            f"there is no comparison {name!r} in {store.root}: start one with `bitfront compare-samplers`"
+            f"there is no comparison {name!r} in {store.root}: start one with `bitfront {command}`"
         )
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,15 @@ class SharedEvaluations:
     def get(self, digest: str) -> Quality | EvaluationFailure | None:
         """What a configuration came to, or None where it was not evaluated yet."""
         return self._known.get(digest)
+
+    def qualities(self, digests: Iterable[str]) -> dict[str, Quality]:
+        """By digest, what some configurations are worth; those that failed or are not known are left out."""
+        found = ((digest, self._known.get(digest)) for digest in digests)
+        return {
+            digest: outcome
+            for digest, outcome in found
+            if outcome is not None and not isinstance(outcome, EvaluationFailure)
+        }
 
     def add(self, digest: str, outcome: Quality | EvaluationFailure) -> None:
         """Records an evaluation; it is on the disk when this returns."""

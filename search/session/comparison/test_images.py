@@ -20,7 +20,7 @@ from bitfront.search.problem.trial import EvaluationFailure, Trial
 from bitfront.search.session.comparison.document import Spread, marks, tight_box
 from bitfront.search.session.comparison.searches import FinishedSearch
 from bitfront.search.session.comparison.shared_evaluations import SharedEvaluations
-from bitfront.spaces import BitfrontError
+from bitfront.spaces import BitConfig, BitfrontError
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -123,16 +123,29 @@ def on_test_images(
     """
     fronts = [(searched, fronts_at(problem, searched.trials, evaluations)) for searched in searches]
     trials = {t.digest: t for _, marked in fronts for front in marked.values() for t in front}
+    configs = [problem.space.decode(np.array(trial.genome, dtype=np.int64)) for trial in trials.values()]
     known = SharedEvaluations(folder / TEST_EVALUATIONS)
-    for done, trial in enumerate(trials.values(), start=1):
-        if known.get(trial.digest) is None:
-            config = problem.space.decode(np.array(trial.genome, dtype=np.int64))
-            try:
-                known.add(trial.digest, context.quality(config, "test"))
-            except BitfrontError as error:
-                known.add(trial.digest, EvaluationFailure.of(error))
-        share_done(done / len(trials))
-    found = {digest: known.get(digest) for digest in trials}
-    qualities = {digest: one for digest, one in found.items() if isinstance(one, Quality)}
+    evaluate_on_test(configs, context, known, share_done)
+    qualities = known.qualities(trials)
     images = TestImages(qualities, context.float_quality("test"), references.float_model.values)
     return images.figures(problem, fronts)
+
+
+def evaluate_on_test(
+    configs: Sequence[BitConfig], context: EvaluationContext, known: SharedEvaluations, share_done: ShareDone
+) -> None:
+    """Evaluates on the test images what was not evaluated there yet, and records it.
+
+    Args:
+        configs: In the order of evaluation.
+        context: The prepared model and its data.
+        known: What is known of the test images.
+        share_done: Is told the share that is done.
+    """
+    for done, config in enumerate(configs, start=1):
+        if known.get(config.digest) is None:
+            try:
+                known.add(config.digest, context.quality(config, "test"))
+            except BitfrontError as error:
+                known.add(config.digest, EvaluationFailure.of(error))
+        share_done(done / len(configs))
