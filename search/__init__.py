@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec as EvaluationSpec
     from bitfront.search.problem.spec import RunSpec as RunSpec
     from bitfront.search.session.bench import bench as bench
+    from bitfront.search.session.compare import compare as compare
     from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
     from bitfront.search.session.evaluate import evaluate as evaluate
     from bitfront.search.session.latency_table import latency_table as latency_table
@@ -47,6 +48,7 @@ _PLACES = {
     "UserError": "bitfront.spaces",
     "WorkerOptions": "bitfront.search.session.worker_pool",
     "bench": "bitfront.search.session.bench",
+    "compare": "bitfront.search.session.compare",
     "compare_samplers": "bitfront.search.session.compare_samplers",
     "evaluate": "bitfront.search.session.evaluate",
     "latency_table": "bitfront.search.session.latency_table",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bitfront.search.cli.commands import (
     bench,
+    compare,
     compare_samplers,
     evaluate,
     export,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, ModuleType] = {
     "profile": profile,
     "latency-table": latency_table,
     "bench": bench,
+    "compare": compare,
     "compare-samplers": compare_samplers,
     "train": train,
 }

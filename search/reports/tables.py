@@ -1,7 +1,8 @@
-"""Tables: headings, alignment and rows, shown on a terminal by rich or written as Markdown or HTML."""
+"""Tables: headings, alignment and rows, on a terminal by rich, or as Markdown, HTML and LaTeX."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -9,6 +10,33 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
+
+# What Markdown and HTML within it take for marks; an underscore within a word is none.
+_MARKDOWN = re.compile(r"[\\`*\[\]<|&~$]|(?<![^\W_])_|_(?![^\W_])")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"${sign}$" for sign in "<>|"},
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EM DASH}": "---",
+    "\N{EN DASH}": "--",
+}
+
+
+def markdown_text(text: str) -> str:
+    """A text as Markdown shows it on one line, whatever is in it."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def latex_text(text: str) -> str:
+    """A text as LaTeX sets it on one line, whatever is in it; control characters are left out."""
+    plain = "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
+    return "".join(_LATEX.get(sign, sign) for sign in plain)
 
 
 @dataclass(frozen=True)
@@ -82,8 +110,22 @@ class Table:
     def _markdown_lines(self) -> Iterator[str]:
         rule = ["---" if place in self.texts else "---:" for place in range(len(self.headings))]
         for cells in (self.headings, rule, *(row.cells for row in self.rows)):
-            escaped = (cell.replace("|", "\\|") for cell in cells)
+            escaped = map(markdown_text, cells) if cells is not rule else cells
             yield f"| {' | '.join(escaped)} |"
+
+    def latex(self) -> str:
+        """The table as a ``tabular`` of LaTeX, which needs no package; every text is escaped."""
+        sides = "".join("l" if place in self.texts else "r" for place in range(len(self.headings)))
+        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\hline", self._latex_row(self.headings), r"\hline"]
+        for row in self.rows:
+            lines.append(self._latex_row(row.cells))
+            if row.ends_section and row is not self.rows[-1]:
+                lines.append(r"\hline")
+        return "\n".join([*lines, r"\hline", r"\end{tabular}"])
+
+    @staticmethod
+    def _latex_row(cells: Sequence[str]) -> str:
+        return rf"{' & '.join(map(latex_text, cells))} \\"
 
     def html(self) -> str:
         """The table in HTML, every text escaped."""
@@ -101,10 +143,24 @@ class Table:
         return f"<tr>{shown}</tr>"
 
 
-def markdown_page(title: str, sections: Iterable[tuple[str, Table]], *lists: Iterable[str]) -> str:
-    """A Markdown text: a title, a table below each heading, and lists of sentences."""
-    parts = [title]
+def markdown_page(
+    title: str, sections: Iterable[tuple[str, Table]], *lists: Iterable[str], leading: Iterable[str] = ()
+) -> str:
+    """A Markdown text: a title, leading paragraphs, a table below each heading, and lists of sentences."""
+    parts = [title, *leading]
     for heading, table in sections:
         parts += [f"**{heading}**", table.markdown()]
     parts += ["\n".join(f"- {line}" for line in lines) for lines in lists]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_page(leading: Iterable[str], sections: Iterable[tuple[str, Table]], notes: Iterable[str]) -> str:
+    """LaTeX for a document to take in: paragraphs, each table with its caption, and a list of notes."""
+    parts = [rf"\noindent\textbf{{{latex_text(line)}}}" for line in leading]
+    for heading, table in sections:
+        caption = rf"\caption{{{latex_text(heading)}}}"
+        parts.append("\n".join([r"\begin{table}[ht]\centering", caption, table.latex(), r"\end{table}"]))
+    items = [rf"\item {latex_text(line)}" for line in notes]
+    if items:
+        parts.append("\n".join([r"\begin{itemize}", *items, r"\end{itemize}"]))
     return "\n\n".join(parts) + "\n"

@@ -23,6 +23,8 @@ FEW_GENES, FEW_EVALUATIONS = 12, 40
 # Those that a comparison lines up unless told otherwise, and how often each of them searches.
 COMPARED_SAMPLERS = (SURROGATE, "nsga2", "random", "optuna-tpe", "optuna-nsga2")
 COMPARED_SEEDS = 3
+# A comparison of assignments: what searches, its generations, random assignments beside it, searches.
+ABLATED_SAMPLER, GENERATIONS, DRAWS, SEARCHES = "nsga2", 20, 10, 1
 # Candidates that samplers of other packages propose at a time unless told otherwise.
 _PLUGGED_POPULATION = 8
 

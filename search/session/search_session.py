@@ -27,7 +27,13 @@ from bitfront.search.samplers.registry import default_evaluations
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
-from bitfront.search.session.worker_pool import WorkerOptions, note_options, one_thread_each, start_workers
+from bitfront.search.session.worker_pool import (
+    WorkerOptions,
+    note_options,
+    on_freed_processors,
+    one_thread_each,
+    start_workers,
+)
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
 
@@ -122,11 +128,8 @@ class SearchSession:
 
     def _search(self) -> SearchResult:
         """Runs everything and leaves a complete run folder."""
-        from bitfront.search.export.selection import shortlist_of, standing
         from bitfront.search.problem.problem import SearchProblem
-        from bitfront.search.runs.right_images import write_right_images
         from bitfront.search.runs.tables import RunTables
-        from bitfront.search.session.final_measurements import final_measurements
 
         scheme = self.spec.evaluation.scheme
         self.reporter.note(f"scheme {scheme}: points can be exported as {exports_of(scheme)}")
@@ -149,10 +152,7 @@ class SearchSession:
         write_space(self.folder.path, ready.space)
         tables = RunTables(self.folder, problem)
         result = self._run_engine(problem, tables, ready)
-        self._write_summary(result, ready)
-        stands_for = standing(shortlist_of(open_run(self.folder.name, runs_dir=self.folder.path.parent)))
-        tables.write(result.trials, result.front, final_measurements({}, {}, stands_for))
-        write_right_images(self.folder, ready.references, result.trials, {})
+        stands_for = write_result(self.folder, self.spec, result, ready, tables)
         self._draw()
         if result.front and result.reason != INTERRUPTED:
             try:
@@ -203,9 +203,7 @@ class SearchSession:
         points, stage = count_of(len(result.front), "front point"), self.reporter.stage
         schema = Schema(ready.context.task, self.spec.objectives)
         images = count_of(len(ready.context.splits.test), "image")
-        # The workers of this machine have ended, and their processors are free.
-        together = self.options.processes if self.spec.evaluation.device == "cpu" else 1
-        context = ready.context.on_threads((ready.context.spec.threads or 1) * together)
+        context = on_freed_processors(ready.context, self.options)
         with stage(f"test accuracy of {points} on {images}") as share:
             tested, failures = held_out_qualities(context, ready.space, result.front, schema.quality, share)
         tables.write(result.trials, result.front, final_measurements(tested, {}, stands_for))
@@ -223,20 +221,7 @@ class SearchSession:
     def _write_summary(
         self, result: SearchResult, ready: RunInputs, test_failures: Mapping[int, str] | None = None
     ) -> None:
-        document = {
-            **result.to_json(),
-            **{name: getattr(self.spec.evaluation, name) for name in ("scheme", "recipe", "without")},
-            "latency_batch": ready.costs.latency_batch,
-            "latency_noise": ready.costs.latency_noise,
-            "latency_note": "; ".join(ready.notes),
-            "kept_genes": dict(ready.space.kept),
-            "kept_note": ready.kept_note,
-            "latency_measured_source": ready.timer.source,
-            "resolution": ready.resolution.to_json(),
-            "skipped_images": ready.context.skipped_images(),
-            "test_failures": {str(number): error for number, error in (test_failures or {}).items()},
-        }
-        self.folder.write_json("summary.json", document)
+        write_summary(self.folder, self.spec, result, ready, test_failures)
 
     def _draw(self) -> None:
         """Draws the run; a plot that fails is told and costs nothing else."""
@@ -252,6 +237,64 @@ class SearchSession:
                 f"warning: the plots could not be drawn ({reason}): draw them with "
                 f"`{run_command(self.folder.path, 'plot', self.folder.name)}`"
             )
+
+
+def write_summary(
+    folder: RunFolder,
+    spec: RunSpec,
+    result: SearchResult,
+    ready: RunInputs,
+    test_failures: Mapping[int, str] | None = None,
+) -> None:
+    """Writes ``summary.json``.
+
+    Args:
+        folder: The run's.
+        spec: Its settings.
+        result: How the search ended.
+        ready: What it searched on.
+        test_failures: Why points of the front could not be evaluated on the test split, by trial.
+    """
+    document = {
+        **result.to_json(),
+        **{name: getattr(spec.evaluation, name) for name in ("scheme", "recipe", "without")},
+        "latency_batch": ready.costs.latency_batch,
+        "latency_noise": ready.costs.latency_noise,
+        "latency_note": "; ".join(ready.notes),
+        "kept_genes": dict(ready.space.kept),
+        "kept_note": ready.kept_note,
+        "latency_measured_source": ready.timer.source,
+        "resolution": ready.resolution.to_json(),
+        "skipped_images": ready.context.skipped_images(),
+        "test_failures": {str(number): error for number, error in (test_failures or {}).items()},
+    }
+    folder.write_json("summary.json", document)
+
+
+def write_result(
+    folder: RunFolder, spec: RunSpec, result: SearchResult, ready: RunInputs, tables: RunTables
+) -> dict[int, int]:
+    """Writes what a search found, before anything of it is measured on other images.
+
+    Args:
+        folder: The run's, with its tables.
+        spec: Its settings.
+        result: How the search ended.
+        ready: What it searched on.
+        tables: Writes them again, with the shortlist.
+
+    Returns:
+        The listed trial that stands for each trial of the front.
+    """
+    from bitfront.search.export.selection import shortlist_of, standing
+    from bitfront.search.runs.right_images import write_right_images
+    from bitfront.search.session.final_measurements import final_measurements
+
+    write_summary(folder, spec, result, ready)
+    stands_for = standing(shortlist_of(open_run(folder.name, runs_dir=folder.path.parent)))
+    tables.write(result.trials, result.front, final_measurements({}, {}, stands_for))
+    write_right_images(folder, ready.references, result.trials, {})
+    return stands_for
 
 
 def _has_study(folder: RunFolder, storage: str | None) -> bool:

@@ -207,6 +207,12 @@ def one_thread_each(spec: RunSpec) -> RunSpec:
     return dataclasses.replace(spec, evaluation=evaluation)
 
 
+def on_freed_processors(context: EvaluationContext, options: WorkerOptions) -> EvaluationContext:
+    """The context on the processors of this machine that workers had, which have ended."""
+    together = options.processes if context.spec.device == "cpu" else 1
+    return context.on_threads((context.spec.threads or 1) * together)
+
+
 def start_workers(options: WorkerOptions, spec: RunSpec, context: EvaluationContext) -> AccuracyPool:
     """Starts the workers of this machine, or checks those of a cluster and sends them what they need.
 
