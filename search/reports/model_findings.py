@@ -46,19 +46,19 @@ def findings(documents: Sequence[Document]) -> list[str]:
         found = document["differences"]
         if "search_to_stochastic" in found:
             whom = f"the stochastic baseline (mean of {count_of(len(all_draws(document)), 'draw')})"
-            told = _verdict(found["search_to_stochastic"], whom)
+            told = _verdict(found["search_to_stochastic"], whom, "stochastic")
             lines.append(f"{label}: {told}; {_as_good(document)}")
         if "search_to_eight_bit" in found:
-            lines.append(f"{label}: {_verdict(found['search_to_eight_bit'], 'uniform 8 bit')}")
+            lines.append(f"{label}: {_verdict(found['search_to_eight_bit'], 'uniform 8 bit', '8 bit')}")
     return lines
 
 
-def _verdict(found: Document, whom: str) -> str:
+def _verdict(found: Document, whom: str, short: str) -> str:
     """The search beside another assignment."""
     value, error = found["value"], found["error"]
-    told = f"{difference(Difference(value, error))} points"
+    told = f"search less {short} {difference(Difference(value, error))} points"
     if abs(value) <= TELLING * error:
-        return f"{whom} is as good as the search: {told} for the search, within two standard errors"
+        return f"{whom} is as good as the search, within two standard errors: {told}"
     return f"the search is {'better' if value > 0 else 'worse'} than {whom}: {told}"
 
 
