@@ -27,7 +27,7 @@ from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.listing import latest_run, unknown_run
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.storage import note_storage, resume_command
-from bitfront.search.session import compare_samplers, evaluate, profile
+from bitfront.search.session import compare, compare_samplers, evaluate, profile
 from bitfront.search.session import search as session
 from bitfront.search.session.run import open_run
 from bitfront.spaces import BitfrontError, UserError
@@ -223,6 +223,24 @@ def test_comparisons(
     assert (args.command, args.resume, args.runs_dir) == ("compare-samplers", "compared", folder.parent)
     figures["interrupted"] = False
     assert hints("compare-samplers", "--resume", "compared", "--runs-dir", folder.parent) == []
+
+
+def test_tables_of_models(
+    hints: Callable[..., list[Namespace]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my runs" / "compared"
+    figures = {"interrupted": False, "pick": "top1=2,size=1", "searches": [{"run": "seed4"}]}
+    found = compare.ModelComparison(folder, figures)
+    for name in ("compare", "resume_compare", "open_compared"):
+        monkeypatch.setattr(compare, name, lambda *_, **__: found)
+    monkeypatch.setattr(model_tables, "print_tables", lambda *_: None)
+    for words in (OWN, ("--resume", "compared"), ("compared", "other")):
+        (args,) = hints("compare", *words)
+        assert (args.command, args.run, args.pick) == ("export", "seed4", "top1=2,size=1")
+        assert args.runs_dir == folder / "fronts"
+    figures["interrupted"] = True
+    (args,) = hints("compare", "--resume", "compared", status=130)
+    assert (args.command, args.resume, args.runs_dir) == ("compare", "compared", folder.parent)
 
 
 def test_messages_name_commands_that_can_be_run(root: Path) -> None:

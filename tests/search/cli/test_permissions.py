@@ -81,6 +81,8 @@ WRITERS: list[tuple[str, ...]] = [
     ("profile", "--plot", "{place}/mine/genes.png"),
     ("search", "--runs-dir", "{place}/mine/runs"),
     ("search", "--runs-dir", "{place}/mine"),
+    ("compare", "--runs-dir", "{place}/mine"),
+    ("compare", "--output", "{place}/mine/tables.tex", "--runs-dir", "{place}/runs"),
     ("compare-samplers", "--runs-dir", "{place}/mine"),
     ("bench", "--output", "{place}/mine/bench"),
     ("bench", "--runs-dir", "{place}/mine/runs"),
@@ -99,6 +101,7 @@ def warm(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
         (("front", "--runs-dir", str(root)), 0),
         (("runs", "--runs-dir", str(root)), 0),
         (("search", *taken), 2),
+        (("compare", *taken), 2),
         (("compare-samplers", *taken), 2),
         (("bench", "--budget", "x"), 2),
     ):

@@ -17,8 +17,9 @@ def told(value: float, error: float, **changes: object) -> str:
 @pytest.mark.parametrize("value", [0.79, 0.0, -0.8])
 def test_a_stochastic_baseline_within_two_errors_is_as_good(value: float) -> None:
     assert told(value, 0.4) == (
-        "deit_tiny_patch16_224: the stochastic baseline (mean of 2 draws) is as good as the search, within two "
-        f"standard errors: search less stochastic {value:+.2f} ± 0.40 points; 1 of 2 draws is as good or better"
+        "deit_tiny_patch16_224: the stochastic baseline (mean of 2 draws) is as good as the search, within "
+        f"two standard errors: search less stochastic {value:+.2f} ± 0.40 points; 1 of 2 draws is as good or "
+        "better"
     )
 
 

@@ -47,7 +47,7 @@ def test_share_of_the_preparation_is_shown(
     assert shown in outcome.err.splitlines()
 
 
-@pytest.mark.parametrize("command", ["search", "evaluate", "profile", "compare-samplers"])
+@pytest.mark.parametrize("command", ["search", "evaluate", "profile", "compare", "compare-samplers"])
 def test_a_model_that_guesses_is_refused_before_anything_long(
     bitfront: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:

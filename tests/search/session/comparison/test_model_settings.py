@@ -14,9 +14,13 @@ from bitfront.spaces import BitfrontError, UserError
 
 def test_space_widths_and_search_are_those_of_the_paper():
     asked = RunSpec(
-        dataclasses.replace(QUICK, widths=(2, 4, 8)), space="layer", sampler="random", allow_uniform=True, seed=3,
+        dataclasses.replace(QUICK, widths=(2, 4, 8)),
+        space="layer",
+        sampler="random",
+        allow_uniform=True,
+        seed=3,
         plateau=5,
-    )  # fmt: skip
+    )
     settings = ModelSettings(asked, generations=4, seeds=2)
     spec = settings.spec
     assert (spec.space, spec.evaluation.widths, spec.sampler) == ("encoder-kind", (4, 8), "nsga2")
