@@ -108,3 +108,9 @@ def test_what_the_report_is_made_of_is_shipped() -> None:
     folder = ROOT / "search" / "reports" / "interactive"
     files = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
     assert files == {path for pattern in shipped for path in folder.glob(pattern)}
+
+
+def test_published_figures_are_shipped() -> None:
+    shipped = settings()["tool"]["setuptools"]["package-data"]["bitfront.search.reports"]
+    folder = ROOT / "search" / "reports"
+    assert folder / "published.toml" in {path for pattern in shipped for path in folder.glob(pattern)}

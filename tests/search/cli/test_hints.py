@@ -22,6 +22,7 @@ from bitfront.search.cli.main import main
 from bitfront.search.cli.parser import parse
 from bitfront.search.reports import comparison as comparison_report
 from bitfront.search.reports import evaluation as evaluation_report
+from bitfront.search.reports import model_tables
 from bitfront.search.reports import profile as profile_report
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.listing import latest_run, unknown_run

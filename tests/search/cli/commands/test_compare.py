@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from model_comparison import figures
 
@@ -39,10 +40,7 @@ FEW = ("--generations", "3", "--population", "4", "--draws", "3")
         (["--bits", "2,4"], "has no option --bits"),
         (["--format", "html"], "invalid choice: 'html'"),
         (["--random-weights", "--checkpoint", "w.pth"], "--random-weights takes no other weights"),
-        (
-            ["--resume", "nights"],
-            "there is no comparison 'nights' in runs: start one with `bitfront compare`",
-        ),
+        (["--resume", "nights"], "no comparison 'nights' in runs: start one with `bitfront compare`"),
         (["--resume", "night", "--max-drop", "1"], "--max-drop cannot be given with --resume"),
         (["--run", "a", "--resume", "b"], "not allowed with"),
         (["nights"], "there is no comparison 'nights' in runs"),
@@ -93,9 +91,8 @@ def test_one_without_figures_says_how_to_go_on(bitfront: Callable, tmp_path: Pat
     kept(tmp_path, "begun")
     outcome = bitfront("compare", "begun", "--runs-dir", str(tmp_path))
     assert outcome.status == 2
-    assert (
-        f"no figures yet: go on with `bitfront compare --resume begun --runs-dir {tmp_path}`" in outcome.error
-    )
+    command = f"bitfront compare --resume begun --runs-dir {tmp_path}"
+    assert f"comparison begun has no figures yet: go on with `{command}`" in outcome.error
 
 
 @pytest.mark.slow
@@ -118,25 +115,22 @@ def test_a_comparison_is_complete_and_goes_on(bitfront: Callable, tmp_path: Path
     assert len({draw["digest"] for draw in search["draws"]} | {search["digest"]}) == 4
     for draw in search["draws"]:
         assert abs(draw["size_bytes"] / search["size_bytes"] - 1) <= 0.01
-        assert [sorted(kind) for kind in zip(*draw["bits"])] == [
-            sorted(kind) for kind in zip(*search["bits"])
-        ]
+        assert np.array_equal(np.sort(draw["bits"], axis=0), np.sort(search["bits"], axis=0))
     assert [mark["generations"] for mark in search["generations"]] == [2, 3]
     assert [mark["evaluations"] for mark in search["generations"]] == [8, 12]
     assert search["generations"][-1]["best"]["digest"] == search["digest"]
     with (folder / "tables.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 + 3 + 2 + 1 + 2
-    searched, tested = (
-        (folder / name).read_text() for name in ("evaluations.jsonl", "test_evaluations.jsonl")
-    )
+    names = ("evaluations.jsonl", "test_evaluations.jsonl")
+    before = [(folder / name).read_text() for name in names]
 
     more = ("--seeds", "2", "--draws", "4", "--workers", "1", "--format", "markdown")
     again = bitfront("compare", "--resume", "small", *where, *more)
     assert again.status == 0, again.err
     assert again.out == (folder / "tables.md").read_text()
     assert "search, 2 seeds" in again.out
-    for name, before in (("evaluations.jsonl", searched), ("test_evaluations.jsonl", tested)):
-        assert (folder / name).read_text().startswith(before), "what was evaluated is not evaluated again"
+    for name, known in zip(names, before, strict=True):
+        assert (folder / name).read_text().startswith(known), "what was evaluated is not evaluated again"
     document = json.loads((folder / "comparison.json").read_text())
     assert [found["seed"] for found in document["searches"]] == [0, 1]
     first = document["searches"][0]
