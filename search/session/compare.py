@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.files import explained, replacing
 from bitfront.search.export.selection import KNEE, Choice, choice_text
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import read_json
@@ -182,8 +183,8 @@ def _with_random_weights(settings: ModelSettings, folder: RunFolder, reporter: R
 
     spec, path = settings.spec.evaluation, folder.path.absolute() / RANDOM_WEIGHTS
     if not path.exists():
-        with reporter.stage(f"random weights of {spec.model}"):
+        with reporter.stage(f"random weights of {spec.model}"), explained(path), replacing(path) as part:
             made = load_model(spec.model, untrained=True, options=spec.image_options)
-            save_file({name: value.contiguous() for name, value in made.module.state_dict().items()}, path)
+            save_file({name: value.contiguous() for name, value in made.module.state_dict().items()}, part)
     spec = dataclasses.replace(spec, checkpoint=str(path), allow_chance=True)
     return dataclasses.replace(settings, spec=dataclasses.replace(settings.spec, evaluation=spec))

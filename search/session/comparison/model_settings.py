@@ -6,7 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitfront.search.export.selection import KNEE
+from bitfront.evaluators.tasks.registry import task_named
+from bitfront.search.export.selection import KNEE, choices
+from bitfront.search.export.weights import read_weights
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import (
     ABLATED_SAMPLER,
@@ -48,7 +50,7 @@ class ModelSettings:
         """Takes the paper's problem and search for the spec: 4 or 8 bits for each encoder and kind, NSGA-II.
 
         Raises:
-            UserError: There are no generations, or no searches.
+            UserError: There are no generations, or no searches, or the pick is no choice.
         """
         for option, number, least in (
             ("--generations", self.generations, 1),
@@ -70,6 +72,13 @@ class ModelSettings:
             plateau=None,
         )
         object.__setattr__(self, "spec", spec)
+        known = choices(task_named(spec.evaluation.task), spec.objectives)
+        if "=" in self.pick:
+            read_weights(self.pick, known[1:])
+        elif self.pick not in known:
+            raise UserError(
+                f"--pick {self.pick!r} is no choice: pick {', '.join(known)} or weights such as top1=2,size=1"
+            )
 
     @property
     def entries(self) -> list[PlannedSearch]:

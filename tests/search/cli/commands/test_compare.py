@@ -36,6 +36,7 @@ FEW = ("--generations", "3", "--population", "4", "--draws", "3")
         (["--generations", "0"], "'0' is not a whole number above 0"),
         (["--draws", "-1"], "'-1' is not a whole number from 0 up"),
         (["--population", "1"], "--population 1 is too small: give at least 2"),
+        (["--pick", "best"], "--pick 'best' is no choice: pick knee, top1, latency, size or weights"),
         (["--max-size", "huge"], "--max-size 'huge' is not a limit"),
         (["--bits", "2,4"], "has no option --bits"),
         (["--format", "html"], "invalid choice: 'html'"),

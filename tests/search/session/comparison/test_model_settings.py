@@ -50,3 +50,9 @@ def test_they_are_read_as_written(tmp_path):
 def test_too_few_are_refused(name):
     with pytest.raises(UserError, match=f"--{name} -1 is too small"):
         ModelSettings(RunSpec(), **{name: -1})
+
+
+@pytest.mark.parametrize("pick", ["7", "nearest", "best", "top1=2,kappa=1"])
+def test_a_pick_that_is_no_choice_is_refused_before_anything_is_searched(pick):
+    with pytest.raises(UserError, match="pick"):
+        ModelSettings(RunSpec(), pick=pick)
