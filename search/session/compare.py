@@ -15,10 +15,10 @@ from bitfront.search.runs.files import read_json
 from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.search.runs.names import run_command, runs_root
 from bitfront.search.samplers.registry import DRAWS, GENERATIONS, SEARCHES
+from bitfront.search.session.compare_work import FIGURES, TABLES, ModelWork
 from bitfront.search.session.comparison.model_settings import SETTINGS, ModelSettings
-from bitfront.search.session.comparison.model_work import FIGURES, TABLES, ModelWork
-from bitfront.search.session.comparison.preparation import working_in
 from bitfront.search.session.comparison.settings import open_comparison
+from bitfront.search.session.comparison_preparation import working_in
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options

@@ -19,8 +19,8 @@ from bitfront.search.samplers.registry import (
     DEFAULT_EVALUATIONS,
     begins_with_scores,
 )
-from bitfront.search.session.comparison.preparation import prepare_comparison, working_in
 from bitfront.search.session.comparison.settings import ComparisonSettings, open_comparison, parse_samplers
+from bitfront.search.session.comparison_preparation import prepare_comparison, working_in
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options

@@ -26,11 +26,11 @@ from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.search.session.comparison.document import tight_box
-from bitfront.search.session.comparison.preparation import PREPARED
 from bitfront.search.session.comparison.searches import PlannedSearch, SharedSearches
 from bitfront.search.session.comparison.settings import ComparisonSettings
 from bitfront.search.session.comparison.shared_evaluations import SharedEvaluations
 from bitfront.search.session.comparison.test_images import TEST_EVALUATIONS, TestImages
+from bitfront.search.session.comparison_preparation import PREPARED
 from bitfront.search.session.inputs import prepare_run
 from bitfront.search.session.reporter import reporter_of
 from bitfront.search.session.worker_pool import WorkerOptions, start_workers

@@ -164,7 +164,7 @@ def _print(found: Sequence[ModelComparison], args: argparse.Namespace) -> None:
 def _next(found: Sequence[ModelComparison]) -> list[str]:
     """The rest of a comparison that was cut short, or the export of what was compared."""
     from bitfront.search.session.compare import resume_command
-    from bitfront.search.session.comparison.search_runs import FRONTS
+    from bitfront.search.session.comparison_runs import FRONTS
 
     unfinished = [resume_command(each.folder) for each in found if each.interrupted]
     if unfinished:

@@ -118,9 +118,7 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ctrl_c_returns_the_run_so_far_and_another_thread_goes_on_with_it(
-    tmp_path: Path,
-) -> None:
+def test_ctrl_c_returns_the_run_so_far_and_another_thread_goes_on_with_it(tmp_path: Path) -> None:
     def interrupt(text: str, share: float) -> None:
         if text.startswith("searching") and share >= 0.5 and not interrupted:
             interrupted.append(share)

@@ -21,12 +21,12 @@ from bitfront.search.samplers.registry import ABLATED_SAMPLER
 from bitfront.search.session.comparison.assignments import LinedUp, SearchedModel
 from bitfront.search.session.comparison.generations import marks_of
 from bitfront.search.session.comparison.model_settings import FORM, ModelSettings
-from bitfront.search.session.comparison.preparation import PreparedComparison, prepare_comparison
-from bitfront.search.session.comparison.search_runs import write_run
 from bitfront.search.session.comparison.searches import FinishedSearch
 from bitfront.search.session.comparison.shared_evaluations import SharedEvaluations
 from bitfront.search.session.comparison.stochastic import equal_assignments
 from bitfront.search.session.comparison.test_images import TEST_EVALUATIONS, evaluate_on_test
+from bitfront.search.session.comparison_preparation import PreparedComparison, prepare_comparison
+from bitfront.search.session.comparison_runs import write_run
 from bitfront.search.session.inputs import eight_bit_config
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.worker_pool import WorkerOptions, on_freed_processors

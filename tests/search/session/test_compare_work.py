@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bitfront.search.session.comparison.model_work import is_imagenet_validation
+from bitfront.search.session.compare_work import is_imagenet_validation
 
 WHOLE = np.repeat(np.arange(1000), 50)
 
