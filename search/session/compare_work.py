@@ -12,9 +12,10 @@ import numpy as np
 from bitfront.evaluators.data.source import TRAIN, ImageSource
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.latency.source import LatencySource
-from bitfront.search.engine.result import nothing_feasible
+from bitfront.search.engine.result import SearchResult, nothing_feasible
 from bitfront.search.problem.references import FLOAT_NAME
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.trial import Trial
 from bitfront.search.reports.model_tables import CSV, LATEX, MARKDOWN, formatted
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.samplers.registry import ABLATED_SAMPLER
@@ -29,6 +30,7 @@ from bitfront.search.session.comparison_preparation import PreparedComparison, p
 from bitfront.search.session.comparison_runs import write_run
 from bitfront.search.session.inputs import eight_bit_config
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.run import Run
 from bitfront.search.session.worker_pool import WorkerOptions, on_freed_processors
 from bitfront.spaces import BitfrontError
 from bitfront.spaces.quantities import count_of
@@ -75,9 +77,6 @@ class ModelWork:
             searches = shared.run(self.settings.entries, share_done)
         if not searches:
             raise KeyboardInterrupt
-        trials = [trial for searched in searches for trial in searched.trials]
-        if not any(trial.feasible for trial in trials):
-            raise BitfrontError(nothing_feasible(trials, prepared.problem.limits))
         interrupted = len(searches) < self.settings.seeds
         models = self._lined_up(searches, prepared)
         self._write(prepared, models, interrupted=True)
@@ -90,35 +89,41 @@ class ModelWork:
     def _lined_up(
         self, searches: Sequence[FinishedSearch], prepared: PreparedComparison
     ) -> list[SearchedModel]:
-        """What each search ended with, with assignments drawn beside it."""
-        found, settings, problem = [], self.settings, prepared.problem
-        assert settings.spec.population is not None, "the settings are complete"
+        """What each search ended with, with assignments drawn beside it.
+
+        Raises:
+            BitfrontError: No search found anything within the limits.
+        """
+        found, tried = list[SearchedModel](), list[Trial]()
         for searched in searches:
-            if not any(trial.feasible for trial in searched.trials):
-                continue
-            seed = searched.entry.seed
-            with self.reporter.stage(f"front and random assignments of seed {seed}"):
-                run, result = write_run(self.folder.path, searched, prepared.ready, problem)
-                number = int(run.pick(settings.pick)["trial"])
-                pick = next(trial for trial in result.trials if trial.number == number)
-                rng = np.random.default_rng([seed, _DRAWING])
-                genomes = equal_assignments(problem, pick.genome, settings.draws, rng)
-                marks = marks_of(
-                    problem, searched.trials, pick, settings.spec.population, settings.generations
-                )
-            found.append(
-                SearchedModel(
-                    seed,
-                    run.name,
-                    result.progress.evaluations,
-                    len(result.front),
-                    pick,
-                    tuple(problem.prepare(genome) for genome in genomes),
-                    tuple(marks),
-                    result.progress.hypervolume,
-                )
-            )
+            with self.reporter.stage(f"front and random assignments of seed {searched.entry.seed}"):
+                run, result = write_run(self.folder.path, searched, prepared.ready, prepared.problem)
+                tried += result.trials
+                if result.front:
+                    found.append(self._searched(searched, run, result))
+        if not found:
+            raise BitfrontError(nothing_feasible(tried, prepared.problem.limits))
         return found
+
+    def _searched(self, searched: FinishedSearch, run: Run, result: SearchResult) -> SearchedModel:
+        """The pick of a search, with assignments drawn beside it and what it had found before."""
+        settings, problem, seed = self.settings, result.problem, searched.entry.seed
+        assert settings.spec.population is not None, "the settings are complete"
+        number = int(run.pick(settings.pick)["trial"])
+        pick = next(trial for trial in result.trials if trial.number == number)
+        rng = np.random.default_rng([seed, _DRAWING])
+        genomes = equal_assignments(problem, pick.genome, settings.draws, rng)
+        marks = marks_of(problem, searched.trials, pick, settings.spec.population, settings.generations)
+        return SearchedModel(
+            seed,
+            run.name,
+            result.progress.evaluations,
+            len(result.front),
+            pick,
+            tuple(map(problem.prepare, genomes)),
+            tuple(marks),
+            result.progress.hypervolume,
+        )
 
     def _evaluate_on_test(self, prepared: PreparedComparison, models: Sequence[SearchedModel]) -> None:
         """Evaluates all that is lined up on the test images; what is known is not evaluated again."""
