@@ -114,8 +114,9 @@ def _rows(document: Document) -> Iterator[_Row]:
     """Means over draws and over seeds have their standard deviation."""
     found, searches, draws = document["differences"], document["searches"], all_draws(document)
     of_eight = _negative(found.get("eight_bit_to_float"))
+    whole = "float, random weights" if document["random_weights"] else "float"
     for name, entry, against in (
-        ("float", document["float"], of_eight),
+        (whole, document["float"], of_eight),
         ("W8A8T8", document["eight_bit"], ""),
     ):
         yield _Row(name, _percent(entry["test"]), against, _percent(entry["search"]), _costs([entry]))

@@ -28,6 +28,10 @@ def test_assignments_stand_in_the_order_of_the_paper() -> None:
     assert [row[0] for row in rows] == ["deit_tiny_patch16_224", *[""] * 5]
 
 
+def test_random_weights_are_named_in_the_table_itself() -> None:
+    assert tables(figures(random_weights=True))["top-1, time and size"][0][1] == "float, random weights"
+
+
 def test_a_time_is_labelled_as_modelled_or_measured() -> None:
     def heading(*sources: str) -> str:
         found = [figures(latency_source=source, comparison=source) for source in sources]
