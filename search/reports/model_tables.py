@@ -115,10 +115,7 @@ def _rows(document: Document) -> Iterator[_Row]:
     found, searches, draws = document["differences"], document["searches"], all_draws(document)
     of_eight = _negative(found.get("eight_bit_to_float"))
     whole = "float, random weights" if document["random_weights"] else "float"
-    for name, entry, against in (
-        (whole, document["float"], of_eight),
-        ("W8A8T8", document["eight_bit"], ""),
-    ):
+    for name, entry, against in ((whole, document["float"], of_eight), ("W8A8T8", document["eight_bit"], "")):
         yield _Row(name, _percent(entry["test"]), against, _percent(entry["search"]), _costs([entry]))
     if draws:
         against = _difference(found.get("stochastic_to_eight_bit"))

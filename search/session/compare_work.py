@@ -122,7 +122,6 @@ class ModelWork:
             pick,
             tuple(map(problem.prepare, genomes)),
             tuple(marks),
-            result.progress.hypervolume,
         )
 
     def _evaluate_on_test(self, prepared: PreparedComparison, models: Sequence[SearchedModel]) -> None:

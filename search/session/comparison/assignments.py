@@ -38,7 +38,6 @@ class SearchedModel:
         pick: The chosen point.
         draws: Stochastic assignments of equal size.
         marks: Where it stood after some generations.
-        hypervolume: Of its front, as a share of the box.
     """
 
     seed: int
@@ -48,7 +47,6 @@ class SearchedModel:
     pick: Trial
     draws: tuple[Candidate, ...]
     marks: tuple[Mark, ...]
-    hypervolume: float
 
     def configs(self, problem: SearchProblem) -> list[BitConfig]:
         """All configurations that are evaluated on the test images, the chosen one first."""
@@ -98,7 +96,7 @@ class LinedUp:
             **self._trial(searched.pick),
             "bits": bits_of(decoded(self.problem, searched.pick)),
             "draws": [self._draw(draw) for draw in searched.draws],
-            "generations": [self._mark(mark, searched.hypervolume) for mark in searched.marks],
+            "generations": [self._mark(mark) for mark in searched.marks],
         }
 
     def _trial(self, trial: Trial) -> Document:
@@ -119,13 +117,12 @@ class LinedUp:
             "bits": bits_of(draw.config),
         }
 
-    def _mark(self, mark: Mark, whole: float) -> Document:
-        share = mark.hypervolume / whole if whole > 0.0 else None
+    def _mark(self, mark: Mark) -> Document:
         found = None if mark.best is None else self._trial(mark.best)
         return {
             "generations": mark.generations,
             "evaluations": mark.evaluations,
-            "hypervolume_share": share,
+            "hypervolume_share": mark.hypervolume_share,
             "best": found,
         }
 

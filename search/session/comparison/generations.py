@@ -9,6 +9,7 @@ from bitfront.search.estimation.estimates import ROUNDING, judging_archive
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
+from bitfront.search.session.comparison.document import tight_box
 
 # Those of the ablation in PoMQ-ViT (Appl. Sci. 2025, 15, 9856).
 PAPER_GENERATIONS = (2, 5, 10, 20)
@@ -21,14 +22,16 @@ class Mark:
     Attributes:
         generations: So many were finished.
         evaluations: Evaluations spent until then.
-        hypervolume: Share of the box that the front of all these dominates, from 0 to 1; higher is better.
+        hypervolume_share: What the front of these dominates, as a share of what the final front does in the
+            tight box from its best to its worst values; by what all evaluations together tell of each. None
+            where the final front dominates nothing.
         best: The trial of the best quality, as it was estimated then, among the feasible ones that cost at
             most what the search ended with; None where there was none.
     """
 
     generations: int
     evaluations: int
-    hypervolume: float
+    hypervolume_share: float | None
     best: Trial | None
 
 
@@ -51,7 +54,9 @@ def marks_of(
     """
     paid = [trial for trial in trials if trial.paid]
     quality = next((o for o in problem.objectives if not o.analytic), None)
-    found = []
+    whole, found = judging_archive(problem, trials), []
+    box = tight_box(problem, whole.front_points) or problem.box
+    most = box.share(whole.front_points)
     for count in marked_generations(generations):
         archive = judging_archive(problem, paid[: count * population])
         within = [trial for trial in archive.trials if trial.feasible and _no_costlier(trial, pick)]
@@ -60,8 +65,9 @@ def marks_of(
             key=lambda t: (0.0 if quality is None else quality.minimised(t.values), t.values["size_bytes"]),
             default=None,
         )
-        share = problem.box.share(archive.front_points)
-        found.append(Mark(count, min(len(paid), count * population), share, best))
+        spent = min(len(paid), count * population)
+        share = box.share(whole.front_points_of(spent)) / most if most else None
+        found.append(Mark(count, spent, share, best))
     return found
 
 

@@ -39,8 +39,8 @@ def problem(synthetic):
 def searched(problem, seed, genomes):
     pick, *drawn = (problem.prepare(genome) for genome in genomes)
     trial = Trial(3, pick.digest, pick.genome, "complete", {**pick.values, "top1": 70.0}, {})
-    marks = (Mark(2, 8, 0.2, None), Mark(3, 12, 0.4, trial))
-    return SearchedModel(seed, f"seed{seed}", 12, 5, trial, tuple(drawn), marks, 0.4)
+    marks = (Mark(2, 8, 0.5, None), Mark(3, 12, 1.0, trial))
+    return SearchedModel(seed, f"seed{seed}", 12, 5, trial, tuple(drawn), marks)
 
 
 def genomes(problem, seed, count):

@@ -52,8 +52,10 @@ def test_marks_are_by_the_first_evaluations_and_within_the_cost_of_the_pick(prob
         assert mark.best.feasible
         for cost in ("latency_ms", "size_bytes"):
             assert mark.best.values[cost] <= pick.values[cost] * (1 + 1e-6)
-    shares = [mark.hypervolume for mark in marks]
-    assert shares[0] < shares[-1]
+    shares = [mark.hypervolume_share for mark in marks]
+    assert shares == sorted(shares)
+    assert 0.0 < shares[0] < 0.99
+    assert shares[-1] == pytest.approx(1.0)
 
 
 def test_after_all_generations_it_is_the_pick_itself(problem, searched, pick):
