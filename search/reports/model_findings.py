@@ -107,7 +107,7 @@ def _facts(document: Document) -> Iterator[str]:
         yield f"{MISSING} after generations: nothing of that size and time or less was found yet"
     fewest = min((len(search["draws"]) for search in document["searches"]), default=document["draws"])
     if fewest < document["draws"]:
-        yield f"{fewest} of {document['draws']} draws: too few permutations are within 1 % of the size"
+        yield f"{fewest} of {document['draws']} draws: no more permutations within 1 % of the size were found"
     if document["interrupted"]:
         yield f"not finished: {MISSING} where nothing was evaluated yet"
 

@@ -66,7 +66,7 @@ def test_notes_name_data_settings_and_what_is_missing() -> None:
     text = "\n".join(lines)
     assert "128 calibration, 400 search and 472 test images of photographs/labels.csv" in text
     assert "nsga2, 20 generations of 32, 1 seed; pick knee; time is modelled (model:bops), batch 1" in text
-    assert "2 of 5 draws: too few permutations are within 1 % of the size" in text
+    assert "2 of 5 draws: no more permutations within 1 % of the size were found" in text
     assert "not finished: — where nothing was evaluated yet" in text
     assert "— after generations: nothing of that size and time or less was found yet" in text
     assert "attention is kept at 8 bits" in text
