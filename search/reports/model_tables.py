@@ -191,7 +191,7 @@ def _spread(values: Sequence[float], decimals: int = 2, asked: int = 0) -> str:
     if not values:
         return MISSING
     text = f"{statistics.fmean(values):,.{decimals}f}"
-    if len(values) > 1:
+    if len(values) > 1 and (decimals or len(set(values)) > 1):  # equal counts have no spread
         text += f" {_PLUS_MINUS} {statistics.stdev(values):.{decimals}f}"
     return f"{text} ({len(values)} of {asked})" if len(values) < asked else text
 

@@ -65,6 +65,7 @@ def test_several_seeds_have_their_mean_and_spread() -> None:
     assert found["top-1, time and size"][-1][1:3] == ["search, 2 seeds", "72.00 ± 1.41"]
     heading = next(name for name in found if "generations" in name)
     assert found[heading][0][-1] == "72.00 ± 1.41"
+    assert found[heading][2][-1] == "640"
     assert {
         "bits of every encoder: deit_tiny_patch16_224, seed 0",
         "bits of every encoder: deit_tiny_patch16_224, seed 1",
