@@ -43,7 +43,19 @@ QUICK = {
 LONG = {
     "evaluate": (*SMALL, "--latency", "model:bops"),
     "profile": (*SMALL, "--sensitivities", "gradient"),
-    "search": (*SMALL, "--latency", "model:bops", "--evaluations", "8", "--run", "x", "--runs-dir", "{tmp}"),
+    "search": (
+        *SMALL,
+        "--latency",
+        "model:bops",
+        "--evaluations",
+        "4",
+        "--workers",
+        "1",
+        "--run",
+        "x",
+        "--runs-dir",
+        "{tmp}",
+    ),
     "train": ("--model", "digits_deit", "--epochs", "1", "--output", "{tmp}/weights.safetensors"),
 }
 

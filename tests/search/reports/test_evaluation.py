@@ -74,7 +74,16 @@ def test_the_evaluator_is_described_with_what_it_could_not_use(capsys) -> None:
 @pytest.mark.parametrize("scheme", ["fq-vit", "deploy"])
 def test_evaluate_reports_everything_for_machines(bitfront, scheme: str) -> None:
     outcome = bitfront(
-        "evaluate", "--scheme", scheme, "--uniform", "W4A4T4", "--latency", "model:bops", "--json"
+        "evaluate",
+        "--model",
+        "digits_deit",
+        "--scheme",
+        scheme,
+        "--uniform",
+        "W4A4T4",
+        "--latency",
+        "model:bops",
+        "--json",
     )
     assert outcome.status == 0, outcome.err
     found = json.loads(outcome.out)

@@ -31,8 +31,10 @@ from bitfront.search import (
 from bitfront.search.session.worker_pool import WorkerOptions
 from bitfront.search.workers.local_cluster import WorkerSettings
 
-# Scripts, too, time their models a few times only.
-QUICK_TIMING = (
+# Scripts, too, time their models a few times only, and report on a few images.
+QUICKLY = (
+    "from bitfront.evaluators.data import splits\n"
+    "splits.LARGEST_DEFAULT_TEST = 300\n"
     "from bitfront.evaluators.latency import measured, timed_runtime\n"
     "measured.TimingProtocol = lambda: timed_runtime.TimingProtocol(1, 2, 2, 0.1, 1)\n"
 )
@@ -53,7 +55,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     texts = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     (text,) = (text for text in texts if "RunSpec" in text)
     assert len(text.splitlines()) < 20
-    done = script(folder, QUICK_TIMING + text.replace("evaluations=40", "evaluations=6"))
+    done = script(folder, QUICKLY + text.replace("evaluations=40", "evaluations=6"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return folder, done.stdout

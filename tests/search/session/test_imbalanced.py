@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from shared_data import SHARED
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.image_options import ImageOptions
 from bitfront.evaluators.data.images import load_images
 from bitfront.evaluators.data.labels_table import read_labels_table
 from bitfront.evaluators.models.loading import load_model
@@ -23,6 +24,8 @@ IMAGES = SHARED / "cifar10" / "cifar10.tar"
 # Of ten classes: the first has twelve times as many images as the last.
 COUNTS = (96, 73, 55, 42, 32, 24, 18, 14, 11, 8)
 FITTED = 180
+# A third of the pixels, and of the time.
+SIZE = (128, 128)
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,7 +53,7 @@ def unpack(folder: Path) -> Path:
 
 def fit_head(table: Path, folder: Path) -> Path:
     """DeiT-Tiny's weights with a head for ten classes, fitted to the features of some of the images."""
-    model = load_model("deit_tiny_patch16_224", checkpoint=WEIGHTS)
+    model = load_model("deit_tiny_patch16_224", checkpoint=WEIGHTS, options=ImageOptions(image_size=SIZE))
     source = read_labels_table(table, "cifar10")
     chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:FITTED]
     images = load_images(source, chosen.sort().values.numpy(), model.data_config)
@@ -79,6 +82,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     table = unpack(folder)
     evaluation = EvaluationSpec(
         model="deit_tiny_patch16_224", checkpoint=str(fit_head(table, folder)), data=str(table),
+        image_size=SIZE,
         scheme="deploy", recipe="fq-vit", calibration_images=16, search_images=160, test_images=100,
         batch_size=16, threads=1,
     )  # fmt: skip
