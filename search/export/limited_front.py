@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -152,3 +153,21 @@ def _first(run: RecordedRun, distances: Floats) -> int:
 
 def _absolute(asked: AskedLimit) -> Limit:
     return Limit(asked.name, asked.column, asked.side, asked.offset, asked.origin, asked.unit)
+
+
+def larger_than_asked(run: RecordedRun, files: Sequence[Path], packed: float | None) -> Iterator[str]:
+    """Limits of the size that a model's files break: searches hold them by what the packed file has.
+
+    Args:
+        run: Whose limits, those of its front included.
+        files: That run together.
+        packed: Bytes of the packed file; None where they are not known.
+    """
+    size = sum(path.stat().st_size for path in files)
+    for limit in (*run.limits, *run.narrowed):
+        if limit.name == "max_size" and packed is not None and packed <= limit.threshold < size:
+            whole, verb = " and ".join(path.name for path in files), "takes" if len(files) == 1 else "take"
+            yield (
+                f"{whole} {verb} {size / 1e6:.4g} MB, more than {limit.label}, which is of the packed file "
+                f"({packed / 1e6:.4g} MB): --format packed has that size, or search with a smaller --max-size"
+            )

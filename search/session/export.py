@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.deployment.registry import MODEL, ModelFormat, format_named, runtime_for
+from bitfront.evaluators.deployment.registry import MODEL, ModelFormat, files_of, format_named, runtime_for
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
 from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, write_config
 from bitfront.search.export.folder import check_folder
+from bitfront.search.export.limited_front import larger_than_asked
 from bitfront.search.export.places import without_folders
 from bitfront.search.export.selection import KNEE, Choice, choice_text
 from bitfront.search.runs.files import SPEC, damaged_file
@@ -44,6 +45,7 @@ class Exported:
         document: The bit config document that it holds or carries.
         pick: What it was chosen by, as ``--pick`` takes it; None where it is no point of the front.
         within: The limits among which it was chosen.
+        notes: What its user must know of the file, a sentence each.
     """
 
     run: str
@@ -58,6 +60,7 @@ class Exported:
     document: Mapping[str, Any] = field(default_factory=dict)
     pick: str | None = None
     within: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -76,6 +79,7 @@ class Exported:
             "folder": self.folder,
             "format": self.format,
             "measured": self.measured,
+            "notes": self.notes,
             "verification": None if self.verification is None else self.verification.to_json(),
         }
 
@@ -154,7 +158,10 @@ def export_run(
     write = write_file if place.folder is None else write_folder
     files, verified = write(writing, force, (tolerance or Tolerance()) if verify else None)
     known |= {"path": place.model, "folder": place.folder, "files": tuple(files)}
-    return Exported(**known, verification=verified, document=writing.document)
+    notes = tuple(larger_than_asked(run, files_of(place.model), chosen.measured.get("size_bytes")))
+    for note in notes:
+        reporter.note(f"warning: {note}")
+    return Exported(**known, verification=verified, document=writing.document, notes=notes)
 
 
 def _place(
