@@ -27,7 +27,7 @@ ROOMS = {
             "preparation",
             "quantized",
         ),
-        *("quantized", "packed", "tasks", "context", "sensitivity", "deployment", "latency"),
+        *("packed", "tasks", "context", "training", "sensitivity", "deployment", "latency"),
     ),
     "search": (
         *(

@@ -1,1 +1,1 @@
-"""Float models and their quantization sites: loading of timm's vision transformers, and training."""
+"""Float models and their quantization sites: loading of timm's vision transformers."""

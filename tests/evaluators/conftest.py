@@ -14,11 +14,11 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.models.training import train_digits
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.evaluators.training.digits import train_digits
 from bitfront.spaces import BitConfig, EncoderLayers
 
 WIDTHS = (4, 8)

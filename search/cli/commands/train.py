@@ -16,7 +16,7 @@ from bitfront.search.runs.names import command_line
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
-    from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+    from bitfront.evaluators.training.digits import TrainingProgress, TrainingResult
 
 SUMMARY = "train a small model of digits"
 DETAIL = """\
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(output: Path, **options: Any) -> TrainingResult:
-    from bitfront.evaluators.models.training import train_digits
+    from bitfront.evaluators.training.digits import train_digits
 
     console = stderr_console()
     if not console.is_terminal:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitfront.evaluators.models.training import TrainingResult
+from bitfront.evaluators.training.digits import TrainingResult
 from bitfront.search.cli.commands import train
 from bitfront.search.cli.main import main
 from bitfront.search.cli.parser import parse

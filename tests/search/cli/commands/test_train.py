@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bitfront.evaluators.models import training
 from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS
-from bitfront.evaluators.models.training import TrainingProgress, TrainingResult
+from bitfront.evaluators.training import digits as training
+from bitfront.evaluators.training.digits import TrainingProgress, TrainingResult
 from bitfront.search.cli.main import main
 
 

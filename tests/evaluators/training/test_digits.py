@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from bitfront.evaluators.data import cluttered
 from bitfront.evaluators.data.cluttered import number_of
 from bitfront.evaluators.data.source import TEST
-from bitfront.evaluators.models import training
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.training import Distortion, TrainingProgress, train_digits
+from bitfront.evaluators.training import digits as training
+from bitfront.evaluators.training.digits import Distortion, TrainingProgress, train_digits
 from bitfront.spaces import UserError
 
 

@@ -1,0 +1,1 @@
+"""Training of float models: from nothing, fine-tuned or distilled; what is written can be searched."""
