@@ -29,6 +29,8 @@ PIECE = 5
 CANVASES = {TRAIN: 500, SEARCH: 1000, TEST: 4000}
 SCAN_SHARES = {TRAIN: 1 / 6, SEARCH: 1 / 3, TEST: 1 / 2}
 SEED = 20261
+# To fine-tune and to distil with, of the scans that no split has.
+TRAINING_CANVASES = 20_000
 # Blank rows and columns around a scan, so that ink at its border is interpolated and not cut.
 MARGIN = 2
 # Rows and columns that hold any distorted scan.
@@ -164,6 +166,32 @@ class ClutteredDigitsSource:
     def describe(self, index: int) -> str:
         """``cluttered canvas <index>``."""
         return f"cluttered canvas {index}"
+
+
+class CanvasesToTrainOn:
+    """Cluttered digits of the scans that are for training alone, composed when they are loaded."""
+
+    name = "cluttered (training scans)"
+    partition = None
+
+    def __init__(self) -> None:
+        scans, digits = training_scans()
+        self.class_names = tuple(f"{number:0{DIGITS_READ}d}" for number in range(10**DIGITS_READ))
+        chosen = np.random.default_rng((SEED, 1)).integers(len(scans), size=(TRAINING_CANVASES, DIGITS_READ))
+        self.labels: NDArray[np.int64] = number_of(digits[chosen])
+        self._scans, self._canvases = chosen.tolist(), Canvases(scans)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(self, index: int) -> Image.Image:
+        """The canvas at ``index``, mode ``L``, 36x36."""
+        canvas, _ = self._canvases.compose(self._scans[index], np.random.default_rng((SEED, 2, index)))
+        return Image.fromarray(canvas)
+
+    def describe(self, index: int) -> str:
+        """``canvas to train on <index>``."""
+        return f"canvas to train on {index}"
 
 
 def number_of(digits: NDArray[np.int64]) -> NDArray[np.int64]:

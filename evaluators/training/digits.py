@@ -25,6 +25,7 @@ from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.checkpoint import round_to_half, write_weights
 from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, DigitsModel, build_digits
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
+from bitfront.evaluators.training.loop import epochs_of
 from bitfront.spaces import UserError
 
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
@@ -113,12 +114,14 @@ def train_digits(
     asked = DIGITS_MODELS[model]
     threads = threads or asked.parts
     with _seeded(seed, threads if asked.parts == 1 else 1):
-        module = _initial_model(model)
+        module = _reading_model(model)
         kind = _Canvases if asked.data == CLUTTERED else _Scans
         train = kind(module, seed, train_images)
-        for epoch, loss in enumerate(_fit(module, train, asked, epochs, seed, threads), start=1):
-            if progress:
-                progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
+        with ThreadPoolExecutor(min(threads, asked.parts)) as pool:
+            lessons = _Lessons(module, train, asked, epochs, seed, pool)
+            for epoch, loss in enumerate(epochs_of(lessons), start=1):
+                if progress:
+                    progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
         module = _of_numbers(module, asked)
         state = round_to_half(module.state_dict())
         module.load_state_dict({name: value.float() for name, value in state.items()})
@@ -151,13 +154,15 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _initial_model(name: str) -> nn.Module:
+def initial_model(name: str, classes: int, **further: Any) -> nn.Module:
     """Xavier's weights and sine-cosine positions: from these it takes half the epochs of timm's default.
 
-    Its classifier has ten outputs for each digit of an image (:func:`_of_numbers`).
+    Args:
+        name: Of the model.
+        classes: Of its classifier.
+        further: Arguments of timm's constructor in place of the model's own, such as ``img_size``.
     """
-    digits = DIGITS_READ if DIGITS_MODELS[name].data == CLUTTERED else 1
-    module: Any = build_digits(name, classes=DIGITS * digits)
+    module: Any = build_digits(name, classes=classes, **further)
     from timm.layers import build_sincos2d_pos_embed
 
     module.init_weights("jax")
@@ -167,6 +172,11 @@ def _initial_model(name: str) -> nn.Module:
         with torch.no_grad():
             module.pos_embed[0, -len(positions) :] = DIGITS_MODELS[name].positions * positions
     return cast(nn.Module, module)
+
+
+def _reading_model(name: str) -> nn.Module:
+    """One whose classifier has ten outputs for each digit of an image (:func:`_of_numbers`)."""
+    return initial_model(name, DIGITS * (DIGITS_READ if DIGITS_MODELS[name].data == CLUTTERED else 1))
 
 
 def _of_numbers(module: nn.Module, model: DigitsModel) -> nn.Module:
@@ -352,34 +362,58 @@ def _of_tokens(batch: _Batch, features: torch.Tensor) -> torch.Tensor:
     return torch.where(places < 0, DIGITS * DIGITS_READ, DIGITS * places + digits)
 
 
-def _fit(
-    module: nn.Module, train: _TrainingImages, model: DigitsModel, epochs: int, seed: int, threads: int
-) -> Iterator[float]:
-    """Trains in place with AdamW, warm-up and a cosine schedule; yields the mean loss of every epoch."""
-    generator = torch.Generator().manual_seed(seed)
-    learner = _Learner(module)
-    # Weight decay is for matrices only, not for biases, norms, class token and positions.
-    matrices = [p for name, p in learner.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in learner.parameters() if id(p) not in chosen]
-    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    betas = 0.9, model.second_moment
-    optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=betas, fused=True)
-    scans = len(train.labels)
-    steps = epochs * math.ceil(scans / model.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps, model.warmup))
-    learner.train()
-    with ThreadPoolExecutor(min(threads, model.parts)) as pool:
-        for _ in range(epochs):
-            total = 0.0
-            order = torch.randperm(scans, generator=generator)
-            for chosen_scans in torch.split(order, model.batch):
-                batch = train.batch(chosen_scans, generator)
-                total += _gradients(learner, batch, model.parts, pool) * len(chosen_scans)
-                nn.utils.clip_grad_norm_(learner.parameters(), LARGEST_GRADIENT)
-                optimizer.step()
-                schedule.step()
-            yield total / scans
+class _Lessons:
+    """A model that is trained in place with AdamW, warm-up and a cosine schedule; see :class:`Course`.
+
+    Args:
+        module: The model.
+        train: What it is trained on.
+        model: How.
+        epochs: Passes over the scans.
+        seed: Of their order and distortions.
+        pool: Computes the parts of a batch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        train: _TrainingImages,
+        model: DigitsModel,
+        epochs: int,
+        seed: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.epochs = epochs
+        self._train, self._model, self._pool = train, model, pool
+        self._generator = torch.Generator().manual_seed(seed)
+        self._learner = learner = _Learner(module)
+        # Weight decay is for matrices only, not for biases, norms, class token and positions.
+        matrices = [p for name, p in learner.named_parameters() if p.ndim > 1 and name.endswith(".weight")]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in learner.parameters() if id(p) not in chosen]
+        groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        betas = 0.9, model.second_moment
+        self._optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=betas, fused=True)
+        steps = epochs * math.ceil(len(train.labels) / model.batch)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: _share(step, steps, model.warmup)
+        )
+        learner.train()
+
+    def batches(self, epoch: int, start: int) -> Iterator[_Batch]:  # noqa: ARG002 - draws follow each other
+        """The batches of an epoch; they go on from the draws of the one before."""
+        assert start == 0
+        order = torch.randperm(len(self._train.labels), generator=self._generator)
+        for chosen_scans in torch.split(order, self._model.batch):
+            yield self._train.batch(chosen_scans, self._generator)
+
+    def learn(self, batch: _Batch) -> tuple[float, int]:
+        """Makes a step."""
+        loss = _gradients(self._learner, batch, self._model.parts, self._pool)
+        nn.utils.clip_grad_norm_(self._learner.parameters(), LARGEST_GRADIENT)
+        self._optimizer.step()
+        self._schedule.step()
+        return loss, len(batch.images)
 
 
 def _gradients(learner: _Learner, batch: _Batch, parts: int, pool: ThreadPoolExecutor) -> float:

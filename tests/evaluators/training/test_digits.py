@@ -102,7 +102,7 @@ class TestTraining:
 
     def test_a_number_has_the_logits_of_its_digits(self) -> None:
         for name in ("cluttered_deit", "cluttered_swin"):
-            reading = training._initial_model(name).eval()
+            reading = training._reading_model(name).eval()
             torch.nn.init.normal_(reading.get_submodule(str(reading.pretrained_cfg["classifier"])).weight)  # type: ignore[arg-type,index]
             numbers = training._of_numbers(reading, DIGITS_MODELS[name]).eval()
             images = torch.randn(4, 1, 36, 36)
