@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec as EvaluationSpec
+    from bitfront.evaluators.training.recipe import TeacherSpec as TeacherSpec
+    from bitfront.evaluators.training.recipe import TrainingRecipe as TrainingRecipe
+    from bitfront.evaluators.training.recipe import TrainingSpec as TrainingSpec
     from bitfront.search.problem.spec import RunSpec as RunSpec
     from bitfront.search.session.bench import bench as bench
     from bitfront.search.session.compare import compare as compare
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import save_figure as save_figure
     from bitfront.search.session.search import resume as resume
     from bitfront.search.session.search import search as search
+    from bitfront.search.session.train import resume_training as resume_training
+    from bitfront.search.session.train import train as train
     from bitfront.search.session.verify import verify as verify
     from bitfront.search.session.worker_pool import WorkerOptions as WorkerOptions
     from bitfront.spaces import BitConfig as BitConfig
@@ -45,6 +50,9 @@ _PLACES = {
     "Reporter": "bitfront.search.session.reporter",
     "Run": "bitfront.search.session.run",
     "RunSpec": "bitfront.search.problem.spec",
+    "TeacherSpec": "bitfront.evaluators.training.recipe",
+    "TrainingRecipe": "bitfront.evaluators.training.recipe",
+    "TrainingSpec": "bitfront.evaluators.training.recipe",
     "UserError": "bitfront.spaces",
     "WorkerOptions": "bitfront.search.session.worker_pool",
     "bench": "bitfront.search.session.bench",
@@ -58,8 +66,10 @@ _PLACES = {
     "profile": "bitfront.search.session.profile",
     "report": "bitfront.search.session.run",
     "resume": "bitfront.search.session.search",
+    "resume_training": "bitfront.search.session.train",
     "save_figure": "bitfront.search.session.run",
     "search": "bitfront.search.session.search",
+    "train": "bitfront.search.session.train",
     "verify": "bitfront.search.session.verify",
 }
 __all__ = list(_PLACES)

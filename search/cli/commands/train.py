@@ -1,4 +1,4 @@
-"""``bitfront train``: the embedded default model and its siblings, from nothing."""
+"""``bitfront train``: any supported model on any data, and the embedded default and its siblings from nothing."""
 
 from __future__ import annotations
 
@@ -10,35 +10,146 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS
-from bitfront.search.cli.options.common import natural, option, positive
+from bitfront.evaluators.training.recipe import AUTO, PRECISIONS, SCHEDULES, TrainingRecipe
+from bitfront.search.cli.options.common import INTERRUPTED, Group, natural, option, positive
+from bitfront.search.cli.options.groups import add_device_option, add_model_options
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 from bitfront.search.runs.names import command_line
+from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
     from bitfront.evaluators.training.digits import TrainingProgress, TrainingResult
+    from bitfront.evaluators.training.training import Training
 
-SUMMARY = "train a small model of digits"
+SUMMARY = "train a model, alone or from a teacher"
 DETAIL = """\
-Trains a small model from random weights on scikit-learn's digits. Without options it trains cluttered_deit,
-which `bitfront search` uses by default: a quarter of an hour on two cores. The default options reproduce the
-weights that cluttered_deit and digits_deit come with, to the bit on the same kind of machine.
+Fine-tunes a timm ViT, DeiT or Swin on any data that bitfront reads, its head replaced to fit. Images that a
+search of it will see are kept out: where the data have no training side, a part of them, and the printed
+search has that very part. Weights are written for bitfront and timm alike, with their moving average beside.
+
+  bitfront train --model deit_tiny_patch16_224 --pretrained --data cifar10 --image-size 96
+  bitfront train --model deit_tiny_patch16_224 --pretrained --data DIR \\
+      --teacher deit_small_patch16_224 --teacher-checkpoint teacher/model.safetensors
+
+With a built-in model and none of these options it makes the weights that bitfront comes with, from nothing,
+to the bit on the same kind of machine: cluttered_deit in a quarter of an hour on two cores.
 """
+# Options that the recipe of the built-in models has, too.
+_SHARED = frozenset({"model", "output", "seed", "epochs", "threads", "force"})
+_DEFAULT = TrainingRecipe()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    option(parser, "--model", "what is trained", default=DEFAULT, choices=DIGITS_MODELS)
-    option(parser, "--output FILE", "file for the weights (default: MODEL.safetensors)", Path)
-    option(parser, "--seed N", "seed", natural, 0)
-    epochs = "passes over the scans, each in a new canvas for cluttered ones (default: as the model has it)"
-    option(parser, "--epochs N", epochs, positive)
-    option(parser, "--threads N", "threads that compute (default: as for the shipped weights)", positive)
-    option(parser, "--force", "overwrite an existing file")
+    group = parser.add_argument_group("training")
+    place = (
+        "folder of the training (default: MODEL-DATA); of a built-in model's own recipe, the file of its "
+        "weights (default: MODEL.safetensors)"
+    )
+    option(group, "--output PLACE", place, Path)
+    option(group, "--force", "write into a folder that holds files, or over a file")
+    went = "go on with a training that was interrupted or killed: it ends in the same weights"
+    option(group, "--resume DIR", went, Path)
+    option(group, "--seed N", "of the initial weights, the order of images and their variations", natural, 0)
+    epochs = f"passes over the images (default: {_DEFAULT.epochs}, or as the built-in recipe has it)"
+    option(group, "--epochs N", epochs, positive)
+    threads = "threads that compute (default: all CPUs, or as for the shipped weights)"
+    option(group, "--threads N", threads, positive)
+    _add_recipe_options(parser.add_argument_group("recipe"))
+    _add_teacher_options(parser.add_argument_group("teacher"))
+    add_model_options(parser, checked=False)
+    option(parser, "--split-seed N", "seed of the splits, as --seed of a search", natural, 0)
+
+
+def _add_recipe_options(group: Group) -> None:
+    _number(group, "--batch N", "images of a step", positive)
+    suits = "largest learning rate of AdamW (default: 3e-4, or 5e-4 from random weights)"
+    option(group, "--learning-rate RATE", suits, float)
+    _number(group, "--weight-decay X", "of matrices")
+    option(group, "--schedule", "timm's, of the learning rate", default=_DEFAULT.schedule, choices=SCHEDULES)
+    _number(group, "--warmup-epochs N", "epochs in which the learning rate rises")
+    layers = "what the learning rate is multiplied by from a layer to the one before (default: 0.75, or 1)"
+    option(group, "--layer-decay X", layers, float)
+    _number(group, "--label-smoothing SHARE", "share of a label that goes to all classes alike")
+    varied = (
+        "how images are varied: none, light (crops, mirror images) or a policy of timm such as "
+        "rand-m9-mstd0.5-inc1 (default: light for small and grey images, else rand-m7-mstd0.5-inc1)"
+    )
+    option(group, "--augment HOW", varied, default=AUTO)
+    cropped = "least share of an image that a crop takes (default: 0.35, or 0.7 of small images)"
+    option(group, "--crop-scale SHARE", cropped, float)
+    option(group, "--mirror SHARE", "of mirror images (default: 0.5, or 0 of grey ones)", float)
+    _number(group, "--mixup ALPHA", "mixes images (Zhang et al. 2018)")
+    _number(group, "--cutmix ALPHA", "mixes pieces of images (Yun et al. 2019)")
+    _number(group, "--ema-decay B", "of the moving average of the weights; 0 for none")
+    option(group, "--ema-warmup", "let the average forget its start sooner, as timm does: for few steps")
+    _number(group, "--freeze N", "first encoders that stay as they are, with the embedding", natural)
+    _number(group, "--clip NORM", "largest norm of the gradient")
+    _number(group, "--accumulate N", "parts that a batch is computed in, for less memory", positive)
+    precise = "of products: bf16 is autocast; auto measures which is quicker"
+    option(group, "--precision", precise, default=_DEFAULT.precision, choices=PRECISIONS)
+    _number(group, "--loaders N", "processes that load images", natural)
+    add_device_option(group, "what trains")
+
+
+def _add_teacher_options(group: Group) -> None:
+    option(group, "--teacher NAME", "a timm classifier or built-in model of the same classes to learn from")
+    option(group, "--teacher-checkpoint FILE", "its weights file, or FILE:ENTRY")
+    option(group, "--teacher-pretrained", "take timm's weights for it, or those that a built-in model has")
+    _number(group, "--alpha SHARE", "weight of the teacher in the loss; the labels have the rest")
+    _number(group, "--temperature T", "what logits are divided by to learn from the teacher")
+
+
+def _number(group: Group, words: str, meaning: str, kind: Any = float) -> None:
+    """An option of the recipe with its default."""
+    name = words.split(" ")[0].removeprefix("--").replace("-", "_")
+    option(group, words, f"{meaning} (default: {getattr(_DEFAULT, name):g})", kind, getattr(_DEFAULT, name))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, writes the weights and prints their accuracy on held-out scans."""
+    """Trains, writes the weights and prints what they are worth on held-out images."""
+    if args.resume is not None:
+        return _resume(args)
+    if args.model in DIGITS_MODELS and args.given <= _SHARED:
+        return _make_builtin(args)
+    from bitfront.search.cli.options.specs import training_spec
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.train import train
+
+    found = train(training_spec(args), args.output, overwrite=args.force, progress=stderr_reporter())
+    return _shown(found, args.json)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.session.train import resume_training
+
+    others = sorted(args.given - {"resume"})
+    if others:
+        raise UserError(
+            f"--{others[0].replace('_', '-')} cannot be given with --resume: {args.resume} keeps its settings"
+        )
+    return _shown(resume_training(args.resume, progress=stderr_reporter()), args.json)
+
+
+def _shown(found: Training, as_json: bool) -> int:
+    """Prints a training; returns the exit status."""
+    from bitfront.search.reports.training import print_training, search_words
+
+    if found.interrupted:
+        hint(command_line("train", "--resume", found.folder))
+        return INTERRUPTED
+    if as_json:
+        print_json({**found.to_json(), "folder": str(found.folder)})
+        return 0
+    print_training(found)
+    hint(command_line(*search_words(found)))
+    return 0
+
+
+def _make_builtin(args: argparse.Namespace) -> int:
+    """Trains a built-in model by its own recipe."""
     output = args.output or Path(f"{args.model}.safetensors")
     check_writable(output, overwrite=args.force)
     chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec, absolute_place
+from bitfront.evaluators.data.image_options import OPTIONS
+from bitfront.evaluators.training.recipe import TeacherSpec, TrainingRecipe, TrainingSpec
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.names import checked_name
 from bitfront.search.session.specs import MACHINE_FIELDS
@@ -21,6 +23,12 @@ def _fields(kind: type, *without: str) -> tuple[str, ...]:
 
 # Options that are fields of these under the same name.
 EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart")
+# Of a training, whose seed and threads are its own.
+_TRAINED_OPTIONS = (
+    *("model", "checkpoint", "pretrained", "data", "calibration_data", "test_data", "columns", "device"),
+    *("class_order", "class_map", "task", "metrics", "calibration_images", "search_images", "test_images"),
+    *OPTIONS,
+)
 RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
 # They decide nothing of what is found, so that they may be given to a resumed run.
 WORKER_OPTIONS = _fields(WorkerOptions)
@@ -29,6 +37,28 @@ WORKER_OPTIONS = _fields(WorkerOptions)
 def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
     """The evaluation spec that arguments describe, at the given widths."""
     return EvaluationSpec(**{name: _value(args, name) for name in EVALUATION_OPTIONS}, widths=widths)
+
+
+def training_spec(args: argparse.Namespace) -> TrainingSpec:
+    """The training that arguments describe.
+
+    Raises:
+        UserError: A part of a teacher was given without the teacher.
+    """
+    evaluation = EvaluationSpec(
+        **{name: _value(args, name) for name in _TRAINED_OPTIONS}, seed=args.split_seed
+    )
+    recipe = {name: getattr(args, name) for name in _fields(TrainingRecipe)}
+    recipe = {name: value for name, value in recipe.items() if name != "epochs" or value is not None}
+    for name in ("teacher_checkpoint", "teacher_pretrained", "alpha", "temperature"):
+        if args.teacher is None and name in args.given:
+            raise UserError(
+                f"{_written(name)} is for a teacher: name it with --teacher, such as deit_small_patch16_224"
+            )
+    teacher = None
+    if args.teacher is not None:
+        teacher = TeacherSpec(args.teacher, args.teacher_checkpoint, args.teacher_pretrained)
+    return TrainingSpec(evaluation, TrainingRecipe(**recipe), teacher)
 
 
 def written_bits(args: argparse.Namespace) -> tuple[int, ...]:
