@@ -1,4 +1,4 @@
-"""Learning from a teacher: the loss, the teacher's logits on the student's images, and where they are kept."""
+"""Learning from a teacher: the loss, and its logits on the student's images, which may be kept."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def distillation_loss(
 ) -> torch.Tensor:
     """(1 - a) CE + a T^2 KL(softmax(z_t / T) || softmax(z_s / T)), the mean over images, in nats.
 
-    Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network* (2015): T^2 keeps the gradients of both
-    parts in proportion, whatever the temperature.
+    Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network* (2015): T^2 keeps the gradients of
+    both parts in proportion, whatever the temperature.
 
     Args:
         student: Logits z_s ``[n, classes]``.
@@ -84,7 +84,7 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits ``[n, classes]`` of the student's pixels, float from 0 to 255 ``[n, channels, height, width]``."""
+        """Logits ``[n, classes]`` of the student's float pixels from 0 to 255 ``[n, channels, h, w]``."""
         channels, *sides = self.data_config["input_size"]
         if pixels.shape[1] < channels:
             pixels = pixels.expand(-1, channels, -1, -1)
@@ -116,8 +116,8 @@ def load_teacher(
     module, own, weights = _loaded(spec)
     if int(module.num_classes) != classes:
         raise UserError(
-            f"the teacher {spec.model} has {int(module.num_classes)} classes and the data {classes}: give one "
-            f"that was trained on the same classes, such as by `bitfront train --model {spec.model}`"
+            f"the teacher {spec.model} has {int(module.num_classes)} classes and the data {classes}: "
+            f"give one that was trained on the same classes, such as by `bitfront train --model {spec.model}`"
         )
     theirs, ours = tuple(own["input_size"]), tuple(data_config["input_size"])
     if theirs[0] < ours[0]:
@@ -146,8 +146,8 @@ def _loaded(spec: TeacherSpec) -> tuple[Any, dict[str, Any], str]:
             module: Any = timm.create_model(spec.model, pretrained=True)
         except Exception as error:  # no network, proxies, a full disk: the hub's clients raise many types
             raise BitfrontError(
-                f"timm's weights for {spec.model} cannot be downloaded ({one_line(error, 200)}); offline, give "
-                "--teacher-checkpoint FILE"
+                f"timm's weights for {spec.model} cannot be downloaded ({one_line(error, 200)}); offline, "
+                "give --teacher-checkpoint FILE"
             ) from error
         return module, timm.data.resolve_data_config({}, model=module), "timm's weights"
     file, entry = split_entry(str(spec.checkpoint))
@@ -178,8 +178,8 @@ def cached_logits(
 ) -> tuple[torch.Tensor, bool]:
     """The teacher's logits on images that are the same in every epoch, from the cache where they are there.
 
-    They are kept by what the images are and by the teacher's weights, so that other seeds and other students on
-    the same images find them.
+    They are kept by what the images are and by the teacher's weights, so that other seeds and other students
+    on the same images find them.
 
     Args:
         teacher: Whose.
@@ -196,7 +196,7 @@ def cached_logits(
         return found[0][LOGITS], True
     device = next(teacher.module.parameters()).device
     logits: torch.Tensor | None = None
-    for places in torch.arange(len(images)).split(batch):
+    for places in torch.split(torch.arange(len(images)), batch):
         read = [entry for entry in (images[0, place] for place in places.tolist()) if entry is not None]
         if read:
             pixels = torch.stack([pixels for pixels, _ in read]).float().to(device)

@@ -1,4 +1,4 @@
-"""The folder of a training: weights that bitfront and timm load, what they were trained with, curves, its state."""
+"""The folder of a training: its record, curves and state, and timm's configuration beside the weights."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def read_record(folder: Path) -> tuple[TrainingSpec, dict[str, Any]]:
         return TrainingSpec.from_json(document["spec"]), document
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged or of another version ({one_line(error, 80)}): restore it from a copy, or train "
-            "again"
+            f"{path} is damaged or of another version ({one_line(error, 80)}): restore it from a copy, or "
+            "train again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Images to train on: which ones a later search leaves to it, varied by timm and mixed, the same for a seed."""
+"""Images to train on: those that a later search leaves, varied and mixed by timm, the same for a seed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Sides:
 
     @property
     def kept_sizes(self) -> bool:
-        """Whether a search has to be told the sizes of its splits, lest it sees images that were trained on."""
+        """Whether a search has to be told the sizes of its splits, lest it sees what was trained on."""
         return self.spec.data != CLUTTERED and not _has_training_side(self.source)
 
 
@@ -133,8 +133,8 @@ class Batch(NamedTuple):
 
     Attributes:
         pixels: float32, from 0 to 255 ``[n, channels, height, width]``.
-        labels: Class indices ``[n]``; probabilities ``[n, classes]`` where images are mixed; 0 and 1 or smoothed
-            ``[n, labels]`` for any number of labels.
+        labels: Class indices ``[n]``; probabilities ``[n, classes]`` where images are mixed; ``[n, labels]``
+            for any number of labels.
         places: Positions among the images that are trained on ``[n]``.
     """
 
@@ -188,7 +188,7 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
         return -(-len(self) // self._recipe.batch)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int] | None:
-        """A varied image, uint8 ``[channels, height, width]``, by epoch and place; None where it is unreadable."""
+        """A varied image, uint8 ``[channels, height, width]``, by epoch and place; None if unreadable."""
         epoch, place = key
         index = int(self._positions[place])
         try:
@@ -216,7 +216,7 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
         """The batches of an epoch in their order, from the one at ``start``."""
         generator = torch.Generator().manual_seed(_one_seed(self._recipe.seed, ORDER, epoch))
         order = torch.randperm(len(self), generator=generator)
-        chosen = [part.tolist() for part in order.split(self._recipe.batch)][start:]
+        chosen = [part.tolist() for part in torch.split(order, self._recipe.batch)][start:]
         loader = torch.utils.data.DataLoader(
             self,
             batch_sampler=[[(epoch, place) for place in part] for part in chosen],

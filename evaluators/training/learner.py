@@ -1,4 +1,4 @@
-"""A model that learns: the loss of a batch, its gradients, AdamW, timm's schedule and the average of the weights."""
+"""A model that learns: the loss of a batch, AdamW, timm's schedule and the average of the weights."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Learner:
         kept_logits: The teacher's logits of all images ``[images, classes]``; None to compute them.
         done: Steps that are done.
         autocast: Whether products are of bfloat16.
+        last_rate: The learning rate of the last layer in the last step.
     """
 
     module: nn.Module
@@ -54,6 +55,7 @@ class Learner:
     kept_logits: torch.Tensor | None = None
     done: int = 0
     autocast: bool = False
+    last_rate: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
     average: Any = field(init=False, default=None)
     _schedule: Any = field(init=False)
@@ -92,22 +94,18 @@ class Learner:
         """Where it is trained."""
         return next(self.module.parameters()).device
 
-    @property
-    def learning_rate(self) -> float:
-        """That of the last layer in the next step."""
-        return max(float(group["lr"]) for group in self.optimizer.param_groups)
-
     def learn(self, batch: Batch) -> float:
         """Makes a step and returns its loss, in nats, the mean over the images.
 
         Raises:
             BitfrontError: The loss is not finite.
         """
+        self.last_rate = max(float(group["lr"]) for group in self.optimizer.param_groups)
         total = self._backward(batch)
         if not math.isfinite(total):
             raise BitfrontError(
-                f"the loss is {total} at step {self.done + 1} of {self.steps}: give a smaller --learning-rate, or "
-                "more --warmup-epochs"
+                f"the loss is {total} at step {self.done + 1} of {self.steps}: give a smaller "
+                "--learning-rate, or more --warmup-epochs"
             )
         trained = [parameter for parameter in self.module.parameters() if parameter.grad is not None]
         nn.utils.clip_grad_norm_(trained, self.recipe.clip)

@@ -12,7 +12,9 @@ Found = TypeVar("Found")
 class Course(Protocol[Found]):
     """What is trained on what, a batch at a time."""
 
-    epochs: int
+    @property
+    def epochs(self) -> int:
+        """Passes over the images."""
 
     def batches(self, epoch: int, start: int) -> Iterator[Found]:
         """The batches of an epoch in their order, from the one at ``start``; the first epoch is 0."""

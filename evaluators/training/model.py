@@ -1,4 +1,4 @@
-"""The model that is trained: weights that it begins with, its head, what stays as it is, and its parameter groups."""
+"""The model that is trained: what it begins with, its head, what stays as it is, its parameter groups."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def freeze_prefix(module: nn.Module, encoders: int) -> None:
 
 
 def parameter_groups(module: Any, recipe: TrainingRecipe) -> list[dict[str, Any]]:
-    """Timm's groups of parameters: without weight decay where it does harm, later layers with larger rates."""
+    """Groups by timm: without weight decay where it does harm, later layers with larger rates."""
     ensure_torchvision()
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 

@@ -1,4 +1,4 @@
-"""What a training is: the model and its data, the recipe, and a teacher to learn from; values that JSON holds."""
+"""What a training is: the model and its data, the recipe, and a teacher; values that JSON holds."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ class TrainingRecipe:
         batch: Images of a step.
         learning_rate: Largest one of AdamW; in all layers where ``layer_decay`` is 1.
         weight_decay: Of matrices; biases, norms and what timm leaves out have none.
-        schedule: How the learning rate goes down: ``cosine``, ``tanh``, ``poly`` (linearly) or ``step`` (by 10 at
-            each third), as timm has them.
+        schedule: How the learning rate goes down: ``cosine``, ``tanh``, ``poly`` (linearly) or ``step`` (a
+            tenth after each third), as timm has them.
         warmup_epochs: In which the learning rate rises.
         layer_decay: What the learning rate is multiplied by from a layer to the one before it.
         label_smoothing: Share of a label that goes to all classes alike.
-        augment: ``none`` (images as a search sees them), ``light`` (random crops and mirror images), or one of
-            timm's policies, such as ``rand-m9-mstd0.5-inc1``; ``auto`` is ``light`` for small and grey images.
+        augment: ``none`` (images as a search sees them), ``light`` (random crops and mirror images), or one
+            of timm's policies, such as ``rand-m9-mstd0.5-inc1``; ``auto`` is ``light`` for small and grey
+            images.
         crop_scale: Least share of an image that a crop takes.
         mirror: Probability of a mirror image; none of grey ones, which often are texts.
         mixup: Alpha of the beta distribution by which images are mixed (Zhang et al. 2018); 0 for never.
@@ -203,8 +204,9 @@ class TrainingSpec:
     """What is trained on what, how, and whom it learns from.
 
     Attributes:
-        evaluation: Model, weights that it begins with, data, splits that are kept out of the training (its seed
-            draws them), preprocessing, task, metrics and device, as a search of the trained model has them.
+        evaluation: Model, weights that it begins with, data, splits that are kept out of the training (its
+            seed draws them), preprocessing, task, metrics and device, as a search of the trained model has
+            them.
         recipe: How it is trained.
         teacher: Whom it learns from; None to learn from labels alone.
     """
@@ -221,7 +223,7 @@ class TrainingSpec:
             self.teacher.check()
 
     def at_absolute_places(self) -> TrainingSpec:
-        """The same with the files that it names by absolute paths, so that it can be resumed in any folder."""
+        """The same with files by absolute paths, so that it can be resumed in any folder."""
         teacher = self.teacher
         if teacher is not None and teacher.checkpoint is not None:
             place = absolute_place("checkpoint", Path(teacher.checkpoint))

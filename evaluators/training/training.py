@@ -1,4 +1,4 @@
-"""A whole training: from its spec to a folder with weights, curves and what they are worth; resumed to the bit."""
+"""A whole training: from its spec to a folder with weights and what they are worth; resumed to the bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -16,15 +18,12 @@ from torch import nn
 from bitfront.evaluators.context.machine import available_cpus, describe_environment, device_named
 from bitfront.evaluators.context.preparing import compute_in_float32
 from bitfront.evaluators.context.throughput import torch_threads
-from bitfront.evaluators.data.images import PreprocessedImages, load_images
+from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.data.source import remarks_of
 from bitfront.evaluators.data.splits import check_labels
 from bitfront.evaluators.models.checkpoint import write_weights
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.evaluators.tasks.metric import Metric, Outputs
-from bitfront.evaluators.tasks.quality import standard_errors
 from bitfront.evaluators.tasks.registry import task_named
-from bitfront.evaluators.tasks.task import Task
 from bitfront.evaluators.training.distillation import Teacher, cached_logits, load_teacher
 from bitfront.evaluators.training.folder import (
     AVERAGE,
@@ -40,43 +39,33 @@ from bitfront.evaluators.training.folder import (
 )
 from bitfront.evaluators.training.images import (
     Batch,
-    Sides,
     TrainingImages,
     classes_in,
     draws_of_its_own,
     training_sides,
 )
+from bitfront.evaluators.training.judging import (
+    AVERAGED,
+    BATCH,
+    PLAIN,
+    Figures,
+    HeldOut,
+    outputs_of,
+    pixel_batches,
+)
 from bitfront.evaluators.training.learner import Learner
 from bitfront.evaluators.training.loop import Position, epochs_of
-from bitfront.evaluators.training.model import freeze_prefix, starting_model
+from bitfront.evaluators.training.model import StartingModel, freeze_prefix, starting_model
 from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
 
 # Seconds between two states within an epoch.
 SAVE_EVERY = 120.0
-# Images of the search split that are looked at after every epoch.
-MOST_WATCHED = 1000
-JUDGED_BATCH = 64
-# Beside the metrics that every evaluation has; of more classes they take longer than an epoch.
-_FURTHER, _MOST_CLASSES = ("macro_f1", "roc_auc"), 100
 # An average that keeps more of its start than this is worth a word.
 _MUCH = 0.2
 # Epochs that are told in lines of their own.
 _MOST_LINES = 20
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What trained weights are worth on the test split.
-
-    Attributes:
-        values: By metric, in its unit.
-        errors: Standard errors of these.
-    """
-
-    values: Mapping[str, float]
-    errors: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -202,36 +191,69 @@ class _Session:
     """All that a training is made of, put together once."""
 
     def __init__(self, spec: TrainingSpec, folder: Path, audience: Audience, save_every: float) -> None:
-        self.folder, self._audience, self._save_every = folder, audience, save_every
+        # As it was given: what is settled follows from it, and a state knows its training by it.
+        self.spec, self.folder, self._audience, self._save_every = spec, folder, audience, save_every
         self.notes: list[str] = []
-        self.sides = sides = training_sides(spec.evaluation)
-        for sentence in (*remarks_of(sides.source), *sides.notes):
-            self._note(sentence)
-        self.task = task = task_named(spec.evaluation.task)
-        _check_kind(sides, task)
-        mapped = spec.evaluation.class_map is not None
-        wanted = classes_in(sides.source, task.multiple)
-        self.start = starting_model(sides.spec, wanted, spec.recipe.seed, mapped)
-        for sentence in self.start.notes:
-            self._note(sentence)
+        self.task = task_named(spec.evaluation.task)
+        self.sides = training_sides(spec.evaluation)
+        self._note(*remarks_of(self.sides.source), *self.sides.notes)
+        self.start = self._starting_model()
         module: Any = self.start.module
         self.classes = int(module.num_classes)
-        check_labels(sides.source, self.classes, task.multiple, mapped)
-        recipe = spec.recipe.settled(self.start.trained, self.start.data_config["input_size"])
+        config = self.start.data_config
+        self.recipe = recipe = spec.recipe.settled(self.start.trained, config["input_size"])
         freeze_prefix(module, recipe.freeze)
-        # As it was given: what is settled follows from it, and a state knows its training by it.
-        self.spec, self.recipe = spec, recipe
-        self.images = TrainingImages(sides, recipe, self.start.data_config, self.classes, task.multiple)
-        device = device_named(spec.evaluation.device)
-        module.to(device)
-        self.watched = self._held_out("search")
-        teacher, kept = self._teacher(device)
+        module.to(device_named(spec.evaluation.device))
+        self.images = TrainingImages(self.sides, recipe, config, self.classes, self.task.multiple)
+        self.held_out = HeldOut(self.sides, self.task, config, self.classes, spec.evaluation.metrics)
+        teacher, kept = self._teacher()
         steps = self.images.batches_per_epoch
         self.learner = Learner(
-            module, recipe, self.start.data_config, steps * recipe.epochs, steps, task.multiple, teacher, kept
+            module, recipe, config, steps * recipe.epochs, steps, self.task.multiple, teacher, kept
         )
         self.position, self.precision, self._before = Position(), "", 0.0
         self._started = self._saved = time.monotonic()
+
+    def _note(self, *sentences: str) -> None:
+        for sentence in sentences:
+            self.notes.append(sentence)
+            self._audience.note(sentence)
+
+    def _starting_model(self) -> StartingModel:
+        source, multiple = self.sides.source, self.task.multiple
+        if multiple != (source.labels.ndim == 2):
+            check_labels(source, 0, multiple)  # which says so
+        mapped = self.spec.evaluation.class_map is not None
+        found = starting_model(self.sides.spec, classes_in(source, multiple), self.spec.recipe.seed, mapped)
+        check_labels(source, int(found.module.num_classes), multiple, mapped)  # type: ignore[arg-type]
+        self._note(*found.notes)
+        return found
+
+    def _teacher(self) -> tuple[Teacher | None, torch.Tensor | None]:
+        """Whom the model learns from, and its logits on all images where these never vary."""
+        if self.spec.teacher is None:
+            return None, None
+        if self.task.multiple:
+            raise UserError("--teacher is for one class to an image: leave --task out, or the teacher")
+        device = next(self.start.module.parameters()).device
+        teacher = load_teacher(self.spec.teacher, self.classes, self.start.data_config, device)
+
+        def classify(images: PreprocessedImages) -> torch.Tensor:
+            return torch.cat([teacher.logits(part.to(device)).cpu() for part in pixel_batches(images)])
+
+        metric, watched = self.held_out.metric, count_of(len(self.held_out.watched), "image")
+        value = self.held_out.curve(classify, "")[metric.name]
+        self._note(
+            teacher.note, f"teacher: {metric.title} {metric.written(value)} on {watched} of the search split"
+        )
+        if not self.recipe.fixed_images:
+            self._note("teacher: its logits are computed on the fly, as images are varied at random")
+            return teacher, None
+        with self._audience.stage("teacher's logits") as share_done:
+            kept, known = cached_logits(teacher, self.images, BATCH, share_done)
+        place = "were in the cache" if known else "are kept in the cache"
+        self._note(f"teacher: its logits of images that never vary {place}")
+        return teacher, kept
 
     def run(self, state: Mapping[str, Any] | None) -> Training:
         """Trains to the end, or until Ctrl-C."""
@@ -241,9 +263,8 @@ class _Session:
             self.learner.load_state(state["learner"])
             self.position, self.precision = Position(**state["position"]), state["precision"]
             self._before = float(state["seconds"])
-            self._note(
-                f"resumed after {count_of(self.position.epoch, 'epoch')} and {self.position.step} steps"
-            )
+            done = count_of(self.position.epoch, "epoch"), count_of(self.position.step, "step")
+            self._note(f"resumed after {' and '.join(done)}")
         self._describe()
         self._started = time.monotonic()
         try:
@@ -258,106 +279,52 @@ class _Session:
                 for loss in epochs_of(_Lessons(self), self.position, after_step):
                     self._after_epoch(loss)
         except KeyboardInterrupt:
-            return self._result({}, {}, interrupted=True)
+            return self._result(interrupted=True)
         return self._finished()
 
     def _describe(self) -> None:
-        recipe, learner = self.recipe, self.learner
-        frozen = sum(not parameter.requires_grad for parameter in learner.module.parameters())
+        recipe, steps = self.recipe, self.learner.steps
+        frozen = sum(not parameter.requires_grad for parameter in self.learner.module.parameters())
         kept = f", {count_of(frozen, 'tensor')} frozen" if frozen else ""
         self._note(
-            f"recipe: {recipe.augment} images, learning rate {recipe.learning_rate:g}, {recipe.schedule}, layer "
-            f"decay {recipe.layer_decay:g}, {self.precision}{kept}"
+            f"recipe: {recipe.augment} images, learning rate {recipe.learning_rate:g}, {recipe.schedule}, "
+            f"layer decay {recipe.layer_decay:g}, {self.precision}{kept}"
         )
-        start = recipe.ema_decay**learner.steps
+        start = recipe.ema_decay**steps
         if recipe.ema_decay and not recipe.ema_warmup and start > _MUCH:
             self._note(
-                f"average of the weights: after {learner.steps} steps it keeps {100 * start:.0f} % of its start: "
-                "give --ema-warmup, a smaller --ema-decay or more --epochs"
+                f"average of the weights: after {count_of(steps, 'step')} it keeps {100 * start:.0f} % of "
+                "its start: give --ema-warmup, a smaller --ema-decay or more --epochs"
             )
 
-    def _note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-        self._audience.note(sentence)
-
-    def _teacher(self, device: torch.device) -> tuple[Teacher | None, torch.Tensor | None]:
-        if self.spec.teacher is None:
-            return None, None
-        if self.task.multiple:
-            raise UserError("--teacher is for one class to an image: leave --task out, or the teacher")
-        teacher = load_teacher(self.spec.teacher, self.classes, self.start.data_config, device)
-        self._note(teacher.note)
-        values = torch.cat(
-            [
-                teacher.logits(self.watched.pixels[rows].float().to(device)).cpu()
-                for rows in _rows(self.watched)
-            ]
-        )
-        metric = self.task.metric(self.task.primary)
-        told = metric.written(metric.value(self._outputs(values, values, self.watched)))
-        self._note(f"teacher: {metric.title} {told} on {len(self.watched)} images of the search split")
-        if not self.recipe.fixed_images:
-            self._note("teacher: its logits are computed on the fly, as images are varied at random")
-            return teacher, None
-        with self._audience.stage("teacher's logits") as share_done:
-            kept, known = cached_logits(teacher, self.images, JUDGED_BATCH, share_done)
-        place = "were in the cache" if known else "are kept in the cache"
-        self._note(f"teacher: its logits of images that never vary {place}")
-        return teacher, kept
-
-    def _held_out(self, split: str) -> PreprocessedImages:
-        indices = getattr(self.sides.splits, split)
-        indices = indices[:MOST_WATCHED] if split == "search" else indices
-        return load_images(self.sides.source, indices, self.start.data_config)
-
     def _after_epoch(self, loss: float) -> None:
-        row = {"epoch": float(self.position.epoch), "learning_rate": self.learner.learning_rate, "loss": loss}
+        done, epochs = self.position.epoch, self.recipe.epochs
+        row = {"epoch": float(done), "learning_rate": self.learner.last_rate, "loss": loss}
         for prefix, module in self._modules().items():
-            values = self._classified(module, self.watched)
-            outputs = self._outputs(values, values, self.watched)
-            row |= {f"{prefix}{metric.name}": metric.value(outputs) for metric in self._curve_metrics()}
+            row |= self.held_out.curve(partial(outputs_of, module), prefix)
         self.position.rows.append({**row, "seconds": round(self._seconds(), 3)})
         write_curves(self.folder, self.position.rows)
         self._save()
-        done, epochs = self.position.epoch, self.recipe.epochs
         if done % max(1, epochs // _MOST_LINES) == 0 or done == epochs:
             self._audience.note(f"epoch {done}/{epochs}: {self._in_words(row)}")
 
     def _in_words(self, row: Mapping[str, float]) -> str:
-        metric = self.task.metric(self.task.primary)
-        told = [f"loss {row['loss']:.4f}"]
-        for prefix, name in (("held_out_", metric.title), ("ema_held_out_", "with averaged weights")):
+        metric, told = self.held_out.metric, [f"loss {row['loss']:.4f}"]
+        for prefix, name in ((PLAIN, metric.title), (AVERAGED, "with averaged weights")):
             if (value := row.get(f"{prefix}{metric.name}")) is not None:
                 told.append(f"{name} {metric.written(value)}")
         return ", ".join(told)
 
-    def _curve_metrics(self) -> list[Metric]:
-        return [self.task.metric(name) for name in (self.task.loss, self.task.primary)]
-
     def _modules(self) -> dict[str, nn.Module]:
         """The weights that are judged, by the prefix of their columns."""
         average = self.learner.average
-        return {"held_out_": self.learner.module} | (
-            {} if average is None else {"ema_held_out_": average.module}
-        )
-
-    @torch.no_grad()
-    def _classified(self, module: nn.Module, images: PreprocessedImages) -> torch.Tensor:
-        training = module.training
-        module.eval()
-        found = [module(batch.to(self.learner.device)).cpu() for batch, _ in images.batches(JUDGED_BATCH)]
-        module.train(training)
-        return torch.cat(found)
-
-    def _outputs(self, values: torch.Tensor, reference: torch.Tensor, images: PreprocessedImages) -> Outputs:
-        given = Outputs(values, reference, images.labels, self.sides.source.class_names)
-        return self.task.arithmetic.outputs(given)
+        return {PLAIN: self.learner.module} | ({} if average is None else {AVERAGED: average.module})
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
     def _save(self) -> None:
-        """Writes what the training goes on from, and the record that says what it is."""
+        """Writes what the training goes on from, and at an epoch the record that says what it is."""
         state = {
             "learner": self.learner.state(),
             "position": self.position.to_state(),
@@ -365,34 +332,14 @@ class _Session:
             "seconds": self._seconds(),
         }
         if self.position.step == 0:
-            write_record(self.folder, self._document(self._result({}, {}, interrupted=True)))
+            write_record(self.folder, self._document(self._result(interrupted=True)))
         write_state(self.folder, self.spec, state)
         self._saved = time.monotonic()
 
     def _finished(self) -> Training:
         files = dict(zip((MODEL, AVERAGE), self._modules().values(), strict=False))
-        images = self._held_out("test")
-        values = {file: self._classified(module, images) for file, module in files.items()}
-        last = list(values)[-1]
-        outputs = self._outputs(values[last], values[MODEL], images)
-        metrics = self._metrics()
-        errors = standard_errors(outputs, metrics)
-        figures = {
-            MODEL: Figures(
-                {metric.name: metric.value(outputs.of_reference()) for metric in metrics},
-                {metric.name: errors[metric.name].reference for metric in metrics},
-            ),
-            last: Figures(
-                {metric.name: metric.value(outputs) for metric in metrics},
-                {metric.name: errors[metric.name].value for metric in metrics},
-            ),
-        }
-        difference = {}
-        if last != MODEL:
-            for metric in metrics:
-                gained = figures[last].values[metric.name] - figures[MODEL].values[metric.name]
-                difference[metric.name] = gained, errors[metric.name].difference
-        found = self._result(figures, difference, len(images))
+        judged = self.held_out.figures({file: partial(outputs_of, module) for file, module in files.items()})
+        found = self._result(*judged)
         self._write_weights({file: module.state_dict() for file, module in files.items()}, found)
         write_record(self.folder, self._document(found))
         (self.folder / STATE).unlink(missing_ok=True)
@@ -401,9 +348,8 @@ class _Session:
     def _write_weights(self, states: Mapping[str, Mapping[str, torch.Tensor]], found: Training) -> None:
         size = found.spec.evaluation.image_size
         arguments = {} if size is None else {"img_size": list(size)}
-        config = timm_config(
-            self.learner.module, self.start.data_config, self.sides.source.class_names, arguments
-        )
+        names = self.sides.source.class_names
+        config = timm_config(self.learner.module, self.start.data_config, names, arguments)
         name, facts = found.spec.evaluation.model, {"seed": self.recipe.seed, "epochs": self.recipe.epochs}
         write_config(self.folder, name, config)
         for file, state in states.items():
@@ -411,24 +357,16 @@ class _Session:
             header = {"architecture": name, **facts, **self.start.metadata(name, whole)}
             write_weights(whole, self.folder / file, header)
 
-    def _metrics(self) -> list[Metric]:
-        """Those of outputs alone that every evaluation has, and further ones."""
-        named = {metric.name for metric in self.task.metrics}
-        further = [name for name in _FURTHER if name in named and self.classes <= _MOST_CLASSES]
-        measured = self.task.measured((*further, *self.spec.evaluation.metrics))
-        return [metric for metric in measured if metric.of_outputs_alone]
-
     def _result(
         self,
-        figures: Mapping[str, Figures],
-        difference: Mapping[str, tuple[float, float]],
+        figures: Mapping[str, Figures] = MappingProxyType({}),
+        difference: Mapping[str, tuple[float, float]] = MappingProxyType({}),
         test_images: int = 0,
         interrupted: bool = False,
     ) -> Training:
         evaluation = dataclasses.replace(self.sides.spec, **self.start.decided)
-        spec = dataclasses.replace(self.spec, evaluation=evaluation, recipe=self.recipe)
         return Training(
-            spec=spec,
+            spec=dataclasses.replace(self.spec, evaluation=evaluation, recipe=self.recipe),
             folder=self.folder,
             interrupted=interrupted,
             figures=figures,
@@ -437,7 +375,7 @@ class _Session:
             rows=self.position.rows,
             train_images=len(self.images),
             test_images=test_images,
-            steering_images=len(self.watched),
+            steering_images=len(self.held_out.watched),
             classes=self.classes,
             precision=self.precision,
             seconds=self._seconds(),
@@ -446,14 +384,14 @@ class _Session:
 
     def _best(self) -> str:
         """The weights that do better on the images that steer; plain ones where both do alike."""
-        metric = self.task.metric(self.task.primary)
+        metric = self.held_out.metric
         last = self.position.rows[-1] if self.position.rows else {}
-        plain, average = (last.get(f"{prefix}held_out_{metric.name}") for prefix in ("", "ema_"))
+        plain, average = (last.get(f"{prefix}{metric.name}") for prefix in (PLAIN, AVERAGED))
         better = plain is not None and average is not None and metric.sign * (average - plain) > 0
         return AVERAGE if better else MODEL
 
     def _document(self, found: Training) -> dict[str, Any]:
-        """The record: as a resumed training reads it, with what was chosen beside it."""
+        """The record: the spec as a resumed training reads it, what was settled, and all else."""
         known = found.to_json()
         return {
             "spec": self.spec.to_json(),
@@ -480,13 +418,3 @@ class _Lessons:
 
     def learn(self, batch: Batch) -> tuple[float, int]:
         return self.session.learner.learn(batch), len(batch.places)
-
-
-def _check_kind(sides: Sides, task: Task) -> None:
-    """Refuses labels of another kind than the task's, in the words of every other command."""
-    if task.multiple != (sides.source.labels.ndim == 2):
-        check_labels(sides.source, 0, task.multiple)
-
-
-def _rows(images: PreprocessedImages) -> Iterator[slice]:
-    return (slice(start, start + JUDGED_BATCH) for start in range(0, len(images), JUDGED_BATCH))

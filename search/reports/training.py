@@ -46,8 +46,8 @@ def print_training(found: Training) -> None:
     remarks = ["± is one standard error; none of these images was trained on"]
     if averaged:
         remarks.append(
-            f"{found.best} does better on the images that steer; the difference is that of the averaged weights "
-            "on the same images"
+            f"{found.best} does better on the images that steer; the difference is that of the averaged "
+            "weights on the same images"
         )
     print_lines(console, remarks)
 

@@ -25,10 +25,10 @@ def train(
 ) -> Training:
     """Fine-tunes a model, or trains it from random weights, alone or from a teacher.
 
-    Images that a search of the trained model calibrates on, sees and reports on are not trained on. The folder
-    has ``model.safetensors`` and ``model_ema.safetensors`` (the moving average of the weights), which bitfront
-    and timm load, ``config.json`` with the preprocessing, ``training.json`` with all that was decided and
-    found, ``curves.csv`` and ``curves.png``.
+    Images that a search of the trained model calibrates on, sees and reports on are not trained on. The
+    folder has ``model.safetensors`` and ``model_ema.safetensors`` (the moving average of the weights), which
+    bitfront and timm load, ``config.json`` with the preprocessing, ``training.json`` with all that was
+    decided and found, ``curves.csv`` and ``curves.png``.
 
     Args:
         spec: What is trained, on what and how; None for the defaults.

@@ -1,4 +1,4 @@
-"""``bitfront train``: any supported model on any data, and the embedded default and its siblings from nothing."""
+"""``bitfront train``: any supported model on any data; the built-in ones also by their own recipe."""
 
 from __future__ import annotations
 
