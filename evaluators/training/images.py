@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.context.preparing import source_of, splits_of
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.data.cluttered import CanvasesToTrainOn
 from bitfront.evaluators.data.registry import CLUTTERED
 from bitfront.evaluators.data.sample_depth import SampleDepth, depth_of
@@ -25,6 +26,7 @@ from bitfront.evaluators.data.source import (
     TRAIN,
     CorruptImageError,
     ImageSource,
+    has_two_orders,
     is_of_whole_numbers,
     with_channels,
 )
@@ -64,11 +66,6 @@ class Sides:
     training: NDArray[np.int64]
     notes: tuple[str, ...] = ()
 
-    @property
-    def kept_sizes(self) -> bool:
-        """Whether a search has to be told the sizes of its splits, lest it sees what was trained on."""
-        return self.spec.data != CLUTTERED and not _has_training_side(self.source)
-
 
 def training_sides(spec: EvaluationSpec) -> Sides:
     """Parts the images that are trained on from those that a search of the trained model takes.
@@ -79,14 +76,18 @@ def training_sides(spec: EvaluationSpec) -> Sides:
     Raises:
         UserError: The data cannot be used, or there are too few images.
     """
-    source = source_of(spec)
+    source, notes = source_of(spec), list[str]()
+    if has_two_orders(source) and spec.class_order is None:
+        spec = dataclasses.replace(spec, class_order=PLAIN)
+        notes.append("class order: plain (torchvision's); --class-order natural is timm's")
     if not _has_training_side(source):
         spec = _with_sizes(spec, source)
     splits = splits_of(spec, source)
     if spec.data == CLUTTERED:
         learned = CanvasesToTrainOn()
         told = f"{count_of(len(learned), 'canvas', 'canvases')} of scans that no split has"
-        return Sides(spec, source, splits, learned, np.arange(len(learned)), (f"training images: {told}",))
+        notes.append(f"training images: {told}")
+        return Sides(spec, source, splits, learned, np.arange(len(learned)), tuple(notes))
     taken = np.concatenate([splits.calibration, splits.search, splits.test])
     training = np.setdiff1d(_learnable(source), taken)
     if not len(training):
@@ -99,8 +100,8 @@ def training_sides(spec: EvaluationSpec) -> Sides:
     if not _has_training_side(source):
         kept += f", {len(splits.search)} that steer and {len(splits.test)} that report: it has no other side"
     images = count_of(len(training), "image")
-    note = f"training images: {images} of {source.name}, without {kept} (seed {spec.seed})"
-    return Sides(spec, source, splits, source, training, (note,))
+    notes.append(f"training images: {images} of {source.name}, without {kept} (seed {spec.seed})")
+    return Sides(spec, source, splits, source, training, tuple(notes))
 
 
 def _has_training_side(source: ImageSource) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.data.registry import path_of
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.problem.wording import duration
 from bitfront.search.reports.console import print_lines, stdout_console
@@ -46,8 +45,8 @@ def print_training(found: Training) -> None:
     remarks = ["± is one standard error; none of these images was trained on"]
     if averaged:
         remarks.append(
-            f"{found.best} does better on the images that steer; the difference is that of the averaged "
-            "weights on the same images"
+            "the difference is that of the averaged weights on the same images; by the images that steer, "
+            f"{found.best} is the better one to go on with"
         )
     print_lines(console, remarks)
 
@@ -58,7 +57,7 @@ def search_words(found: Training) -> list[str]:
     words = ["search", "--model", spec.model, "--checkpoint", str(found.checkpoint)]
     for name in _PLACES:
         value = getattr(spec, name)
-        if value != getattr(usual, name) or (name == "data" and path_of(spec.data) is not None):
+        if name == "data" or value != getattr(usual, name):
             words += [f"--{name.replace('_', '-')}", str(value)]
     if spec.columns:
         words += ["--columns", ",".join(spec.columns)]

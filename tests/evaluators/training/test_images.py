@@ -46,7 +46,6 @@ class TestSides:
         assert sides.source.partition is not None
         assert set(sides.source.partition[sides.training]) == {"train"}
         assert not set(sides.training) & {int(i) for part in vars(sides.splits).values() for i in part}
-        assert not sides.kept_sizes
         assert "without 100 that calibrate (seed 0)" in sides.notes[0]
 
     def test_without_one_a_search_by_the_same_sizes_sees_none_of_them(self, coloured: Path) -> None:
@@ -54,7 +53,6 @@ class TestSides:
         sides = training_sides(spec)
         assert (sides.spec.search_images, sides.spec.test_images) == (19, 19)
         assert len(sides.training) == 96 - 10 - 19 - 19
-        assert sides.kept_sizes
         searched = splits_of(sides.spec, sides.source)
         seen = np.concatenate([searched.calibration, searched.search, searched.test])
         assert sorted([*sides.training, *seen]) == list(range(96))
