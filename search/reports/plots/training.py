@@ -43,6 +43,9 @@ def draw_curves(training: Training, size: PictureSize = SCREEN) -> Figure:
         better = "larger" if metric.direction == "maximise" else "smaller"
         left.set(xlabel="epoch", ylabel="loss (nats, smaller is better)")
         right.set(xlabel="epoch", ylabel=f"{metric.heading} ({better} is better)")
+        low, high = right.get_ylim()
+        if metric.unit == "%" and high > 100.0:
+            right.set_ylim(min(low, 99.0), 100.0 + 0.05 * (100.0 - min(low, 99.0)))
         bottom = write_legend(figure, handles, _NAMES[: len(handles)], handlelength=3.0)
         images = count_of(training.train_images, "image")
         watched = f"{count_of(training.steering_images, 'held-out image')} of the search split"
