@@ -128,7 +128,7 @@ def make_splits(
             raise UserError(f"the {name} split cannot have {size} images; expected at least 1")
     rng, named = np.random.default_rng(seed), {"calibration": f"the train partition of {source.name}"}
     where = {**dict.fromkeys(("search", "test"), source.name), **named, **places}
-    order = _stratified(_serving(source, CALIBRATING), source.labels, rng)
+    order = stratified(_serving(source, CALIBRATING), source.labels, rng)
     kept = 0 if _has_test_images(source) else (test or 1)  # of the images to search with
     if _shared(source):
         available = len(order) - (search or 1) - kept
@@ -136,14 +136,14 @@ def make_splits(
         calibrating, rest = order[:calibration], order[calibration:]
     else:
         _check_enough("calibration", calibration, len(order), where["calibration"])
-        calibrating, rest = order[:calibration], _stratified(_serving(source, SEARCHING), source.labels, rng)
+        calibrating, rest = order[:calibration], stratified(_serving(source, SEARCHING), source.labels, rng)
     if search is None:
         most = len(rest) if kept == 0 else min(len(rest) // 2, len(rest) - (test or 0))
         search = max(1, min(most, default_search_images(tell_apart)))
     _check_enough("search", search, len(rest) - kept, where["search"])
     searching, left = rest[:search], rest[search:]
     if kept == 0:
-        left = _stratified(_serving(source, (TEST,)), source.labels, rng)
+        left = stratified(_serving(source, (TEST,)), source.labels, rng)
         _check_enough("test", test or 1, len(left), where["test"])
     return Splits(calibrating, searching, left[: test or LARGEST_DEFAULT_TEST])
 
@@ -212,7 +212,7 @@ def check_labels(source: ImageSource, classes: int, multiple: bool = False, mapp
         )  # fmt: skip
 
 
-def _stratified(items: Indices, labels: Indices, rng: np.random.Generator) -> Indices:
+def stratified(items: Indices, labels: Indices, rng: np.random.Generator) -> Indices:
     """The items shuffled so that every prefix holds each class nearly in proportion.
 
     The members of a class are shuffled and spread evenly over 0..1, from a random offset; sorting by that

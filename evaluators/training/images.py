@@ -30,7 +30,7 @@ from bitfront.evaluators.data.source import (
     is_of_whole_numbers,
     with_channels,
 )
-from bitfront.evaluators.data.splits import LARGEST_DEFAULT_TEST, Splits, default_search_images
+from bitfront.evaluators.data.splits import LARGEST_DEFAULT_TEST, Splits, default_search_images, stratified
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.evaluators.training.recipe import LIGHT, NONE, TrainingRecipe
 from bitfront.spaces import UserError
@@ -67,11 +67,15 @@ class Sides:
     notes: tuple[str, ...] = ()
 
 
-def training_sides(spec: EvaluationSpec) -> Sides:
+def training_sides(spec: EvaluationSpec, most: int | None = None) -> Sides:
     """Parts the images that are trained on from those that a search of the trained model takes.
 
     Where images have a training side, that is trained on, but for the images that calibrate. Where they have
     none, as in a single folder, a fifth of them each are kept to steer and to report, by the same seed.
+
+    Args:
+        spec: Says where the images are, and the sizes and the seed of the splits.
+        most: Images that are trained on at most, of each class in proportion; None for all that are left.
 
     Raises:
         UserError: The data cannot be used, or there are too few images.
@@ -85,9 +89,10 @@ def training_sides(spec: EvaluationSpec) -> Sides:
     splits = splits_of(spec, source)
     if spec.data == CLUTTERED:
         learned = CanvasesToTrainOn()
-        told = f"{count_of(len(learned), 'canvas', 'canvases')} of scans that no split has"
+        training = _some(learned, np.arange(len(learned)), most, spec.seed)
+        told = f"{count_of(len(training), 'canvas', 'canvases')} of scans that no split has"
         notes.append(f"training images: {told}")
-        return Sides(spec, source, splits, learned, np.arange(len(learned)), tuple(notes))
+        return Sides(spec, source, splits, learned, training, tuple(notes))
     taken = np.concatenate([splits.calibration, splits.search, splits.test])
     training = np.setdiff1d(_learnable(source), taken)
     if not len(training):
@@ -99,9 +104,16 @@ def training_sides(spec: EvaluationSpec) -> Sides:
     kept = f"{len(splits.calibration)} that calibrate"
     if not _has_training_side(source):
         kept += f", {len(splits.search)} that steer and {len(splits.test)} that report: it has no other side"
+    training = _some(source, training, most, spec.seed)
     images = count_of(len(training), "image")
     notes.append(f"training images: {images} of {source.name}, without {kept} (seed {spec.seed})")
     return Sides(spec, source, splits, source, training, tuple(notes))
+
+
+def _some(source: ImageSource, images: NDArray[np.int64], most: int | None, seed: int) -> NDArray[np.int64]:
+    if most is None or most >= len(images):
+        return images
+    return np.sort(stratified(images, source.labels, np.random.default_rng((seed, most)))[:most])
 
 
 def _has_training_side(source: ImageSource) -> bool:

@@ -31,6 +31,7 @@ class TrainingRecipe:
     """How a model is trained; what is None suits the model and its images (:meth:`settled`).
 
     Attributes:
+        train_images: Use only so many images, of each class in proportion; None for all there are.
         epochs: Passes over the images.
         batch: Images of a step.
         learning_rate: Largest one of AdamW; in all layers where ``layer_decay`` is 1.
@@ -61,6 +62,7 @@ class TrainingRecipe:
         seed: Of the initial weights, the order of the images, and all that is random.
     """
 
+    train_images: int | None = None
     epochs: int = 10
     batch: int = 64
     learning_rate: float | None = None
@@ -147,6 +149,7 @@ class TrainingRecipe:
 
 _SHARE, _COUNT = (0.0, 1.0), (1, math.inf)
 _RANGES: dict[str, tuple[float, float]] = {
+    "train_images": _COUNT,
     "epochs": _COUNT,
     "batch": _COUNT,
     "learning_rate": (0.0, 10.0),

@@ -195,7 +195,7 @@ class _Session:
         self.spec, self.folder, self._audience, self._save_every = spec, folder, audience, save_every
         self.notes: list[str] = []
         self.task = task_named(spec.evaluation.task)
-        self.sides = training_sides(spec.evaluation)
+        self.sides = training_sides(spec.evaluation, spec.recipe.train_images)
         self._note(*remarks_of(self.sides.source), *self.sides.notes)
         self.start = self._starting_model()
         module: Any = self.start.module

@@ -63,6 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe_options(group: Group) -> None:
+    option(group, "--train-images N", "use only so many images, of each class in proportion", positive)
     _number(group, "--batch N", "images of a step", positive)
     suits = "largest learning rate of AdamW (default: 3e-4, or 5e-4 from random weights)"
     option(group, "--learning-rate RATE", suits, float)

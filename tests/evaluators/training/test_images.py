@@ -81,6 +81,13 @@ class TestSides:
         assert np.array_equal(np.asarray(image), np.asarray(sides.learned.load(5)))
         assert classes_in(sides.learned, False) == 1000
 
+    def test_only_so_many_with_classes_in_proportion(self, coloured: Path) -> None:
+        spec = EvaluationSpec(model="test_vit", data=str(coloured), calibration_images=10)
+        every, some = training_sides(spec), training_sides(spec, most=15)
+        assert set(some.training) < set(every.training)
+        assert np.bincount(some.source.labels[some.training]).tolist() == [5, 5, 5]
+        assert len(training_sides(EvaluationSpec(data="cluttered"), most=50).training) == 50
+
     def test_too_few_images(self, coloured: Path) -> None:
         with pytest.raises(
             UserError, match="no image left to train on beside 56 to calibrate on, 20 to search"

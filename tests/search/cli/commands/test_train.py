@@ -123,8 +123,8 @@ class TestAnyModel:
             f"--split-seed 3 --search-images 50 --output {tmp_path / 'out'} --force --epochs 7 --batch 8 "
             "--learning-rate 0.01 --schedule poly --warmup-epochs 0.5 --layer-decay 0.6 --augment none "
             "--mixup 0.2 --cutmix 0.3 --ema-decay 0.9 --ema-warmup --freeze 2 --accumulate 2 "
-            "--precision bf16 --loaders 1 --threads 1 --teacher resnet18 --teacher-checkpoint t.pth --alpha 0.7 "
-            "--temperature 3 --metrics macro_f1"
+            "--precision bf16 --loaders 1 --threads 1 --teacher resnet18 --teacher-checkpoint t.pth "
+            "--alpha 0.7 --train-images 90 --temperature 3 --metrics macro_f1"
         )
         assert main(["train", *words.split()]) == 0
         ((spec, output, overwrite),) = asked
@@ -138,7 +138,8 @@ class TestAnyModel:
         assert (evaluation.image_size, evaluation.mean, evaluation.seed) == ((48, 48), (0.5,), 3)
         assert (evaluation.search_images, evaluation.metrics) == (50, ("macro_f1",))
         assert spec.recipe == TrainingRecipe(
-            epochs=7, batch=8, learning_rate=0.01, schedule="poly", warmup_epochs=0.5, layer_decay=0.6,
+            train_images=90, epochs=7, batch=8,
+            learning_rate=0.01, schedule="poly", warmup_epochs=0.5, layer_decay=0.6,
             augment="none", mixup=0.2, cutmix=0.3, ema_decay=0.9, ema_warmup=True, freeze=2, accumulate=2,
             precision="bf16", loaders=1, threads=1, alpha=0.7, temperature=3.0, seed=4,
         )  # fmt: skip
