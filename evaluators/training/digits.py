@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.models.checkpoint import round_to_half, write_weights
 from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, DigitsModel, build_digits
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.evaluators.training.loop import epochs_of
+from bitfront.evaluators.training.folder import STATE, read_state, write_state
+from bitfront.evaluators.training.loop import Position, epochs_of
 from bitfront.spaces import UserError
 
 POSITION_TEMPERATURE = 100.0  # wavelengths of up to the grid's size; the usual 10,000 suits far larger grids
@@ -86,6 +88,7 @@ def train_digits(
     threads: int | None = None,
     train_images: int | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
+    resumed: bool = False,
 ) -> TrainingResult:
     """Trains a digits model and writes its weights, the same for the same arguments on one machine.
 
@@ -100,9 +103,11 @@ def train_digits(
             has some, by default one for each: then the weights are the same for any number.
         train_images: Use only so many scans of the train partition (all by default).
         progress: Called after every epoch.
+        resumed: Whether to go on from the state beside the file, of the same training.
 
     Raises:
-        UserError: The model is unknown, ``epochs`` is below 1, or the file cannot be written.
+        UserError: The model is unknown, ``epochs`` is below 1, the file cannot be written, or there is no
+            state of this training.
     """
     if model not in DIGITS_MODELS:
         raise UserError(f"cannot train {model!r}: expected one of {', '.join(DIGITS_MODELS)}")
@@ -111,24 +116,32 @@ def train_digits(
         raise UserError(f"cannot train for {epochs} epochs: expected at least 1")
     check_writable(output)
     started = time.perf_counter()
-    asked = DIGITS_MODELS[model]
+    asked, beside = DIGITS_MODELS[model], state_beside(output)
+    training = json.dumps({"model": model, "seed": seed, "epochs": epochs, "train_images": train_images})
     threads = threads or asked.parts
     with _seeded(seed, threads if asked.parts == 1 else 1):
         module = _reading_model(model)
         kind = _Canvases if asked.data == CLUTTERED else _Scans
         train = kind(module, seed, train_images)
         with ThreadPoolExecutor(min(threads, asked.parts)) as pool:
-            lessons = _Lessons(module, train, asked, epochs, seed, pool)
-            for epoch, loss in enumerate(epochs_of(lessons), start=1):
+            lessons, position = _Lessons(module, train, asked, epochs, seed, pool), Position()
+            if resumed:
+                state = _state_of(beside, training)
+                position.epoch = state["epoch"]
+                lessons.load_state(state)
+            for loss in epochs_of(lessons, position):
+                write_state(beside, training, {**lessons.state(), "epoch": position.epoch})
                 if progress:
-                    progress(TrainingProgress(epoch, epochs, loss, time.perf_counter() - started))
+                    seconds = time.perf_counter() - started
+                    progress(TrainingProgress(position.epoch, epochs, loss, seconds))
         module = _of_numbers(module, asked)
-        state = round_to_half(module.state_dict())
-        module.load_state_dict({name: value.float() for name, value in state.items()})
+        weights = round_to_half(module.state_dict())
+        module.load_state_dict({name: value.float() for name, value in weights.items()})
         held_out = train.held_out()
         top1 = _top1(module, held_out)
     facts = {"architecture": model, "seed": seed, "epochs": epochs, "held_out_top1": round(top1, 3)}
-    write_weights(state, output, facts)
+    write_weights(weights, output, facts)
+    beside.unlink(missing_ok=True)
     return TrainingResult(
         model=model,
         path=output,
@@ -139,6 +152,37 @@ def train_digits(
         seconds=time.perf_counter() - started,
         size_bytes=output.stat().st_size,
     )
+
+
+def resume_digits(
+    output: Path, threads: int | None = None, progress: Callable[[TrainingProgress], None] | None = None
+) -> TrainingResult:
+    """Goes on with a training that was killed; it ends in the weights that it would have had.
+
+    Args:
+        output: The file that it was to write; its state is beside it.
+        threads: As of :func:`train_digits`.
+        progress: As of :func:`train_digits`.
+
+    Raises:
+        UserError: There is no state, or it is damaged.
+    """
+    asked = json.loads(_state_of(state_beside(output), None)["training"])
+    return train_digits(output, **asked, threads=threads, progress=progress, resumed=True)
+
+
+def state_beside(output: Path) -> Path:
+    """Where the state of a training is until its weights are written."""
+    return output.with_name(f"{output.name}.{STATE}")
+
+
+def _state_of(path: Path, training: str | None) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"there is nothing to go on with: {path} is missing; train again")
+    state = read_state(path)
+    if training not in (None, state["training"]):
+        raise UserError(f"{path} is of another training: {state['training']}; remove it to train again")
+    return state
 
 
 @contextmanager
@@ -269,6 +313,12 @@ class _TrainingImages(Protocol):
     def batch(self, scans: torch.Tensor, generator: torch.Generator) -> _Batch:
         """Images with some scans."""
 
+    def draws(self) -> str:
+        """The state of generators of its own, as JSON."""
+
+    def load_draws(self, draws: str) -> None:
+        """Takes what :meth:`draws` gave."""
+
     def held_out(self) -> PreprocessedImages:
         """Images that are never trained on."""
 
@@ -286,6 +336,12 @@ class _Scans:
     def batch(self, scans: torch.Tensor, generator: torch.Generator) -> _Batch:
         pixels = self._distortion.apply(self._images.pixels[scans].float(), generator)
         return _Batch(self._images.normalised(pixels), self.labels[scans].unsqueeze(1))
+
+    def draws(self) -> str:
+        return ""
+
+    def load_draws(self, draws: str) -> None:
+        """There are none."""
 
     def held_out(self) -> PreprocessedImages:
         held_out = np.flatnonzero(self._source.partition == HELD_OUT)
@@ -311,6 +367,12 @@ class _Canvases:
         pixels = canvases.unsqueeze(1).float() / 255.0
         mean, std = float(self._config["mean"][0]), float(self._config["std"][0])
         return _Batch((pixels - mean) / std, self.labels[read], within)
+
+    def draws(self) -> str:
+        return json.dumps(self._rng.bit_generator.state)
+
+    def load_draws(self, draws: str) -> None:
+        self._rng.bit_generator.state = json.loads(draws)
 
     def held_out(self) -> PreprocessedImages:
         source = ClutteredDigitsSource()
@@ -399,6 +461,24 @@ class _Lessons:
             self._optimizer, lambda step: _share(step, steps, model.warmup)
         )
         learner.train()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "learner": self._learner.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "generator": self._generator.get_state(),
+            "images": self._train.draws(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what :meth:`state` gave."""
+        self._learner.load_state_dict(state["learner"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._generator.set_state(state["generator"])
+        self._train.load_draws(state["images"])
 
     def batches(self, epoch: int, start: int) -> Iterator[_Batch]:  # noqa: ARG002 - draws follow each other
         """The batches of an epoch; they go on from the draws of the one before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,8 +44,18 @@ def check_place(folder: Path, overwrite: bool) -> None:
 def write_record(folder: Path, document: Mapping[str, Any]) -> None:
     """Writes ``training.json``."""
     write_atomically(
-        folder / RECORD, json.dumps({"format": FORMAT, "version": VERSION, **document}, indent=2) + "\n"
+        folder / RECORD,
+        json.dumps(_finite({"format": FORMAT, "version": VERSION, **document}), indent=2) + "\n",
     )
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON can hold it: metrics that are not defined, and their errors, become null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_record(folder: Path) -> tuple[TrainingSpec, dict[str, Any]]:
@@ -70,30 +81,23 @@ def read_record(folder: Path) -> tuple[TrainingSpec, dict[str, Any]]:
         ) from error
 
 
-def write_state(folder: Path, spec: TrainingSpec, state: Mapping[str, Any]) -> None:
-    """Writes what a training goes on from, whole or not at all."""
-    path = folder / STATE
-    content = {"format": _STATE_FORMAT, "version": VERSION, "spec": json.dumps(spec.to_json()), **state}
+def write_state(path: Path, training: str, state: Mapping[str, Any]) -> None:
+    """Writes what a training goes on from, whole or not at all; ``training`` says which it is, as JSON."""
+    content = {"format": _STATE_FORMAT, "version": VERSION, "training": training, **state}
     with explained(path), replacing(path) as part:
         torch.save(content, part)
 
 
-def read_state(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
-    """What a training goes on from; nothing in the file is executed.
+def read_state(path: Path) -> dict[str, Any]:
+    """What a training goes on from, with ``training``, which it is; nothing in the file is executed.
 
     Raises:
-        UserError: There is none, it is damaged, or of another training.
+        UserError: The file is damaged.
     """
-    path = folder / STATE
-    if not path.is_file():
-        ended = (folder / MODEL).is_file()
-        why = "the training has ended" if ended else f"{STATE} is missing: train again, with --force"
-        raise UserError(f"{folder} cannot be resumed: {why}")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _STATE_FORMAT or state["version"] != VERSION:
             raise ValueError("of another format")
-        same = state["spec"] == json.dumps(spec.to_json())
     except (
         OSError,
         RuntimeError,
@@ -104,7 +108,22 @@ def read_state(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
         pickle.UnpicklingError,
     ) as error:
         raise UserError(f"{path} is damaged ({one_line(error, 80)}): train again, with --force") from error
-    if not same:
+    return state
+
+
+def state_in(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
+    """The state of the training in a folder.
+
+    Raises:
+        UserError: There is none, it is damaged, or of another training.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        ended = (folder / MODEL).is_file()
+        why = "the training has ended" if ended else f"{STATE} is missing: train again, with --force"
+        raise UserError(f"{folder} cannot be resumed: {why}")
+    state = read_state(path)
+    if state["training"] != json.dumps(spec.to_json()):
         raise UserError(f"{path} is of another training than {RECORD} beside it: train again, with --force")
     return state
 

@@ -23,7 +23,7 @@ POLICY = "rand-m7-mstd0.5-inc1"
 SMALL_SIDE = 64
 _CROPS = {True: 0.7, False: 0.35}
 # Of a model that begins with weights, and of one that begins with none.
-_RATES, _LAYER_DECAYS = {True: 3e-4, False: 5e-4}, {True: 0.75, False: 1.0}
+_RATES, _LAYER_DECAYS = {True: 1e-3, False: 5e-4}, {True: 0.75, False: 1.0}
 
 
 @dataclass(frozen=True)

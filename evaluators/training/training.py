@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +31,7 @@ from bitfront.evaluators.training.folder import (
     MODEL,
     STATE,
     read_record,
-    read_state,
+    state_in,
     timm_config,
     write_config,
     write_curves,
@@ -170,7 +171,7 @@ def train_model(
     """
     spec.check()
     compute_in_float32()
-    state = read_state(folder, spec) if resumed else None
+    state = state_in(folder, spec) if resumed else None
     with torch_threads(spec.recipe.threads or available_cpus()), draws_of_its_own():
         return _Session(spec, folder, audience or Nobody(), save_every).run(state)
 
@@ -333,7 +334,7 @@ class _Session:
         }
         if self.position.step == 0:
             write_record(self.folder, self._document(self._result(interrupted=True)))
-        write_state(self.folder, self.spec, state)
+        write_state(self.folder / STATE, json.dumps(self.spec.to_json()), state)
         self._saved = time.monotonic()
 
     def _finished(self) -> Training:

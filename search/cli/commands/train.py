@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--output PLACE", place, Path)
     option(group, "--force", "write into a folder that holds files, or over a file")
-    went = "go on with a training that was interrupted or killed: it ends in the same weights"
-    option(group, "--resume DIR", went, Path)
+    went = (
+        "go on with the training of a folder, or of the file of a built-in recipe, that was interrupted or "
+        "killed: it ends in the same weights"
+    )
+    option(group, "--resume PLACE", went, Path)
     option(group, "--seed N", "of the initial weights, the order of images and their variations", natural, 0)
     epochs = f"passes over the images (default: {_DEFAULT.epochs}, or as the built-in recipe has it)"
     option(group, "--epochs N", epochs, positive)
@@ -65,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_recipe_options(group: Group) -> None:
     option(group, "--train-images N", "use only so many images, of each class in proportion", positive)
     _number(group, "--batch N", "images of a step", positive)
-    suits = "largest learning rate of AdamW (default: 3e-4, or 5e-4 from random weights)"
+    suits = "largest learning rate of AdamW (default: 1e-3, or 5e-4 from random weights)"
     option(group, "--learning-rate RATE", suits, float)
     _number(group, "--weight-decay X", "of matrices")
     option(group, "--schedule", "timm's, of the learning rate", default=_DEFAULT.schedule, choices=SCHEDULES)
@@ -126,11 +131,17 @@ def _resume(args: argparse.Namespace) -> int:
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.train import resume_training
 
-    others = sorted(args.given - {"resume"})
+    others = sorted(args.given - {"resume", "threads"})
     if others:
         raise UserError(
             f"--{others[0].replace('_', '-')} cannot be given with --resume: {args.resume} keeps its settings"
         )
+    from bitfront.evaluators.training.digits import resume_digits, state_beside
+
+    if state_beside(args.resume).is_file():
+        return _told(_followed(partial(resume_digits, args.resume, args.threads)), args.json)
+    if "threads" in args.given:
+        raise UserError(f"--threads cannot be given with --resume: {args.resume} keeps its settings")
     return _shown(resume_training(args.resume, progress=stderr_reporter()), args.json)
 
 
@@ -154,8 +165,17 @@ def _make_builtin(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{args.model}.safetensors")
     check_writable(output, overwrite=args.force)
     chosen = {name: getattr(args, name) for name in ("epochs", "threads") if getattr(args, name) is not None}
-    result = _train(output, model=args.model, seed=args.seed, **chosen)
-    if args.json:
+    try:
+        result = _train(output, model=args.model, seed=args.seed, **chosen)
+    except KeyboardInterrupt:
+        hint(command_line("train", "--resume", output))
+        raise
+    return _told(result, args.json)
+
+
+def _told(result: TrainingResult, as_json: bool) -> int:
+    """Prints the training of a built-in recipe; returns the exit status."""
+    if as_json:
         print_json(dataclasses.asdict(result))
         return 0
     stdout_console().print(
@@ -164,7 +184,7 @@ def _make_builtin(args: argparse.Namespace) -> int:
         f"{result.seconds:.0f} s ({result.size_bytes / 1e6:.2f} MB)",
         soft_wrap=True,
     )
-    model = () if args.model == DEFAULT else ("--model", args.model)
+    model = () if result.model == DEFAULT else ("--model", result.model)
     hint(command_line("search", *model, "--checkpoint", result.path))
     return 0
 
@@ -172,9 +192,14 @@ def _make_builtin(args: argparse.Namespace) -> int:
 def _train(output: Path, **options: Any) -> TrainingResult:
     from bitfront.evaluators.training.digits import train_digits
 
+    return _followed(partial(train_digits, output, **options))
+
+
+def _followed(training: Callable[..., TrainingResult]) -> TrainingResult:
+    """Runs a training with its progress on stderr."""
     console = stderr_console()
     if not console.is_terminal:
-        return train_digits(output, progress=_print_tenths, **options)
+        return training(progress=_print_tenths)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     figures = TextColumn("epochs, loss {task.fields[loss]:.4f}")
@@ -185,7 +210,7 @@ def _train(output: Path, **options: Any) -> TrainingResult:
         def show(state: TrainingProgress) -> None:
             bar.update(task, total=state.epochs, completed=state.epoch, loss=state.loss)
 
-        return train_digits(output, progress=show, **options)
+        return training(progress=show)
 
 
 def _print_tenths(state: TrainingProgress) -> None:

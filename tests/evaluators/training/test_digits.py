@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from bitfront.evaluators.data.source import TEST
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.training import digits as training
-from bitfront.evaluators.training.digits import Distortion, TrainingProgress, train_digits
+from bitfront.evaluators.training.digits import Distortion, TrainingProgress, resume_digits, train_digits
 from bitfront.spaces import UserError
 
 
@@ -136,6 +137,36 @@ class TestTraining:
         )
         # as the version that made its weights has them
         assert losses == pytest.approx([2.30410, 2.29941, 2.29032, 2.27696, 2.27882], abs=1e-4)
+
+    @pytest.mark.parametrize("model", ["digits_deit", "cluttered_deit"])
+    def test_a_killed_training_ends_in_the_same_weights(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+    ) -> None:
+        monkeypatch.setitem(cluttered.CANVASES, TEST, 8)
+        whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+        asked: dict[str, Any] = {"model": model, "seed": 2, "epochs": 3, "train_images": 24}
+        expected = train_digits(whole, **asked, threads=1)
+
+        def kill(state: TrainingProgress) -> None:
+            if state.epoch == 2:
+                raise SystemExit
+
+        with pytest.raises(SystemExit):
+            train_digits(killed, **asked, threads=1, progress=kill)
+        assert not killed.exists()
+        with pytest.raises(UserError, match=r"is of another training: .*; remove it to train again"):
+            train_digits(killed, **{**asked, "seed": 3}, resumed=True)
+        seen: list[int] = []
+        found = resume_digits(killed, threads=1, progress=lambda state: seen.append(state.epoch))
+        first, second = load_file(whole), load_file(killed)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        assert found.held_out_top1 == expected.held_out_top1
+        assert seen == [3]
+        assert {path.name for path in tmp_path.iterdir()} == {whole.name, killed.name}
+        with pytest.raises(
+            UserError, match=r"nothing to go on with: .*killed.safetensors.state.pt is missing"
+        ):
+            resume_digits(killed)
 
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path) -> None:
         with pytest.raises(

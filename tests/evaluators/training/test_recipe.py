@@ -58,7 +58,7 @@ class TestSettled:
 
     def test_what_suits_random_weights(self) -> None:
         began, random = (TrainingRecipe().settled(trained, (3, 32, 32)) for trained in (True, False))
-        assert (began.learning_rate, began.layer_decay) == (3e-4, 0.75)
+        assert (began.learning_rate, began.layer_decay) == (1e-3, 0.75)
         assert (random.learning_rate, random.layer_decay) == (5e-4, 1.0)
 
     def test_what_was_asked_for_stays(self) -> None:

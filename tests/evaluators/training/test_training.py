@@ -21,7 +21,7 @@ from bitfront.evaluators.models.outlines import constructed
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.evaluators.training import training
 from bitfront.evaluators.training.distillation import Teacher
-from bitfront.evaluators.training.folder import STATE, check_place, read_record, read_state
+from bitfront.evaluators.training.folder import STATE, check_place, read_record, state_in
 from bitfront.evaluators.training.images import training_sides
 from bitfront.evaluators.training.learner import Learner
 from bitfront.evaluators.training.recipe import TeacherSpec, TrainingSpec
@@ -172,7 +172,7 @@ def test_a_killed_training_ends_in_the_same_weights(
     expected = train_model(spec, whole)
     with killed_after(steps, monkeypatch), pytest.raises(Killed):
         train_model(spec, killed, save_every=0.0)
-    state = read_state(killed, spec)
+    state = state_in(killed, spec)
     assert state["learner"]["done"] == steps
     found = resume_training(killed)
     for file in ("model.safetensors", "model_ema.safetensors"):
@@ -191,7 +191,7 @@ def test_states_between_two_moments_are_repeated(
     spec = training_of(epochs=1)
     with killed_after(3, monkeypatch), pytest.raises(Killed):
         train_model(spec, tmp_path)
-    assert read_state(tmp_path, spec)["learner"]["done"] == 0
+    assert state_in(tmp_path, spec)["learner"]["done"] == 0
     found = resume_training(tmp_path)
     other = tmp_path / "other"
     other.mkdir()

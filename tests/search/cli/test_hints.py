@@ -190,7 +190,9 @@ def test_weights_and_tables_are_searched_with(
 ) -> None:
     path = tmp_path / "my weights.safetensors"
     fields = {field.name: 1 for field in dataclasses.fields(TrainingResult)}
-    monkeypatch.setattr(train, "_train", lambda *_, **__: TrainingResult(**{**fields, "path": path}))
+    monkeypatch.setattr(
+        train, "_train", lambda *_, **__: TrainingResult(**{**fields, "model": "digits_vit", "path": path})
+    )
     (args,) = hints("train", "--model", "digits_vit", "--output", path)
     assert (args.command, args.model, args.checkpoint) == ("search", "digits_vit", str(path))
     table = tmp_path / "my table.csv"

@@ -180,6 +180,35 @@ class TestAnyModel:
         args = parse(shlex.split(capsys.readouterr().err.removeprefix("next: "))[1:])
         assert (args.command, args.resume) == ("train", tmp_path / "a b")
 
+    def test_a_built_in_recipe_is_resumed_by_its_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked: list[Any] = []
+
+        def resume(output: Path, threads: int | None, progress: Any) -> TrainingResult:
+            asked.append((output, threads))
+            progress(TrainingProgress(20, 20, 0.1, 3.0))
+            return TrainingResult("digits_vit", output, 20, 1078, 719, 98.89, 20.0, 7)
+
+        monkeypatch.setattr(training, "resume_digits", resume)
+        output = tmp_path / "w.safetensors"
+        training.state_beside(output).write_bytes(b"")
+        assert main(["train", "--resume", str(output), "--threads", "2"]) == 0
+        assert asked == [(output, 2)]
+        captured = capsys.readouterr()
+        assert "98.89 % top-1" in captured.out
+        assert f"bitfront search --model digits_vit --checkpoint {output}" in captured.err
+
+    def test_an_interrupted_built_in_recipe_says_how_to_go_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def train(*_: object, **__: object) -> TrainingResult:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(training, "train_digits", train)
+        assert main(["train", "--output", str(tmp_path / "w.safetensors")]) == 130
+        assert f"bitfront train --resume {tmp_path / 'w.safetensors'}" in capsys.readouterr().err
+
     def test_what_is_resumed_keeps_its_settings(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
