@@ -57,6 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--resume PLACE", went, Path)
     option(group, "--seed N", "of the initial weights, the order of images and their variations", natural, 0)
+    option(group, "--split-seed N", "seed of the splits, as --seed of a search", natural, 0)
     epochs = f"passes over the images (default: {_DEFAULT.epochs}, or as the built-in recipe has it)"
     option(group, "--epochs N", epochs, positive)
     threads = "threads that compute (default: all CPUs, or as for the shipped weights)"
@@ -64,7 +65,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_recipe_options(parser.add_argument_group("recipe"))
     _add_teacher_options(parser.add_argument_group("teacher"))
     add_model_options(parser, checked=False)
-    option(parser, "--split-seed N", "seed of the splits, as --seed of a search", natural, 0)
 
 
 def _add_recipe_options(group: Group) -> None:
