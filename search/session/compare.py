@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bitfront.evaluators.files import explained, replacing
 from bitfront.search.export.selection import KNEE, Choice, choice_text
@@ -18,7 +17,7 @@ from bitfront.search.samplers.registry import DRAWS, GENERATIONS, SEARCHES
 from bitfront.search.session.compare_work import FIGURES, TABLES, ModelWork
 from bitfront.search.session.comparison.model_settings import SETTINGS, ModelSettings
 from bitfront.search.session.comparison.settings import open_comparison
-from bitfront.search.session.comparison_preparation import working_in
+from bitfront.search.session.comparison_preparation import ComparisonFolder, working_in
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options
@@ -31,7 +30,7 @@ COMMAND, RANDOM_WEIGHTS = "compare", "random_weights.safetensors"
 
 
 @dataclass(frozen=True)
-class ModelComparison:
+class ModelComparison(ComparisonFolder):
     """Assignments of a model beside each other: float, uniform 8 bit, stochastic and searched.
 
     Attributes:
@@ -39,22 +38,7 @@ class ModelComparison:
         figures: What ``comparison.json`` holds.
     """
 
-    folder: Path
-    figures: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The name by which the comparison can be resumed."""
-        return self.folder.name
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether something of it is left to do."""
-        return bool(self.figures["interrupted"])
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that ``--json`` prints."""
-        return {**self.figures, "files": [self.folder / name for name in (FIGURES, *TABLES.values())]}
+    shown: ClassVar[tuple[str, ...]] = (FIGURES, *TABLES.values())
 
 
 def compare(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.spec import RunSpec
@@ -20,7 +20,7 @@ from bitfront.search.samplers.registry import (
     begins_with_scores,
 )
 from bitfront.search.session.comparison.settings import ComparisonSettings, open_comparison, parse_samplers
-from bitfront.search.session.comparison_preparation import prepare_comparison, working_in
+from bitfront.search.session.comparison_preparation import ComparisonFolder, prepare_comparison, working_in
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options
@@ -36,7 +36,7 @@ MARKDOWN, PICTURE, CURVES = FILES = ("comparison.md", "comparison.png", "curves.
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(ComparisonFolder):
     """Samplers beside each other on the same problem.
 
     Attributes:
@@ -44,22 +44,7 @@ class Comparison:
         figures: The problem, and for each sampler its hypervolume after equal numbers of evaluations.
     """
 
-    folder: Path
-    figures: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The name by which the comparison can be resumed."""
-        return self.folder.name
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended it before all searches were finished."""
-        return bool(self.figures["interrupted"])
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that ``--json`` prints."""
-        return {**self.figures, "files": [self.folder / name for name in FILES]}
+    shown: ClassVar[tuple[str, ...]] = FILES
 
 
 def compare_samplers(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bitfront.evaluators.files import explained
 from bitfront.search.problem.spec import RunSpec
@@ -22,6 +24,35 @@ if TYPE_CHECKING:
 
 # Holds what `bitfront search` prepares; in a folder of its own, so that the comparison is no run.
 PREPARED = "prepared"
+
+
+@dataclass(frozen=True)
+class ComparisonFolder:
+    """What a comparison left: its folder and its figures.
+
+    Attributes:
+        folder: Where evaluations, figures and tables are.
+        figures: What was found, as JSON holds it.
+    """
+
+    folder: Path
+    figures: Mapping[str, Any]
+    # Files of the folder that are for its reader.
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """The name by which the comparison can be resumed."""
+        return self.folder.name
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something of it is left to do."""
+        return bool(self.figures["interrupted"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``--json`` prints."""
+        return {**self.figures, "files": [self.folder / name for name in self.shown]}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from training_images import CONFIG, images_of
 
 from bitfront.evaluators.models.outlines import constructed
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -20,19 +21,11 @@ from bitfront.evaluators.training.distillation import (
     load_teacher,
     normalised,
 )
-from bitfront.evaluators.training.images import TrainingImages, training_sides
+from bitfront.evaluators.training.images import TrainingImages
 from bitfront.evaluators.training.recipe import TeacherSpec, TrainingSpec
 from bitfront.spaces import UserError
 
 CPU = torch.device("cpu")
-CONFIG: dict[str, Any] = {
-    "input_size": (3, 32, 32),
-    "interpolation": "bilinear",
-    "mean": (0.5,) * 3,
-    "std": (0.5,) * 3,
-    "crop_pct": 1.0,
-    "crop_mode": "center",
-}
 GREY = {**CONFIG, "input_size": (1, 16, 16), "mean": (0.306,), "std": (0.319,)}
 
 
@@ -137,9 +130,7 @@ class TestTeacher:
 class TestKeptLogits:
     @pytest.fixture
     def images(self, training_of: Callable[..., TrainingSpec]) -> TrainingImages:
-        spec = training_of(augment="none")
-        recipe = spec.recipe.settled(True, (3, 32, 32))
-        return TrainingImages(training_sides(spec.evaluation), recipe, CONFIG, 3, multiple=False)
+        return images_of(training_of(augment="none"))
 
     def test_are_the_teachers_and_computed_once(
         self, images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,32 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_images import CONFIG, images_of
 
 from bitfront.evaluators.context.preparing import splits_of
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.training.images import (
-    Batch,
-    TrainingImages,
-    classes_in,
-    draws_of_its_own,
-    training_sides,
-)
+from bitfront.evaluators.training.images import Batch, classes_in, draws_of_its_own, training_sides
 from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.spaces import UserError
-
-CONFIG = {
-    "input_size": (3, 32, 32),
-    "interpolation": "bilinear",
-    "mean": (0.5,) * 3,
-    "std": (0.5,) * 3,
-    "crop_pct": 1.0,
-    "crop_mode": "center",
-}
-
-
-def images_of(spec: TrainingSpec) -> TrainingImages:
-    recipe = spec.recipe.settled(True, (3, 32, 32))
-    return TrainingImages(training_sides(spec.evaluation), recipe, CONFIG, classes=3, multiple=False)
 
 
 class TestSides:
