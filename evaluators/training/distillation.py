@@ -197,7 +197,8 @@ def cached_logits(
     device = next(teacher.module.parameters()).device
     logits: torch.Tensor | None = None
     for places in torch.split(torch.arange(len(images)), batch):
-        read = [entry for entry in (images[0, place] for place in places.tolist()) if entry is not None]
+        found_here = (images[0, place] for place in places.tolist())
+        read = [entry for entry in found_here if not isinstance(entry, str)]  # else why it is unreadable
         if read:
             pixels = torch.stack([pixels for pixels, _ in read]).float().to(device)
             part = teacher.logits(pixels).cpu()
@@ -215,7 +216,7 @@ def _key(teacher: Teacher, images: TrainingImages) -> str:
     digest = hashlib.sha256()
     for place in range(len(images)):
         found = images[0, place]
-        digest.update(b"-" if found is None else found[0].numpy().tobytes())
+        digest.update(b"-" if isinstance(found, str) else found[0].numpy().tobytes())
     config = {name: teacher.data_config[name] for name in ("input_size", "mean", "std")}
     return fingerprint(
         {

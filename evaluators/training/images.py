@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,11 +187,14 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
         multiple: bool,
     ) -> None:
         self._source, self._positions, self._recipe = sides.learned, sides.training, recipe
+        self._data_config = dict(data_config)
         self._channels = int(data_config["input_size"][0])
-        self._transform = training_transform(recipe, data_config)
+        self._transform  # noqa: B018 - making it raises where timm does not know the policy
         self._depth: SampleDepth | None = None
         self._mixing = mixing(recipe, classes, multiple)
         self.labels = torch.from_numpy(self._source.labels[self._positions])
+        # What the loader is to load next: it keeps the list itself, whose entries every epoch replaces.
+        self._chosen: list[list[tuple[int, int]]] = []
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -200,8 +204,8 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
         """Steps of an epoch; one image alone is none, as it cannot be mixed."""
         return -(-len(self) // self._recipe.batch)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int] | None:
-        """A varied image, uint8 ``[channels, height, width]``, by epoch and place; None if unreadable."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int] | str:
+        """A varied image, uint8 ``[channels, height, width]``, by epoch and place; why not if unreadable."""
         epoch, place = key
         index = int(self._positions[place])
         try:
@@ -211,9 +215,7 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
             bits = None if self._depth is None else self._depth.bits
             image = with_channels(image, self._channels, self._source.describe(index), bits)
         except CorruptImageError as error:
-            if epoch == 0:
-                log.warning("left out an image: %s", error)
-            return None
+            return str(error)
         for attempt in range(_ATTEMPTS):
             seed_all(self._recipe.seed, IMAGE, epoch, place, attempt)
             try:
@@ -223,23 +225,47 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
             ):  # PIL refuses to posterize to no bits, which the strongest draw of timm asks for
                 continue
             return torch.from_numpy(np.ascontiguousarray(pixels)), place
-        return None
+        return f"{self._source.describe(index)}: no draw of {self._recipe.augment} can be applied to it"
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in their order, from the one at ``start``."""
         generator = torch.Generator().manual_seed(_one_seed(self._recipe.seed, ORDER, epoch))
         order = torch.randperm(len(self), generator=generator)
         chosen = [part.tolist() for part in torch.split(order, self._recipe.batch)][start:]
-        loader = torch.utils.data.DataLoader(
-            self,
-            batch_sampler=[[(epoch, place) for place in part] for part in chosen],
-            num_workers=self._recipe.loaders,
-            collate_fn=_collated,
-        )
-        for at, found in enumerate(loader, start):
+        self._chosen[:] = [[(epoch, place) for place in part] for part in chosen]
+        for at, (found, left_out) in enumerate(self._loader, start):
+            if epoch == 0:
+                for reason in left_out:
+                    log.warning("left out an image: %s", reason)
             if found is not None:
                 seed_all(self._recipe.seed, MIXING, epoch, at)
                 yield self._mixed(*found)
+
+    @cached_property
+    def _loader(self) -> torch.utils.data.DataLoader[Any]:
+        loaders = self._recipe.loaders
+        return torch.utils.data.DataLoader(
+            self,
+            batch_sampler=self._chosen,
+            num_workers=loaders,
+            collate_fn=_collated,
+            # Not forked: this process has threads of its own (of OpenMP, runtimes, a notebook), whose locks a
+            # copy of it would wait for. Starting afresh takes seconds, so that they stay for all epochs.
+            multiprocessing_context="spawn" if loaders else None,
+            persistent_workers=loaders > 0,
+        )
+
+    @cached_property
+    def _transform(self) -> Any:
+        return training_transform(self._recipe, self._data_config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a process that loads images is given: what it uses, and nothing of timm or torchvision.
+
+        These it can import only once it has seen to what torchvision may lack.
+        """
+        left = ("_loader", "_transform", "_mixing")
+        return {name: value for name, value in vars(self).items() if name not in left}
 
     def _mixed(self, pixels: torch.Tensor, places: torch.Tensor) -> Batch:
         labels = self.labels[places]
@@ -250,12 +276,16 @@ class TrainingImages(torch.utils.data.Dataset[Any]):
         return Batch(pixels.float(), labels, places)
 
 
-def _collated(found: list[tuple[torch.Tensor, int] | None]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    read = [entry for entry in found if entry is not None]
+def _collated(
+    found: list[tuple[torch.Tensor, int] | str],
+) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, list[str]]:
+    """Pixels and places of the images that could be read, and why others could not."""
+    left_out = [entry for entry in found if isinstance(entry, str)]
+    read = [entry for entry in found if not isinstance(entry, str)]
     if not read:
-        return None
+        return None, left_out
     pixels, places = zip(*read, strict=True)
-    return torch.stack(pixels), torch.tensor(places)
+    return (torch.stack(pixels), torch.tensor(places)), left_out
 
 
 def training_transform(recipe: TrainingRecipe, data_config: Mapping[str, Any]) -> Any:

@@ -57,7 +57,8 @@ class TrainingRecipe:
         alpha: Weight of the teacher in the loss; see
             :func:`~bitfront.evaluators.training.distillation.distillation_loss`.
         temperature: What logits of teacher and student are divided by for that.
-        loaders: Processes that load images; 0 to load them between the steps.
+        loaders: Processes that load images; 0 to load them between the steps. They import the running script,
+            which has to keep the training under ``if __name__ == "__main__":``.
         threads: Torch threads; None for all CPUs.
         seed: Of the initial weights, the order of the images, and all that is random.
     """

@@ -50,6 +50,7 @@ def train(
     spec = dataclasses.replace(spec, evaluation=with_test_folder(spec.evaluation))
     spec.check()
     folder = default_folder(spec) if output is None else Path(output)
+    _check_loaders(spec)
     check_place(folder, overwrite)
     return _drawn(train_model(spec, folder, audience=reporter_of(progress)))
 
@@ -66,8 +67,18 @@ def resume_training(folder: str | Path, *, progress: Reporter | ProgressCallback
         BitfrontError: The training failed.
     """
     from bitfront.evaluators.training import training
+    from bitfront.evaluators.training.folder import read_record
 
+    _check_loaders(read_record(Path(folder))[0])
     return _drawn(training.resume_training(Path(folder), reporter_of(progress)))
+
+
+def _check_loaders(spec: TrainingSpec) -> None:
+    """Refuses processes that load images where the running script would not let them start."""
+    if spec.recipe.loaders:
+        from bitfront.search.session.worker_pool import check_main_guard
+
+        check_main_guard("give loaders=0 to load images in this process")
 
 
 def default_folder(spec: TrainingSpec) -> Path:

@@ -163,11 +163,14 @@ def worker_options(workers: int | WorkerOptions | None, device: str) -> WorkerOp
     return options if options.workers else dataclasses.replace(options, workers=available_workers(device))
 
 
-def check_main_guard() -> None:
+def check_main_guard(instead: str = "give workers=0 to evaluate in this process") -> None:
     """Refuses to start processes from a script that would run once more in each of them.
 
     A new process imports the script that started it. What the script does at its top level is done there,
     too, unless it stands under ``if __name__ == "__main__":``.
+
+    Args:
+        instead: What its writer may do instead, for the error.
 
     Raises:
         UserError: The running statement of the script's top level is not under such a guard, or the script is
@@ -178,7 +181,7 @@ def check_main_guard() -> None:
     if path is not None and getattr(main, "__spec__", None) is None and not Path(path).exists():
         raise UserError(
             f"worker processes cannot import the running script, {path}, which is no file: save it as one "
-            "and run that, or give workers=0 to evaluate in this process"
+            f"and run that, or {instead}"
         )
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     line = 0
@@ -197,7 +200,7 @@ def check_main_guard() -> None:
     if running and not guarded:
         raise UserError(
             f"worker processes import {Path(path).name} again and would run line {line} there, too: put it "
-            'under `if __name__ == "__main__":`, or give workers=0 to evaluate in this process'
+            f'under `if __name__ == "__main__":`, or {instead}'
         )
 
 

@@ -173,6 +173,21 @@ def test_a_script_that_starts_processes_without_a_guard_is_told(tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+def test_so_is_a_training_whose_images_processes_load(tmp_path: Path) -> None:
+    done = script(
+        tmp_path,
+        "from bitfront.search import TrainingRecipe, TrainingSpec, UserError, train\n"
+        "try:\n"
+        "    train(TrainingSpec(recipe=TrainingRecipe(loaders=2)))\n"
+        "except UserError as error:\n"
+        "    print(error)\n",
+    )
+    assert done.stdout.endswith(
+        'put it under `if __name__ == "__main__":`, or give loaders=0 to load images in this process\n'
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
 @pytest.mark.parametrize("thread", [False, True])
 def test_a_guarded_script_may_start_processes(tmp_path: Path, thread: bool) -> None:
     run = "thread = threading.Thread(target=check_main_guard); thread.start(); thread.join()"
