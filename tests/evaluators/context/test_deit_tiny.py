@@ -96,7 +96,7 @@ def test_the_float_model_recognises_photographs(context: EvaluationContext) -> N
 
 # By scheme and configuration the largest drop in percentage points and the smallest share of equal
 # predictions. Another CPU rounds sums of floats in another order, which moves as many images as 8-bit
-# quantization does: a drop may exceed its limit by two standard errors, an agreement miss it by one.
+# quantization does: a drop may exceed its limit by three standard errors, an agreement miss it by two.
 LIMITS = {
     "deploy": {
         (8, 8, 8): (0.3, 97.0),
@@ -121,8 +121,8 @@ def test_quantized_models_stay_close_to_it(context: EvaluationContext, bits: tup
     seen = context.quality(uniform(context, bits), "test")
     assert seen.images == 468
     found = PairedComparison(seen.images, seen.lost, seen.won)
-    assert -found.difference <= drop + 2 * found.difference_standard_error
-    assert seen["agreement"] >= agreement - standard_error(agreement, seen.images)
+    assert -found.difference <= drop + 3 * found.difference_standard_error
+    assert seen["agreement"] >= agreement - 2 * standard_error(agreement, seen.images)
 
 
 def test_the_packed_file_is_a_quarter_of_the_float_file(context: EvaluationContext) -> None:

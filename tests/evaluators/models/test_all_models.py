@@ -78,12 +78,13 @@ def case_named(name: str) -> Case:
 
 
 def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
-    for bits in EIGHT_BITS:
-        found = compared.deviations(bits)
+    eight = {bits: compared.deviations(bits) for bits in EIGHT_BITS}
+    for bits, found in eight.items():
         # Beyond this, float32 would be as far from float64 as one image is from another, and show nothing.
         assert 0 < found.noise.mean() < 0.3 * compared.spread(), bits
         assert found.mean_ratio <= 2, bits
-        assert found.largest_ratio <= 2, bits
+    # One flip moves a whole image: which of a few images one falls upon is a matter of the machine's roundings.
+    assert Deviations.pooled(eight.values()).largest_ratio <= 2
     # With 4-bit activations few roundings are near a tie, and one flip moves a whole image.
     found = Deviations.pooled(compared.deviations(bits) for bits in FOUR_BITS)
     assert found.evaluator.mean() < 0.8 * compared.spread()
