@@ -9,12 +9,16 @@ DOCS_STAMP := $(VENV)/.installed-docs
 # ends the run: replaced by another, as is the default, xdist may wait for ever for the tests that it had.
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: search test lint docs examples clean
+.PHONY: search test test-all lint docs examples clean
 
 search: $(STAMP)
 	$(BIN)/bitfront search $(ARGS)
 
 test: $(STAMP)
+	$(BIN)/python -m pytest $(SHARED_OUT) -m "not thorough" $(ARGS)
+
+# What a change must pass; `make test` without the long way round what it has shorter tests of.
+test-all: $(STAMP)
 	$(BIN)/python -m pytest $(SHARED_OUT) $(ARGS)
 
 lint: $(STAMP)

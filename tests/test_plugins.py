@@ -62,6 +62,7 @@ def test_what_it_adds_is_listed(installed: Path, tmp_path: Path) -> None:
     assert bitfront(installed, tmp_path, "search", "--sampler", "nearest").returncode == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_search_by_its_task_sampler_and_latency(installed: Path, tmp_path: Path) -> None:
     found = bitfront(

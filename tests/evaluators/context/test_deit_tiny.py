@@ -13,7 +13,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.preparation import calibrated_model, layer_fit
 from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
-from bitfront.spaces import SCHEMES, BitConfig
+from bitfront.spaces import BitConfig
 
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
@@ -61,7 +61,10 @@ def photographs() -> Iterator[dict[SplitName, PreprocessedImages]]:
         yield {}
 
 
-@pytest.fixture(scope="module", params=SCHEMES)
+SCHEMES_IN_TURN = ["deploy", pytest.param("fq-vit", marks=pytest.mark.thorough)]
+
+
+@pytest.fixture(scope="module", params=SCHEMES_IN_TURN)
 def context(
     request: pytest.FixtureRequest, photographs: dict[SplitName, PreprocessedImages]
 ) -> EvaluationContext:

@@ -93,7 +93,9 @@ def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if "tiny" in name else pytest.param(name, marks=pytest.mark.thorough) for name in MODELS]
+)
 def test_logits_deviate_no_more_than_float_fake_quantization(name: str, scheme: str) -> None:
     # Min-max ranges of weights are found at once; which ranges is all the same to exactness.
     assert_no_further_than_twice_the_noise(Comparison(case_named(name), scheme, ranges="minmax"))

@@ -94,6 +94,7 @@ def test_signs_that_are_missing_end_no_command(
     assert out
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("command", LONG)
 def test_signs_that_are_missing_end_no_long_command(

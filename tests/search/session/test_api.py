@@ -61,6 +61,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 class TestTheExampleOfTheReadme:
@@ -118,6 +119,7 @@ def test_a_model_and_images_in_memory_are_searched(tmp_path: Path) -> None:
     assert len(resume("mine", runs_dir=elsewhere, evaluations=3, workers=0).trials) >= 3
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ctrl_c_returns_the_run_so_far_and_another_thread_goes_on_with_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def numbered(root: Path, images: int = 300) -> Path:
     return root
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_keeps_the_order_that_was_decided(tmp_path: Path, capsys: Any) -> None:

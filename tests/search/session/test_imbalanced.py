@@ -28,6 +28,7 @@ FITTED = 180
 SIZE = (128, 128)
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.slow,
     pytest.mark.data,
     pytest.mark.timeout(1200),

@@ -58,6 +58,7 @@ def test_a_run_keeps_genes_that_cannot_pay_and_says_so(spec: RunSpec, tmp_path: 
     assert further.trials.digest.tolist()[:2] == found.trials.digest.tolist()
 
 
+@pytest.mark.thorough
 def test_all_genes_are_searched_where_asked_for(spec: RunSpec, tmp_path: Path) -> None:
     asked = dataclasses.replace(spec, all_genes=True)
     found = search(asked, name="all", runs_dir=tmp_path, workers=0)
@@ -66,6 +67,7 @@ def test_all_genes_are_searched_where_asked_for(spec: RunSpec, tmp_path: Path) -
     assert resume("all", runs_dir=tmp_path, evaluations=3, workers=0).spec["all_genes"]
 
 
+@pytest.mark.thorough
 def test_runs_of_before_go_on_with_all_genes(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +80,7 @@ def test_runs_of_before_go_on_with_all_genes(
     assert further.trials.digest.tolist()[:2] == found.trials.digest.tolist()
 
 
+@pytest.mark.thorough
 def test_samplers_are_compared_on_genes_that_can_pay(spec: RunSpec, tmp_path: Path) -> None:
     found = compare_samplers(spec, "random", seeds=1, name="few", runs_dir=tmp_path, workers=0)
     assert found.figures["kept_genes"] == ACTIVATIONS_AND_ATTENTION
@@ -87,6 +90,7 @@ def test_samplers_are_compared_on_genes_that_can_pay(spec: RunSpec, tmp_path: Pa
     assert again.figures["kept_genes"] == ACTIVATIONS_AND_ATTENTION
 
 
+@pytest.mark.thorough
 def test_comparisons_of_before_go_on_with_all_genes(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_what_is_sent_to_a_cluster_evaluates_to_the_same(places: dict[str, str],
     assert np.array_equal(sent.splits.test, context.splits.test)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_with_three_places(places: dict[str, str], tmp_path: Path, capsys: Any) -> None:

@@ -82,6 +82,7 @@ class TestResumedOptions:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 class TestResume:
+    @pytest.mark.thorough
     def test_the_workers_and_the_database_of_a_run_are_found_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

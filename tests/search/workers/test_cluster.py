@@ -141,6 +141,7 @@ def test_a_cluster_finds_the_front_of_one_process(cluster, synthetic, folder, in
     assert cluster.scheduler.poll() is None, "somebody else's scheduler is left as it is"
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_is_stopped_for_a_while_loses_nothing(
     cluster, synthetic, folder, inline, monkeypatch, caplog
 ):
@@ -166,6 +167,7 @@ def test_a_scheduler_that_is_stopped_for_a_while_loses_nothing(
     ]
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_is_started_anew_loses_nothing(synthetic, folder, tmp_path, inline):
     cluster = Cluster(tmp_path, workers=1)
 
@@ -185,6 +187,7 @@ def test_a_scheduler_that_is_started_anew_loses_nothing(synthetic, folder, tmp_p
     assert tables(folder) == inline
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_stays_away_ends_the_search_in_good_order(synthetic, folder, tmp_path, inline):
     cluster = Cluster(tmp_path, workers=1)
     settings = WorkerSettings(patience_s=2.0)

@@ -103,6 +103,7 @@ def test_killed_workers_and_errors_cost_nobody_else(tmp_path, configs, caplog):
     assert all(message.startswith("trial ") for message in ours), "Dask's own messages are kept from the user"
 
 
+@pytest.mark.thorough
 def test_hung_and_stopped_workers_are_restarted(tmp_path, configs):
     kinds = {1: ("hung", False), 3: ("hung", True), 5: ("stopped", False)}
     found = evaluated(tmp_path, configs, kinds, evaluation_timeout_s=1.5)

@@ -150,6 +150,7 @@ def test_random_weights_are_a_dry_run(bitfront: Callable, tmp_path: Path) -> Non
     assert (tmp_path / "dry" / "random_weights.safetensors").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ctrl_c_and_a_kill_keep_everything(bitfront: Callable, tmp_path: Path) -> None:

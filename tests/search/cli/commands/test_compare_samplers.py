@@ -122,6 +122,7 @@ def test_a_space_too_large_for_the_truth_is_refused_before_evaluating(
     assert not (tmp_path / "big").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path) -> None:

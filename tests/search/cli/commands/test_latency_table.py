@@ -189,7 +189,7 @@ def test_mistakes_leave_nothing_behind(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latency", ["table", "measured"])
+@pytest.mark.parametrize("latency", [pytest.param("table", marks=pytest.mark.thorough), "measured"])
 def test_a_search_times_its_front_in_the_runtime_it_went_by(
     bitfront: Callable, tmp_path: Path, abacus: AdditiveRuntime, monkeypatch: pytest.MonkeyPatch, latency: str
 ) -> None:

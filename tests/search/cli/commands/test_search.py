@@ -175,6 +175,7 @@ def test_which_images_are_right_can_be_compared_in_pairs(runs: Path) -> None:
             assert counts == (row[f"{prefix}lost"], row[f"{prefix}won"])
 
 
+@pytest.mark.thorough
 def test_one_worker_finds_the_same_front(runs: Path) -> None:
     status, told = search(*words(runs, "one", "--workers", "1"))
     assert status == 0, told
@@ -199,6 +200,7 @@ def test_killed_and_resumed_run_finds_the_same_front(runs: Path) -> None:
     pd.testing.assert_frame_equal(table(runs / "two" / "front.csv"), table(runs / "killed" / "front.csv"))
 
 
+@pytest.mark.thorough
 def test_interrupted_run_is_complete_and_can_be_resumed(runs: Path) -> None:
     started = process(runs, "stopped", "--workers", "1")
     trials = runs / "stopped" / "study.log"
@@ -215,6 +217,7 @@ def test_interrupted_run_is_complete_and_can_be_resumed(runs: Path) -> None:
     assert len(pd.read_csv(runs / "stopped" / "trials.csv")) >= 4
 
 
+@pytest.mark.thorough
 def test_latency_table_of_a_run_can_be_used_again(runs: Path) -> None:
     source = runs / "two" / "latency_table.csv"
     status, told = search(*words(runs, "tabled", "--workers", "1", "--latency", f"table:{source}"))
@@ -252,6 +255,7 @@ def test_limits_are_kept(runs: Path) -> None:
     assert (front["top1_estimate"] - 0.8 * front["top1_estimate_error"] >= references[0]["top1"] - 3).all()
 
 
+@pytest.mark.thorough
 def test_limits_nobody_can_meet_name_the_nearest_values(runs: Path) -> None:
     # On this many images no configuration is right everywhere.
     more = ("--search-images", "400", "--evaluations", "12", "--workers", "1")
