@@ -83,7 +83,7 @@ def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
         # Beyond this, float32 would be as far from float64 as one image is from another, and show nothing.
         assert 0 < found.noise.mean() < 0.3 * compared.spread(), bits
         assert found.mean_ratio <= 2, bits
-    # One flip moves a whole image: which of a few images one falls upon is a matter of the machine's roundings.
+    # One flip moves a whole image: which of a few images it falls upon is a matter of roundings.
     assert Deviations.pooled(eight.values()).largest_ratio <= 2
     # With 4-bit activations few roundings are near a tie, and one flip moves a whole image.
     found = Deviations.pooled(compared.deviations(bits) for bits in FOUR_BITS)
