@@ -13,7 +13,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.preparation import calibrated_model, layer_fit
 from bitfront.evaluators.tasks.quality import PairedComparison, standard_error
-from bitfront.spaces import BitConfig
+from bitfront.spaces import SCHEMES, BitConfig
 
 WEIGHTS = SHARED / "deit_tiny" / "deit_tiny_patch16_224.pth"
 PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
@@ -21,6 +21,7 @@ PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 pytestmark = [
     pytest.mark.data,
     pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.timeout(1200),  # one busy core prepares a model of this size for minutes
     pytest.mark.skipif(
         not (WEIGHTS.is_file() and PHOTOS.is_file()), reason="the shared data folder is absent"
@@ -61,10 +62,7 @@ def photographs() -> Iterator[dict[SplitName, PreprocessedImages]]:
         yield {}
 
 
-SCHEMES_IN_TURN = ["deploy", pytest.param("fq-vit", marks=pytest.mark.thorough)]
-
-
-@pytest.fixture(scope="module", params=SCHEMES_IN_TURN)
+@pytest.fixture(scope="module", params=SCHEMES)
 def context(
     request: pytest.FixtureRequest, photographs: dict[SplitName, PreprocessedImages]
 ) -> EvaluationContext:

@@ -111,7 +111,12 @@ def test_sums_are_integers_of_the_codes_that_enter() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("model", "recipe"), [("digits_deit", "best"), ("digits_vit", "fq-vit"), ("digits_swin", "fq-vit")]
+    ("model", "recipe"),
+    [
+        pytest.param("digits_deit", "best", marks=pytest.mark.thorough),
+        ("digits_vit", "fq-vit"),
+        pytest.param("digits_swin", "fq-vit", marks=pytest.mark.thorough),
+    ],
 )
 def test_models_of_digits_on_all_test_images(model: str, recipe: str, tmp_path: Path) -> None:
     checkpoint = None

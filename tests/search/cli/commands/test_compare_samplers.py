@@ -60,6 +60,7 @@ def test_help_names_every_sampler(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{name:17}{kind.summary}" in shown
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_comparison_is_complete_and_goes_on(bitfront: Callable, tmp_path: Path) -> None:

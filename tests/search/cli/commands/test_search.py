@@ -79,6 +79,7 @@ def table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path).drop(columns=["latency_measured_ms"])
 
 
+@pytest.mark.thorough
 def test_run_folder_is_complete(runs: Path) -> None:
     folder = runs / "two"
     expected = {
