@@ -16,7 +16,7 @@ from bitfront.evaluators.data.source import TEST
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.training import digits as training
-from bitfront.evaluators.training.digits import Distortion, TrainingProgress, resume_digits, train_digits
+from bitfront.evaluators.training.digits import TrainingProgress, resume_digits, train_digits
 from bitfront.spaces import UserError
 
 
@@ -114,18 +114,6 @@ class TestTraining:
             assert found.shape == (4, 1000)
             assert found.argmax(-1).tolist() == number_of(digits.argmax(-1).numpy()).tolist()
 
-    def test_tokens_are_told_the_digit_at_their_middle(self) -> None:
-        within = torch.full((1, 36, 36), -1)
-        within[0, 8:20, 4:12], within[0, :8, 28:] = 0, 2
-        batch = training._Batch(torch.zeros(1, 1, 36, 36), torch.tensor([[7, 1, 5]]), within)
-        labels = training._of_tokens(batch, torch.zeros(1, 82, 128)).view(9, 9)
-        assert labels.unique().tolist() == [7, 25, 30]
-        assert (labels[2:5, 1:3] == 7).all()
-        assert (labels[:2, 7:] == 25).all()
-        assert int((labels != 30).sum()) == 6 + 4
-        windows = training._of_tokens(batch, torch.zeros(1, 6, 6, 128)).view(6, 6)
-        assert windows[1:3, 1].tolist() == [7, 7]
-
     def test_the_first_epochs_of_the_small_embedded_model(self, tmp_path: Path) -> None:
         losses: list[float] = []
         train_digits(
@@ -179,28 +167,3 @@ class TestTraining:
             train_digits(tmp_path / "missing" / "a.safetensors", epochs=10_000)
         with pytest.raises(UserError, match="it is a folder; expected the name of a file"):
             train_digits(tmp_path, epochs=10_000)
-
-
-class TestDistortion:
-    def test_none_is_the_identity(self) -> None:
-        pixels = torch.rand(3, 1, 16, 16) * 255
-        still = Distortion(rotation=0, scale=0, shear=0, shift=0, contrast=0)
-        moved = still.apply(pixels, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(moved, pixels, rtol=1e-4, atol=1e-2)
-
-    def test_a_shift_is_a_share_of_the_side(self) -> None:
-        pixels = torch.zeros(1, 1, 16, 16)
-        pixels[0, 0, 8, 8] = 255.0
-        shift = Distortion(rotation=0, scale=0, shear=0, shift=0.25, contrast=0)
-        for seed in range(20):
-            moved = shift.apply(pixels, torch.Generator().manual_seed(seed))[0, 0]
-            rows, columns = torch.nonzero(moved > 1.0, as_tuple=True)
-            assert int((rows - 8).abs().max()) <= 5
-            assert int((columns - 8).abs().max()) <= 5
-
-    def test_every_image_moves_differently_within_the_byte_range(self) -> None:
-        pixels = torch.full((4, 1, 16, 16), 255.0)
-        moved = Distortion().apply(pixels, torch.Generator().manual_seed(0))
-        assert moved.min() >= 0.0
-        assert moved.max() <= 255.0
-        assert not torch.equal(moved[0], moved[1])
