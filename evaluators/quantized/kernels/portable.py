@@ -32,12 +32,12 @@ LARGEST_PRODUCT = 255 * 255
 SCORES, SOFTMAX = "attn.scores", "attn.softmax"
 
 
-def _score_lanes(head_dim: int) -> torch.dtype:
+def score_lanes(head_dim: int) -> torch.dtype:
     """Lanes that hold sums of ``head_dim`` products of centred codes."""
     return torch.float32 if head_dim * LARGEST_PRODUCT < EXACT else torch.float64
 
 
-def _context_lanes(terms: AttentionTerms) -> torch.dtype:
+def context_lanes(terms: AttentionTerms) -> torch.dtype:
     """Lanes that hold sums of values weighted with a row's attention codes.
 
     Probabilities add up to 1, so uniform codes add up to at most ``1 / scale`` and half a code for each key;
@@ -105,7 +105,11 @@ def _float_attention(products: torch.Tensor, terms: AttentionTerms, tap: Tap | N
         tap(SCORES, scores.flatten(0, 1))
     if terms.mask is not None:
         scores = scores.masked_fill(terms.mask[:, None], -torch.inf)
-    probability = torch.softmax(scores, -1)
+    return rounded_attention(torch.softmax(scores, -1), terms)
+
+
+def rounded_attention(probability: torch.Tensor, terms: AttentionTerms) -> torch.Tensor:
+    """Attention from float32 probabilities: codes where uniform, values where logarithmic; float32."""
     if not terms.logarithmic:
         return (probability / terms.attention_scale).round_().clamp_(max=terms.attention_codes - 1)
     if terms.log_step != 1.0:
@@ -122,7 +126,7 @@ def _float_attention(products: torch.Tensor, terms: AttentionTerms, tap: Tap | N
 def _chunk(qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None) -> torch.Tensor:
     """Output codes of some images."""
     parts = _windows(qkv, batch, terms)
-    q, k = parts[:2].to(_score_lanes(terms.head_dim))
+    q, k = parts[:2].to(score_lanes(terms.head_dim))
     products = q @ k.transpose(-1, -2)
     if terms.softmax is None:
         attention = _float_attention(products, terms, tap)
@@ -132,7 +136,7 @@ def _chunk(qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None
         tap(
             SOFTMAX, (attention * (1.0 if terms.logarithmic else terms.attention_scale)).flatten(0, 1).float()
         )
-    lanes = _context_lanes(terms)
+    lanes = context_lanes(terms)
     context = (attention.to(lanes) @ parts[2].to(lanes)).double() * terms.out_factor
     codes = context.round_().add_(terms.out_zero).clamp_(0, terms.out_qmax).to(torch.uint8)
     out = codes.new_empty(batch, len(qkv) // batch, terms.heads * terms.head_dim)

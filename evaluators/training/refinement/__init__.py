@@ -1,0 +1,1 @@
+"""Refinement: the codes, scales and biases of one bit configuration learned from images without labels."""
