@@ -190,7 +190,8 @@ class LearnedEncoder(nn.Module):
         normed = seen("norm2", self._normed("norm2", self.norm2(x), steps["norm2"]))
         hidden = F.gelu(layers["mlp.fc1"](normed, steps["norm2"]))
         hidden = seen("mlp.gelu", self._requantized("mlp.gelu", hidden, steps["mlp.gelu"]))
-        return x + layers["mlp.fc2"](hidden, steps["mlp.gelu"])
+        update: torch.Tensor = layers["mlp.fc2"](hidden, steps["mlp.gelu"])
+        return x + update
 
     @torch.no_grad()
     def grids(self) -> dict[str, AffineGrid]:

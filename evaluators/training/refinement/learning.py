@@ -156,7 +156,7 @@ def varied(images: PreprocessedImages, chosen: torch.Tensor, generator: torch.Ge
     """
     x = images.normalised(images.pixels[chosen])
     found = []
-    for one in x.split(1):
+    for one in torch.split(x, 1):
         if one.shape[1] > 1 and torch.rand((), generator=generator) < 0.5:
             one = one.flip(-1)
         found.append(_cropped(one, generator))

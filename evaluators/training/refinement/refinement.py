@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def _closeness(divergences: torch.Tensor, agreement: float) -> Closeness:
 
 
 def _error(values: torch.Tensor) -> float:
-    return float(values.std()) / len(values) ** 0.5
+    return float(values.std()) / math.sqrt(len(values))
 
 
 def _fell(before: torch.Tensor, after: torch.Tensor) -> bool:
