@@ -30,7 +30,7 @@ SPEC = EvaluationSpec(
     batch_size=64,
     threads=1,
 )
-QUICK = RefinementSpec(passes=3, batch=8, rate=5.0, threads=1)
+QUICK = RefinementSpec(passes=3, batch=8, threads=1)
 IMAGES = 128
 
 

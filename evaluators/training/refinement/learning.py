@@ -23,17 +23,17 @@ from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 # Learning rates of Adam by what a parameter's name ends with: continuous codes in code steps, logarithms of
 # scales, biases and LayerNorms in their own units.
 RATES: Mapping[str, float] = {
-    "latent": 2e-3,
-    "log_scales": 2e-4,
-    "log_steps": 2e-4,
-    "bias": 2e-4,
-    "weight": 2e-4,
+    "latent": 1e-2,
+    "log_scales": 5e-4,
+    "log_steps": 5e-4,
+    "bias": 5e-4,
+    "weight": 5e-4,
 }
 BETAS = (0.9, 0.99)
 # Steps in which the rates rise.
 WARM = 10
 # Weight of the streams' errors beside the divergence of the predictions.
-STREAMS = 0.0
+STREAMS = 0.05
 # Least share of an image that a crop takes.
 LEAST_CROP = 0.6
 
