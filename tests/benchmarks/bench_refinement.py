@@ -4,14 +4,12 @@ python tests/benchmarks/bench_refinement.py --model deit_tiny_patch16_224 --chec
 python tests/benchmarks/bench_refinement.py ... --bits W2A8T8
 
 The calibration images and those of the search split are learned from, without their labels; the test split
-judges. Codes are uniform with `--without gelu-levels,activation-levels,grouped-weights`. With --output, the
-refined model is written to a file.
+judges. Codes are uniform with `--without gelu-levels,activation-levels,grouped-weights`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import torch
 from subject import parser_for, spec_of
@@ -22,7 +20,6 @@ from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.training.refinement.file import save_refinement
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.evaluators.training.refinement.refinement import refine
 from bitfront.spaces import BitConfig, parse_uniform
@@ -33,7 +30,6 @@ def main() -> None:
     parser.set_defaults(calibration_images=128, search_images=372, batch_size=16)
     parser.add_argument("--bits", default="W4A4T4")
     parser.add_argument("--without", default="", help="ingredients of the recipe that are left out")
-    parser.add_argument("--output", type=Path, help="file of the refined model")
     usual = RefinementSpec()
     parser.add_argument("--passes", type=int, default=usual.passes)
     parser.add_argument("--rate", type=float, default=usual.rate)
@@ -55,8 +51,6 @@ def main() -> None:
     found = refine(calibrated, blueprint, config, learned_from(context), spec)
     print(f"{found.summary()}; {found.seconds:.0f} s; losses {[round(loss, 4) for loss in found.losses]}")
     show(f"{options.bits} after", context, found.calibrated, config)
-    if options.output is not None and found.helped:
-        save_refinement(options.output, found, blueprint, spec)
 
 
 def learned_from(context: EvaluationContext) -> PreprocessedImages:
