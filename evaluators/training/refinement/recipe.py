@@ -29,7 +29,7 @@ class RefinementSpec:
         threads: Torch threads; None for all CPUs. Results on one thread repeat to the bit.
     """
 
-    passes: int = 16
+    passes: int = 5
     batch: int = 16
     rate: float = 1.0
     held_out: int | None = None
