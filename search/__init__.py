@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.training.recipe import TeacherSpec as TeacherSpec
     from bitfront.evaluators.training.recipe import TrainingRecipe as TrainingRecipe
     from bitfront.evaluators.training.recipe import TrainingSpec as TrainingSpec
+    from bitfront.evaluators.training.refinement.recipe import RefinementSpec as RefinementSpec
     from bitfront.search.problem.spec import RunSpec as RunSpec
     from bitfront.search.session.bench import bench as bench
     from bitfront.search.session.compare import compare as compare
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from bitfront.search.session.evaluate import evaluate as evaluate
     from bitfront.search.session.latency_table import latency_table as latency_table
     from bitfront.search.session.profile import profile as profile
+    from bitfront.search.session.refine import Refinement as Refinement
+    from bitfront.search.session.refine import refine as refine
     from bitfront.search.session.reporter import Reporter as Reporter
     from bitfront.search.session.run import Run as Run
     from bitfront.search.session.run import list_runs as list_runs
@@ -47,6 +50,8 @@ _PLACES = {
     "BitConfig": "bitfront.spaces",
     "BitfrontError": "bitfront.spaces",
     "EvaluationSpec": "bitfront.evaluators.context.spec",
+    "Refinement": "bitfront.search.session.refine",
+    "RefinementSpec": "bitfront.evaluators.training.refinement.recipe",
     "Reporter": "bitfront.search.session.reporter",
     "Run": "bitfront.search.session.run",
     "RunSpec": "bitfront.search.problem.spec",
@@ -64,6 +69,7 @@ _PLACES = {
     "open_run": "bitfront.search.session.run",
     "overlay": "bitfront.search.session.run",
     "profile": "bitfront.search.session.profile",
+    "refine": "bitfront.search.session.refine",
     "report": "bitfront.search.session.run",
     "resume": "bitfront.search.session.search",
     "resume_training": "bitfront.search.session.train",

@@ -17,16 +17,9 @@ from safetensors.torch import save, save_file
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.context.machine import device_named
-from bitfront.evaluators.context.preparing import (
-    calibrated_for,
-    compute_in_float32,
-    prepared_with,
-    preparing_threads,
-    task_blueprint,
-)
+from bitfront.evaluators.context.preparing import compute_in_float32, prepared_with, task_blueprint
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.context.throughput import torch_threads
-from bitfront.evaluators.data.images import PreprocessedImages, load_images
+from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.data.splits import Splits
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.loading import load_model
@@ -103,11 +96,8 @@ def bundle_of(context: EvaluationContext) -> bytes:
     """
     images, architecture = context.images("search"), context.model.architecture
     tensors = _prefixed(_MODEL, context.model.module.state_dict())
-    # What calibration decided, from the cache once more: the prepared model has it in the kernels' forms.
-    blueprint = task_blueprint(context.spec, context.model.module)
-    calibration_images = load_images(context.source, context.splits.calibration, context.model.data_config)
-    with torch_threads(preparing_threads(blueprint)):
-        calibrated = calibrated_for(context.spec, blueprint, calibration_images)
+    calibrated, blueprint = context.calibrated_again()
+    calibration_images = context.images("calibration")
     found, document = to_entry(calibrated, blueprint)
     tensors |= _prefixed(_CALIBRATED, found)
     tensors |= _image_tensors(_IMAGES, images)

@@ -8,6 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,7 @@ from bitfront.evaluators.context.preparing import (
     compute_in_float32,
     prepared_with,
     preparing_threads,
+    refined_with,
     source_of,
     splits_of,
     task_blueprint,
@@ -42,9 +44,11 @@ from bitfront.evaluators.context.throughput import (
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.source import ImageSource
 from bitfront.evaluators.data.splits import Splits, check_labels
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.models.sites import trace_sites
 from bitfront.evaluators.packed.layout import SizeModel
+from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.model import NotFiniteError, QuantizedModel
@@ -138,10 +142,13 @@ class EvaluationContext:
             if note is not None:
                 check_float_model(spec, model, source, images, note)
             calibrated = calibrated_for(spec, blueprint, images, progress)
-            prepared = prepared_with(spec, calibrated, keep_codes)
+            digest = calibrated_digest(calibrated, blueprint)
+            if spec.refinement is None:
+                prepared = prepared_with(spec, calibrated, keep_codes)
+            else:
+                prepared = refined_with(spec, Path(spec.refinement), blueprint, digest, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
         size = SizeModel(blueprint, sites, spec.scheme, spec.whole_recipe)
-        digest = calibrated_digest(calibrated, blueprint)
         context = cls(spec, model, source, splits, prepared, sites, size, digest, images.skipped)
         return context if spec.resolved else context.resolved()
 
@@ -163,11 +170,33 @@ class EvaluationContext:
         object.__setattr__(other, "spec", dataclasses.replace(self.spec, threads=threads))
         return other
 
+    def refined_by(self, path: Path) -> EvaluationContext:
+        """The same context with a refinement of its model on top; what it has loaded and run is shared.
+
+        Raises:
+            UserError: The file is none of a refinement, or one of another model, scheme or calibration.
+        """
+        spec = dataclasses.replace(self.spec, refinement=str(path))
+        blueprint = task_blueprint(spec, self.model.module)
+        other = copy.copy(self)
+        object.__setattr__(other, "spec", spec)
+        object.__setattr__(other, "prepared", refined_with(spec, path, blueprint, self.calibration))
+        return other
+
+    def calibrated_again(self) -> tuple[CalibratedModel, Blueprint]:
+        """What calibration decided, from the cache once more, and the float model that it was decided of.
+
+        The prepared model has it in the forms of its kernels alone.
+        """
+        blueprint = task_blueprint(self.spec, self.model.module)
+        with torch_threads(preparing_threads(blueprint)):
+            return calibrated_for(self.spec, blueprint, self.images("calibration")), blueprint
+
     def quickest_setting(self) -> Setting:
         """Batch size and threads that classify quickest, by a short measurement where the spec gives none."""
         spec, cuda = self.spec, self.prepared.kernels.device.type == "cuda"
-        config = BitConfig.uniform(spec.model, spec.scheme, self.encoders, (REFERENCE_BITS,) * 3)
-        model = self.prepared.assemble(config)
+        uniform = BitConfig.uniform(spec.model, spec.scheme, self.encoders, (REFERENCE_BITS,) * 3)
+        model = self.prepared.assemble(self.prepared.only or uniform)
         threads = (1,) if cuda else thread_counts(available_cpus())
         sizes = CUDA_BATCHES if cuda else BATCHES
         return measure_throughput(
@@ -292,12 +321,21 @@ class EvaluationContext:
             UserError: The configuration does not fit the model.
             BitfrontError: NaN, infinity or saturation; the tensor is named.
         """
+        quality, outputs = self.quality_with_outputs(config, split)
+        draws = self._float_draws.setdefault(split, {})
+        return quality, standard_errors(self.task.arithmetic.outputs(outputs), metrics, draws)
+
+    def quality_with_outputs(self, config: BitConfig, split: SplitName) -> tuple[Quality, Outputs]:
+        """Quality of a configuration on a split, and its outputs there beside those of the float model.
+
+        Raises:
+            UserError: The configuration does not fit the model.
+            BitfrontError: NaN, infinity or saturation; the tensor is named.
+        """
         model = self._inspected(config, split)
         logits, seconds = self._checked_run(model, config, self.images(split))
         outputs = self._outputs_of(logits, split, model, config)
-        quality = self.task.quality(outputs, self.spec.metrics, seconds)
-        draws = self._float_draws.setdefault(split, {})
-        return quality, standard_errors(self.task.arithmetic.outputs(outputs), metrics, draws)
+        return self.task.quality(outputs, self.spec.metrics, seconds), outputs
 
     def _judged(
         self, logits: torch.Tensor, split: SplitName, seconds: float, model: QuantizedModel, config: BitConfig

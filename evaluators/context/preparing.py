@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,11 +20,13 @@ from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import cached_calibrated_model
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
+from bitfront.evaluators.preparation.refinement_file import load_refinement, read_refinement
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.evaluators.tasks.metric import ARGUMENT, Outputs
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
+from bitfront.spaces import BitConfig, UserError
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
@@ -113,19 +116,52 @@ def calibrated_for(
 
 
 def prepared_with(
-    spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False
+    spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False, only: BitConfig | None = None
 ) -> PreparedModel:
-    """The calibrated model at the searched widths and the reference width."""
+    """The calibrated model at the searched widths and the reference width, for any configuration or one."""
     return PreparedModel(
         calibrated.blueprint,
         calibrated.calibration,
         spec.scheme,
         prepared_widths(spec),
-        "mse" if CLIPPED_WEIGHTS in spec.whole_recipe else "minmax",
+        weight_ranges(spec),
         calibrated.layers,
         calibrated.log_steps,
         keep_codes=keep_codes,
+        only=only,
     )
+
+
+def refined_with(
+    spec: EvaluationSpec, path: Path, float_blueprint: Blueprint, calibration: str, keep_codes: bool = False
+) -> PreparedModel:
+    """The model as a refinement left it, which is that of its configuration alone.
+
+    Args:
+        spec: Of the model that was refined.
+        path: The refinement.
+        float_blueprint: The float model.
+        calibration: Digest of what calibration decided of it here.
+        keep_codes: Whether the codes of every layer stay.
+
+    Raises:
+        UserError: The file is none of a refinement, or one of another model, scheme or calibration.
+    """
+    document = read_refinement(path)
+    check_config(document.config, float_blueprint, spec.scheme)
+    if document.started_from != calibration:
+        raise UserError(
+            f"{path} refines another calibration than this one: it holds for the weights, calibration images "
+            "and recipe that it was learned with, on the same kind of processor; refine again"
+        )
+    calibrated = load_refinement(path, float_blueprint, float_blueprint.patch.weight.device)
+    widths = tuple(sorted({*spec.widths, *document.config.widths()}))
+    return prepared_with(dataclasses.replace(spec, widths=widths), calibrated, keep_codes, document.config)
+
+
+def weight_ranges(spec: EvaluationSpec) -> str:
+    """How ranges of weights are found that nothing is fitted for, as :class:`PreparedModel` takes it."""
+    return "mse" if CLIPPED_WEIGHTS in spec.whole_recipe else "minmax"
 
 
 def prepared_widths(spec: EvaluationSpec) -> list[int]:

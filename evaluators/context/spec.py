@@ -25,13 +25,16 @@ from bitfront.spaces.schemes import AUTO
 HALF_A_POINT = 0.5
 # Fields that may name files.
 DATA_PLACES = ("data", "calibration_data", "test_data")
-PLACES = ("checkpoint", *DATA_PLACES, "class_map")
+PLACES = ("checkpoint", *DATA_PLACES, "class_map", "refinement")
 # Fields that are lists in JSON, with the type of their entries.
 _LISTS = {"widths": int, "without": str, "metrics": str, "columns": str}
 # Lists that may be absent.
 _OPTIONAL_LISTS = {"image_size": int, "mean": float, "std": float}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
-WHERE_SET = ("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", *OPTIONS)
+WHERE_SET = (
+    *("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", "refinement"),
+    *OPTIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class EvaluationSpec:
         crop_pct: Share of the resized image that the crop takes; None as the weights have it.
         crop_mode: ``center``, ``squash`` or ``border``; None as the weights have it.
         interpolation: Of resizing, such as ``bicubic``; None as the weights have it.
+        refinement: Path of what ``bitfront refine`` learned for one configuration, which alone can be
+            evaluated then; None for the model as calibration left it.
     """
 
     model: str = DEFAULT
@@ -116,6 +121,7 @@ class EvaluationSpec:
     crop_mode: str | None = None
     interpolation: str | None = None
     columns: tuple[str, ...] = ()
+    refinement: str | None = None
 
     def __post_init__(self) -> None:
         """Takes lists, what people write for widths and preprocessing, and paths for what they stand for."""

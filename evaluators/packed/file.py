@@ -148,7 +148,7 @@ def write_packed(
         BitfrontError: The model kept no codes or was prepared by another recipe, or the disk is full.
         ValueError: ``document`` is of another configuration.
     """
-    check_config(config, prepared.blueprint, prepared.scheme)
+    prepared.check(config)
     # What is read is compared: layers of like bits may be written in two ways.
     if BitConfig.from_json(document) != BitConfig.from_json(config.to_json()):
         raise ValueError("the document is of another configuration")

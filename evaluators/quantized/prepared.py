@@ -51,6 +51,11 @@ def check_config(config: BitConfig, blueprint: Blueprint, scheme: str) -> None:
             )
 
 
+def _assignment(config: BitConfig) -> tuple[object, ...]:
+    """What a configuration is, whatever the model is called where it lies now."""
+    return config.encoders, config.pinned
+
+
 class PreparedModel:
     """Quantized weights and stage constants of a model at all widths; assembles any configuration.
 
@@ -67,6 +72,7 @@ class PreparedModel:
             :meth:`Blueprint.outer`; those that are missing are rounded to nearest.
         keep_codes: Whether every layer's codes stay for :meth:`fitted` and :meth:`fitted_outer`; kernels hold
             them in forms of their own.
+        only: The configuration that its parts were refined for, which alone can be assembled; None for any.
 
     Raises:
         BitfrontError: A weight is not finite, or calibration never reached a site; both are named.
@@ -84,8 +90,10 @@ class PreparedModel:
         kernels: Kernels | None = None,
         outer: Mapping[str, FittedLayer] | None = None,
         keep_codes: bool = False,
+        only: BitConfig | None = None,
     ) -> None:
         self.blueprint = blueprint
+        self.only = only
         self.calibration = calibration
         self.scheme = scheme
         self.widths = tuple(widths)
@@ -187,13 +195,26 @@ class PreparedModel:
         }
         return self._build.encoder(bits, layers)
 
+    def check(self, config: BitConfig) -> None:
+        """Refuses a configuration that is for another model, or not what the model was refined for.
+
+        Raises:
+            UserError: It is for another scheme, other encoders or layers, or another configuration.
+        """
+        check_config(config, self.blueprint, self.scheme)
+        if self.only is not None and _assignment(config) != _assignment(self.only):
+            raise UserError(
+                f"the model was refined for configuration {self.only.digest}, not for {config.digest}: "
+                "refine that, or leave the refinement out"
+            )
+
     def assemble(self, config: BitConfig) -> QuantizedModel:
         """The quantized model of a configuration.
 
         Raises:
             UserError: The configuration is for another scheme, other encoders, layers or widths.
         """
-        check_config(config, self.blueprint, self.scheme)
+        self.check(config)
         missing = config.widths() - set(self.widths)
         if missing:
             raise UserError(f"widths {sorted(missing)} were not prepared; prepared are {list(self.widths)}")

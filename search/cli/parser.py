@@ -20,6 +20,7 @@ from bitfront.search.cli.commands import (
     latency_table,
     plot,
     profile,
+    refine,
     report,
     runs,
     search,
@@ -49,6 +50,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "compare-samplers": compare_samplers,
     "train": train,
+    "refine": refine,
 }
 _DESCRIPTION = """\
 Finds the Pareto-best 4 and 8 bit assignments of a vision transformer: which encoders' weights, activations

@@ -17,7 +17,9 @@ from bitfront.evaluators.files import check_writable, explained, write_atomicall
 from bitfront.search.export.selection import Choice, choice_text, chosen_row
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.folder import read_space
+from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.search.runs.refined import file_of
 from bitfront.spaces import BitConfig, UserError, parse_uniform
 
 # Prepared by every run, whatever its widths.
@@ -62,6 +64,36 @@ def chosen_point(run: RecordedRun, choice: Choice) -> Chosen:
     # A metric of a class has a colon, which Windows has not in names of files.
     name = f"trial{text}" if text.isdecimal() else "weights" if "=" in text else text.replace(":", "-")
     return Chosen(config, f"{name}-{config.digest}", measured(run, row), provenance(run, row))
+
+
+def refined_point(run: RecordedRun, choice: Choice) -> tuple[Chosen, Path]:
+    """A point of a run's front as it was refined, and the file of what was learned.
+
+    Args:
+        run: The run.
+        choice: As of :func:`chosen_point`; the choice is among the points as they were searched.
+
+    Raises:
+        UserError: There is no such point, or it is not refined.
+    """
+    chosen = chosen_point(run, choice)
+    trial, digest = int(chosen.provenance["trial"]), chosen.config.digest
+    point = next((point for point in run.refined if point.digest == digest), None)
+    if point is None:
+        command = run_command(run.path, "refine", run.name, "--pick", trial)
+        raise UserError(f"trial {trial} is not refined: refine it with `{command}`, or leave --refined out")
+    file = file_of(run.path, digest)
+    if not file.is_file():
+        raise UserError(f"{file} is missing: restore it, or refine trial {trial} again with --force")
+    after, tested = point.search.after.values, point.test.after.values
+    known = {**after, **{f"test_{name}": value for name, value in tested.items()}}
+    evaluation = {**chosen.provenance["evaluation"], "refinement": str(file.absolute())}
+    return Chosen(
+        chosen.config,
+        f"{chosen.name.removesuffix(f'-{digest}')}-refined-{digest}",
+        {name: known.get(name, value) for name, value in chosen.measured.items()},
+        {**chosen.provenance, "evaluation": evaluation, "refined": {"images": point.images}},
+    ), file
 
 
 def chosen_uniform(run: RecordedRun, text: str) -> Chosen:

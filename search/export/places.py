@@ -14,7 +14,7 @@ from typing import Any
 from bitfront.evaluators.context.spec import DATA_PLACES, PLACES, EvaluationSpec
 from bitfront.evaluators.data.registry import path_of
 from bitfront.evaluators.deployment.expectation import Sidecar, sidecar_of
-from bitfront.search.runs.files import SPEC, read_spec_document
+from bitfront.search.runs.files import REFINED, SPEC, read_spec_document
 from bitfront.search.runs.names import runs_root
 from bitfront.spaces import UserError
 
@@ -143,7 +143,14 @@ def _known_evaluations(path: Path, provenance: Mapping[str, Any]) -> Iterator[Do
             except UserError:
                 continue
             if isinstance(evaluation, dict):
-                yield evaluation
+                yield {**evaluation, **_refinement_in(folder, provenance)}
+
+
+def _refinement_in(run_folder: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The refinement of a run that a file names, where it is there."""
+    named = str(provenance["evaluation"].get("refinement") or "")
+    file = run_folder.absolute() / REFINED / _last(named)
+    return {"refinement": str(file)} if named and file.is_file() else {}
 
 
 def _is_short(evaluation: Mapping[str, Any]) -> bool:

@@ -189,6 +189,11 @@ class RunSpec:
             raise UserError(
                 f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
             )
+        if self.evaluation.refinement is not None:
+            raise UserError(
+                f"{self.evaluation.refinement} refines one configuration, and a search is of many: "
+                "leave it out, and refine a point of the front afterwards"
+            )
         check_fixed(dict(self.fixed), widths, self.space)
         self.limits  # noqa: B018 - reading them raises
 

@@ -27,6 +27,8 @@ TRIALS, FRONT = "trials.csv", "front.csv"
 WRITTEN_AGAIN = (TRIALS, FRONT, "summary.json", "references.json", "right_images.csv", "progress.json")
 # Holds a model and images that were given as Python objects.
 INPUTS = "inputs"
+# Holds what refining made of points.
+REFINED = "refined"
 
 
 def read_json(path: Path, kind: type, absent: Any = None) -> Any:
@@ -168,12 +170,15 @@ def located(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def where_inputs_are(spec: EvaluationSpec, folder: Path) -> EvaluationSpec:
-    """A spec that was recorded before the run folder was moved, with the files in ``inputs/`` of it."""
+    """A spec that was recorded before the run folder was moved, with the files in it where they are now."""
 
     def found(_: str, place: str) -> str:
-        _, inputs, name = place.rpartition(f"{os.sep}{INPUTS}{os.sep}")
-        here = folder.absolute() / INPUTS / name
-        return str(here) if inputs and not Path(place).exists() and here.exists() else place
+        for own in (INPUTS, REFINED):
+            _, inside, name = place.rpartition(f"{os.sep}{own}{os.sep}")
+            here = folder.absolute() / own / name
+            if inside and not Path(place).exists() and here.exists():
+                return str(here)
+        return place
 
     return spec.placed(found)
 

@@ -22,6 +22,7 @@ from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_
 from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name
+from bitfront.search.runs.refined import RefinedPoint, refined_points
 from bitfront.search.runs.right_images import Split, read_right_images
 
 
@@ -40,6 +41,7 @@ class RecordedRun:
         summary: ``summary.json``; empty while it does not exist.
         genes: The gene columns of both tables, in genome order.
         settled: Widths of the genes that were not searched, by name.
+        refined: What ``bitfront refine`` made of trials, by trial.
         narrowed: Limits that the front was narrowed to after the search; see
             :func:`bitfront.search.export.limited_front.narrowed`.
     """
@@ -55,6 +57,7 @@ class RecordedRun:
     genes: tuple[GeneColumn, ...]
     settled: Mapping[str, int] = field(default_factory=dict)
     narrowed: tuple[Limit, ...] = ()
+    refined: tuple[RefinedPoint, ...] = ()
 
     @classmethod
     def read(cls, root: Path, name: str) -> Self:
@@ -84,6 +87,7 @@ class RecordedRun:
             summary,
             genes,
             _read_settled(folder),
+            refined=refined_points(folder),
         )
 
     @property
@@ -140,6 +144,12 @@ class RecordedRun:
             UserError: The file is damaged.
         """
         return read_right_images(self.path, split)
+
+    @property
+    def refined_front(self) -> dict[int, RefinedPoint]:
+        """The refined points by the trials of the front that they were."""
+        digests = dict(zip(self.front["digest"], self.front["trial"].astype(int), strict=True))
+        return {digests[point.digest]: point for point in self.refined if point.digest in digests}
 
     @property
     def float_reference(self) -> Reference | None:

@@ -161,6 +161,8 @@ def bench_spec(
     if recorded is None:
         return otherwise or EvaluationSpec(scheme=DEPLOY)
     first = BitConfig.from_json(next(iter(documents.values())))
+    # Times are those of the bits: what was learned for one configuration changes none.
+    recorded = {name: value for name, value in recorded.items() if name != "refinement"}
     return recorded_spec({**recorded, "scheme": first.scheme}, changes or {})
 
 
@@ -190,12 +192,11 @@ def _entries(model: BenchedModel, options: BenchOptions, named: Mapping[str, Bit
     """
     from bitfront.evaluators.latency.bench.suite import NamedConfig
     from bitfront.evaluators.latency.timed_runtime import Subject
-    from bitfront.evaluators.quantized.prepared import check_config
 
     subject = Subject(model.prepared, model.module)
     entries = [NamedConfig(name, subject.uniform(bits), bits) for name, bits in options.uniform.items()]
     for name, config in named.items():
-        check_config(config, model.prepared.blueprint, model.prepared.scheme)
+        model.prepared.check(config)
         entries.append(NamedConfig(name, config))
     return entries
 

@@ -14,15 +14,8 @@ from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.problem.resolution import Resolution
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import (
-    check_same,
-    chosen_latency,
-    config_spec,
-    read_config_document,
-    settled_spec,
-    with_test_folder,
-)
-from bitfront.spaces import BitConfig, Triple, parse_uniform, triples
+from bitfront.search.session.specs import check_same, chosen_latency, settled_spec, spec_and_config
+from bitfront.spaces import BitConfig, Triple, triples
 from bitfront.spaces.quantities import count_of
 from bitfront.spaces.schemes import AUTO
 
@@ -166,7 +159,7 @@ def evaluate(
     """
     from bitfront.search.session.given_inputs import given_inputs
 
-    spec, wanted = _wanted(spec, config)
+    spec, wanted = spec_and_config(spec, config)
     if isinstance(wanted, BitConfig) and spec.scheme == AUTO:
         spec = dataclasses.replace(spec, scheme=wanted.scheme)
     spec, latency = settled_spec(spec, latency)
@@ -227,24 +220,6 @@ def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
         "images_per_second": quantized.images / quantized.seconds,
         "fp32_images_per_second": whole.images / whole.seconds,
     }
-
-
-def _wanted(
-    spec: EvaluationSpec | None, config: BitConfig | str | Path
-) -> tuple[EvaluationSpec, BitConfig | Triple]:
-    """The spec with the widths of a configuration, and that configuration or the bits of every encoder."""
-    if isinstance(config, str) and not Path(config).suffix:
-        bits = parse_uniform(config)
-        spec = with_test_folder(spec or EvaluationSpec())
-        return dataclasses.replace(spec, widths=tuple(sorted(set(bits)))), bits
-    if isinstance(config, BitConfig):
-        found = config
-        spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)
-    else:
-        document = read_config_document(Path(config))
-        found = BitConfig.from_json(document)
-        spec = spec or config_spec(document)
-    return dataclasses.replace(spec, widths=tuple(sorted(found.widths()))), found
 
 
 def _latencies(

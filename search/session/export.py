@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.registry import MODEL, ModelFormat, files_of, format_named, runtime_for
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
-from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, write_config
+from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, refined_point, write_config
 from bitfront.search.export.folder import check_folder
 from bitfront.search.export.limited_front import larger_than_asked
 from bitfront.search.export.places import without_folders
 from bitfront.search.export.selection import KNEE, Choice, choice_text
-from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
+from bitfront.search.session.specs import evaluation_of
 from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
@@ -46,6 +44,7 @@ class Exported:
         pick: What it was chosen by, as ``--pick`` takes it; None where it is no point of the front.
         within: The limits among which it was chosen.
         notes: What its user must know of the file, a sentence each.
+        refined: Whether it is a point as it was refined.
     """
 
     run: str
@@ -61,6 +60,7 @@ class Exported:
     pick: str | None = None
     within: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    refined: bool = False
 
     @property
     def passed(self) -> bool:
@@ -73,6 +73,7 @@ class Exported:
             "run": self.run,
             "trial": self.trial,
             "pick": self.pick,
+            "refined": self.refined,
             "within": self.within,
             "digest": self.config.digest,
             "path": self.path,
@@ -89,6 +90,7 @@ def export_run(
     pick: Choice = KNEE,
     *,
     uniform: str | None = None,
+    refined: bool = False,
     format: str = "json",  # noqa: A002 - as the option is called
     path: str | Path | None = None,
     runtime: str | None = None,
@@ -109,6 +111,7 @@ def export_run(
         pick: A point of its front: ``knee``, an objective such as ``top1``, weights by objective, or a trial
             number.
         uniform: The same widths in every encoder instead, such as ``W8A8T8``.
+        refined: Whether the point is taken as it was refined.
         format: A name out of :data:`bitfront.evaluators.deployment.registry.FORMATS`.
         path: The file, or for ``onnx`` and ``openvino`` a folder, which has no ending; None for one in
             ``exports`` of the run folder.
@@ -130,9 +133,16 @@ def export_run(
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.search.session.writing import Writing, carried_document, write_file, write_folder
 
-    chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, pick)
+    if uniform and refined:
+        raise UserError(f"--refined is for a point of the front that was refined, and {uniform} is none")
+    refinement: Path | None = None
+    if refined:
+        chosen, refinement = refined_point(run, pick)
+    else:
+        chosen = chosen_uniform(run, uniform) if uniform else chosen_point(run, pick)
     form, target = format_named(format), None if path is None else Path(path)
     known: dict[str, Any] = {"run": run.name, "trial": chosen.provenance.get("trial"), "format": format}
+    known |= {"refined": refined}
     known |= {"config": chosen.config, "measured": chosen.measured}
     if not uniform:
         known |= {"pick": choice_text(pick), "within": tuple(limit.origin for limit in run.narrowed)}
@@ -149,9 +159,13 @@ def export_run(
         check_writable(place.model, make_folder=path is None)
     else:
         check_folder(place.folder, force, make_parent=path is None)
-    places = {"data": data, "calibration_data": calibration_data, "test_data": test_data}
-    places["class_map"] = class_map
-    spec, reporter = _spec(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
+    places: dict[str, str | Path | None] = {
+        "data": data,
+        "calibration_data": calibration_data,
+        "test_data": test_data,
+    }
+    places |= {"class_map": class_map, "refinement": refinement}
+    spec, reporter = evaluation_of(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
     with reporter.stage(preparing(spec)) as share_done:
         context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)
     writing = Writing(form, context, chosen, place, carried_document(context, chosen), reporter)
@@ -187,20 +201,3 @@ def _place(
         target = run.path / "exports" / f"{chosen.name}{form.suffix}"
     model = target / f"{MODEL}{form.suffix}" if in_folder else target
     return Place(model, target if in_folder else None, runtime_for(model, runtime))
-
-
-def _spec(run: RecordedRun) -> EvaluationSpec:
-    """What the run evaluated, on this machine's processor.
-
-    Raises:
-        UserError: The run does not say, or is of a version that knew no recipes.
-    """
-    if "recipe" not in run.evaluation:
-        raise UserError(
-            f"run {run.name} was searched by an earlier version, which prepared models in another way: "
-            "search again"
-        )
-    try:
-        return dataclasses.replace(EvaluationSpec.from_json(run.evaluation), device="cpu")
-    except (KeyError, TypeError) as error:
-        raise damaged_file(run.path / SPEC, error) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import explained
 from bitfront.search.engine.result import INTERRUPTED
-from bitfront.search.export.export import chosen_point
+from bitfront.search.export.export import chosen_point, refined_point
 from bitfront.search.export.limited_front import narrowed
 from bitfront.search.export.selection import KNEE, Choice, chosen_row, default_choice, shortlist_of
 from bitfront.search.runs.listing import RunSummary, latest_run
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bitfront.search.export.verification import Verified
     from bitfront.search.session.evaluate import Evaluation
     from bitfront.search.session.export import Exported
+    from bitfront.search.session.refine import Refinement
 
 # The file of a report where no other is named.
 REPORT = "report.html"
@@ -206,11 +207,12 @@ class Run(RecordedRun):
 
         return verify(path, **options)
 
-    def evaluate(self, choice: Choice = KNEE, **options: Any) -> Evaluation:
+    def evaluate(self, choice: Choice = KNEE, *, refined: bool = False, **options: Any) -> Evaluation:
         """Measures a point of the front, or uniform widths such as ``W8A8T8``, on the test split.
 
         Args:
             choice: The point, or uniform widths.
+            refined: Whether the point is taken as it was refined.
             options: ``latency``, ``latency_batch`` and ``progress`` of :func:`bitfront.search.evaluate`;
                 latencies are the run's unless another source is named.
 
@@ -221,8 +223,29 @@ class Run(RecordedRun):
 
         options = {"latency": self.spec["latency"], **options}
         spec = EvaluationSpec.from_json(self.evaluation)
+        if refined:
+            chosen, file = refined_point(self, choice)
+            return evaluate(spec.moved(refinement=file), chosen.config, **options)
         uniform = isinstance(choice, str) and choice[:1] == "W"
         return evaluate(spec, str(choice) if uniform else self.config(choice), **options)
+
+    def refine(self, choice: Choice | None = None, **options: Any) -> Refinement:
+        """Refines a point of the front by learning, without labels, and keeps what helped beside it.
+
+        Open the run again to have it in tables and pictures; ``run.export(choice, refined=True)`` writes it.
+
+        Args:
+            choice: The point; None for the knee.
+            options: ``images``, ``refine_data``, ``learning``, ``resume``, ``force``, ``progress`` and others
+                of :func:`bitfront.search.session.refine.refine_run`.
+
+        Raises:
+            UserError: There is no such point, it is refined already or cannot be refined.
+            BitfrontError: The learning failed.
+        """
+        from bitfront.search.session.refine import refine_run
+
+        return refine_run(self, choice, **options)
 
     def _repr_html_(self) -> str:
         """The front as a table, for notebooks."""

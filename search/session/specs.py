@@ -15,12 +15,14 @@ from bitfront.evaluators.latency.registry import settled
 from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
+from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.samplers.registry import check_sampler, default_population
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform
 from bitfront.spaces.schemes import AUTO
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
+    from bitfront.search.runs.reader import RecordedRun
 
 # Fields that say on what it runs: they belong to the machine at hand, not to a configuration.
 MACHINE_FIELDS = ("device", "batch_size", "threads")
@@ -180,12 +182,22 @@ def config_spec(
     config, changes = BitConfig.from_json(dict(document)), changes or {}
     asked = EvaluationSpec(model=config.model, scheme=changes.get("scheme", config.scheme))
     check_same("the bit config", config, asked)
-    recorded, widths = recorded_evaluation(document), tuple(sorted(config.widths()))
+    recorded = recorded_evaluation(document)
     if recorded is not None:
-        spec = recorded_spec({**recorded, "widths": widths}, changes)
+        spec = recorded_spec(recorded, changes)
     else:
         spec = otherwise or EvaluationSpec(model=config.model)
-    return dataclasses.replace(spec, scheme=config.scheme, widths=widths)
+    return dataclasses.replace(at_widths_of(config, spec), scheme=config.scheme)
+
+
+def at_widths_of(config: BitConfig, spec: EvaluationSpec) -> EvaluationSpec:
+    """The spec with the widths that a configuration has.
+
+    One with a refinement keeps its own: it holds for what calibration decided at all of these alone.
+    """
+    if spec.refinement is not None:
+        return spec
+    return dataclasses.replace(spec, widths=tuple(sorted(config.widths())))
 
 
 def check_same(what: str, config: BitConfig, spec: EvaluationSpec) -> None:
@@ -193,3 +205,46 @@ def check_same(what: str, config: BitConfig, spec: EvaluationSpec) -> None:
     for name, theirs, ours in (("scheme", config.scheme, spec.scheme), ("model", config.model, spec.model)):
         if theirs != ours:
             raise UserError(f"{what} is for {name} {theirs}, not {ours}: give --{name} {theirs}")
+
+
+def spec_and_config(
+    spec: EvaluationSpec | None, config: BitConfig | str | Path
+) -> tuple[EvaluationSpec, BitConfig | Triple]:
+    """The spec with the widths of a configuration, and that configuration or the bits of every encoder.
+
+    Args:
+        spec: None for what the file of the configuration was found under, or else the defaults.
+        config: The configuration, its file, or the same widths in every encoder such as ``W8A8T4``.
+
+    Raises:
+        UserError: The configuration cannot be read.
+    """
+    if isinstance(config, str) and not Path(config).suffix:
+        bits = parse_uniform(config)
+        spec = with_test_folder(spec or EvaluationSpec())
+        return dataclasses.replace(spec, widths=tuple(sorted(set(bits)))), bits
+    if isinstance(config, BitConfig):
+        found = config
+        spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)
+    else:
+        document = read_config_document(Path(config))
+        found = BitConfig.from_json(document)
+        spec = spec or config_spec(document)
+    return at_widths_of(found, spec), found
+
+
+def evaluation_of(run: RecordedRun) -> EvaluationSpec:
+    """What the run evaluated, on this machine's processor.
+
+    Raises:
+        UserError: The run does not say, or is of a version that knew no recipes.
+    """
+    if "recipe" not in run.evaluation:
+        raise UserError(
+            f"run {run.name} was searched by an earlier version, which prepared models in another way: "
+            "search again"
+        )
+    try:
+        return dataclasses.replace(EvaluationSpec.from_json(run.evaluation), device="cpu")
+    except (KeyError, TypeError) as error:
+        raise damaged_file(run.path / SPEC, error) from error

@@ -45,6 +45,7 @@ def verify(
     calibration_data: str | Path | None = None,
     test_data: str | Path | None = None,
     class_map: str | Path | None = None,
+    refinement: str | Path | None = None,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Verified:
     """Runs an exported file in its runtime and compares its predictions with the evaluator's.
@@ -66,6 +67,7 @@ def verify(
         calibration_data: The calibration images, where they were apart and have moved.
         test_data: The test images, where they were apart and have moved.
         class_map: The class map, where it has moved.
+        refinement: What was learned of a refined configuration, where that has moved.
         progress: Is told of the steps.
 
     Returns:
@@ -97,6 +99,7 @@ def verify(
         calibration_data=calibration_data,
         test_data=test_data,
         class_map=class_map,
+        refinement=refinement,
     )
     spec.check()
     check = Check(path, chosen, precision, threads, form.tolerance(config.scheme, tolerance or Tolerance()))

@@ -32,6 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(which, "--uniform WxAxTx", widths)
     add_model_options(parser)
     add_quantization_options(parser)
+    refined = "what `bitfront refine` learned for the configuration, where it has moved"
+    option(parser, "--refinement FILE", refined)
     group = parser.add_argument_group("measuring")
     add_latency_option(group)
     add_machine_options(group)

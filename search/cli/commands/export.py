@@ -68,6 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option(which, "--pick POINT", points, default="knee")
     option(which, "--uniform WxAxTx", "the same widths in every encoder instead")
+    option(parser, "--refined", "the point as `bitfront refine` left it")
     option(parser, "--format FORMAT", ", ".join(FORMATS), default=JSON, choices=FORMATS)
     runtime = "whose fast paths an onnx file is written for, and what verifies it (default: onnxruntime)"
     option(parser, "--runtime", runtime, choices=RUNTIMES)
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         chosen,
         args.pick,
         uniform=args.uniform,
+        refined=args.refined,
         format=args.format,
         path=args.output,
         runtime=args.runtime,
@@ -126,7 +128,8 @@ def _print(exported: Exported, run: Run, args: argparse.Namespace) -> None:
     console = stdout_console()
     if exported.trial is not None:
         within = f" within {' '.join(exported.within)}" if exported.within else ""
-        stderr_console().print(f"{exported.pick}{within}: trial {exported.trial}", soft_wrap=True)
+        refined = ", refined" if exported.refined else ""
+        stderr_console().print(f"{exported.pick}{within}: trial {exported.trial}{refined}", soft_wrap=True)
     console.print(str(exported.folder or exported.path), soft_wrap=True)
     if exported.verification is not None:
         print_verification(exported.verification.to_json())

@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_other_data_options(parser, "the {} images, where they were apart and have moved")
     option(parser, "--class-map FILE", "the class map, where it has moved")
     option(parser, "--checkpoint FILE", "the float weights, where they have moved")
+    option(parser, "--refinement FILE", "what `bitfront refine` learned, where that has moved")
     add_tolerance_options(parser)
 
 
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         calibration_data=args.calibration_data,
         test_data=args.test_data,
         class_map=args.class_map,
+        refinement=args.refinement,
         progress=stderr_reporter(),
     )
     if args.json:
