@@ -120,7 +120,7 @@ def front_rows(run: RecordedRun) -> list[FrontRow]:
                 **own,
             )
         )
-    return [row._replace(words=_words(run, row, base)) for row in rows]
+    return [row._replace(words=row_words(run, row, base)) for row in rows]
 
 
 def _bits(run: RecordedRun, row: Mapping[str, Any]) -> MeanBits:
@@ -128,7 +128,7 @@ def _bits(run: RecordedRun, row: Mapping[str, Any]) -> MeanBits:
     return mean_bits({**run.settled, **row}, (*run.genes, *gene_columns_named(run.settled)))
 
 
-def _words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
+def row_words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
     """What a row costs in plain words, on the test split and whole models as far as they were measured."""
     if base is None or row.name == FLOAT_NAME:
         return ""

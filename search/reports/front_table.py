@@ -33,6 +33,7 @@ from bitfront.search.reports.front_rows import (
     shortlist_notes,
     star_note,
 )
+from bitfront.search.reports.refined_rows import refined_notes, refined_rows, with_refined
 from bitfront.search.reports.tables import Table
 from bitfront.search.runs.columns import violation_column
 from bitfront.search.runs.listing import RunSummary, run_state
@@ -191,6 +192,27 @@ def front_document(run: RecordedRun, by: str | None = None) -> dict[str, Any]:
             for row in rows
             if not row.reference
         ],
+        "refined": [_refined(run, int(name), row) for name, row in refined_rows(run, rows).items()],
+    }
+
+
+def _refined(run: RecordedRun, trial: int, row: FrontRow) -> dict[str, Any]:
+    """A refined point: the figures of its row, what refining brought, and what it was learned from."""
+    point = run.refined_front[trial]
+    gains = {split: compared.differences for split, compared in point.splits.items()}
+    return {
+        "trial": trial,
+        **_values(row._asdict(), run.schema.task.counted),
+        **_estimates(row, run.quality.name),
+        "in_words": row.words,
+        "gain": {
+            split: {
+                name: {"value": found.value, "standard_error": found.error} for name, found in each.items()
+            }
+            for split, each in gains.items()
+        },
+        "learned_from": point.images,
+        "figures": dict(point.figures),
     }
 
 
@@ -254,7 +276,9 @@ def print_front(
         print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
         return
     every = in_order(run, front_rows(run), by)
-    rows = [row for row in every if everything or row.listed]
+    refined = refined_rows(run, every)
+    shown = [row for row in every if everything or row.listed or row.name in refined]
+    rows = with_refined(shown, refined)
     plain = not console.is_terminal
     console.print()
     console.print(front_table(run, rows, plain, console.width))
@@ -270,6 +294,7 @@ def print_front(
     legend = f"{splits}; {source}MB = 10^6 bytes"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
+    notes += refined_notes(refined, any(not math.isnan(row.estimate) for row in rows))
     command = "" if everything else run_command(run.path, "front", run.name, *options, "--all")
     print_lines(console, [star, *shortlist_notes(run, every, command)])
     print_lines(console, [legend, *notes], style="dim")
@@ -282,7 +307,9 @@ def front_html(run: RecordedRun) -> str:
     if run.front.empty:
         return f"<p>{escape(heading(run))}</p>"
     every = front_rows(run)
-    table = front_table(run, [row for row in every if row.listed], width=WITH_WORDS).html()
+    refined = refined_rows(run, every)
+    shown = with_refined([row for row in every if row.listed or row.name in refined], refined)
+    table = front_table(run, shown, width=WITH_WORDS).html()
     notes = [f"{STAR} {star_note(run, default_choice(run))}", *shortlist_notes(run, every, "front")]
     return f"<p>{escape(heading(run))}</p>{table}<p>{'<br>'.join(map(escape, notes))}</p>"
 

@@ -12,7 +12,8 @@ from typing import Any
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.evaluators.tasks.paired import Paired
 from bitfront.evaluators.tasks.quality import Quality
-from bitfront.search.runs.files import REFINED, damaged_file, read_json
+from bitfront.search.runs.files import REFINED, read_json
+from bitfront.spaces import UserError
 
 FORMAT, VERSION = "bitfront/refined-point", 1
 SEARCH, TEST = "search", "test"
@@ -44,11 +45,13 @@ class Compared:
         before: What it was worth.
         after: What it is worth refined.
         differences: By metric, by how much the refined one is above, with the paired standard error.
+        errors: By metric, the paired standard error of the refined one's difference to the float model.
     """
 
     before: Quality
     after: Quality
     differences: Mapping[str, Paired]
+    errors: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -56,15 +59,17 @@ class Compared:
             "before": self.before.to_json(),
             "after": self.after.to_json(),
             "differences": {name: list(pair) for name, pair in self.differences.items()},
+            "errors": dict(self.errors),
         }
         return {name: _finite(part) for name, part in found.items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Compared:
         """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError where it is none."""
-        before, after, pairs = (_with_nan(document[name]) for name in ("before", "after", "differences"))
-        differences = {str(name): Paired(*map(float, pair)) for name, pair in pairs.items()}
-        return cls(Quality.from_json(before), Quality.from_json(after), differences)
+        known = _with_nan({name: document[name] for name in ("before", "after", "differences", "errors")})
+        pairs = {str(name): Paired(*map(float, pair)) for name, pair in known["differences"].items()}
+        errors = {str(name): float(error) for name, error in known["errors"].items()}
+        return cls(Quality.from_json(known["before"]), Quality.from_json(known["after"]), pairs, errors)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,9 @@ def read_refined(path: Path) -> RefinedPoint:
     try:
         return RefinedPoint.from_json(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged_file(path, f"{type(error).__name__}: {error}") from error
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}): remove it, and refine the point again"
+        ) from error
 
 
 def file_of(run_folder: Path, digest: str) -> Path:

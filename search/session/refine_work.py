@@ -14,6 +14,7 @@ from bitfront.evaluators.files import explained
 from bitfront.evaluators.preparation.refinement_file import read_refinement
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.paired import Paired, paired_differences
+from bitfront.evaluators.tasks.quality import standard_errors
 from bitfront.evaluators.training.refinement.refinement import refine
 from bitfront.search.estimation.differences import ONE_SIDED
 from bitfront.search.problem.spec import bitfront_version
@@ -135,9 +136,9 @@ class RefineWork:
             with self._reporter.stage(f"classifying {images}, float, before and after"):
                 before, old = context.quality_with_outputs(config, split)
                 after, new = refined.quality_with_outputs(config, split)
-            judge = context.task.arithmetic
-            differences = paired_differences(judge.outputs(new), judge.outputs(old), metrics)
-            found[split] = Compared(before, after, differences)
+            own, base = (context.task.arithmetic.outputs(outputs) for outputs in (new, old))
+            errors = {name: error.difference for name, error in standard_errors(own, metrics).items()}
+            found[split] = Compared(before, after, paired_differences(own, base, metrics), errors)
         return found
 
     def _why_not(self, compared: Compared) -> str:

@@ -4,13 +4,13 @@
 const PALETTES = {
   light: {
     ink: "#1F2430", muted: "#5E6673", grid: "#E6E8EB", ground: "#FFFFFF", front: "#0072B2", dim: "#B9CFDF",
-    dominated: "#AEB7C2", infeasible: "#D98A5B", screened: "#C9CED6", limit: "#A3195B", star: "#E69F00",
+    dominated: "#AEB7C2", infeasible: "#D98A5B", screened: "#C9CED6", limit: "#A3195B", star: "#E69F00", refined: "#00664B",
     narrow: "#E3ECF4", wide: "#0B4F83", changed: "#D55E00",
     pins: ["#D55E00", "#008A62", "#B0508A", "#5B4BC4"], runs: ["#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#E69F00", "#1F2430"],
   },
   dark: {
     ink: "#E8EAEE", muted: "#A4ACB8", grid: "#333A45", ground: "#171B22", front: "#5CB3EA", dim: "#3D617B",
-    dominated: "#566070", infeasible: "#B06D43", screened: "#434B57", limit: "#F07AB3", star: "#F2B134",
+    dominated: "#566070", infeasible: "#B06D43", screened: "#434B57", limit: "#F07AB3", star: "#F2B134", refined: "#4FD1A5",
     narrow: "#25313D", wide: "#7CC4F5", changed: "#FF8A4C",
     pins: ["#FF8A4C", "#2FC79A", "#E58BC0", "#A498FF"], runs: ["#E58BC0", "#2FC79A", "#FF8A4C", "#8ACBF2", "#F2B134", "#E8EAEE"],
   },
@@ -178,6 +178,8 @@ class Charts {
       });
       front.sort((a, b) => a.size - b.size);
     }
+    const refined = now.replay !== null ? [] : this.refined(now);
+    for (const one of refined) labels.push({ x: one.x, y: one.y, text: `${one.trial} refined`, color: colors.refined, first: true });
     const stairs = this.stairs(run, state, now.replay !== null ? [...now.replay] : [...now.within].map((i) => now.front.rows[i]),
       run.name, colors.front, [1, 0]);
     now.others.forEach((other, k) => {
@@ -193,10 +195,22 @@ class Charts {
     })).filter((mark) => known(mark.x) && known(mark.y));
     const star = now.star >= 0 && now.replay === null ? [now.front.rows[now.star]] : [];
     const stars = star.filter(there).map((row) => ({ row, x: xs[row], y: ys[row] }));
-    const ends = state.zoom || this.window(front, cloud, stairs);
+    const ends = state.zoom || this.window(front, cloud, [...stairs, ...refined]);
     this.seen = front;
-    return this.fill("front", { cloud, front, stairs, references, stars, labels: this.apart(labels, ends), focus: this.ring(now), ...limits },
+    return this.fill("front", { cloud, front, stairs, references, refined, stars, labels: this.apart(labels, ends), focus: this.ring(now), ...limits },
       { xlow: ends.x[0], xhigh: ends.x[1], ylow: ends.y[0], yhigh: ends.y[1] });
+  }
+
+  /** Refined points of the front, with the places that they were at, and the error of what that brought. */
+  refined(now) {
+    const { run, state } = now, [xs, ys] = [run.values[state.x], run.values[state.y]];
+    return run.refined.flatMap((one) => {
+      const [x, y] = [one.values[state.x], one.values[state.y]], i = now.front.rows.indexOf(one.row);
+      if (![x, y, xs[one.row], ys[one.row]].every(known)) return [];
+      const error = (one.gains[state.y] || [])[1] || 0;
+      return [{ row: one.row, trial: one.trial, x, y, from_x: xs[one.row], from_y: ys[one.row], low: y - error, high: y + error,
+        opacity: now.within.has(i) ? 1 : 0.45 }];
+    });
   }
 
   /** Labels above or below their points, as there is room; those that have none are left out. */

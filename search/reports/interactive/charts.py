@@ -89,6 +89,20 @@ def _front() -> alt.LayerChart:
     up = _layer("limits_y").mark_rule(**rule).encode(y=y)
     references = marks("references", size=70, color="{ink}", filled=False, strokeWidth=1.6)
     named = _layer("references").mark_text(align="left", dx=8, dy=-7, fontSize=11, color="{ink}", clip=True)
+    drawn: Any = {"color": "{refined}", "strokeWidth": 1.6, "clip": True}
+    ways = _layer("refined").mark_rule(strokeDash=[2, 2], **drawn)
+    ways = ways.encode(x=x, y=y, x2="from_x:Q", y2="from_y:Q", opacity=look["opacity"])
+    brought = _layer("refined").mark_rule(**drawn).encode(x=x, y=low, y2="high:Q", opacity=look["opacity"])
+    refined = _layer("refined").mark_point(
+        shape="diamond",
+        size=110,
+        filled=True,
+        color="{refined}",
+        stroke="{ground}",
+        strokeWidth=0.9,
+        clip=True,
+    )
+    refined = refined.encode(x=x, y=y, opacity=look["opacity"])
     points = marks("front", filled=True, stroke="{ground}", strokeWidth=0.8).encode(**look)
     shown: Any = {"filled": True, "color": "{star}", "stroke": "{ink}", "strokeWidth": 0.9, "clip": True}
     stars = _layer("stars").mark_point(shape=_STAR, size=420, **shown).encode(x=x, y=y)
@@ -100,7 +114,7 @@ def _front() -> alt.LayerChart:
     brush = alt.selection_interval(name="brush", encodings=["x", "y"])
     layers = [
         cloud, across, up, stairs, errors, wide, references, named.encode(x=x, y=y, text="name:N"),
-        stars, points.add_params(brush), ring.encode(x=x, y=y), words,
+        stars, ways, brought, points.add_params(brush), refined, ring.encode(x=x, y=y), words,
     ]  # fmt: skip
     return _finished(layers, 440, _ends("x", "y"))
 

@@ -38,6 +38,7 @@ from bitfront.search.reports.interactive.axes import (
 )
 from bitfront.search.reports.interactive.facts import run_facts
 from bitfront.search.reports.interactive.reasons import GROUPS, reasons_of
+from bitfront.search.reports.interactive.refined import RefinedMark, refined_marks
 from bitfront.search.reports.plots.hypervolume import reference_point
 from bitfront.search.reports.plots.run_plots import subject
 from bitfront.search.runs.names import command_line
@@ -113,6 +114,8 @@ class RunDocument:
         star_note: Why that one.
         shortlist: Trials of the listed points, each with those that it stands for.
         references: Name and values by axis of models that were not searched.
+        refined: Points of the front as they were refined; see
+            :class:`~bitfront.search.reports.interactive.refined.RefinedMark`.
         limits: Key of the axis, side, threshold and words of each limit in force.
         history: Evaluations and the hypervolume after them.
         reference_point: Of that, in words.
@@ -142,6 +145,7 @@ class RunDocument:
     star_note: str
     shortlist: list[list[int]]
     references: list[dict[str, Any]]
+    refined: list[RefinedMark]
     limits: list[dict[str, Any]]
     history: list[tuple[int, float]]
     reference_point: str
@@ -194,6 +198,7 @@ def run_document(run: RecordedRun) -> RunDocument:
             {"name": reference.name, "values": _reference_values(run, reference, axes)}
             for reference in run.references
         ],
+        refined=refined_marks(run, axes, values),
         limits=_limits(run, axes),
         history=[(int(n), float(v)) for n, v in run.summary.get("hypervolume_history") or []],
         reference_point=reference_point(run),

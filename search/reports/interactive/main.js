@@ -312,11 +312,12 @@ function legend(run) {
   const there = run.groups.filter((_, code) => run.group.includes(code) && !["rejected", "failed"].includes(run.groups[code]));
   const counts = Object.fromEntries(run.groups.map((name, code) => [name, run.group.filter((one) => one === code).length]));
   const words = { front: "on the front", dominated: "dominated", infeasible: "breaks a limit", screened: "given up early" };
+  const refined = run.refined.length ? [el("span", { class: "key refined" }, `refined (${run.refined.length})`)] : [];
   const parts = there.map((name) => el("span", { class: `key ${name}` }, `${words[name] || name} (${counts[name]})`));
   if (counts.rejected || counts.failed) {
     parts.push(el("span", { class: "key" }, [counts.rejected ? `${counts.rejected} rejected before evaluation` : "", counts.failed ? `${counts.failed} failed` : ""].filter(Boolean).join(", ")));
   }
-  return [...parts, el("span", { class: "key" }, "bars: one standard error")];
+  return [...parts, ...refined, el("span", { class: "key" }, "bars: one standard error")];
 }
 
 (async () => {

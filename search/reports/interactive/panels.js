@@ -46,6 +46,7 @@ function cardOf(now, row) {
     i >= 0 && now.front.words[i] ? el("p", {}, now.front.words[i]) : null,
     listed ? el("p", { class: "why" }, listed) : null,
     el("table", {}, ...rows),
+    ...run.refined.filter((one) => one.row === row).map((one) => el("p", {}, el("strong", {}, "refined: "), one.words)),
     bitStrip(run, row),
   ];
 }
@@ -119,7 +120,23 @@ function listTable(now, pin) {
       el("td", {}, words),
       el("td", {}, el("button", { type: "button", "aria-pressed": String(state.pins.includes(trial)), onclick: () => pin(trial) }, state.pins.includes(trial) ? "unpin" : "pin")));
   });
-  return el("table", { class: "figures" }, el("thead", {}, head), el("tbody", {}, ...rows));
+  return el("table", { class: "figures" }, el("thead", {}, head), el("tbody", {}, ...rows, ...refinedRows(now, axes)));
+}
+
+/** Refined points below the others: their figures, with what refining brought where it changed them. */
+function refinedRows(now, axes) {
+  const { run, front } = now, there = run.refined.filter((one) => now.within.has(front.rows.indexOf(one.row)));
+  return there.map((one) => el("tr", { class: "refined" },
+    el("th", { scope: "row" }, `${one.trial} refined`),
+    ...axes.map((axis) => el("td", {}, written(axis, one.values[axis.key]) + gainText(axis, one))),
+    el("td", {}, `trial ${one.trial}`), el("td", {})));
+}
+
+/** What refining brought in a figure, with its paired standard error. */
+function gainText(axis, one) {
+  const [gain, error] = one.gains[axis.key] || [];
+  if (!known(gain)) return "";
+  return ` (${gain < 0 ? "\u2212" : "+"}${Math.abs(gain).toFixed(axis.decimals)}${known(error) ? ` \u00b1 ${error.toFixed(axis.decimals)}` : ""})`;
 }
 
 /** Pinned points beside one another: figures, bits, and how surely they differ. */
@@ -130,8 +147,9 @@ function comparison(now, pin, announce) {
   }
   const place = pins.map((row) => now.front.rows.indexOf(row));
   const cells = (make) => pins.map((row, k) => el("td", {}, make(row, place[k], k)));
-  const command = (row) => {
-    const text = `${run.export} ${run.trial[row]}`;
+  const refined = new Map(run.refined.map((one) => [one.row, one]));
+  const command = (row, more = "") => {
+    const text = `${run.export} ${run.trial[row]}${more}`;
     const copy = async (event) => {
       const button = event.target;
       try { await navigator.clipboard.writeText(text); } catch { selectText(button.previousSibling); document.execCommand("copy"); }
@@ -149,7 +167,12 @@ function comparison(now, pin, announce) {
       ...figures.map((axis) => el("tr", {}, el("th", { scope: "row" }, axis.title), ...cells((row, i) => written(axis, run.values[axis.key][row]) + errorText(now, axis.key, i, axis)))),
       el("tr", {}, el("th", { scope: "row" }, "against the float model"), ...cells((_, i) => (i >= 0 ? now.front.words[i] : "") || "\u2014")),
       el("tr", {}, el("th", { scope: "row" }, "bits by encoder"), ...cells((row, _, k) => bitStrip(run, row, k ? pins[0] : null))),
-      el("tr", {}, el("th", { scope: "row" }, "export"), ...cells((row, i) => (i >= 0 ? command(row) : "not on the front")))));
+      el("tr", {}, el("th", { scope: "row" }, "export"), ...cells((row, i) => (i >= 0 ? command(row) : "not on the front"))),
+      ...(pins.some((row) => refined.has(row)) ? [
+        el("tr", { class: "refined" }, el("th", { scope: "row" }, "refined"), ...cells((row) => refined.get(row)?.words || "")),
+        el("tr", {}, el("th", { scope: "row" }, "learned from"), ...cells((row) => refined.get(row)?.learned_from || "")),
+        el("tr", {}, el("th", { scope: "row" }, "export it refined"), ...cells((row) => (refined.has(row) ? command(row, " --refined") : ""))),
+      ] : [])));
   const note = pins.length > 1 ? el("p", { class: "quiet" }, `Outlined bits differ from those of ${PIN_NAMES[0]}.`) : null;
   return [el("div", { class: "scroll" }, table), note, ...pairs(now, pins, place)].filter(Boolean);
 }

@@ -107,6 +107,7 @@ def _draw_points(axes: Axes, info: FrontInfo) -> None:
     _draw_measured(axes, info)
     draw_stairs(axes, info.staircase, color=style.FRONT)
     _draw_front(axes, info)
+    _draw_refined(axes, info)
 
 
 def draw_stairs(axes: Axes, stairs: Points, **how: Any) -> None:
@@ -119,7 +120,8 @@ def draw_stairs(axes: Axes, stairs: Points, **how: Any) -> None:
 def _write_texts(axes: Axes, info: FrontInfo, window: Window) -> None:
     texts = draw_limits(axes, info, window)
     labels, reference_texts = draw_references(axes, info, window, texts)
-    labels = draw_knee(axes, info, window) + labels + _label_listed(info, window)
+    labels = draw_knee(axes, info, window) + labels + _label_refined(info, window)
+    labels += _label_listed(info, window)
     texts += reference_texts + note_hidden(axes, info, window)
     taken = [*areas(axes, texts), *(around(axes, label) for label in labels)]
     place_labels(axes, labels, obstacles(info, window), taken)
@@ -147,6 +149,30 @@ def _draw_front(axes: Axes, info: FrontInfo) -> None:
     many = " (+n: with n behind it)" if listed.behind.any() else ""
     label = f"front, listed{many}{error * draw_errors(axes, info, style.FRONT)}"
     scatter(axes, points, label, s=36, c=style.FRONT, edgecolors="white", lw=0.7, zorder=6)
+
+
+def _draw_refined(axes: Axes, info: FrontInfo) -> None:
+    """Refined points as diamonds, each on a line from the point that it was."""
+    found = info.refined
+    how: Any = {"color": style.REFINED, "zorder": 6}
+    for cost, height, _, start, _ in zip(*found, strict=True):
+        axes.plot([cost, cost], [start, height], lw=style.points(1.1), linestyle=(0, (2, 1.2)), **how)
+    bars: Any = {"fmt": "none", "elinewidth": style.points(0.9), "ecolor": style.REFINED, "zorder": 6}
+    if (found.error > 0).any():
+        axes.errorbar(found.cost, found.height, found.error, capsize=style.points(2.2), **bars)
+    look: Any = {"s": 44, "marker": "D", "c": style.REFINED, "edgecolors": "white", "lw": 0.7, "zorder": 8}
+    label = "refined, from its point \N{PLUS-MINUS SIGN} standard error of what that brought"
+    scatter(axes, Points(found.cost, found.height, found.trial), label, **look)
+
+
+def _label_refined(info: FrontInfo, window: Window) -> list[Label]:
+    """The trial of each refined point."""
+    marks = zip(info.refined.cost, info.refined.height, info.refined.trial, strict=True)
+    return [
+        Label(f"{trial} refined", cost, height)
+        for cost, height, trial in marks
+        if window.holds(Mark("", cost, height))
+    ]
 
 
 def _label_listed(info: FrontInfo, window: Window) -> list[Label]:

@@ -59,6 +59,24 @@ class Listed(NamedTuple):
         return float(np.nan_to_num(self.error, nan=0.0).max(initial=0.0))
 
 
+class RefinedPoints(NamedTuple):
+    """Points of the front as they were refined, each ``[points]``.
+
+    Attributes:
+        cost: In the axis's unit, that of the point as it was.
+        height: As that of :class:`Points`: that of the point and what refining brought on the search split.
+        trial: Its number.
+        start: The height of the point as it was.
+        error: Paired standard error of what refining brought, in the unit of heights; 0 if unknown.
+    """
+
+    cost: Floats
+    height: Floats
+    trial: NDArray[np.int64]
+    start: Floats
+    error: Floats
+
+
 class Mark(NamedTuple):
     """A single labelled point."""
 
@@ -87,6 +105,7 @@ class FrontInfo(NamedTuple):
         dominated: Feasible trials off the front.
         infeasible: Trials that broke a limit, as far as they were evaluated.
         measured: Front points at their measured whole-model latency; empty for other costs.
+        refined: Points of the front as they were refined.
         references: Float and uniform models.
         limits: Limits of this cost and of the quality.
         knee: The knee, or None for an empty front.
@@ -103,6 +122,7 @@ class FrontInfo(NamedTuple):
     dominated: Points
     infeasible: Points
     measured: Points
+    refined: RefinedPoints
     references: tuple[Mark, ...]
     limits: tuple[LimitLine, ...]
     knee: Mark | None
@@ -142,6 +162,7 @@ def collect_front(run: RecordedRun, axis: Axis, everything: bool = False) -> Fro
         dominated=_points(others[others["feasible"]], axis, quality),
         infeasible=_points(others[~others["feasible"]], axis, quality),
         measured=_measured(front, axis, run),
+        refined=_refined(run, points),
         references=tuple(_marks(run, axis)),
         limits=limits,
         knee=_knee(run, points),
@@ -194,6 +215,18 @@ def _measured(front: pd.DataFrame, axis: Axis, run: RecordedRun) -> Points:
     alike = same_source(run.latency_source, run.latency_measured_source)
     shown = front if axis.column == "latency_ms" and alike else front.iloc[:0]
     return _points(shown, axis, run.quality, "latency_measured_ms")
+
+
+def _refined(run: RecordedRun, points: Points) -> RefinedPoints:
+    known, sign = run.refined_front, run.quality.sign
+    rows = [
+        (cost, start + sign * gain.value, trial, start, gain.error)
+        for cost, start, trial in zip(*points, strict=True)
+        if int(trial) in known and (gain := known[int(trial)].search.differences[run.quality.name])
+    ]
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    cost, height, trials, start, error = columns
+    return RefinedPoints(cost, height, trials.astype(np.int64), start, np.nan_to_num(error, nan=0.0))
 
 
 def _marks(run: RecordedRun, axis: Axis) -> list[Mark]:

@@ -57,6 +57,10 @@ def obstacles(info: FrontInfo, window: Window) -> NDArray[np.float64]:
     for (left, low), (right, high) in itertools.pairwise(stairs):
         stacks += [_between((left, low), (right, low)), _between((right, low), (right, high))]
     stacks += [_between(*shift) for shift in shifts(info)]
+    stacks += [
+        _between((cost, start), (cost, height))
+        for cost, height, _, start, _ in zip(*info.refined, strict=True)
+    ]
     for cost, height, _, error, _ in zip(*info.listed, strict=True):
         if error > 0:  # thin: a text over one stays legible
             stacks.append(_between((cost, height - error), (cost, height + error))[:: _SAMPLES // 4])

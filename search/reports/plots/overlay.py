@@ -22,6 +22,7 @@ from bitfront.search.reports.plots.front_points import (
     Listed,
     Mark,
     Points,
+    RefinedPoints,
     collect_front,
 )
 from bitfront.search.reports.plots.hypervolume import collect_hypervolume, draw_hypervolume, reference_point
@@ -172,6 +173,7 @@ def _merged(infos: Sequence[FrontInfo], series: Sequence[Series]) -> FrontInfo:
         dominated=none,
         infeasible=none,
         measured=none,
+        refined=RefinedPoints(*none, none.cost, none.cost),
         references=_distinct({name: info.references for name, info in by_series}, "name"),
         limits=_distinct({name: info.limits for name, info in by_series}, "text"),
         knee=None,

@@ -32,6 +32,7 @@ DOMINATED = "#B4BCC6"
 INFEASIBLE = "#D98A5B"
 KNEE = "#E69F00"
 LIMIT = "#A3195B"
+REFINED = "#00664B"
 REFERENCE = "#222222"
 
 # Of several runs in one picture: colours, marks and dashes that differ each for themselves, also in grey.

@@ -65,6 +65,9 @@ def _heights(info: FrontInfo) -> tuple[float, float]:
     bottoms = [info.floor, *(info.listed.height - error)[shown]]
     tops = [float(group.height.max()) for group in groups] + [mark.height for mark in info.references]
     tops += [*(info.listed.height + error)[shown]]
+    refined = info.refined
+    tops += [*(refined.height + refined.error)]
+    bottoms += [*(refined.height - refined.error)[refined.height >= info.floor]]
     limits = [line.value for line in info.limits if not line.vertical]
     bottom, top = float(min(bottoms)), float(max([*tops, *limits]))
     least = max(_LEAST_HEIGHT if info.quality.unit == "%" else 1e-6, LEAST_ERRORS * info.listed.largest_error)
