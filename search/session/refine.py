@@ -167,7 +167,7 @@ def refine_run(
         request = dataclasses.replace(request, evaluation=request.evaluation.moved(**moved))
         outcome = _carried_out(request, place, reporter_of(progress), new_data=False)
         if not outcome.why:
-            write_refined_table(run)
+            _shown_beside(run, reporter_of(progress))
     return _found(request, place, outcome, run.name)
 
 
@@ -221,6 +221,16 @@ def refine(
     if not outcome.why:
         _write_bit_config(request, place, outcome)
     return _found(request, place, outcome, None)
+
+
+def _shown_beside(run: RecordedRun, reporter: Reporter) -> None:
+    """Writes the table of refined points, and draws the pictures of the run again."""
+    from bitfront.search.reports.plots.run_plots import write_plots
+
+    found = type(run).read(run.path.parent, run.name)
+    write_refined_table(found)
+    with reporter.stage("drawing plots"):
+        write_plots(found)
 
 
 def default_folder(config: BitConfig) -> Path:

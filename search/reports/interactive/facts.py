@@ -28,7 +28,7 @@ class Fact(NamedTuple):
 def run_facts(run: RecordedRun) -> list[Fact]:
     """The facts of a run as far as they are recorded; files by their names alone, not by their folders."""
     machine = read_json(run.path / "environment.json", dict, absent={})
-    found = (*_subject(run), *_search(run), *_machine(machine))
+    found = (*_subject(run), *_search(run), *_refined(run), *_machine(machine))
     return [Fact(label, text) for label, text in found if text]
 
 
@@ -64,6 +64,11 @@ def _search(run: RecordedRun) -> Iterator[tuple[str, str]]:
     took = f" in {duration(float(seconds))}" if isinstance(seconds, int | float) and counts else ""
     yield "evaluations", f"{counts}{took}"
     yield "state", run_state(run.path, summary)
+
+
+def _refined(run: RecordedRun) -> Iterator[tuple[str, str]]:
+    for trial, point in sorted(run.refined_front.items()):
+        yield f"{trial} refined", f"without labels, from {point.images}"
 
 
 def _machine(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -128,15 +128,15 @@ function refinedRows(now, axes) {
   const { run, front } = now, there = run.refined.filter((one) => now.within.has(front.rows.indexOf(one.row)));
   return there.map((one) => el("tr", { class: "refined" },
     el("th", { scope: "row" }, `${one.trial} refined`),
-    ...axes.map((axis) => el("td", {}, written(axis, one.values[axis.key]) + gainText(axis, one))),
-    el("td", {}, `trial ${one.trial}`), el("td", {})));
+    ...axes.map((axis) => el("td", {}, written(axis, one.values[axis.key]), el("small", {}, gainText(axis, one)))),
+    el("td", {}), el("td", {})));
 }
 
 /** What refining brought in a figure, with its paired standard error. */
 function gainText(axis, one) {
   const [gain, error] = one.gains[axis.key] || [];
   if (!known(gain)) return "";
-  return ` (${gain < 0 ? "\u2212" : "+"}${Math.abs(gain).toFixed(axis.decimals)}${known(error) ? ` \u00b1 ${error.toFixed(axis.decimals)}` : ""})`;
+  return `${gain < 0 ? "\u2212" : "+"}${Math.abs(gain).toFixed(axis.decimals)}${known(error) ? ` \u00b1 ${error.toFixed(axis.decimals)}` : ""}`;
 }
 
 /** Pinned points beside one another: figures, bits, and how surely they differ. */
