@@ -26,7 +26,7 @@ def print_report(report: dict[str, Any], measured: bool) -> None:
     console.print(
         f"{report['model']} ({quantization(report)}) on {report.get('test_data', report['data'])}: "
         f"{count_of(report['images'], 'test image')}, {count_of(report['encoders'], 'encoder')}, "
-        f"config {report['digest']}\n",
+        f"config {report['digest']}{', refined' if report.get('refinement') else ''}\n",
         soft_wrap=True,
     )
     console.print(table)

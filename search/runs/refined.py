@@ -80,7 +80,7 @@ class RefinedPoint:
         trial: Number of the trial that it was; None where it is of no run.
         digest: Of the configuration.
         file: Name of the file that holds what was learned, beside the record.
-        content: Digest of what that file holds.
+        content: Digest of the model in it, the same wherever the same was learned.
         images: What it was learned from, in words.
         splits: By split, ``search`` and ``test``, what refining brought there.
         learning: The settings, as :class:`~bitfront.evaluators.training.refinement.recipe.RefinementSpec`

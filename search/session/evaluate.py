@@ -48,6 +48,7 @@ class Evaluation:
         latency_source: Where latencies come from, such as ``measured:torch``.
         test_data: Where the test images come from, if not from ``data``.
         skipped_images: Why images of the data were left out, a sentence each.
+        refinement: What was learned for the configuration, if it is refined.
     """
 
     model: str
@@ -81,6 +82,7 @@ class Evaluation:
     latency_batch: int
     latency_notes: list[str]
     test_data: str | None = None
+    refinement: str | None = None
 
     @property
     def images(self) -> int:
@@ -104,7 +106,7 @@ class Evaluation:
                 document |= self.compared.to_json(self.counted)
             elif field.name == "values":
                 document |= self._metrics()
-            elif field.name == "test_data" and self.test_data is None:
+            elif field.name in ("test_data", "refinement") and getattr(self, field.name) is None:
                 continue
             elif field.name not in ("counted", "fp32_values", "errors"):
                 document[field.name] = getattr(self, field.name)
@@ -202,7 +204,8 @@ def _figures(context: EvaluationContext, config: BitConfig) -> dict[str, Any]:
     relative = {metric.name for metric in judged if metric.relative}
     return {
         **{
-            name: getattr(spec, name) for name in ("model", "data", "test_data", "task", "recipe", "observer")
+            name: getattr(spec, name)
+            for name in ("model", "data", "test_data", "task", "recipe", "observer", "refinement")
         },
         "weights": context.model.weights,
         "scheme": config.scheme,

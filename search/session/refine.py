@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.context.spec import EvaluationSpec, absolute_place
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
@@ -25,6 +25,7 @@ from bitfront.search.session.refine_checks import (
     check_folder,
     check_point,
     check_scheme,
+    further_data,
     made,
     place_in,
     unfinished_point,
@@ -161,7 +162,7 @@ def refine_run(
             if not force:
                 check_point(run, place, trial)
             settled, metric = _settled(learning), run.quality.name
-            further = _absolute(refine_data)
+            further = further_data(refine_data)
             request = RefineRequest(spec, chosen.config, settled, images, further, trial, metric)
             place.begin(request)
         request = dataclasses.replace(request, evaluation=request.evaluation.moved(**moved))
@@ -242,10 +243,6 @@ def _place(run: RecordedRun, digest: str) -> RefinePlace:
     return RefinePlace(file_of(run.path, digest), unfinished_of(run.path, digest))
 
 
-def _absolute(data: str | Path | None) -> str | None:
-    return None if data is None else absolute_place("data", data)
-
-
 def _requested(
     spec: EvaluationSpec | None,
     config: BitConfig | str | Path | None,
@@ -270,7 +267,7 @@ def _requested(
     metric = task_named(spec.task).primary
     settled = _settled(learning)
     return RefineRequest(
-        spec.at_absolute_places(), found, settled, images, _absolute(refine_data), None, metric
+        spec.at_absolute_places(), found, settled, images, further_data(refine_data), None, metric
     )
 
 

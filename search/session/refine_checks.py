@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitfront.evaluators.context.spec import absolute_place
+from bitfront.evaluators.data.registry import path_of
 from bitfront.evaluators.files import check_writable
 from bitfront.evaluators.preparation.refinement_file import REFINED
 from bitfront.search.runs.names import command_line, run_command
@@ -32,6 +34,20 @@ def check_alone(*settings: object) -> None:
     """Refuses settings beside a resumption, which keeps those that it was begun with."""
     if any(setting is not None for setting in settings):
         raise UserError("a refinement that is resumed keeps its settings: give none beside that")
+
+
+def further_data(data: str | Path | None) -> str | None:
+    """Where further images come from, as it holds in any folder; refuses a place where nothing is."""
+    if data is None:
+        return None
+    found = absolute_place("data", data)
+    path = path_of(found)
+    if path is not None and not Path(path).exists():
+        raise UserError(
+            f"--refine-data {data}: there is no such place; expected a folder of images, or data in another "
+            "form that --data takes"
+        )
+    return found
 
 
 def check_new(place: RefinePlace, what: str, again: str, export: str) -> None:

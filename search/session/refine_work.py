@@ -11,7 +11,8 @@ from bitfront.evaluators.context.context import EvaluationContext, SplitName
 from bitfront.evaluators.context.preparing import weight_ranges
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import explained
-from bitfront.evaluators.preparation.refinement_file import read_refinement
+from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
+from bitfront.evaluators.preparation.refinement_file import load_refinement, read_refinement
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.paired import Paired, paired_differences
 from bitfront.evaluators.tasks.quality import standard_errors
@@ -89,7 +90,7 @@ class RefineWork:
             trial=request.trial,
             digest=request.config.digest,
             file=place.file.name,
-            content=document.digest,
+            content=self._content(learned),
             images=found.words,
             splits=splits,
             learning=request.learning.to_json(),
@@ -140,6 +141,12 @@ class RefineWork:
             errors = {name: error.difference for name, error in standard_errors(own, metrics).items()}
             found[split] = Compared(before, after, paired_differences(own, base, metrics), errors)
         return found
+
+    def _content(self, learned: Path) -> str:
+        """A digest of what was learned, whatever time that took."""
+        _, blueprint = self._context.calibrated_again()
+        refined = load_refinement(learned, blueprint, blueprint.patch.weight.device)
+        return calibrated_digest(refined, blueprint)
 
     def _why_not(self, compared: Compared) -> str:
         """Why the search images, which were not learned from, speak against it; empty where they do not."""
