@@ -39,3 +39,12 @@ def test_weights_that_move_keep_their_entry(file: Path) -> None:
 def test_a_folder_that_is_the_model_is_found_from_anywhere(file: Path) -> None:
     assert EvaluationSpec(scheme="fq-vit", model="local-dir:.").model == f"local-dir:{file.parent}"
     assert EvaluationSpec(scheme="fq-vit", model="local-dir:none").model == "local-dir:none"
+
+
+def test_a_refinement_is_a_place_that_is_written_where_it_is_set(file: Path) -> None:
+    plain = EvaluationSpec(model="digits_deit", scheme="deploy")
+    assert "refinement" not in plain.to_json()  # as specs of earlier versions
+    refined = plain.moved(refinement="w.pth")
+    assert refined.refinement == str(file)
+    assert EvaluationSpec.from_json(refined.to_json()) == refined
+    assert refined.places["refinement"] == str(file)

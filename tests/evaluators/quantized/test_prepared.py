@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import pytest
@@ -13,7 +14,7 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.weights import quantize_weight
-from bitfront.spaces import SCHEMES, BitfrontError
+from bitfront.spaces import SCHEMES, BitfrontError, UserError
 
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
@@ -120,3 +121,13 @@ def test_what_files_store_in_four_bytes_is_a_float32_number(name: str, scheme: s
         numbers += encoder.score_scales.tolist()
     assert torch.tensor(numbers, dtype=torch.float32).tolist() == numbers
     assert len(set(numbers)) > 20
+
+
+def test_a_refined_model_is_of_its_configuration_alone() -> None:
+    blueprint = calibrated("vit", "deploy", "fq-vit").blueprint
+    only, other = (config_of(blueprint, "deploy", bits) for bits in ((4, 8, 8), (8, 8, 8)))
+    found = prepared("vit", "deploy", "fq-vit", only=only)
+    found.assemble(only)
+    found.assemble(dataclasses.replace(only, model="the same in another place"))
+    with pytest.raises(UserError, match=f"refined for configuration {only.digest}, not for {other.digest}"):
+        found.assemble(other)
