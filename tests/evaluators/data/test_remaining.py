@@ -69,7 +69,7 @@ def test_every_image_below_a_folder_is_taken(tmp_path: Path) -> None:
     assert len(source) == 7
     assert not source.labels.any()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images in .*empty; expected files below it"):
+    with pytest.raises(UserError, match=r"no images in .*empty; expected files below it"):
         open_unlabelled(str(tmp_path / "empty"))
 
 

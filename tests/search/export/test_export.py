@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refined_cases import write_refined_point
 
-from bitfront.search.export.export import chosen_point, chosen_uniform, place_files, write_config
+from bitfront.search.export.export import (
+    chosen_point,
+    chosen_uniform,
+    place_files,
+    refined_point,
+    write_config,
+)
+from bitfront.search.export.places import with_folders, without_folders
 from bitfront.search.export.selection import pick
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import BitConfig, BitfrontError, Granularity, UserError
@@ -167,3 +175,37 @@ class TestPlaces:
             with pytest.raises(UserError, match=r"m\.bin"):
                 place_files(written, tmp_path / "m.xml", force)
         assert not (tmp_path / "m.xml").exists()
+
+
+class TestRefined:
+    def test_a_refined_point_is_that_point_with_what_was_learned(self, run: RecordedRun) -> None:
+        trial = int(run.front["trial"].iloc[0])
+        write_refined_point(run.path.parent, "r", trial, gain=3.0)
+        run = RecordedRun.read(run.path.parent, "r")
+        plain, (chosen, file) = chosen_point(run, trial), refined_point(run, trial)
+        assert chosen.config == plain.config
+        assert chosen.name == f"trial{trial}-refined-{plain.config.digest}"
+        assert file == run.path / "refined" / f"{plain.config.digest}.safetensors"
+        document = chosen.document()
+        assert document["provenance"]["evaluation"]["refinement"] == str(file)
+        assert document["measured"]["top1"] == pytest.approx(plain.measured["top1"] + 3.0)
+        assert document["measured"]["size_bytes"] == plain.measured["size_bytes"]
+        assert document["measured"].keys() == plain.measured.keys()
+        # What is shipped names no folder; beside its run it is found again.
+        short = without_folders(document)
+        assert short["provenance"]["evaluation"]["refinement"] == f".../{file.name}"
+        place = run.path / "exports" / "model.xml"
+        assert with_folders(short, place)["provenance"]["evaluation"]["refinement"] == str(file)
+        elsewhere = with_folders(short, run.path.parent / "other" / "a" / "b" / "model.xml")
+        assert elsewhere["provenance"]["evaluation"]["refinement"] == f".../{file.name}"
+
+    def test_others_are_refused_with_what_to_do(self, run: RecordedRun) -> None:
+        trial = int(run.front["trial"].iloc[0])
+        command = f"bitfront refine r --pick {trial} --runs-dir {run.path.parent}"
+        with pytest.raises(UserError, match=f"trial {trial} is not refined: refine it with `{command}`"):
+            refined_point(run, trial)
+        write_refined_point(run.path.parent, "r", trial)
+        run = RecordedRun.read(run.path.parent, "r")
+        (run.path / "refined" / f"{run.front['digest'].iloc[0]}.safetensors").unlink()
+        with pytest.raises(UserError, match=f"is missing: restore it, or refine trial {trial} again"):
+            refined_point(run, trial)
