@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.data.splits import Indices
 
 # What is learned from where no number is asked for: more of them bring little and take long.
-USUAL_IMAGES = 2_048
+USUAL_IMAGES = 1_024
 
 
 class LearningImages(NamedTuple):

@@ -75,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_learning_options(group: Group) -> None:
     images = (
         "images to learn from: those that calibrate first, then others that neither steer nor report "
-        "(default: all of them, up to 2048)"
+        "(default: all of them, up to 1024)"
     )
     option(group, "--images N", images, positive)
     others = (
