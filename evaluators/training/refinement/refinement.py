@@ -20,6 +20,7 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
+from bitfront.evaluators.preparation.refinement_file import save_refinement
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
@@ -95,6 +96,30 @@ class Refined:
             "config": self.config.digest,
             "started_from": self.started_from,
         }
+
+    def save(self, path: Path, float_blueprint: Blueprint, spec: RefinementSpec) -> None:
+        """Writes what was learned.
+
+        Args:
+            path: The file.
+            float_blueprint: The float model that was calibrated.
+            spec: How it learned.
+
+        Raises:
+            ValueError: It did not help and changed nothing.
+            UserError: The place is not writable.
+        """
+        if not self.helped:
+            raise ValueError("a refinement that did not help leaves nothing to write")
+        save_refinement(
+            path,
+            self.calibrated,
+            float_blueprint,
+            self.config,
+            self.started_from,
+            spec.to_json(),
+            self.figures(),
+        )
 
     def summary(self) -> str:
         """One line for people."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bitfront.evaluators.files import check_writable
-from bitfront.evaluators.training.refinement.tensor_file import read_tensors, write_tensors
+from bitfront.evaluators.preparation.tensor_file import read_tensors, write_tensors
 from bitfront.spaces import UserError
 
 STATE = "refinement_state.safetensors"

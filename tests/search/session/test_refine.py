@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,23 @@ QUICK = RefinementSpec(passes=1, batch=32, threads=1)
 IMAGES = 96
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _found_to_help() -> Iterator[None]:
+    """Whether a few steps on a few images helped is left to chance otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core, "_fell", lambda *_: True)
+        yield
+
+
 @pytest.fixture(scope="module")
-def searched(deploy_runs: Path) -> Path:
-    """Run folders of which the run ``small`` is of scheme deploy: its trials were not searched."""
-    return deploy_runs
+def searched(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of which ``small`` is of scheme deploy: their trials were not searched."""
+    root = tmp_path_factory.mktemp("searched")
+    for name in ("small", "integers"):
+        shutil.copytree(deploy_runs / name, root / name)
+    path = root / "small" / "spec.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "latency": "model:bops"}))
+    return root
 
 
 @pytest.fixture
@@ -80,8 +93,7 @@ class TestPointOfARun:
         root, found = refined
         assert found.point is not None
         run = open_run("small", runs_dir=root)
-        options = {"latency": "model:bops"}
-        before, after = (run.evaluate(found.trial, refined=which, **options) for which in (False, True))
+        before, after = (run.evaluate(found.trial, refined=which) for which in (False, True))
         assert found.point.test.before.values == before.values
         assert found.point.test.after.values == after.values
         assert after.refinement == str(found.path)
@@ -234,7 +246,7 @@ class TestInterrupted:
         for trial in run.front["trial"].iloc[:2]:
             unfinished_of(run.path, run.config(int(trial)).digest).mkdir(parents=True)
         trials = sorted(int(trial) for trial in run.front["trial"].iloc[:2])
-        with pytest.raises(UserError, match="several refinements .*: name one with --pick: ") as error:
+        with pytest.raises(UserError, match=r"several refinements .*: name one with --pick: ") as error:
             run.refine(resume=True)
         assert all(str(trial) in str(error.value) for trial in trials)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,7 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import from_entry, to_entry
 from bitfront.evaluators.preparation.store.store import DamagedEntryError
-from bitfront.evaluators.quantized.prepared import check_config
-from bitfront.evaluators.training.refinement.recipe import RefinementSpec
-from bitfront.evaluators.training.refinement.refinement import Refined
-from bitfront.evaluators.training.refinement.tensor_file import read_tensors, write_tensors
+from bitfront.evaluators.preparation.tensor_file import read_tensors, write_tensors
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.errors import one_line
 
@@ -32,40 +30,46 @@ class RefinementDocument:
     Attributes:
         config: The configuration that it is of.
         started_from: Digest of the calibrated model that the refinement began with.
-        spec: How it learned.
-        figures: What was measured (:meth:`Refined.figures`).
-        digest: Twelve hexadecimal digits of the configuration.
+        spec: How it learned, as JSON has it.
+        figures: What was measured, as JSON has it.
     """
 
     config: BitConfig
     started_from: str
-    spec: RefinementSpec
+    spec: dict[str, Any]
     figures: dict[str, Any]
-    digest: str
 
 
-def save_refinement(path: Path, refined: Refined, float_blueprint: Blueprint, spec: RefinementSpec) -> None:
+def save_refinement(
+    path: Path,
+    calibrated: CalibratedModel,
+    float_blueprint: Blueprint,
+    config: BitConfig,
+    started_from: str,
+    spec: Mapping[str, Any],
+    figures: Mapping[str, Any],
+) -> None:
     """Writes a refined model, whole or not at all.
 
     Args:
         path: The file, usually :data:`REFINED`.
-        refined: What is written.
+        calibrated: What was learned.
         float_blueprint: The float model that was calibrated.
-        spec: How it learned.
+        config: The configuration that it is of.
+        started_from: Digest of the calibrated model that it began with.
+        spec: How it learned, as JSON has it.
+        figures: What was measured, as JSON has it.
 
     Raises:
-        ValueError: The refinement did not help and changed nothing.
         UserError: The place is not writable.
     """
-    if not refined.helped:
-        raise ValueError("a refinement that did not help leaves nothing to write")
-    tensors, document = to_entry(refined.calibrated, float_blueprint)
+    tensors, document = to_entry(calibrated, float_blueprint)
     described = {
-        "config": refined.config.to_json(),
-        "config_digest": refined.config.digest,
-        "started_from": refined.started_from,
-        "spec": spec.to_json(),
-        "figures": refined.figures(),
+        "config": config.to_json(),
+        "config_digest": config.digest,
+        "started_from": started_from,
+        "spec": dict(spec),
+        "figures": dict(figures),
         "calibrated": document,
     }
     write_tensors(path, _KIND, tensors, described)
@@ -92,8 +96,7 @@ def load_refinement(path: Path, float_blueprint: Blueprint, device: torch.device
         UserError: There is no such file, it is damaged or no file of a refinement, or of another model.
     """
     tensors, document = read_tensors(path, _KIND, _REMEDY)
-    config = _document(path, document).config
-    check_config(config, float_blueprint, config.scheme)
+    _document(path, document)
     try:
         return from_entry(tensors, document["calibrated"], float_blueprint, device)
     except DamagedEntryError as error:
@@ -105,12 +108,7 @@ def _document(path: Path, document: dict[str, Any]) -> RefinementDocument:
         config = BitConfig.from_json(document["config"])
         if config.digest != document["config_digest"] or not isinstance(document["calibrated"], dict):
             raise ValueError("its configuration is not the one that it names")
-        return RefinementDocument(
-            config,
-            str(document["started_from"]),
-            RefinementSpec.from_json(document["spec"]),
-            dict(document["figures"]),
-            config.digest,
-        )
+        started_from, spec, figures = (document[name] for name in ("started_from", "spec", "figures"))
+        return RefinementDocument(config, str(started_from), dict(spec), dict(figures))
     except (LookupError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} cannot be used ({one_line(error, 120)}): {_REMEDY}") from error

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from quantized_cases import case
-from refinement_cases import QUICK, Digits
+from refinement_cases import QUICK, Digits, refined_digits
 
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
-from bitfront.evaluators.training.refinement.file import (
-    REFINED,
-    load_refinement,
-    read_refinement,
-    save_refinement,
-)
+from bitfront.evaluators.preparation.refinement_file import REFINED, load_refinement, read_refinement
+from bitfront.evaluators.preparation.tensor_file import write_tensors
 from bitfront.evaluators.training.refinement.refinement import Closeness, Refined
-from bitfront.evaluators.training.refinement.tensor_file import write_tensors
 from bitfront.spaces import UserError
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return refined_digits()
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,13 @@ def refined(digits: Digits) -> Refined:
 
 @pytest.fixture
 def path(tmp_path: Path, digits: Digits, refined: Refined) -> Path:
-    save_refinement(tmp_path / REFINED, refined, digits.blueprint, QUICK)
+    refined.save(tmp_path / REFINED, digits.blueprint, QUICK)
     return tmp_path / REFINED
 
 
 def test_it_comes_back(path: Path, digits: Digits, refined: Refined) -> None:
     read = read_refinement(path)
-    assert (read.config, read.started_from, read.spec) == (refined.config, "abc", QUICK)
-    assert read.digest == refined.config.digest
+    assert (read.config, read.started_from, read.spec) == (refined.config, "abc", QUICK.to_json())
     assert read.figures == refined.figures()
     back = load_refinement(path, digits.blueprint, CPU)
     digests = [calibrated_digest(found, digits.blueprint) for found in (back, refined.calibrated)]
@@ -52,7 +51,7 @@ def test_it_comes_back(path: Path, digits: Digits, refined: Refined) -> None:
 def test_what_did_not_help_is_not_written(tmp_path: Path, digits: Digits, refined: Refined) -> None:
     useless = dataclasses.replace(refined, helped=False)
     with pytest.raises(ValueError, match="did not help"):
-        save_refinement(tmp_path / REFINED, useless, digits.blueprint, QUICK)
+        useless.save(tmp_path / REFINED, digits.blueprint, QUICK)
 
 
 def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
