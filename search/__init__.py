@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from bitfront.evaluators.training.recipe import TrainingSpec as TrainingSpec
     from bitfront.evaluators.training.refinement.recipe import RefinementSpec as RefinementSpec
     from bitfront.search.problem.spec import RunSpec as RunSpec
+    from bitfront.search.runs.refinement import Refinement as Refinement
     from bitfront.search.session.bench import bench as bench
     from bitfront.search.session.compare import compare as compare
     from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
     from bitfront.search.session.evaluate import evaluate as evaluate
     from bitfront.search.session.latency_table import latency_table as latency_table
     from bitfront.search.session.profile import profile as profile
-    from bitfront.search.session.refine import Refinement as Refinement
     from bitfront.search.session.refine import refine as refine
     from bitfront.search.session.reporter import Reporter as Reporter
     from bitfront.search.session.run import Run as Run
@@ -50,7 +50,7 @@ _PLACES = {
     "BitConfig": "bitfront.spaces",
     "BitfrontError": "bitfront.spaces",
     "EvaluationSpec": "bitfront.evaluators.context.spec",
-    "Refinement": "bitfront.search.session.refine",
+    "Refinement": "bitfront.search.runs.refinement",
     "RefinementSpec": "bitfront.evaluators.training.refinement.recipe",
     "Reporter": "bitfront.search.session.reporter",
     "Run": "bitfront.search.session.run",

@@ -14,7 +14,7 @@ from bitfront.search.runs.refined import Compared
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
-    from bitfront.search.session.refine import Refinement
+    from bitfront.search.runs.refinement import Refinement
 
 
 def print_refinement(found: Refinement) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import write_atomically
@@ -18,8 +16,9 @@ from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.selection import KNEE, Choice
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.names import plain_name
-from bitfront.search.runs.refined import RefinedPoint, file_of, unfinished_of
+from bitfront.search.runs.refined import file_of, unfinished_of
 from bitfront.search.runs.refined_table import write_refined_table
+from bitfront.search.runs.refinement import Refinement
 from bitfront.search.session.refine_checks import (
     check_alone,
     check_folder,
@@ -39,65 +38,6 @@ from bitfront.spaces.schemes import AUTO
 if TYPE_CHECKING:
     from bitfront.search.runs.reader import RecordedRun
     from bitfront.search.session.refine_work import Outcome
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """A refined configuration, or one that refining did not help.
-
-    Attributes:
-        run: Name of the run; None where it is of none.
-        trial: Number of the trial; None where it is of no run.
-        config: The configuration, whose bits are what they were.
-        path: What was learned; None where it was not kept.
-        bit_config: The bit config that names it; None where it is of a run, which exports it, or was not
-            kept.
-        images: What it was learned from, in words.
-        point: What it was worth before and after on the search and the test split; None where it did not help
-            on the images that judged it.
-        figures: What the learning says of itself, such as how near to the float model it came.
-        metric: Name of the metric that refining must not make worse.
-        task: What outputs are judged by.
-        why: Why it was not kept, in a sentence; empty where it was.
-    """
-
-    run: str | None
-    trial: int | None
-    config: BitConfig
-    path: Path | None
-    bit_config: Path | None
-    images: str
-    point: RefinedPoint | None
-    figures: Mapping[str, Any]
-    metric: str
-    task: str
-    why: str
-
-    @property
-    def helped(self) -> bool:
-        """Whether it was kept."""
-        return self.path is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that ``--json`` prints."""
-        splits = {} if self.point is None else {n: c.to_json() for n, c in self.point.splits.items()}
-        for compared in splits.values():
-            for side in ("before", "after"):
-                compared[side].pop("right", None)
-        return {
-            "run": self.run,
-            "trial": self.trial,
-            "digest": self.config.digest,
-            "helped": self.helped,
-            "why": self.why or None,
-            "path": self.path,
-            "bit_config": self.bit_config,
-            "images": self.images,
-            "metric": self.metric,
-            **splits,
-            "learning": None if self.point is None else dict(self.point.learning),
-            "figures": dict(self.figures),
-        }
 
 
 def refine_run(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bitfront.search.export.verification import Verified
+    from bitfront.search.runs.refinement import Refinement
     from bitfront.search.session.evaluate import Evaluation
     from bitfront.search.session.export import Exported
-    from bitfront.search.session.refine import Refinement
 
 # The file of a report where no other is named.
 REPORT = "report.html"

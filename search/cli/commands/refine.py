@@ -20,7 +20,7 @@ from bitfront.search.cli.options.groups import add_model_options, add_quantizati
 from bitfront.search.runs.names import command_line, run_command
 
 if TYPE_CHECKING:
-    from bitfront.search.session.refine import Refinement
+    from bitfront.search.runs.refinement import Refinement
     from bitfront.search.session.run import Run
 
 SUMMARY = "recover accuracy of a configuration by learning"

@@ -19,8 +19,9 @@ from bitfront.evaluators.training.refinement import refinement as core
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.search.runs.refined import file_of, read_refined, record_of, unfinished_of
 from bitfront.search.runs.refined_table import TABLE
+from bitfront.search.runs.refinement import Refinement
 from bitfront.search.session import refine_work
-from bitfront.search.session.refine import Refinement, refine
+from bitfront.search.session.refine import refine
 from bitfront.search.session.run import Run, open_run
 from bitfront.spaces import BitConfig, UserError
 

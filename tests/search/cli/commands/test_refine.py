@@ -14,8 +14,8 @@ from refined_cases import FIGURES, compared
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.search.cli.parser import parse
 from bitfront.search.runs.refined import RefinedPoint
+from bitfront.search.runs.refinement import Refinement
 from bitfront.search.session import refine as session
-from bitfront.search.session.refine import Refinement
 from bitfront.search.session.run import Run, open_run
 from bitfront.spaces import BitConfig
 
