@@ -23,14 +23,11 @@ def print_refinement(found: Refinement) -> None:
     subject = f"configuration {found.config.digest}"
     if found.trial is not None:
         subject = f"trial {found.trial} of {found.run} ({found.config.digest})"
-    console.print(f"{subject}: {learning_words(found.figures)}", soft_wrap=True)
-    if found.point is not None:
-        console.print()
-        console.print(refinement_table(found.point.splits, task))
-        console.print()
-        paired = "± is one standard error; differences are paired: both classify the same images"
-        unseen = "none of these images was learned from"
-        print_lines(console, [f"{paired}; {unseen}"])
+    console.print(f"{subject}: {learning_words(found.point.figures)}\n", soft_wrap=True)
+    console.print(refinement_table(found.point.splits, task))
+    console.print()
+    paired = "± is one standard error; differences are paired: both classify the same images"
+    print_lines(console, [f"{paired}; none of these images was learned from"])
     if not found.helped:
         print_lines(console, [f"refining did not help, and nothing was changed: {found.why}"])
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,7 @@ class Refinement:
         path: What was learned; None where it was not kept.
         bit_config: The bit config that names it; None where it is of a run, which exports it, or was not
             kept.
-        images: What it was learned from, in words.
-        point: What it was worth before and after on the search and the test split; None where it did not help
-            on the images that judged it.
-        figures: What the learning says of itself, such as how near to the float model it came.
+        point: What it was worth before and after on the search and the test split, and what it learned from.
         metric: Name of the metric that refining must not make worse.
         task: What outputs are judged by.
         why: Why it was not kept, in a sentence; empty where it was.
@@ -36,9 +32,7 @@ class Refinement:
     config: BitConfig
     path: Path | None
     bit_config: Path | None
-    images: str
-    point: RefinedPoint | None
-    figures: Mapping[str, Any]
+    point: RefinedPoint
     metric: str
     task: str
     why: str
@@ -50,7 +44,7 @@ class Refinement:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``--json`` prints."""
-        splits = {} if self.point is None else {n: c.to_json() for n, c in self.point.splits.items()}
+        splits = {name: compared.to_json() for name, compared in self.point.splits.items()}
         for compared in splits.values():
             for side in ("before", "after"):
                 compared[side].pop("right", None)
@@ -62,9 +56,9 @@ class Refinement:
             "why": self.why or None,
             "path": self.path,
             "bit_config": self.bit_config,
-            "images": self.images,
+            "images": self.point.images,
             "metric": self.metric,
             **splits,
-            "learning": None if self.point is None else dict(self.point.learning),
-            "figures": dict(self.figures),
+            "learning": dict(self.point.learning),
+            "figures": dict(self.point.figures),
         }

@@ -239,9 +239,7 @@ def _found(request: RefineRequest, place: RefinePlace, outcome: Outcome, run: st
         config=request.config,
         path=place.file if kept else None,
         bit_config=place.file.with_name(BIT_CONFIG) if kept and run is None else None,
-        images=outcome.images,
         point=outcome.point,
-        figures=outcome.figures,
         metric=request.metric,
         task=request.evaluation.task,
         why=outcome.why,
@@ -250,7 +248,6 @@ def _found(request: RefineRequest, place: RefinePlace, outcome: Outcome, run: st
 
 def _write_bit_config(request: RefineRequest, place: RefinePlace, outcome: Outcome) -> None:
     """The bit config of a refinement of no run, with what it is worth and where what was learned is."""
-    assert outcome.point is not None, "what was kept has been compared"
     spec = dataclasses.replace(outcome.spec, refinement=str(place.file.resolve()))
     after, tested = outcome.point.search.after.values, outcome.point.test.after.values
     measured = {**after, **{f"test_{name}": value for name, value in tested.items()}}

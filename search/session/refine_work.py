@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,12 @@ from bitfront.search.session.refine_request import LEARNED, RefinePlace, RefineR
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
+    from bitfront.evaluators.data.images import PreprocessedImages
+    from bitfront.evaluators.tasks.task import Task
     from bitfront.search.session.reporter import Reporter
+
+# Standard errors by which it has to be nearer to the float model.
+CERTAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,12 @@ class Outcome:
 
     Attributes:
         spec: What was refined, with all that was left to choose.
-        images: What it was learned from, in words.
-        figures: What the learning says of itself.
-        point: What it brought on the splits; None where it did not help on the images that judged it, and
-            was compared no further.
+        point: What it brought on the splits.
         why: Why it was not kept, in a sentence; empty where it was.
     """
 
     spec: EvaluationSpec
-    images: str
-    figures: Mapping[str, Any]
-    point: RefinedPoint | None
+    point: RefinedPoint
     why: str
 
 
@@ -80,12 +81,11 @@ class RefineWork:
         found = learning_images(context, request.images, request.data, request.learning.seed)
         self._reporter.note(told(found))
         learned = place.state / LEARNED
-        if not learned.exists() and (not_better := self._learn(found.images, learned)):
-            figures, why = not_better
-            place.clear()
-            return Outcome(context.spec, found.words, figures, None, why)
-        splits = self._compared(learned)
-        document, why = read_refinement(learned), self._why_not(splits[SEARCH])
+        if not learned.exists():
+            self._learn(found.images, learned)
+        splits, document = self._compared(learned), read_refinement(learned)
+        metric = context.task.metric(request.metric)
+        why = why_not(context.task, metric, splits[SEARCH], document.figures)
         point = RefinedPoint(
             trial=request.trial,
             digest=request.config.digest,
@@ -100,10 +100,10 @@ class RefineWork:
         if not why:
             self._keep(learned, point)
         place.clear()
-        return Outcome(context.spec, found.words, document.figures, point, why)
+        return Outcome(context.spec, point, why)
 
-    def _learn(self, images: Any, file: Path) -> tuple[dict[str, Any], str] | None:
-        """Writes what was learned; where that did not help, gives its figures and says so instead."""
+    def _learn(self, images: PreprocessedImages, file: Path) -> None:
+        """Writes what was learned."""
         request, context = self._request, self._context
         calibrated, blueprint = context.calibrated_again()
         with self._reporter.stage(f"refining {self._subject()}") as share_done:
@@ -117,10 +117,7 @@ class RefineWork:
                 folder=self._place.state,
                 progress=share_done,
             )
-        if not refined.helped:
-            return refined.figures(), refined.summary()
         refined.save(file, blueprint, request.learning)
-        return None
 
     def _subject(self) -> str:
         trial, digest = self._request.trial, self._request.config.digest
@@ -148,23 +145,41 @@ class RefineWork:
         refined = load_refinement(learned, blueprint, blueprint.patch.weight.device)
         return calibrated_digest(refined, blueprint)
 
-    def _why_not(self, compared: Compared) -> str:
-        """Why the search images, which were not learned from, speak against it; empty where they do not."""
-        images = count_of(compared.after.images, "search image")
-        distance = self._context.task.metric(self._context.task.distance)
-        metric = self._context.task.metric(self._request.metric)
-        if distance.sign * compared.differences[distance.name].value < 0.0:
-            return f"on {images} it is farther from the float model: {_change(distance, compared)}"
-        if shown_worse(metric.sign, compared.differences[metric.name]):
-            return f"on {images} it is shown to be worse: {_change(metric, compared)}"
-        return ""
-
     def _keep(self, learned: Path, point: RefinedPoint) -> None:
         """Puts the files in their place; the record comes last: where it is, the refinement is whole."""
         self._place.forget()
         with explained(self._place.file):
             learned.replace(self._place.file)
         write_refined(self._place.file, point)
+
+
+def why_not(task: Task, metric: Metric, compared: Compared, figures: Mapping[str, Any]) -> str:
+    """Why a refinement is not kept, in a sentence; empty where it is.
+
+    It has to be nearer to the float model by two standard errors, on the images that judged the learning or
+    on the search images, none of which it learned from; and the latter must not speak against it.
+
+    Args:
+        task: What outputs are judged by.
+        metric: What must not be shown to be worse.
+        compared: What refining brought on the search split.
+        figures: What the learning says of itself.
+    """
+    distance = task.metric(task.distance)
+    images, change = count_of(compared.after.images, "search image"), compared.differences[distance.name]
+    nearer = distance.sign * change.value
+    if nearer < 0.0:
+        return f"on {images} it is farther from the float model ({_change(distance, compared)})"
+    if not figures["helped"] and nearer <= CERTAIN * _known(change.error):
+        before, after = figures["before"]["kl"], figures["after"]["kl"]
+        return (
+            f"neither {figures['held_out']} images that judged it (KL {before:.4f} to {after:.4f}) nor "
+            f"{images} ({_change(distance, compared)}) show it to be nearer to the float model by two standard "
+            "errors"
+        )
+    if shown_worse(metric.sign, compared.differences[metric.name]):
+        return f"on {images} it is shown to be worse ({_change(metric, compared)})"
+    return ""
 
 
 def _change(metric: Metric, compared: Compared) -> str:
@@ -175,5 +190,8 @@ def _change(metric: Metric, compared: Compared) -> str:
 
 def shown_worse(sign: float, difference: Paired) -> bool:
     """Whether a one-sided test of 5 % shows that a metric got worse; ``sign`` says which way is better."""
-    error = 0.0 if difference.error != difference.error else difference.error
-    return sign * difference.value + ONE_SIDED * error < 0.0
+    return sign * difference.value + ONE_SIDED * _known(difference.error) < 0.0
+
+
+def _known(error: float) -> float:
+    return 0.0 if math.isnan(error) else error

@@ -61,6 +61,7 @@ class Refined:
     Attributes:
         calibrated: The refined model, for its configuration alone; the very one that was given where it did
             not help.
+        learned: The refined model, whether it helped or not: other images may show what these do not.
         helped: Whether the divergence on the images held out fell by more than two standard errors.
         before: How near the model was to the float one.
         after: How near it is, or would be.
@@ -73,6 +74,7 @@ class Refined:
     """
 
     calibrated: CalibratedModel
+    learned: CalibratedModel
     helped: bool
     before: Closeness
     after: Closeness
@@ -98,7 +100,7 @@ class Refined:
         }
 
     def save(self, path: Path, float_blueprint: Blueprint, spec: RefinementSpec) -> None:
-        """Writes what was learned.
+        """Writes what was learned, whether it helped or not.
 
         Args:
             path: The file.
@@ -106,14 +108,11 @@ class Refined:
             spec: How it learned.
 
         Raises:
-            ValueError: It did not help and changed nothing.
             UserError: The place is not writable.
         """
-        if not self.helped:
-            raise ValueError("a refinement that did not help leaves nothing to write")
         save_refinement(
             path,
-            self.calibrated,
+            self.learned,
             float_blueprint,
             self.config,
             self.started_from,
@@ -196,6 +195,7 @@ def refine(
     progress(1.0)
     return Refined(
         calibrated=found if helped else calibrated,
+        learned=found,
         helped=helped,
         before=_closeness(*before),
         after=_closeness(*after),

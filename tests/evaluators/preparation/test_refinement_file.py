@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,17 @@ def refined(digits: Digits) -> Refined:
     """The calibrated model itself, as if it had been found by learning."""
     near = Closeness(0.1, 0.01, 0.9)
     return Refined(
-        digits.calibrated, True, near, near, (0.2, 0.1), 100, 20, 1.5, digits.config(4, 8, 8), "abc"
+        digits.calibrated,
+        digits.calibrated,
+        True,
+        near,
+        near,
+        (0.2, 0.1),
+        100,
+        20,
+        1.5,
+        digits.config(4, 8, 8),
+        "abc",
     )
 
 
@@ -46,12 +55,6 @@ def test_it_comes_back(path: Path, digits: Digits, refined: Refined) -> None:
     back = load_refinement(path, digits.blueprint, CPU)
     digests = [calibrated_digest(found, digits.blueprint) for found in (back, refined.calibrated)]
     assert digests[0] == digests[1]
-
-
-def test_what_did_not_help_is_not_written(tmp_path: Path, digits: Digits, refined: Refined) -> None:
-    useless = dataclasses.replace(refined, helped=False)
-    with pytest.raises(ValueError, match="did not help"):
-        useless.save(tmp_path / REFINED, digits.blueprint, QUICK)
 
 
 def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:

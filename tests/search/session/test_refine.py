@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refined_cases import FIGURES, compared
 
 import bitfront.search as public
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.tasks.paired import Paired
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.training.refinement import refinement as core
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.search.runs.refined import file_of, read_refined, record_of, unfinished_of
@@ -84,7 +87,7 @@ class TestPointOfARun:
         (point,) = run.refined
         assert point == found.point
         assert set(run.refined_front) == {found.trial}
-        assert found.images == "32 that calibrate and 64 of digits that no split has"
+        assert point.images == "32 that calibrate and 64 of digits that no split has"
         assert point.figures["images"] + point.figures["held_out"] == IMAGES
         assert (root / "small" / TABLE).is_file()
         assert (root / "small" / "plots" / "front.png").is_file()
@@ -92,7 +95,6 @@ class TestPointOfARun:
 
     def test_what_is_kept_is_what_was_compared(self, refined: tuple[Path, Refinement]) -> None:
         root, found = refined
-        assert found.point is not None
         run = open_run("small", runs_dir=root)
         before, after = (run.evaluate(found.trial, refined=which) for which in (False, True))
         assert found.point.test.before.values == before.values
@@ -126,7 +128,6 @@ class TestPointOfARun:
     def test_exports_and_files_are_those_of_what_was_learned(self, refined: tuple[Path, Refinement]) -> None:
         root, found = refined
         run = open_run("small", runs_dir=root)
-        assert found.point is not None
         exported = run.export(found.trial, "packed", refined=True)
         assert exported.refined
         assert exported.passed
@@ -163,34 +164,44 @@ class TestWhatDoesNotHelp:
 
         return content
 
-    def test_learning_that_changed_nothing(
+    def test_nothing_is_changed(
         self, run: Run, files: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = files()
-        monkeypatch.setattr(core, "_fell", lambda *_: False)
+        monkeypatch.setattr(refine_work, "why_not", lambda *_: "worse")
         found = run.refine(narrowest(run), images=IMAGES, learning=QUICK)
-        assert not found.helped
-        assert (found.path, found.point) == (None, None)
-        assert "did not help" in found.why
+        assert (found.helped, found.why, found.path) == (False, "worse", None)
+        assert found.point.test.differences  # which says by how much
         assert files() == before
         assert open_run(run.name, runs_dir=run.path.parent).refined == ()
 
-    def test_search_images_that_speak_against_it(
-        self, run: Run, files: Callable[[], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        before = files()
-        monkeypatch.setattr(refine_work.RefineWork, "_why_not", lambda *_: "worse")
-        found = run.refine(narrowest(run), images=IMAGES, learning=QUICK)
-        assert (found.helped, found.why) == (False, "worse")
-        assert found.point is not None  # which says by how much
-        assert files() == before
+    @pytest.mark.parametrize(
+        ("kl", "top1", "helped", "why"),
+        [
+            (-0.2, 1.0, True, ""),
+            (-0.05, 1.0, True, ""),  # which other images have shown
+            (-0.2, 1.0, False, ""),  # these show it themselves
+            (-0.05, 1.0, False, "neither 64 images that judged it"),
+            (0.01, 1.0, True, "on 300 search images it is farther from the float model"),
+            (-0.2, -1.0, True, ""),  # not shown
+            (-0.2, -4.0, True, "on 300 search images it is shown to be worse"),
+        ],
+    )
+    def test_what_speaks_against_it(self, kl: float, top1: float, helped: bool, why: str) -> None:
+        task = task_named("classification")
+        differences = {"kl": Paired(kl, 0.05), "top1": Paired(top1, 1.0)}
+        case = dataclasses.replace(compared(90.0, 1.0, 300), differences=differences)
+        figures = {**FIGURES, "helped": helped}
+        found = refine_work.why_not(task, task.metric("top1"), case, figures)
+        assert found.startswith(why)
+        assert bool(found) == bool(why)
 
 
-def test_what_speaks_against_a_refinement() -> None:
-    assert refine_work.shown_worse(1.0, refine_work.Paired(-2.0, 1.0))
-    assert not refine_work.shown_worse(1.0, refine_work.Paired(-1.0, 1.0))
-    assert refine_work.shown_worse(-1.0, refine_work.Paired(0.2, 0.1))
-    assert not refine_work.shown_worse(-1.0, refine_work.Paired(-0.2, float("nan")))
+def test_less_is_worse_or_better_by_the_metric() -> None:
+    assert refine_work.shown_worse(1.0, Paired(-2.0, 1.0))
+    assert not refine_work.shown_worse(1.0, Paired(-1.0, 1.0))
+    assert refine_work.shown_worse(-1.0, Paired(0.2, 0.1))
+    assert not refine_work.shown_worse(-1.0, Paired(-0.2, float("nan")))
 
 
 class TestInterrupted:
@@ -231,8 +242,6 @@ class TestInterrupted:
             run.refine(trial, resume=True, images=3)
         found = run.refine(resume=True)
         assert found.trial == trial
-        assert found.point is not None
-        assert whole.point is not None
         assert found.point.content == whole.point.content
         assert found.point.test.after.values == whole.point.test.after.values
         assert not unfinished_of(run.path, found.config.digest).exists()
@@ -257,7 +266,6 @@ class TestInterrupted:
             with pytest.raises(KeyboardInterrupt):
                 run.refine(narrowest(run), images=IMAGES, learning=self.TWO)
         found = run.refine(narrowest(run), images=IMAGES, learning=QUICK, force=True)
-        assert found.point is not None
         assert found.point.learning["passes"] == 1
 
 
@@ -326,7 +334,6 @@ class TestConfigOfNoRun:
         found = refine(self.SPEC, config, images=IMAGES, learning=QUICK)
         folder = tmp_path / f"digits_deit-{config.digest}-refined"
         assert found.helped
-        assert found.point is not None
         assert found.bit_config is not None
         assert found.bit_config.resolve() == folder / "bit-config.json"
         names = {"bit-config.json", "refined.json", "refined.safetensors"}
@@ -347,7 +354,7 @@ class TestConfigOfNoRun:
             Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
         config = run.config(narrowest(run))
         found = refine(self.SPEC, config, tmp_path / "out", refine_data=tmp_path / "photos", learning=QUICK)
-        assert found.images == f"32 that calibrate and 50 of {tmp_path / 'photos'}"
+        assert found.point.images == f"32 that calibrate and 50 of {tmp_path / 'photos'}"
         assert found.helped == (tmp_path / "out" / "bit-config.json").exists()
 
     def test_what_cannot_be_refined(self, run: Run, tmp_path: Path) -> None:
