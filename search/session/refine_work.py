@@ -174,8 +174,8 @@ def why_not(task: Task, metric: Metric, compared: Compared, figures: Mapping[str
         before, after = figures["before"]["kl"], figures["after"]["kl"]
         return (
             f"neither {figures['held_out']} images that judged it (KL {before:.4f} to {after:.4f}) nor "
-            f"{images} ({_change(distance, compared)}) show it to be nearer to the float model by two standard "
-            "errors"
+            f"{images} ({_change(distance, compared)}) show it to be nearer to the float model by two "
+            "standard errors"
         )
     if shown_worse(metric.sign, compared.differences[metric.name]):
         return f"on {images} it is shown to be worse ({_change(metric, compared)})"
