@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refined_cases import write_refined_point
 from report_browser import CHROMIUM, browser_page
 
 from bitfront.evaluators.files import csv_text
@@ -164,6 +165,33 @@ def test_hostile_names_are_text_and_nothing_leaves_the_page(page: Any) -> None:
     assert page.evaluate("window.broken") is None
     assert "<img src=x onerror=" in page.locator("#facts").inner_text()
     assert page.locator("#facts img, #facts script").count() == 0
+
+
+def test_refined_points_are_drawn_from_their_own_and_listed(
+    tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    make_run(tmp_path, count=60, encoders=3)
+    trial = int(RecordedRun.read(tmp_path, "digits-1").front["trial"].iloc[0])
+    write_refined_point(tmp_path, "digits-1", trial, gain=3.0)
+    path, heard = tmp_path / "report.html", list[str]()
+    write_report([RecordedRun.read(tmp_path, "digits-1")], path)
+    with browser_page(heard, viewport={"width": 1280, "height": 900}) as page:
+        page.goto(f"{path.as_uri()}#pins={trial}")
+        page.wait_for_selector("html[data-ready]")
+        settle(page)
+        (mark,) = page.evaluate("bitfrontReport.charts.views.front.data('refined').map((d) => ({ ...d }))")
+        assert (mark["trial"], mark["from_x"]) == (trial, mark["x"])
+        assert mark["y"] - mark["from_y"] == pytest.approx(3.0)
+        assert mark["high"] - mark["y"] == pytest.approx(0.4)
+        row = page.locator("#list tr.refined")
+        assert f"{trial} refined" in row.inner_text()
+        assert "+3.00 ± 0.40" in row.inner_text()
+        assert f"bitfront export digits-1 --pick {trial} --refined" in page.locator("#compare").inner_text()
+        assert "refined (1)" in page.locator("#legend").inner_text()
+        page.evaluate("bitfrontReport.change({ at: 10 })")  # it was not there in the search
+        settle(page)
+        assert page.evaluate("bitfrontReport.charts.views.front.data('refined').length") == 0
+    assert heard == []
 
 
 def test_the_star_and_the_shortlist_are_those_of_the_run(page: Any, run: RecordedRun) -> None:
