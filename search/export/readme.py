@@ -113,6 +113,9 @@ def _worth(document: Mapping[str, Any], report: Mapping[str, Any] | None) -> str
         lines.append("Verified." if report["passed"] else f"NOT VERIFIED: {'; '.join(report['faults'])}.")
     else:
         lines.append("The file was not verified.")
+    refined = (document.get("provenance") or {}).get("refined")
+    if refined is not None:
+        lines.append(f"Refined by learning from images without labels: {refined['images']}.")
     latency, source = (
         (document.get("measured") or {}).get("latency_ms"),
         document["measured"].get("latency_source"),

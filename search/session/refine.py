@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,10 @@ def refine(
         made(folder)
         place.begin(request)
     outcome = _carried_out(request, place, reporter_of(progress), new_data=True)
-    if not outcome.why:
+    if outcome.why:
+        with suppress(OSError):  # there are other files in it
+            place.file.parent.rmdir()
+    else:
         _write_bit_config(request, place, outcome)
     return _found(request, place, outcome, None)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
+from bitfront.evaluators.data.joined import JoinedSource
 from bitfront.evaluators.data.remaining import images_of_others, open_unlabelled, remaining_images
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
@@ -68,8 +70,14 @@ def learning_images(
 def _words(calibrating: int, others: int, further: ImageSource, data: str | None) -> str:
     parts = [f"{calibrating:,} that calibrate"]
     if others:
-        parts.append(f"{others:,} of {further.name}" + (" that no split has" if data is None else ""))
+        parts.append(f"{others:,} of {_name(further)}" + (" that no split has" if data is None else ""))
     return " and ".join(parts)
+
+
+def _name(source: ImageSource) -> str:
+    """What a source is called, without the folder that it lies in: records and exports are passed on."""
+    parts = source.parts if isinstance(source, JoinedSource) else (source,)
+    return " and ".join(dict.fromkeys(PurePath(part.name).name for part in parts))
 
 
 def _loaded(source: ImageSource, indices: Indices, context: EvaluationContext) -> PreprocessedImages | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.context import EvaluationContext, SplitName
-from bitfront.evaluators.context.preparing import weight_ranges
+from bitfront.evaluators.context.preparing import task_blueprint, weight_ranges
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import explained
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
@@ -141,7 +141,7 @@ class RefineWork:
 
     def _content(self, learned: Path) -> str:
         """A digest of what was learned, whatever time that took."""
-        _, blueprint = self._context.calibrated_again()
+        blueprint = task_blueprint(self._context.spec, self._context.model.module)
         refined = load_refinement(learned, blueprint, blueprint.patch.weight.device)
         return calibrated_digest(refined, blueprint)
 

@@ -16,7 +16,13 @@ from bitfront.search.cli.options.common import (
     option,
     positive,
 )
-from bitfront.search.cli.options.groups import add_model_options, add_quantization_options
+from bitfront.search.cli.options.groups import (
+    add_choice_limits,
+    add_model_options,
+    add_quantization_options,
+    choice_limits,
+    choice_words,
+)
 from bitfront.search.runs.names import command_line, run_command
 
 if TYPE_CHECKING:
@@ -55,8 +61,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_run_argument(parser)
     which = parser.add_mutually_exclusive_group()
     points = (
-        "knee (or star), an objective (top1: best, latency: fastest, size: smallest), weights such as "
-        "top1=2,size=1, or a trial number (default: knee)"
+        "knee (or star), an objective (top1: best, latency: fastest, size: smallest), nearest (to the limits "
+        "below), weights such as top1=2,size=1, or a trial number (default: knee)"
     )
     option(which, "--pick POINT", points)
     option(which, "--config FILE", "a bit config of no run, with the options of model and data below")
@@ -65,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(parser, "--force", "refine again what is refined, or begin again what was interrupted")
     went = "go on with a refinement that was interrupted or killed: it ends in the same result"
     option(parser, "--resume", went)
+    add_choice_limits(parser)
     _add_learning_options(parser.add_argument_group("learning"))
     add_model_options(parser, checked=False)
     add_quantization_options(parser)
@@ -120,10 +127,11 @@ def _check(args: argparse.Namespace, of_run: bool) -> None:
     """
     from bitfront.spaces import UserError
 
-    allowed = {"resume", "force", *(_OF_RUN | set(_PLACES) if of_run else ())}
+    of_runs = _OF_RUN | set(choice_limits(args))
+    allowed = {"resume", "force", *(of_runs | set(_PLACES) if of_run else ())}
     allowed |= set() if args.resume else _OWN
     if not of_run:
-        foreign = sorted(args.given & _OF_RUN)
+        foreign = sorted(args.given & of_runs)
         reason = "is for a point of a run, and --config and --output are for a configuration of none"
     else:
         foreign = sorted(args.given - allowed)
@@ -141,6 +149,7 @@ def _refined_run(args: argparse.Namespace, chosen: Run) -> Refinement:
     from bitfront.search.session.refine import refine_run
 
     places = {name: getattr(args, name) for name in _PLACES if name in args.given}
+    chosen = chosen.within(**choice_limits(args))
     return refine_run(chosen, args.pick, **_asked(args), **places, progress=stderr_reporter())
 
 
@@ -178,7 +187,7 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
 def _resume_command(args: argparse.Namespace, chosen: Run | None) -> str:
     if chosen is None:
         return command_line("refine", "--resume", "--output", args.output or "FOLDER")
-    pick = [] if args.pick is None else ["--pick", args.pick]
+    pick = [] if args.pick is None else ["--pick", args.pick, *choice_words(args)]
     return run_command(chosen.path, "refine", chosen.name, *pick, "--resume")
 
 

@@ -354,7 +354,7 @@ class TestConfigOfNoRun:
             Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
         config = run.config(narrowest(run))
         found = refine(self.SPEC, config, tmp_path / "out", refine_data=tmp_path / "photos", learning=QUICK)
-        assert found.point.images == f"32 that calibrate and 50 of {tmp_path / 'photos'}"
+        assert found.point.images == "32 that calibrate and 50 of photos"
         assert found.helped == (tmp_path / "out" / "bit-config.json").exists()
 
     def test_what_cannot_be_refined(self, run: Run, tmp_path: Path) -> None:

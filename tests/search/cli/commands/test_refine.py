@@ -140,6 +140,7 @@ def test_a_config_of_a_file(bitfront: Bitfront, config: Path, asked: list[Any], 
         (("small", "--split-seed", "1"), "--split-seed is for --config"),
         (("small", "--config", "F"), "RUN is for a point of a run"),
         (("small", "--output", "F"), "RUN is for a point of a run"),
+        (("--config", "F", "--max-size", "1MB"), "--max-size is for a point of a run"),
         (("small", "--resume", "--images", "3"), "--images cannot be given with --resume"),
         (("--output", "F", "--resume", "--data", "digits"), "--data cannot be given with --resume"),
         (("--pick", "3", "--config", "F"), "argument --config: not allowed with argument --pick"),
@@ -161,6 +162,15 @@ def test_a_resumption_asks_for_nothing_else(bitfront: Bitfront, deploy_runs: Pat
     ((_, pick, options),) = asked
     options.pop("progress")
     assert (pick, options) == (None, {"resume": True, "data": "digits"})
+
+
+def test_limits_choose_among_the_points(bitfront: Bitfront, deploy_runs: Path, asked: list[Any]) -> None:
+    run = open_run("small", runs_dir=deploy_runs)
+    largest = float(run.front["size_bytes"].median())
+    bitfront("refine", "small", "--runs-dir", deploy_runs, "--max-size", f"{largest / 1e6}MB")
+    ((narrowed, pick, _),) = asked
+    assert len(narrowed.front) < len(run.front)
+    assert pick is None
 
 
 def test_ctrl_c_says_how_to_go_on(
