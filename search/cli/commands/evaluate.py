@@ -56,11 +56,13 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.session.specs import config_spec, read_config_document
     from bitfront.spaces import BitConfig
 
-    spec = evaluation_spec(args, ())
+    spec = evaluation_spec(args, ()).moved(refinement=args.refinement)
     config: BitConfig | str = args.uniform or UNIFORM
     if args.config is not None:
-        document = read_config_document(Path(args.config))
-        spec, config = config_spec(document, spec, spec_changes(args)), BitConfig.from_json(document)
+        document, changes = read_config_document(Path(args.config)), spec_changes(args)
+        if spec.refinement is not None:
+            changes["refinement"] = spec.refinement
+        spec, config = config_spec(document, spec, changes), BitConfig.from_json(document)
     found = evaluate(
         spec, config, latency=args.latency, latency_batch=written_batch(args), progress=stderr_reporter()
     )

@@ -66,7 +66,7 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     )
     option(group, "--search-images N", scored, positive)
     option(group, "--test-images N", "images for the final figures (default: all that are left)", positive)
-    parser.set_defaults(allow_chance=False, refinement=None)
+    parser.set_defaults(allow_chance=False)
     if checked:
         guess = "go on with a float model that is no better than a guess, or fits other labels far better"
         option(group, "--allow-chance", guess)

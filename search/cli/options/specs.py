@@ -22,7 +22,7 @@ def _fields(kind: type, *without: str) -> tuple[str, ...]:
 
 
 # Options that are fields of these under the same name.
-EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart")
+EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart", "refinement")
 # Of a training, whose seed and threads are its own.
 _TRAINED_OPTIONS = (
     *("model", "checkpoint", "pretrained", "data", "calibration_data", "test_data", "columns", "device"),

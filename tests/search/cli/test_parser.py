@@ -169,7 +169,7 @@ def test_search_defaults_are_those_of_the_spec() -> None:
 def test_evaluation_defaults_are_those_of_the_spec(command: str, own: tuple[str, ...]) -> None:
     args, spec = parse([command]), EvaluationSpec()
     assert args.data == "", "what the model was made for"
-    shared = vars(spec).keys() - {"data", "widths", "tell_apart", *own}
+    shared = vars(spec).keys() - {"data", "widths", "tell_apart", "refinement", *own}
     assert {name: getattr(args, name) for name in shared} == {name: getattr(spec, name) for name in shared}
 
 
