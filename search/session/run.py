@@ -42,7 +42,7 @@ class Run(RecordedRun):
     column of bits for every gene.
     A notebook shows the front.
 
-    ``shortlist`` has those of its points that really differ.
+    ``shortlist`` has those of its points that really differ, ``refined`` what :meth:`refine` made of points.
 
     A *choice* is ``knee`` (the cheapest point not shown to be worse than the best), an objective such as
     ``top1``, ``latency`` or ``size`` (the best in that), weights by objective such as ``{"top1": 2, "size":
