@@ -45,11 +45,11 @@ _DEFAULT = RefinementSpec()
 _LEARNING: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "passes": ("--passes N", "times that every image is learned from", positive),
     "batch": ("--batch N", "images of a step", positive),
-    "rate": ("--rate X", "step of Adam, for biases and scales relative to their size", float),
+    "rate": ("--rate X", "factor of all learning rates", float),
     "held_out": ("--held-out N", "images that judge and are never learned from", positive),
     "threads": ("--threads N", "threads that compute", positive),
 }
-_WITHOUT = {"held_out": "an eighth, 16 to 128", "threads": "all CPUs"}
+_WITHOUT = {"held_out": "an eighth, 16 to 64", "threads": "all CPUs"}
 # Where the files of a run have moved to.
 _PLACES = ("checkpoint", "data", "calibration_data", "test_data", "class_map")
 _OF_RUN = {"run", "runs_dir", "pick"}
