@@ -26,18 +26,18 @@ def browser_page(complaints: list[str] | None = None, **options: Any) -> Iterato
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=600_000)
         context = browser.new_context(offline=True, **options)
         context.set_default_timeout(600_000)
-        page = context.new_page()
-        page.on(
-            "console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on(
-            "request",
-            lambda asked: (
-                None if asked.url.startswith(("file:", "data:", "blob:")) else heard.append(asked.url)
-            ),
-        )
         try:
-            yield page
+            yield listened_to(context.new_page(), heard)
         finally:
             browser.close()
+
+
+def listened_to(page: Page, heard: list[str]) -> Page:
+    """The page, whose complaints and requests beyond its own file are added to ``heard``."""
+    page.on("console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(("file:", "data:", "blob:")) else heard.append(asked.url),
+    )
+    return page

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from refined_cases import write_refined_point
-from report_browser import CHROMIUM, browser_page
+from report_browser import CHROMIUM, browser_page, listened_to
 
 from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.tasks.quality import PairedComparison, packed
@@ -168,30 +168,32 @@ def test_hostile_names_are_text_and_nothing_leaves_the_page(page: Any) -> None:
 
 
 def test_refined_points_are_drawn_from_their_own_and_listed(
-    tmp_path: Path, make_run: Callable[..., Path]
+    opened: Any, complaints: list[str], tmp_path: Path, make_run: Callable[..., Path]
 ) -> None:
     make_run(tmp_path, count=60, encoders=3)
     trial = int(RecordedRun.read(tmp_path, "digits-1").front["trial"].iloc[0])
     write_refined_point(tmp_path, "digits-1", trial, gain=3.0)
-    path, heard = tmp_path / "report.html", list[str]()
+    path = tmp_path / "report.html"
     write_report([RecordedRun.read(tmp_path, "digits-1")], path)
-    with browser_page(heard, viewport={"width": 1280, "height": 900}) as page:
-        page.goto(f"{path.as_uri()}#pins={trial}")
-        page.wait_for_selector("html[data-ready]")
-        settle(page)
-        (mark,) = page.evaluate("bitfrontReport.charts.views.front.data('refined').map((d) => ({ ...d }))")
-        assert (mark["trial"], mark["from_x"]) == (trial, mark["x"])
-        assert mark["y"] - mark["from_y"] == pytest.approx(3.0)
-        assert mark["high"] - mark["y"] == pytest.approx(0.4)
-        row = page.locator("#list tr.refined")
-        assert f"{trial} refined" in row.inner_text()
-        assert "+3.00 ± 0.40" in row.inner_text()
-        assert f"bitfront export digits-1 --pick {trial} --refined" in page.locator("#compare").inner_text()
-        assert "refined (1)" in page.locator("#legend").inner_text()
-        page.evaluate("bitfrontReport.change({ at: 10 })")  # it was not there in the search
-        settle(page)
-        assert page.evaluate("bitfrontReport.charts.views.front.data('refined').length") == 0
-    assert heard == []
+    # Of the same browser: there is one player in a process at a time.
+    page = listened_to(opened.context.new_page(), complaints)
+    page.goto(f"{path.as_uri()}#pins={trial}")
+    page.wait_for_selector("html[data-ready]")
+    settle(page)
+    (mark,) = page.evaluate("bitfrontReport.charts.views.front.data('refined').map((d) => ({ ...d }))")
+    assert (mark["trial"], mark["from_x"]) == (trial, mark["x"])
+    assert mark["y"] - mark["from_y"] == pytest.approx(3.0)
+    assert mark["high"] - mark["y"] == pytest.approx(0.4)
+    row = page.locator("#list tr.refined")
+    assert f"{trial} refined" in row.inner_text()
+    assert "+3.00 ± 0.40" in row.inner_text()
+    assert f"bitfront export digits-1 --pick {trial} --refined" in page.locator("#compare").inner_text()
+    assert "refined (1)" in page.locator("#legend").inner_text()
+    page.evaluate("bitfrontReport.change({ at: 10 })")  # it was not there in the search
+    settle(page)
+    assert page.evaluate("bitfrontReport.charts.views.front.data('refined').length") == 0
+    page.close()
+    assert complaints == []
 
 
 def test_the_star_and_the_shortlist_are_those_of_the_run(page: Any, run: RecordedRun) -> None:
