@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import logging
+import math
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from bitfront.spaces import BitfrontError, UserError
 
@@ -192,3 +194,12 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     writer.writerow(list(header))
     writer.writerows(rows)
     return text.getvalue()
+
+
+def finite(value: Any) -> Any:
+    """A nested value as JSON can hold it: figures that are not defined become null, tuples lists."""
+    if isinstance(value, Mapping):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

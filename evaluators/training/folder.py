@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from bitfront.evaluators.data.images import preprocessing_to_json
-from bitfront.evaluators.files import check_writable, csv_text, explained, replacing, write_atomically
+from bitfront.evaluators.files import check_writable, csv_text, explained, finite, replacing, write_atomically
 from bitfront.evaluators.models.preprocessing import CONFIG
 from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.spaces import UserError
@@ -45,17 +44,8 @@ def write_record(folder: Path, document: Mapping[str, Any]) -> None:
     """Writes ``training.json``."""
     write_atomically(
         folder / RECORD,
-        json.dumps(_finite({"format": FORMAT, "version": VERSION, **document}), indent=2) + "\n",
+        json.dumps(finite({"format": FORMAT, "version": VERSION, **document}), indent=2) + "\n",
     )
-
-
-def _finite(value: Any) -> Any:
-    """A value as JSON can hold it: metrics that are not defined, and their errors, become null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_record(folder: Path) -> tuple[TrainingSpec, dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import explained, finite, write_atomically
 from bitfront.evaluators.tasks.paired import Paired
 from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.runs.files import REFINED, read_json
@@ -17,15 +17,6 @@ from bitfront.spaces import UserError
 
 FORMAT, VERSION = "bitfront/refined-point", 1
 SEARCH, TEST = "search", "test"
-
-
-def _finite(value: Any) -> Any:
-    """A value as JSON can hold it: figures that are not defined become null."""
-    if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _with_nan(value: Any) -> Any:
@@ -61,7 +52,7 @@ class Compared:
             "differences": {name: list(pair) for name, pair in self.differences.items()},
             "errors": dict(self.errors),
         }
-        return {name: _finite(part) for name, part in found.items()}
+        return {name: finite(part) for name, part in found.items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Compared:
@@ -117,7 +108,7 @@ class RefinedPoint:
             "version": VERSION,
             **vars(self),
             "splits": {name: compared.to_json() for name, compared in self.splits.items()},
-            "figures": _finite(self.figures),
+            "figures": finite(self.figures),
         }
 
     @classmethod

@@ -17,7 +17,7 @@ from bitfront.evaluators.preparation.refinement_file import load_refinement, rea
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.paired import Paired, paired_differences
 from bitfront.evaluators.tasks.quality import standard_errors
-from bitfront.evaluators.training.refinement.refinement import refine
+from bitfront.evaluators.training.refinement.refinement import CERTAIN, refine
 from bitfront.search.estimation.differences import ONE_SIDED
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.runs.refined import SEARCH, Compared, RefinedPoint, write_refined
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from bitfront.evaluators.data.images import PreprocessedImages
     from bitfront.evaluators.tasks.task import Task
     from bitfront.search.session.reporter import Reporter
-
-# Standard errors by which it has to be nearer to the float model.
-CERTAIN = 2.0
 
 
 @dataclass(frozen=True)

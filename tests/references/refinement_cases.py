@@ -16,6 +16,8 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.recipes import recipe_named
+from bitfront.evaluators.quantized.kernels.backend import Kernels
+from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.spaces import BitConfig
@@ -32,6 +34,21 @@ SPEC = EvaluationSpec(
 )
 QUICK = RefinementSpec(passes=3, batch=8, threads=1)
 IMAGES = 128
+
+
+def prepared_of(model: CalibratedModel, config: BitConfig, kernels: Kernels | None = None) -> PreparedModel:
+    """The model at the widths of a configuration, its codes kept."""
+    return PreparedModel(
+        model.blueprint,
+        model.calibration,
+        "deploy",
+        sorted(config.widths()),
+        "mse",
+        model.layers,
+        model.log_steps,
+        kernels,
+        keep_codes=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ rounding, scales as in LSQ (arXiv 1902.08153).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -92,10 +92,9 @@ class Learning:
             done(step)
         return total / self.steps_of_a_pass
 
-    def _batches(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    def _batches(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         order = torch.randperm(len(self._images), generator=generator)
-        size = math.ceil(len(order) / self.steps_of_a_pass)
-        return iter(torch.tensor_split(order, self.steps_of_a_pass)) if size else iter(())
+        return torch.tensor_split(order, self.steps_of_a_pass)
 
     def _set_rates(self, step: int) -> None:
         """A rise over :data:`WARM` steps, and a fall by half a cosine over all."""

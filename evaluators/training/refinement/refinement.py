@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 # Images that judge are classified so many at a time: how many moves float logits by a rounding.
 _BATCH = 16
 # Standard errors by which the divergence has to fall.
-_CERTAIN = 2.0
+CERTAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def _error(values: torch.Tensor) -> float:
 def _fell(before: torch.Tensor, after: torch.Tensor) -> bool:
     """Whether divergences fell, by more than their paired difference scatters; NaN did not."""
     saved = before - after
-    return float(saved.mean()) > _CERTAIN * _error(saved)
+    return float(saved.mean()) > CERTAIN * _error(saved)
 
 
 def _learn(

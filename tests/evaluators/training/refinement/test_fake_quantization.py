@@ -8,9 +8,9 @@ import pytest
 import torch
 from quantized_cases import Bits, calibrated, case, config_of
 from quantized_comparison import differ_by_ties
+from refinement_cases import prepared_of
 
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
-from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -32,23 +32,9 @@ def found(name: str) -> CalibratedModel:
     return calibrated(name, "deploy", "best", WIDTHS)
 
 
-def prepared_of(model: CalibratedModel, config: BitConfig, kernels: Kernels = PORTABLE) -> PreparedModel:
-    return PreparedModel(
-        model.blueprint,
-        model.calibration,
-        "deploy",
-        sorted(config.widths()),
-        "mse",
-        model.layers,
-        model.log_steps,
-        kernels,
-        keep_codes=True,
-    )
-
-
 def learned(name: str, bits: Bits) -> tuple[LearnedModel, PreparedModel, BitConfig]:
     config = config_of(case(name).blueprint, "deploy", bits)
-    prepared = prepared_of(found(name), config)
+    prepared = prepared_of(found(name), config, PORTABLE)
     return LearnedModel(prepared, found(name), config), prepared, config
 
 
@@ -99,7 +85,7 @@ def test_every_site_has_the_codes_of_the_evaluator(name: str, bits: Bits) -> Non
 def test_so_it_has_of_what_was_learned(name: str, bits: Bits) -> None:
     model, _, config = learned(name, bits)
     moved(model)
-    after = prepared_of(model.result(), config)
+    after = prepared_of(model.result(), config, PORTABLE)
     for site, wanted, got in sites_of(model, after, config):
         assert torch.equal(wanted, got), site
     images = case(name).images[:IMAGES]

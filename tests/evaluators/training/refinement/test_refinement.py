@@ -7,28 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from refinement_cases import QUICK, Case, Digits, refined_case
+from refinement_cases import QUICK, Case, Digits, prepared_of, refined_case
 
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import calibrated_digest
-from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.training.refinement.refinement import Refined, refine
 from bitfront.evaluators.training.refinement.state import STATE
 from bitfront.spaces import BitConfig, UserError
-
-
-def prepared_of(model: CalibratedModel, config: BitConfig) -> PreparedModel:
-    return PreparedModel(
-        model.blueprint,
-        model.calibration,
-        "deploy",
-        sorted(config.widths()),
-        "mse",
-        model.layers,
-        model.log_steps,
-        keep_codes=True,
-    )
 
 
 @pytest.fixture(scope="module")
