@@ -15,7 +15,8 @@ from fractions import Fraction
 
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts
 from bitfront.evaluators.models.sites import attention_macs
 from bitfront.spaces import Triple, pinned_bits, triples
 

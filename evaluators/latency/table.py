@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import EncoderParts
 from bitfront.spaces import BitConfig, Triple, UserError
 
 # Of a time, whose medians a spread is the range of; tables of elsewhere do not say how many theirs had.

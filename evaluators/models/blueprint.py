@@ -5,146 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, MergeParts, NormParts, Readout
 from bitfront.spaces import EncoderLayers
 
 T = TypeVar("T")
 Visit = Callable[[str, torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class LinearParts:
-    """A linear layer: ``weight`` ``[out, in]`` and ``bias`` ``[out]``, zeros where it has none."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-
-@dataclass(frozen=True)
-class LayerNormParts:
-    """A LayerNorm over the last axis: ``weight`` and ``bias`` of shape ``[channels]``."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    eps: float
-
-
-@dataclass(frozen=True)
-class WindowParts:
-    """Attention within windows of the image (Liu et al. 2021, Swin Transformer, section 3.2).
-
-    Attributes:
-        rows: Token of the image at each position of each window, the cyclic shift included: int32
-            ``[windows, window_tokens]``, every token once.
-        bias: Relative position bias, added to the scaled scores: float32
-            ``[heads, window_tokens, window_tokens]``.
-        mask: True where a query must not see a key: bool ``[windows, window_tokens, window_tokens]``;
-            None where the windows are not shifted.
-        index: Relative position of each query and key: int64 ``[window_tokens, window_tokens]``, rows of the
-            table that is stored; every row occurs.
-    """
-
-    rows: torch.Tensor
-    bias: torch.Tensor
-    mask: torch.Tensor | None
-    index: torch.Tensor
-
-    @cached_property
-    def places(self) -> torch.Tensor:
-        """The inverse of ``rows``: place of each token among all window positions, int64 ``[tokens]``."""
-        return self.rows.flatten().argsort()
-
-    @cached_property
-    def table_entries(self) -> int:
-        """Relative positions: entries of one head in the table that is stored."""
-        return int(self.index.max()) + 1
-
-    @property
-    def table(self) -> torch.Tensor:
-        """The bias of each relative position: float32 ``[entries, heads]``; ``bias`` is ``table[index]``."""
-        table = self.bias.new_empty(self.table_entries, len(self.bias))
-        table[self.index.flatten()] = self.bias.flatten(1).T
-        return table
-
-
-@dataclass(frozen=True)
-class EncoderParts:
-    """One pre-norm encoder; layer scales are folded into ``proj`` and ``fc2``.
-
-    Attributes:
-        name: The module's path, such as ``blocks.3`` or ``layers.2.blocks.0``.
-        heads: Attention heads.
-        score_scales: Factor of each head from products of queries and keys to scores, float64 ``[heads]``;
-            ``head_dim ** -0.5`` unless the heads were balanced.
-        tokens: Tokens of one image in this encoder.
-        window: The windows that attention is kept to; None where every token sees every other.
-    """
-
-    name: str
-    norm1: LayerNormParts
-    qkv: LinearParts
-    proj: LinearParts
-    norm2: LayerNormParts
-    fc1: LinearParts
-    fc2: LinearParts
-    heads: int
-    score_scales: torch.Tensor
-    tokens: int
-    window: WindowParts | None = None
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of one attention head."""
-        return self.qkv.weight.shape[0] // (3 * self.heads)
-
-    @property
-    def channels(self) -> int:
-        """Width of the residual stream."""
-        return self.qkv.weight.shape[1]
-
-    def linear(self) -> dict[str, LinearParts]:
-        """The linear layers that carry genes, by layer name, in execution order."""
-        return {"attn.qkv": self.qkv, "attn.proj": self.proj, "mlp.fc1": self.fc1, "mlp.fc2": self.fc2}
-
-
-@dataclass(frozen=True)
-class MergeParts:
-    """Patch merging: four neighbouring tokens, side by side, are normalised and projected to one.
-
-    Attributes:
-        name: The module's path, such as ``layers.1.downsample``.
-        rows: The tokens that are put side by side, in this order: int32 ``[tokens_out, 4]``.
-        norm: Over the four tokens' channels.
-        reduction: The projection; its bias is zero unless a rotation put the norm's into it.
-    """
-
-    name: str
-    rows: torch.Tensor
-    norm: LayerNormParts
-    reduction: LinearParts
-
-
-@dataclass(frozen=True)
-class Readout:
-    """How logits are read from the last residual stream.
-
-    Attributes:
-        norm: The final LayerNorm.
-        tokens: Tokens that are read, each by its own head; empty where ``average`` is used.
-        average: First token of the average pool, or None where class tokens are read.
-        norm_first: Whether the norm is applied before pooling (only matters for average pooling).
-        heads: Classifiers, one for each token read; their logits are averaged.
-    """
-
-    norm: LayerNormParts
-    tokens: tuple[int, ...]
-    average: int | None
-    norm_first: bool
-    heads: tuple[LinearParts, ...]
 
 
 @dataclass(frozen=True)
@@ -165,6 +34,7 @@ class Blueprint:
         readout: How logits are read.
         independent: Whether every logit is a probability of its own by the sigmoid, as where an image has
             any number of labels, and not all of them one distribution by the softmax.
+        patch_norm: Norm of the embedded patches before prefix and positions, where there is one.
     """
 
     name: str
@@ -173,11 +43,12 @@ class Blueprint:
     image_shape: tuple[int, int, int]
     prefix: torch.Tensor
     positions: torch.Tensor | None
-    embed_norm: LayerNormParts | None
+    embed_norm: NormParts | None
     encoders: tuple[EncoderParts, ...]
     merges: Mapping[int, MergeParts]
     readout: Readout
     independent: bool = False
+    patch_norm: NormParts | None = None
 
     def encoder_layers(self) -> tuple[EncoderLayers, ...]:
         """The encoders and their linear layers, for configurations and search spaces."""
@@ -189,11 +60,34 @@ class Blueprint:
     def outer(self) -> dict[str, LinearParts]:
         """The linear layers outside the encoders, by name, in execution order.
 
-        ``patch_embed``, ``<merge>.reduction`` of every patch merging, and ``head.<i>`` of every classifier.
+        ``patch_embed``, ``<merge>.reduction`` of every patch merging, ``pool.<layer>`` of attention pooling
+        and ``head.<i>`` of every classifier.
         """
         heads = {f"head.{index}": head for index, head in enumerate(self.readout.heads)}
         reductions = {f"{merge.name}.reduction": merge.reduction for merge in self.merges.values()}
-        return {"patch_embed": self.patch, **reductions, **heads}
+        pool = {} if self.readout.pool is None else self.readout.pool.linear()
+        return {"patch_embed": self.patch, **reductions, **pool, **heads}
+
+    def norms(self) -> dict[str, NormParts]:
+        """Every norm by name, in execution order but for those of patch mergings."""
+        around = {"patch_norm": self.patch_norm, "embed_norm": self.embed_norm}
+        found = {name: parts for name, parts in around.items() if parts is not None}
+        for encoder in self.encoders:
+            found |= {f"{encoder.name}.{name}": parts for name, parts in encoder.norms().items()}
+        found |= {f"{merge.name}.norm": merge.norm for merge in self.merges.values()}
+        found["norm"] = self.readout.norm
+        return found if self.readout.pool is None else found | self.readout.pool.norms()
+
+    def peculiarities(self) -> tuple[str, ...]:
+        """In words, what it has beside plain encoders and a plain readout; see :class:`EncoderParts`."""
+        found = dict.fromkeys(name for encoder in self.encoders for name in encoder.peculiarities())
+        around = {
+            "a norm of the patches": self.patch_norm is not None,
+            "RMSNorm": not all(parts.centred for parts in self.norms().values()),
+            "norms behind patch mergings": any(merge.post_norm for merge in self.merges.values()),
+            "attention pooling": self.readout.pool is not None,
+        }
+        return tuple(found | dict.fromkeys(name for name, has in around.items() if has))
 
     @property
     def tokens(self) -> int:

@@ -16,9 +16,11 @@ from bitfront.spaces import UserError
 
 # Largest deviation of the blueprint's logits from the module's, relative to their largest magnitude.
 FORWARD_TOLERANCE = 1e-3
+# timm's classes that are read; names of CLIP, SigLIP and DINOv2 are of the first, EVA-02 and DINOv3 of Eva.
+WINDOWED = ("SwinTransformer", "SwinTransformerV2")
+FAMILIES = ("VisionTransformer", *WINDOWED, "Beit", "Eva", "VisionTransformerRelPos")
 EXPECTED = (
-    "give a plain timm ViT or DeiT, such as deit_tiny_patch16_224, "
-    "or a Swin, such as swin_tiny_patch4_window7_224"
+    "give a timm ViT, DeiT, BEiT, EVA or Swin, such as deit_tiny_patch16_224 or swin_tiny_patch4_window7_224"
 )
 
 
@@ -28,15 +30,11 @@ def check_family(name: str, module: nn.Module) -> None:
     Raises:
         UserError: The model is of another family, or has a part that no scheme covers.
     """
-    ensure_torchvision()
-    from timm.models.vision_transformer import VisionTransformer
-
-    if _is_swin(module):
-        reason = swin_refusal(module)
-    elif isinstance(module, VisionTransformer):
-        reason = vit_refusal(module)
+    family = timm_family(module)
+    if family is None:
+        reason: str | None = f"it is a {type(module).__name__}, of none of the families {', '.join(FAMILIES)}"
     else:
-        reason = f"it is a {type(module).__name__}, neither a timm VisionTransformer nor a SwinTransformer"
+        reason = swin_refusal(module) if family in WINDOWED else vit_refusal(module)
     if reason is not None:
         raise UserError(f"{name} cannot be quantized: {reason}; {EXPECTED}")
 
@@ -70,13 +68,21 @@ def blueprint_outline(name: str, module: nn.Module) -> Blueprint:
     if plain.num_classes < 1:
         raise UserError(f"{name} cannot be quantized: it has no classifier; give a fine-tuned model")
     with torch.no_grad():
-        return swin_blueprint(name, module) if _is_swin(module) else vit_blueprint(name, module)
+        return (swin_blueprint if timm_family(module) in WINDOWED else vit_blueprint)(name, module)
 
 
-def _is_swin(module: nn.Module) -> bool:
+def timm_family(module: nn.Module) -> str | None:
+    """Which of :data:`FAMILIES` a module belongs to; None for any other."""
+    ensure_torchvision()
+    from timm.models.beit import Beit
+    from timm.models.eva import Eva
     from timm.models.swin_transformer import SwinTransformer
+    from timm.models.swin_transformer_v2 import SwinTransformerV2
+    from timm.models.vision_transformer import VisionTransformer
+    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
-    return isinstance(module, SwinTransformer)
+    classes = VisionTransformer, SwinTransformer, SwinTransformerV2, Beit, Eva, VisionTransformerRelPos
+    return next((found.__name__ for found in classes if isinstance(module, found)), None)
 
 
 def _check_forward(blueprint: Blueprint, module: nn.Module) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 
-from bitfront.evaluators.models.blueprint import (
-    Blueprint,
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.float_stages import ACTIVATIONS, hidden, normed, operands, pooled_values
+from bitfront.evaluators.models.parts import (
     EncoderParts,
-    LayerNormParts,
     LinearParts,
     MergeParts,
+    NormParts,
+    PoolParts,
     Readout,
 )
 
@@ -35,11 +37,6 @@ def unseen(site: str, value: torch.Tensor) -> None:
 
 def _linear(x: torch.Tensor, parts: LinearParts) -> torch.Tensor:
     return F.linear(x, parts.weight, parts.bias)
-
-
-def layer_norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
-    """Float LayerNorm over the last axis."""
-    return F.layer_norm(x, (x.shape[-1],), parts.weight, parts.bias, parts.eps)
 
 
 def forward(blueprint: Blueprint, images: torch.Tensor, tap: Tap = unseen) -> torch.Tensor:
@@ -97,16 +94,28 @@ def _advance(blueprint: Blueprint, index: int, x: torch.Tensor, tap: Tap) -> tor
         tap(f"{encoder.name}.{site}", value)
         return value
 
-    qkv = seen("attn.qkv", _linear(seen("norm1", layer_norm(x, encoder.norm1)), encoder.qkv))
-    context = seen("attn.context", _attend(encoder, qkv, tap))
-    x = seen("residual1", x + seen("attn.proj", _linear(context, encoder.proj)))
-    hidden = seen("mlp.gelu", F.gelu(_linear(seen("norm2", layer_norm(x, encoder.norm2)), encoder.fc1)))
-    return seen("residual2", x + seen("mlp.fc2", _linear(hidden, encoder.fc2)))
+    def branch(value: torch.Tensor, norm: NormParts) -> torch.Tensor:
+        return normed(value, norm) if encoder.post_norm else value
+
+    def source(value: torch.Tensor, norm: NormParts) -> torch.Tensor:
+        return value if encoder.post_norm else normed(value, norm)
+
+    qkv = _linear(seen("norm1", source(x, encoder.norm1)), encoder.qkv)
+    context = _attend(encoder, seen("attn.qkv", operands(encoder, qkv)), tap)
+    if encoder.context_norm is not None:
+        context = normed(context, encoder.context_norm)
+    update = _linear(seen("attn.context", context), encoder.proj)
+    x = seen("residual1", x + branch(seen("attn.proj", update), encoder.norm1))
+    inner = hidden(encoder, _linear(seen("norm2", source(x, encoder.norm2)), encoder.fc1))
+    update = seen("mlp.fc2", _linear(seen("mlp.gelu", inner), encoder.fc2))
+    return seen("residual2", x + branch(update, encoder.norm2))
 
 
 def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor:
     tap("image", images)
     x = _linear(patches_of(images, blueprint.patch_size), blueprint.patch)
+    if blueprint.patch_norm is not None:
+        x = normed(x, blueprint.patch_norm)
     if len(blueprint.prefix):
         x = torch.cat([blueprint.prefix.expand(len(x), -1, -1), x], dim=1)
     if blueprint.positions is not None:
@@ -115,7 +124,7 @@ def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor
         x = x + blueprint.positions
     if blueprint.embed_norm is not None:
         tap("embed_sum", x)
-        x = layer_norm(x, blueprint.embed_norm)
+        x = normed(x, blueprint.embed_norm)
     tap("embed", x)
     return x
 
@@ -123,9 +132,11 @@ def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor
 def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
     batch, _, channels = x.shape
     neighbours = x.index_select(1, merge.rows.flatten()).reshape(batch, -1, 4 * channels)
-    normalised = layer_norm(neighbours, merge.norm)
-    tap(f"{merge.name}.norm", normalised)
-    x = _linear(normalised, merge.reduction)
+    source = neighbours if merge.post_norm else normed(neighbours, merge.norm)
+    tap(f"{merge.name}.norm", source)
+    x = _linear(source, merge.reduction)
+    if merge.post_norm:
+        x = normed(x, merge.norm)
     tap(f"{merge.name}.reduction", x)
     return x
 
@@ -157,18 +168,33 @@ def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
 
 
 def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-    if readout.average is None:
-        read = x[:, list(readout.tokens)]
+    if readout.pool is not None:
+        read = _pooled(readout.pool, normed(x[:, readout.pool.first :], readout.norm), tap)
+    elif readout.average is None:
+        read = normed(x[:, list(readout.tokens)], readout.norm)
     elif readout.norm_first:
-        x = layer_norm(x, readout.norm)
+        x = normed(x, readout.norm)
         tap("norm_tokens", x)
         read = x[:, readout.average :].mean(1, keepdim=True)
     else:
-        read = x[:, readout.average :].mean(1, keepdim=True)
-        tap("pool", read)
-    if readout.average is None or not readout.norm_first:
-        read = layer_norm(read, readout.norm)
-    tap("norm", read)
+        mean = x[:, readout.average :].mean(1, keepdim=True)
+        tap("pool", mean)
+        read = normed(mean, readout.norm)
+    tap(readout.read_site, read)
     logits = torch.stack([_linear(read[:, i], head) for i, head in enumerate(readout.heads)]).mean(0)
     tap("head", logits)
     return logits
+
+
+def _pooled(pool: PoolParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
+    """Attention pooling of normalised tokens, ``[batch, 1, channels]``."""
+
+    def seen(site: str, value: torch.Tensor) -> torch.Tensor:
+        tap(site, value)
+        return value
+
+    context = pooled_values(pool, _linear(seen("norm", x), pool.kv))
+    token = _linear(seen("pool.context", context), pool.proj)
+    source = token if pool.norm is None else normed(token, pool.norm)
+    inner = ACTIVATIONS[pool.activation](_linear(seen("pool.norm", source), pool.fc1))
+    return token + _linear(seen("pool.gelu", inner), pool.fc2)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, blueprint_on
+from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts
 from bitfront.spaces import BitConfig, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
 
@@ -16,9 +17,17 @@ _RESIDUAL = frozenset({"embed_sum", "embed", "residual1", "residual2", "reductio
 # What stays float in scheme `deploy`, beside the stream: what is added to it, scores, and what is behind the
 # classifier's input.
 _FLOAT_IN_DEPLOY = {"patch_embed", "pos_embed", "bias", "scores", "proj", "fc2", "norm_tokens", "head"}
-# The tensors around each linear layer of an encoder; behind fc1 the one after the GELU.
+# The tensors around each linear layer of an encoder: what it takes (`norm1` and `norm2` are the stream itself
+# where norms are behind the branches), and what becomes of its output, behind fc1 the hidden channels.
 LAYER_INPUTS = {"attn.qkv": "norm1", "attn.proj": "attn.context", "mlp.fc1": "norm2", "mlp.fc2": "mlp.gelu"}
 LAYER_OUTPUTS = {layer: layer for layer in LAYER_INPUTS} | {"mlp.fc1": "mlp.gelu"}
+# The linear layers of attention pooling by their inputs.
+POOL_INPUTS = {
+    "norm": "pool.kv",
+    "pool.context": "pool.proj",
+    "pool.norm": "pool.fc1",
+    "pool.gelu": "pool.fc2",
+}
 # The layer whose activation gene each tensor of an encoder follows: a linear layer's input, and for the
 # query, key and value layer also its output, the operands of both attention products.
 FOLLOWS = {site: layer for layer, site in LAYER_INPUTS.items()} | {"attn.qkv": "attn.qkv"}
@@ -103,18 +112,25 @@ def _weight(name: str, encoder: int | None, layer: str, parts: LinearParts, rows
 
 
 def _outer_sites(blueprint: Blueprint, found: _Traced) -> list[QuantSite]:
-    patches = blueprint.patches
-    macs = patches * blueprint.patch.weight.numel() if found.site == "image" else 0
-    group = "head" if found.site in ("norm", "head") else "embedding"
-    if is_residual(found.site) or found.site == "norm_tokens":
-        group = "residual"
-    sites = [_pinned(found, None, group, macs)]
+    patches, readout = blueprint.patches, blueprint.readout
     if found.site == "image":
-        sites.append(_weight("patch_embed.weight", None, "embedding", blueprint.patch, patches))
-    if found.site == "norm":
-        for index, head in enumerate(blueprint.readout.heads):
-            sites.append(_weight(f"head.{index}.weight", None, "head", head, 1))
-    return sites
+        macs = patches * blueprint.patch.weight.numel()
+        weight = _weight("patch_embed.weight", None, "embedding", blueprint.patch, patches)
+        return [_pinned(found, None, "embedding", macs), weight]
+    if found.site == readout.read_site:
+        heads = (
+            _weight(f"head.{index}.weight", None, "head", head, 1) for index, head in enumerate(readout.heads)
+        )
+        return [_pinned(found, None, "head"), *heads]
+    if readout.pool is not None and found.site in POOL_INPUTS:
+        layer = POOL_INPUTS[found.site]
+        parts = readout.pool.linear()[layer]
+        rows = found.elements // parts.weight.shape[1]
+        macs = rows * parts.weight.numel()
+        return [_pinned(found, None, "head", macs), _weight(f"{layer}.weight", None, "head", parts, rows)]
+    if is_residual(found.site) or found.site == "norm_tokens":
+        return [_pinned(found, None, "residual")]
+    return [_pinned(found, None, "head" if found.site == "head" else "embedding")]
 
 
 def _merge_sites(blueprint: Blueprint, index: int, found: _Traced) -> list[QuantSite]:

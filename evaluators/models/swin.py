@@ -1,4 +1,4 @@
-"""The Swin family: timm's ``SwinTransformer`` as a blueprint, or why it cannot be one."""
+"""The Swin families: timm's ``SwinTransformer`` and ``SwinTransformerV2`` as blueprints, or why not."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
-from bitfront.evaluators.models.vit import (
-    block_refusal,
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.encoder_reading import (
     constants_device,
     encoder_parts,
+    encoder_refusal,
+    kind_of,
     linear_parts,
     norm_parts,
     norm_refusal,
-    patch_embedding_refusal,
 )
+from bitfront.evaluators.models.parts import EncoderParts, MergeParts, Readout, WindowParts
+from bitfront.evaluators.models.vit import patch_embedding_refusal
+
+_SECOND = "timm.models.swin_transformer_v2."
+_MERGINGS = {"timm.models.swin_transformer.PatchMerging", f"{_SECOND}PatchMerging"}
+# Of position biases in the second version (Liu et al. 2022, section 3.3, and their code).
+_LARGEST_BIAS = 16.0
 
 
 def swin_refusal(module: Any) -> str | None:
-    """Why a ``SwinTransformer`` (the first version) is not supported, or None where it is.
+    """Why a ``SwinTransformer`` of either version is not supported, or None where it is.
 
     Looks at the structure alone, so that a module on the meta device can be asked. A missing classifier is
     no reason: a checkpoint may bring one.
@@ -47,13 +54,11 @@ def swin_refusal(module: Any) -> str | None:
 
 
 def _stage_refusal(stage: Any) -> str | None:
-    from timm.models.swin_transformer import PatchMerging
-
     if len(stage.blocks) == 0:
         return "has no encoders"
     merging = stage.downsample
     if not isinstance(merging, nn.Identity):
-        if type(merging) is not PatchMerging:
+        if kind_of(merging) not in _MERGINGS:
             return f"merges patches by a {type(merging).__name__}"
         if any(side % 2 for side in stage.input_resolution):
             return f"merges patches in a grid of {_sides(stage.input_resolution)}, which needs padding"
@@ -66,16 +71,10 @@ def _stage_refusal(stage: Any) -> str | None:
 
 
 def _encoder_refusal(block: Any) -> str | None:
-    from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
-
-    if type(block) is not SwinTransformerBlock:
-        return f"is {type(block).__name__} where a SwinTransformerBlock is supported"
-    if type(block.attn) is not WindowAttention:
-        return f"has {type(block.attn).__name__} where plain windowed attention is supported"
     if any(side % window for side, window in zip(block.input_resolution, block.window_size, strict=True)):
         grid, window = _sides(block.input_resolution), _sides(block.window_size)
         return f"has windows of {window} in a grid of {grid}, which needs padding"
-    return block_refusal(block)
+    return encoder_refusal(block)
 
 
 def _sides(sides: tuple[int, int]) -> str:
@@ -114,7 +113,8 @@ def _merge(name: str, stage: Any) -> MergeParts:
     grid = _grid(height, width, constants_device(merging.reduction.weight))
     # timm puts the two rows of the left column before those of the right one
     rows = grid.reshape(height // 2, 2, width // 2, 2).permute(0, 2, 3, 1).reshape(-1, 4)
-    return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction))
+    second = kind_of(merging).startswith(_SECOND)
+    return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction), second)
 
 
 def _window(block: Any) -> WindowParts:
@@ -128,10 +128,20 @@ def _window(block: Any) -> WindowParts:
     added = block.get_attn_mask(device=grid.device, dtype=torch.float32)
     return WindowParts(
         rows,
-        attn._get_rel_pos_bias()[0].detach().float(),
+        _bias(attn),
         None if added is None or not bool(added.any()) else added != 0,
         get_relative_position_index(*attn.window_size).to(grid.device),
     )
+
+
+def _bias(attn: Any) -> torch.Tensor:
+    """Biases by relative position, float32 ``[heads, window_tokens, window_tokens]``."""
+    if not kind_of(attn).startswith(_SECOND):
+        return attn._get_rel_pos_bias()[0].detach().float()  # type: ignore[no-any-return]
+    tokens = math.prod(attn.window_size)
+    table = attn.cpb_mlp(attn.relative_coords_table).detach().float().view(-1, attn.num_heads)
+    biases = _LARGEST_BIAS * torch.sigmoid(table)[attn.relative_position_index.flatten()]
+    return biases.view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
 
 
 def _grid(height: int, width: int, device: torch.device) -> torch.Tensor:

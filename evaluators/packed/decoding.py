@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LayerNormParts, MergeParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import ENCODER_NORMS, EncoderParts, MergeParts, NormParts, RotaryParts
 from bitfront.evaluators.packed.bits import unpack
 from bitfront.evaluators.packed.layout import CODEBOOKS, LOG_STEPS, SCORE_SCALES, PackedLayout, PackedWeight
-from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, embedded_sites
+from bitfront.evaluators.packed.tensors import (
+    POSITIONS,
+    PREFIX,
+    QUERY,
+    bias_table,
+    embedded_sites,
+    frequencies,
+)
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantizers.grids import (
@@ -136,33 +145,53 @@ def decode_blueprint(layout: PackedLayout, calibration: Calibration, tensors: Te
         found = torch.split(tensors[SCORE_SCALES].double(), [parts.heads for parts in outline.encoders])
         scales = dict(zip(scales, found, strict=True))
 
-    def norm(name: str, parts: LayerNormParts) -> LayerNormParts:
-        return LayerNormParts(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts.eps)
+    def norm(name: str, parts: NormParts) -> NormParts:
+        return dataclasses.replace(parts, weight=tensors[f"{name}.weight"], bias=tensors[f"{name}.bias"])
+
+    def optional(name: str, parts: NormParts | None) -> NormParts | None:
+        return None if parts is None else norm(name, parts)
 
     def encoder(parts: EncoderParts) -> EncoderParts:
         window = parts.window
         if window is not None:
             table = values[bias_table(parts.name)]
             window = dataclasses.replace(window, bias=table[window.index].permute(2, 0, 1).contiguous())
+        rotary = parts.rotary
+        if rotary is not None and rotary.frequencies is not None:
+            assert rotary.places is not None, "what is learned is multiplied with them"
+            learned = tensors[frequencies(parts.name)]
+            rotary = RotaryParts.learned(rotary.places, learned, halves=rotary.halves)
+        norms: dict[str, Any] = {
+            ENCODER_NORMS[name]: norm(f"{parts.name}.{name}", found) for name, found in parts.norms().items()
+        }
         return dataclasses.replace(
-            parts,
-            norm1=norm(f"{parts.name}.norm1", parts.norm1),
-            norm2=norm(f"{parts.name}.norm2", parts.norm2),
-            score_scales=scales[parts.name],
-            window=window,
+            parts, score_scales=scales[parts.name], window=window, rotary=rotary, **norms
         )
 
     def merge(parts: MergeParts) -> MergeParts:
         return dataclasses.replace(parts, norm=norm(f"{parts.name}.norm", parts.norm))
 
+    pool = outline.readout.pool
     return dataclasses.replace(
         outline,
         prefix=values.get(PREFIX, torch.zeros(outline.prefix.shape)),
         positions=values.get(POSITIONS),
-        embed_norm=None if outline.embed_norm is None else norm("embed_norm", outline.embed_norm),
+        patch_norm=optional("patch_norm", outline.patch_norm),
+        embed_norm=optional("embed_norm", outline.embed_norm),
         encoders=tuple(map(encoder, outline.encoders)),
         merges={index: merge(parts) for index, parts in outline.merges.items()},
-        readout=dataclasses.replace(outline.readout, norm=norm("norm", outline.readout.norm)),
+        readout=dataclasses.replace(
+            outline.readout,
+            norm=norm("norm", outline.readout.norm),
+            pool=None
+            if pool is None
+            else dataclasses.replace(
+                pool,
+                query=tensors[QUERY],
+                k_norm=optional("pool.k_norm", pool.k_norm),
+                norm=optional("pool.norm", pool.norm),
+            ),
+        ),
     )
 
 

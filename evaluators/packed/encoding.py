@@ -14,7 +14,7 @@ from bitfront.evaluators.packed.layout import (
     PackedLayout,
     PackedWeight,
 )
-from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, embedded_sites, norms
+from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, embedded_sites, float_parameters
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -38,8 +38,7 @@ def encode(prepared: PreparedModel, layout: PackedLayout) -> dict[str, torch.Ten
         tensors |= _weight(weight, _fitted(prepared, layout, weight))
     for grid in layout.grids:
         tensors |= _grid(grid, prepared.calibration)
-    for name, parts in norms(prepared.blueprint).items():
-        tensors |= {f"{name}.weight": parts.weight, f"{name}.bias": parts.bias}
+    tensors |= float_parameters(prepared.blueprint)
     tensors |= _embedded(prepared, layout)
     tensors |= _of_recipe(prepared, layout)
     found = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}

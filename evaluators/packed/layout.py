@@ -11,8 +11,8 @@ from bitfront.evaluators.models.sites import is_quantized, is_residual, role, si
 from bitfront.evaluators.packed.tensors import (
     StoredTensor,
     embedded_tensors,
+    float_parameter_tensors,
     float_tensors,
-    norm_tensors,
     packed_bytes,
     safetensors_bytes,
 )
@@ -134,7 +134,7 @@ class PackedLayout:
             yield from weight.tensors()
         for grid in self.grids:
             yield from grid.tensors()
-        yield from norm_tensors(self.blueprint)
+        yield from float_parameter_tensors(self.blueprint)
         yield from embedded_tensors(self.blueprint, self.embedded_type)
         yield from self._of_recipe()
 
@@ -173,7 +173,8 @@ class PackedLayout:
     @property
     def has_score_scales(self) -> bool:
         """Whether heads have scales of their own."""
-        return HEAD_CHANNELS in self.recipe
+        learned = any(encoder.learned_scales for encoder in self.blueprint.encoders)
+        return learned or HEAD_CHANNELS in self.recipe
 
     @property
     def has_log_steps(self) -> bool:

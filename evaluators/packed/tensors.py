@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bitfront.evaluators.models.blueprint import Blueprint, LayerNormParts
+import torch
+
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.spaces import QuantSite
 
 # A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
 LENGTH_BYTES = 8
 _TYPES = {"U8": 1, "I8": 1, "F32": 4}
-PREFIX, POSITIONS = "prefix", "positions"
+PREFIX, POSITIONS, QUERY = "prefix", "positions", "pool.query"
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,28 @@ def packed_bytes(values: int, bits: int) -> int:
     return math.ceil(values * bits / 8)
 
 
-def norms(blueprint: Blueprint) -> dict[str, LayerNormParts]:
-    """Every LayerNorm of a model by name."""
-    found = {}
-    if blueprint.embed_norm is not None:
-        found["embed_norm"] = blueprint.embed_norm
+def float_parameters(blueprint: Blueprint) -> dict[str, torch.Tensor]:
+    """Parameters that are float32 in every file, by name: of norms, rotations and learned queries."""
+    found: dict[str, torch.Tensor] = {}
+    for name, parts in blueprint.norms().items():
+        found |= {f"{name}.weight": parts.weight, f"{name}.bias": parts.bias}
     for encoder in blueprint.encoders:
-        found |= {f"{encoder.name}.norm1": encoder.norm1, f"{encoder.name}.norm2": encoder.norm2}
-    found |= {f"{merge.name}.norm": merge.norm for merge in blueprint.merges.values()}
-    return {**found, "norm": blueprint.readout.norm}
+        if encoder.rotary is not None and encoder.rotary.frequencies is not None:
+            found[frequencies(encoder.name)] = encoder.rotary.frequencies
+    if blueprint.readout.pool is not None:
+        found[QUERY] = blueprint.readout.pool.query
+    return found
 
 
-def norm_tensors(blueprint: Blueprint) -> Iterator[StoredTensor]:
-    """Weights and biases of the LayerNorms."""
-    for name, parts in norms(blueprint).items():
-        yield StoredTensor(f"{name}.weight", "F32", tuple(parts.weight.shape))
-        yield StoredTensor(f"{name}.bias", "F32", tuple(parts.bias.shape))
+def float_parameter_tensors(blueprint: Blueprint) -> Iterator[StoredTensor]:
+    """What :func:`float_parameters` are in a file."""
+    for name, value in float_parameters(blueprint).items():
+        yield StoredTensor(name, "F32", tuple(value.shape))
+
+
+def frequencies(encoder: str) -> str:
+    """Name of the learned frequencies of an encoder's rotary positions."""
+    return f"{encoder}.attn.frequencies"
 
 
 def embedded_sites(blueprint: Blueprint) -> dict[str, str]:
@@ -100,5 +108,5 @@ def float_tensors(blueprint: Blueprint, sites: Iterable[QuantSite]) -> Iterator[
         if site.kind == "weights":
             yield StoredTensor(site.name, "F32", (site.channels, site.elements // site.channels))
             yield StoredTensor(f"{site.name}.bias", "F32", (site.channels,))
-    yield from norm_tensors(blueprint)
+    yield from float_parameter_tensors(blueprint)
     yield from embedded_tensors(blueprint, "F32")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches, EncoderWalk
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.fisher import TokenWeights, token_weights

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -26,9 +28,23 @@ from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores,
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.scheme import ScoreTerms
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
+from bitfront.spaces import UserError
 from bitfront.spaces.schemes import FQ_VIT, pinned_bits
 
 _PINNED = dict(pinned_bits(FQ_VIT))
+
+
+def check_integer(blueprint: Blueprint) -> None:
+    """Refuses models with parts that no integer-only arithmetic is published for.
+
+    Raises:
+        UserError: It has one; all are named.
+    """
+    if found := blueprint.peculiarities():
+        raise UserError(
+            f"scheme {FQ_VIT} is integer throughout and knows plain encoders alone, and {blueprint.name} has "
+            f"{', '.join(found)}: choose --scheme deploy"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +54,9 @@ class FqVit:
     blueprint: Blueprint
     calibration: Calibration
     kernels: Kernels
+
+    def __post_init__(self) -> None:
+        check_integer(self.blueprint)
 
     def _embedded(self) -> Grid:
         """Grid of the embedded patches: their own, or the stream's where nothing is added to them."""
@@ -50,6 +69,9 @@ class FqVit:
         """See :class:`Scheme`."""
         image = self.calibration.grid("image", _PINNED["embedding"])
         return CodeProjection(layer, image, self._embedded(), self.kernels)
+
+    def patch_norm(self) -> None:
+        """See :class:`Scheme`: none is supported."""
 
     def prefix(self) -> torch.Tensor:
         """See :class:`Scheme`."""
@@ -150,6 +172,10 @@ class FqVit:
             IntegerAverage(self._last(), pool, first, last.tokens, channels),
             IntegerNorm(readout.norm, pool, out, self.kernels),
         )
+
+    def attention_pool(self, layers: Mapping[str, FittedLayer]) -> NoReturn:
+        """See :class:`Scheme`: none is supported, as :meth:`__post_init__` has told."""
+        raise NotImplementedError(f"attention pooling in scheme {FQ_VIT}: {', '.join(layers)}")
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """See :class:`Scheme`: on their 8-bit grid."""

@@ -7,8 +7,8 @@ from typing import cast
 
 import torch
 
-from bitfront.evaluators.models.blueprint import LayerNormParts
 from bitfront.evaluators.models.float_forward import Tap
+from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
@@ -37,7 +37,7 @@ class IntegerNorm:
         kernels: What computes it.
     """
 
-    def __init__(self, parts: LayerNormParts, source: PowerOfTwoGrid, out: Grid, kernels: Kernels) -> None:
+    def __init__(self, parts: NormParts, source: PowerOfTwoGrid, out: Grid, kernels: Kernels) -> None:
         scales = channel_scales(out, len(parts.weight))
         gain = parts.weight.double().cpu() / scales
         mantissa, exponent = torch.frexp(gain.abs())

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
+from bitfront.evaluators.models import float_stages
 from bitfront.evaluators.models.float_forward import Tap, patches_of, unseen
+from bitfront.evaluators.models.parts import EncoderParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, requantize
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
+from bitfront.evaluators.quantized.kernels.portable import portable_attention
 from bitfront.evaluators.quantized.scheme import Norm, Pooling, Projection, Scheme, Update
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitfrontError
@@ -34,6 +37,7 @@ class QuantizedEmbedding:
         self._image = image
         self._patch_size = patch_size
         self._project = scheme.project_patches(layer)
+        self._patch_norm = scheme.patch_norm()
         self._prefix = scheme.prefix()
         self._positions = scheme.positions()
         self._norm = scheme.embed_norm()
@@ -45,6 +49,8 @@ class QuantizedEmbedding:
         patches = patches_of(codes, self._patch_size)
         batch, count, width = patches.shape
         x = self._project(patches.reshape(-1, width))
+        if self._patch_norm is not None:
+            x = self._patch_norm(x)
         if len(self._prefix):
             tokens = [self._prefix.expand(batch, -1, -1), x.view(batch, count, -1)]
             x = torch.cat(tokens, dim=1).flatten(0, 1)
@@ -77,6 +83,8 @@ class QuantizedEncoder:
         sum1: Adds what the attention yields.
         norm2: The second LayerNorm.
         sum2: Adds what the MLP yields.
+        parts: The float encoder where anything but exact GELU stands between its products: it is computed in
+            float32, in passes of its own.
     """
 
     name: str
@@ -89,6 +97,33 @@ class QuantizedEncoder:
     sum1: Update
     norm2: Norm
     sum2: Update
+    parts: EncoderParts | None = None
+
+    def _operands(self, normed: torch.Tensor, batch: int) -> torch.Tensor:
+        """Codes of queries, keys and values."""
+        layer, grids, table = self.linear["attn.qkv"], self.grids, self.codebooks.get("attn.qkv")
+        if self.parts is None or not self.parts.alters_operands:
+            return layer.to_codes(normed, grids["norm1"], grids["attn.qkv"], codebook=table)
+        value = layer.to_float(normed, grids["norm1"])
+        found = float_stages.operands(self.parts, value.view(batch, -1, value.shape[-1])).flatten(0, 1)
+        return _codes(found, grids["attn.qkv"], table)
+
+    def _context(self, qkv: torch.Tensor, batch: int, tap: Tap | None) -> torch.Tensor:
+        """Codes of the attention's output."""
+        norm = None if self.parts is None else self.parts.context_norm
+        if norm is None:
+            return self.kernels.attention(qkv, batch, self.attention, tap)
+        grid = self.grids["attn.context"]
+        steps = portable_attention(qkv, batch, self.attention, tap, codes=False)
+        return _codes(float_stages.normed(steps * grid.scale, norm), grid, None)
+
+    def _hidden(self, normed: torch.Tensor) -> torch.Tensor:
+        """Codes of the hidden channels."""
+        layer, grids, table = self.linear["mlp.fc1"], self.grids, self.codebooks.get("mlp.gelu")
+        if self.parts is None or not self.parts.alters_hidden:
+            return layer.to_codes(normed, grids["norm2"], grids["mlp.gelu"], gelu=True, codebook=table)
+        found = float_stages.hidden(self.parts, layer.to_float(normed, grids["norm2"]))
+        return _codes(found, grids["mlp.gelu"], table)
 
     def __call__(
         self,
@@ -120,27 +155,25 @@ class QuantizedEncoder:
             table = self.codebooks.get(site)
             return seen(site, codes if table is None else replace_codes(codes, table))
 
-        grids, linear, codebook = self.grids, self.linear, self.codebooks.get
-        normed = levelled("norm1", normed)
-        qkv = linear["attn.qkv"].to_codes(
-            normed, grids["norm1"], grids["attn.qkv"], codebook=codebook("attn.qkv")
-        )
-        seen("attn.qkv", qkv)
+        grids, linear = self.grids, self.linear
+        qkv = seen("attn.qkv", self._operands(levelled("norm1", normed), batch))
         inner = None if tap is None else lambda site, value: tap(f"{self.name}.{site}", value)
-        context = levelled("attn.context", self.kernels.attention(qkv, batch, self.attention, inner))
+        context = levelled("attn.context", self._context(qkv, batch, inner))
         update = seen("attn.proj", self.sum1.of(linear["attn.proj"], context, grids["attn.context"]))
         x, normed = self.sum1.add_norm(x, update, self.norm2)
         seen("residual1", x)
-        normed = levelled("norm2", normed)
-        hidden = linear["mlp.fc1"].to_codes(
-            normed, grids["norm2"], grids["mlp.gelu"], gelu=True, codebook=codebook("mlp.gelu")
-        )
-        seen("mlp.gelu", hidden)
-        update = seen("mlp.fc2", self.sum2.of(linear["mlp.fc2"], hidden, grids["mlp.gelu"]))
+        inner_codes = seen("mlp.gelu", self._hidden(levelled("norm2", normed)))
+        update = seen("mlp.fc2", self.sum2.of(linear["mlp.fc2"], inner_codes, grids["mlp.gelu"]))
         if following is None:
             return seen("residual2", self.sum2.add(x, update)), None
         x, normed = self.sum2.add_norm(x, update, following)
         return seen("residual2", x), normed
+
+
+def _codes(value: torch.Tensor, grid: AffineGrid, codebook: torch.Tensor | None) -> torch.Tensor:
+    """Codes of float32 values, or their levels."""
+    codes = requantize(value, grid)
+    return codes if codebook is None else replace_codes(codes, codebook)
 
 
 @dataclass(frozen=True)
@@ -183,36 +216,26 @@ class TokenReader:
 
 
 class QuantizedReadout:
-    """Final LayerNorm, pooling and classifier.
+    """Final norm, pooling and classifier.
 
     Args:
         scheme: Builds the stages.
-        tokens: Tokens that are read.
-        average: First token of the average that is read instead, or None.
+        pool: What is read, as codes.
         heads: One classifier for each token read.
-        normed: Grid of their input.
+        read: Grid of their input.
+        site: That of the input.
     """
 
     def __init__(
-        self,
-        scheme: Scheme,
-        tokens: Sequence[int],
-        average: int | None,
-        heads: Sequence[IntegerLinear],
-        normed: AffineGrid,
+        self, scheme: Scheme, pool: Pooling, heads: Sequence[IntegerLinear], read: AffineGrid, site: str
     ) -> None:
-        self._scheme = scheme
-        self._pool: Pooling = (
-            TokenReader(scheme.final_norm(), tokens) if average is None else scheme.average(average)
-        )
-        self._heads = heads
-        self._normed = normed
+        self._scheme, self._pool, self._heads, self._read, self._site = scheme, pool, heads, read, site
 
     def __call__(self, x: torch.Tensor, batch: int, tap: Tap = unseen) -> torch.Tensor:
         """Logits ``[batch, classes]`` from a stream ``[batch * tokens, channels]``."""
         read = self._pool(x.view(batch, -1, x.shape[-1]), tap)
-        tap("norm", read)
-        logits = [head.to_float(read[:, i].contiguous(), self._normed) for i, head in enumerate(self._heads)]
+        tap(self._site, read)
+        logits = [head.to_float(read[:, i].contiguous(), self._read) for i, head in enumerate(self._heads)]
         result = self._scheme.logits(torch.stack(logits).mean(0))
         tap("head", result)
         return result

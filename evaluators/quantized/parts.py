@@ -23,6 +23,7 @@ from bitfront.evaluators.quantized.model import (
     QuantizedEncoder,
     QuantizedMerging,
     QuantizedReadout,
+    TokenReader,
 )
 from bitfront.evaluators.quantized.scheme import Scheme
 from bitfront.spaces import EncoderBits, pinned_bits
@@ -78,8 +79,14 @@ class PartsBuilder:
             merges[index] = QuantizedMerging(merge.name, merge.rows, stages.merge_norm(index), projection)
         parts = blueprint.readout
         heads = [self.linear(outer[f"head.{number}"]) for number in range(len(parts.heads))]
-        normed = grid("norm", self._pinned["head"])
-        return embedding, merges, QuantizedReadout(stages, parts.tokens, parts.average, heads, normed)
+        if parts.pool is not None:
+            pool = stages.attention_pool(outer)
+        elif parts.average is not None:
+            pool = stages.average(parts.average)
+        else:
+            pool = TokenReader(stages.final_norm(), parts.tokens)
+        read = grid(parts.read_site, self._pinned["head"])
+        return embedding, merges, QuantizedReadout(stages, pool, heads, read, parts.read_site)
 
     def linear(self, layer: FittedLayer) -> IntegerLinear:
         """A linear layer as kernels run it."""
@@ -140,6 +147,7 @@ class PartsBuilder:
             if (f"{name}.{site}", width) in tables
         }
         sum1, sum2 = self._updates(index)
+        parts = self._blueprint.encoders[index]
         return QuantizedEncoder(
             name=name,
             kernels=self._kernels,
@@ -151,6 +159,7 @@ class PartsBuilder:
             sum1=sum1,
             norm2=self._norm(index, 2, widths["norm2"]),
             sum2=sum2,
+            parts=parts if parts.peculiarities() else None,
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
@@ -118,15 +119,11 @@ class PreparedModel:
 
     def _outer_layers(self, fitted: Mapping[str, FittedLayer]) -> dict[str, FittedLayer]:
         """Every linear layer outside the encoders by name."""
-        pinned = dict(pinned_bits(self.scheme))
-        return {
-            name: self._keep(
-                name,
-                fitted.get(name)
-                or self._rounded(name, parts, pinned["head" if name.startswith("head.") else "embedding"]),
-            )
-            for name, parts in self.blueprint.outer().items()
-        }
+        pinned, found = dict(pinned_bits(self.scheme)), {}
+        for name, parts in self.blueprint.outer().items():
+            bits = pinned["head" if name.startswith(("head.", "pool.")) else "embedding"]
+            found[name] = self._keep(name, fitted.get(name) or self._rounded(name, parts, bits))
+        return found
 
     def _linears(self, fitted: FittedLayers) -> dict[tuple[int, str, int, int], IntegerLinear]:
         """Every linear layer of the encoders by encoder, layer, weight bits and activation bits."""

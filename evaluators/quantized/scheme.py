@@ -6,7 +6,7 @@ integer throughout, float32 values in one whose residual stream is in float. Onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,9 @@ class Scheme(Protocol):
     def project_patches(self, layer: FittedLayer) -> Projection:
         """The patch embedding."""
 
+    def patch_norm(self) -> StreamStage | None:
+        """The norm of the embedded patches, where there is one."""
+
     def prefix(self) -> torch.Tensor:
         """Class, distillation and register tokens as the stream holds them, ``[prefix, channels]``."""
 
@@ -90,6 +93,9 @@ class Scheme(Protocol):
 
     def average(self, first: int) -> Pooling:
         """The final LayerNorm and the average over the tokens from ``first`` on, in the readout's order."""
+
+    def attention_pool(self, layers: Mapping[str, FittedLayer]) -> Pooling:
+        """Attention pooling of the normalised tokens, by its linear layers."""
 
     def logits(self, value: torch.Tensor) -> torch.Tensor:
         """Logits as the scheme puts them out, from the classifier's float32 output ``[batch, classes]``."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 
 from bitfront.evaluators.context.context import EvaluationContext
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LinearParts, MergeParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, MergeParts
 from bitfront.evaluators.models.sites import site_width
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.log_base import LOG_BITS

@@ -25,7 +25,8 @@ from quantized_stages import (
     value,
 )
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import EncoderParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight

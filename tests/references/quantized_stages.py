@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
@@ -57,16 +57,14 @@ def linear(
     return F.linear(value(codes, grid), weights, integer_bias * step)
 
 
-def norm(
-    x: torch.Tensor, source: PowerOfTwoGrid | None, parts: LayerNormParts, out: Grid | None
-) -> torch.Tensor:
+def norm(x: torch.Tensor, source: PowerOfTwoGrid | None, parts: NormParts, out: Grid | None) -> torch.Tensor:
     """LayerNorm in integers where its input is on a grid, of real values where it is not."""
     if source is None or out is None:
         return put(layer_norm(x, parts), out)
     return integer_layer_norm(x, source, parts, out)
 
 
-def layer_norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
+def layer_norm(x: torch.Tensor, parts: NormParts) -> torch.Tensor:
     """LayerNorm of real values (Ba et al., arXiv 1607.06450, eq. 4)."""
     deviation = x - x.mean(-1, keepdim=True)
     variance = deviation.square().mean(-1, keepdim=True)
@@ -74,7 +72,7 @@ def layer_norm(x: torch.Tensor, parts: LayerNormParts) -> torch.Tensor:
 
 
 def integer_layer_norm(
-    codes: torch.Tensor, grid: PowerOfTwoGrid, parts: LayerNormParts, out: Grid
+    codes: torch.Tensor, grid: PowerOfTwoGrid, parts: NormParts, out: Grid
 ) -> torch.Tensor:
     """LayerNorm of codes onto codes: ``(M x + B + 2^(N-1)) >> N``, section 3.2."""
     dtype = codes.dtype

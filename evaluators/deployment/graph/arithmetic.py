@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves, Operand, layer_norm
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
-from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.models.parts import LinearParts, NormParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
@@ -95,7 +95,7 @@ class FloatArithmetic:
 
     writer: GraphWriter
 
-    def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:  # noqa: ARG002
+    def norm(self, x: str, parts: NormParts, site: str) -> Operand:  # noqa: ARG002
         """See :class:`Arithmetic`."""
         return Operand(layer_norm(self.writer, x, parts))
 
@@ -140,7 +140,7 @@ class IntegerArithmetic:
     layers: Mapping[str, FittedLayer]
     log_steps: Mapping[int, float]
 
-    def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:
+    def norm(self, x: str, parts: NormParts, site: str) -> Operand:
         """See :class:`Arithmetic`; the zero point is folded into the LayerNorm's bias."""
         grid = self.grids[site]
         offset = grid.zero_point * grid.scale

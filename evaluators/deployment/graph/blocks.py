@@ -6,7 +6,8 @@ import numpy as np
 
 from bitfront.evaluators.deployment.graph.operands import Arithmetic, Heads, Operand, layer_norm
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, MergeParts, Readout, WindowParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import EncoderParts, MergeParts, Readout, WindowParts
 
 # What is added to scores that a window hides: enough for a probability of 0, not too much for any float.
 HIDDEN = -1e4

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from bitfront.evaluators.deployment.graph.blocks import keys_seen
 from bitfront.evaluators.deployment.graph.integer_operators import IntegerOperators
 from bitfront.evaluators.deployment.graph.operands import Heads
-from bitfront.evaluators.models.blueprint import EncoderParts, WindowParts
+from bitfront.evaluators.models.parts import EncoderParts, WindowParts
 from bitfront.evaluators.quantized.kernels.attention_terms import HALFWAY, UNIT, AttentionTerms, IntegerScores
 from bitfront.evaluators.quantizers.grids import AffineGrid
 

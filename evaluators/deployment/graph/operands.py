@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
-from bitfront.evaluators.models.blueprint import EncoderParts, LayerNormParts, LinearParts
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts
 
 KEYS = 1
 Moves = Callable[[str], str]
@@ -113,7 +113,7 @@ class Arithmetic(Protocol):
     def writer(self) -> GraphWriter:
         """Of the graph."""
 
-    def norm(self, x: str, parts: LayerNormParts, site: str) -> Operand:
+    def norm(self, x: str, parts: NormParts, site: str) -> Operand:
         """The LayerNorm of a tensor."""
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
@@ -129,7 +129,7 @@ class Arithmetic(Protocol):
         """The attention matrix of encoder ``index`` as its codes stand for it."""
 
 
-def layer_norm(writer: GraphWriter, x: str, parts: LayerNormParts, offset: float = 0.0) -> str:
+def layer_norm(writer: GraphWriter, x: str, parts: NormParts, offset: float = 0.0) -> str:
     """LayerNorm over the last axis, plus an offset."""
     bias = (parts.bias.double() + offset).float()
     weight, moved = writer.constant(parts.weight.cpu().numpy()), writer.constant(bias.cpu().numpy())

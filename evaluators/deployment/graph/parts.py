@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel

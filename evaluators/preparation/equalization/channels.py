@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import torch
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts, LayerNormParts, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches, forward
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts
 from bitfront.evaluators.models.sites import role
 from bitfront.evaluators.preparation.equalization.folding import (
     block_diagonal,
@@ -98,14 +99,14 @@ def equalize_norms(encoder: EncoderParts, norms: Mapping[str, torch.Tensor]) -> 
         encoder: The float encoder.
         norms: Samples of its LayerNorm outputs by site.
     """
+    if encoder.post_norm:  # layers take the stream itself
+        return encoder
     norm1, qkv = _equalized(encoder.norm1, encoder.qkv, norms[f"{encoder.name}.norm1"])
     norm2, fc1 = _equalized(encoder.norm2, encoder.fc1, norms[f"{encoder.name}.norm2"])
     return dataclasses.replace(encoder, norm1=norm1, qkv=qkv, norm2=norm2, fc1=fc1)
 
 
-def _equalized(
-    norm: LayerNormParts, reader: LinearParts, sample: torch.Tensor
-) -> tuple[LayerNormParts, LinearParts]:
+def _equalized(norm: NormParts, reader: LinearParts, sample: torch.Tensor) -> tuple[NormParts, LinearParts]:
     ranges = fitted_ranges(sample)
     scale = spread(ranges.reach)
     return normalising(norm, scale, ranges.centre), reading_channels(reader, scale, ranges.centre)
@@ -174,22 +175,35 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
 
     Queries and keys are balanced (a channel's scale moves from the wider to the narrower side), rotated, so
     that every channel of a head has its share of the energy, and scaled to unit energy; keys are centred.
-    Values are centred and scaled to unit spread by channel.
+    Values are centred and scaled to unit spread by channel. Queries and keys that are normalised or turned
+    stay as they are, and so does all where the attention's output is normalised: what is done to their
+    channels would not be taken back.
 
     Args:
         encoder: The float encoder.
         qkv: Moments of queries, keys and values by site.
     """
+    if encoder.context_norm is not None:
+        return encoder
     found = qkv[f"{encoder.name}.attn.qkv"]
     heads, width = encoder.heads, encoder.head_dim
     mean, variance = (part.view(3, heads, width) for part in (found.mean, found.variance))
+    values = spread(variance[2].sqrt().flatten())
+    if encoder.alters_operands:
+        offset = torch.cat([torch.zeros_like(mean[:2]).flatten(), mean[2].flatten()]).float()
+        centred = LinearParts(encoder.qkv.weight, encoder.qkv.bias - offset)
+        scale = torch.cat([torch.ones_like(mean[:2]).flatten(), 1.0 / values])
+        written = LinearParts(
+            (centred.weight.double() * scale[:, None]).float(), (centred.bias.double() * scale).float()
+        )
+        proj = reading_channels(encoder.proj, values, mean[2].flatten())
+        return dataclasses.replace(encoder, qkv=written, proj=proj)
     queries = spread((variance[0] + mean[0].square()).sqrt().flatten()).view(heads, width)
     keys = spread(variance[1].sqrt().flatten()).view(heads, width)
     balance = (queries / keys).sqrt()
     # Balanced, both have the same energy in each channel.
     energy = (queries * keys).mean(1).sqrt()
     rotation = head_rotation(width).to(mean.device)
-    values = spread(variance[2].sqrt().flatten())
     to_queries = [rotation / (balance[h] * energy[h]) for h in range(heads)]
     to_keys = [rotation * (balance[h] / energy[h]) for h in range(heads)]
     basis = block_diagonal([*to_queries, *to_keys, (1.0 / values).diag()])

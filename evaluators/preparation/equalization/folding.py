@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 
-from bitfront.evaluators.models.blueprint import LayerNormParts, LinearParts
+from bitfront.evaluators.models.parts import LinearParts, NormParts
 
 # Channels count as spread at least this far, relative to the median one: a constant one has no scale.
 LEAST_SPREAD = 1e-3
@@ -44,12 +45,12 @@ def reading_channels(parts: LinearParts, scale: torch.Tensor, offset: torch.Tens
     return LinearParts((weight * scale).float(), (parts.bias.double() + weight @ offset).float())
 
 
-def normalising(parts: LayerNormParts, scale: torch.Tensor, offset: torch.Tensor) -> LayerNormParts:
-    """The LayerNorm whose output is ``(y - offset) / scale``; float64 ``[channels]`` both."""
+def normalising(parts: NormParts, scale: torch.Tensor, offset: torch.Tensor) -> NormParts:
+    """The norm whose output is ``(y - offset) / scale``; float64 ``[channels]`` both."""
     weight, bias = parts.weight.double() / scale, (parts.bias.double() - offset) / scale
-    return LayerNormParts(weight.float(), bias.float(), parts.eps)
+    return dataclasses.replace(parts, weight=weight.float(), bias=bias.float())
 
 
-def plain(parts: LayerNormParts) -> LayerNormParts:
-    """The LayerNorm without its affine part."""
-    return LayerNormParts(torch.ones_like(parts.weight), torch.zeros_like(parts.bias), parts.eps)
+def plain(parts: NormParts) -> NormParts:
+    """The norm without its affine part."""
+    return dataclasses.replace(parts, weight=torch.ones_like(parts.weight), bias=torch.zeros_like(parts.bias))

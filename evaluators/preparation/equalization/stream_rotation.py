@@ -13,14 +13,8 @@ from collections.abc import Mapping
 
 import torch
 
-from bitfront.evaluators.models.blueprint import (
-    Blueprint,
-    EncoderParts,
-    LayerNormParts,
-    LinearParts,
-    MergeParts,
-    Readout,
-)
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, MergeParts, NormParts, Readout
 from bitfront.evaluators.preparation.equalization.folding import block_diagonal, plain, reading, writing
 
 SEED = 0
@@ -50,8 +44,9 @@ def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 def rotate_stream(blueprint: Blueprint) -> Blueprint:
     """The same model with its residual stream rotated.
 
-    A stage that begins with a LayerNorm within the stream (Swin's patch embedding, CLIP's pre-norm) stays as
-    it is: the affine part of that norm has no layer to go into.
+    A stage that begins with a norm within the stream (Swin's patch embedding, CLIP's pre-norm) stays as it
+    is: the affine part of that norm has no layer to go into. So does a model whose norms are behind what is
+    added to the stream.
     """
     rotations = _rotations(blueprint)
     first, last = rotations[0], rotations[-1]
@@ -71,7 +66,10 @@ def _rotations(blueprint: Blueprint) -> list[torch.Tensor | None]:
     """The rotation of the stream in each encoder; None where it stays as it is."""
     device = blueprint.patch.weight.device
     rotations: list[torch.Tensor | None] = []
-    found = None if blueprint.embed_norm is not None else stream_rotation(blueprint.channels).to(device)
+    if any(encoder.post_norm for encoder in blueprint.encoders):
+        return [None] * len(blueprint.encoders)
+    begun = blueprint.embed_norm is not None or blueprint.patch_norm is not None
+    found = None if begun else stream_rotation(blueprint.channels).to(device)
     for index, encoder in enumerate(blueprint.encoders):
         if index in blueprint.merges:
             found = stream_rotation(encoder.channels).to(device)
@@ -79,7 +77,7 @@ def _rotations(blueprint: Blueprint) -> list[torch.Tensor | None]:
     return rotations
 
 
-def _reader(parts: LinearParts, norm: LayerNormParts, rotation: torch.Tensor) -> LinearParts:
+def _reader(parts: LinearParts, norm: NormParts, rotation: torch.Tensor) -> LinearParts:
     """The layer behind a LayerNorm that has lost its affine part to it."""
     return reading(parts, norm.weight.double()[:, None] * rotation.T, norm.bias.double())
 
@@ -113,5 +111,9 @@ def _merges(merges: Mapping[int, MergeParts], rotations: list[torch.Tensor | Non
 
 
 def _readout(readout: Readout, rotation: torch.Tensor) -> Readout:
+    norm = plain(readout.norm)
+    if readout.pool is not None:
+        pool = dataclasses.replace(readout.pool, kv=_reader(readout.pool.kv, readout.norm, rotation))
+        return dataclasses.replace(readout, norm=norm, pool=pool)
     heads = tuple(_reader(head, readout.norm, rotation) for head in readout.heads)
-    return dataclasses.replace(readout, norm=plain(readout.norm), heads=heads)
+    return dataclasses.replace(readout, norm=norm, heads=heads)

@@ -123,8 +123,10 @@ def rounded_attention(probability: torch.Tensor, terms: AttentionTerms) -> torch
     return values[codes.clamp_(0, terms.attention_codes).long()]
 
 
-def _chunk(qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None) -> torch.Tensor:
-    """Output codes of some images."""
+def _chunk(
+    qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None, *, codes: bool = True
+) -> torch.Tensor:
+    """Output of some images: codes, or float32 values in steps of their grid."""
     parts = _windows(qkv, batch, terms)
     q, k = parts[:2].to(score_lanes(terms.head_dim))
     products = q @ k.transpose(-1, -2)
@@ -138,14 +140,17 @@ def _chunk(qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None
         )
     lanes = context_lanes(terms)
     context = (attention.to(lanes) @ parts[2].to(lanes)).double() * terms.out_factor
-    codes = context.round_().add_(terms.out_zero).clamp_(0, terms.out_qmax).to(torch.uint8)
-    out = codes.new_empty(batch, len(qkv) // batch, terms.heads * terms.head_dim)
-    out[:, terms.rows.long()] = codes.transpose(2, 3).flatten(-2)
+    if codes:
+        found = context.round_().add_(terms.out_zero).clamp_(0, terms.out_qmax).to(torch.uint8)
+    else:
+        found = context.float()
+    out = found.new_empty(batch, len(qkv) // batch, terms.heads * terms.head_dim)
+    out[:, terms.rows.long()] = found.transpose(2, 3).flatten(-2)
     return out.flatten(0, 1)
 
 
 def portable_attention(
-    qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None = None
+    qkv: torch.Tensor, batch: int, terms: AttentionTerms, tap: Tap | None = None, *, codes: bool = True
 ) -> torch.Tensor:
     """Attention output codes of the codes of queries, keys and values.
 
@@ -158,17 +163,18 @@ def portable_attention(
         terms: The encoder's attention, its tensors on the device of ``qkv``.
         tap: Sees ``attn.scores`` (codes with the integer softmax, else floats; before the mask) and
             ``attn.softmax`` (values, float32), both ``[batch * windows, heads, n, n]``.
+        codes: Whether the output is codes, and not float32 values in steps of their grid.
 
     Returns:
-        uint8 ``[batch * tokens, heads * head_dim]``.
+        uint8 or float32 ``[batch * tokens, heads * head_dim]``.
     """
     if tap is not None:
-        return _chunk(qkv, batch, terms, tap)
+        return _chunk(qkv, batch, terms, tap, codes=codes)
     elements = CPU_ELEMENTS if qkv.device.type == "cpu" else GPU_ELEMENTS
     images = max(1, elements // (terms.heads * terms.windows * terms.window_tokens**2))
     tokens = len(qkv) // batch
     chunks = [qkv[tokens * i : tokens * min(i + images, batch)] for i in range(0, batch, images)]
-    return torch.cat([_chunk(chunk, len(chunk) // tokens, terms, None) for chunk in chunks])
+    return torch.cat([_chunk(chunk, len(chunk) // tokens, terms, None, codes=codes) for chunk in chunks])
 
 
 class PortableKernels:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitfront.evaluators.models.blueprint import EncoderParts, LayerNormParts
+from bitfront.evaluators.models.parts import EncoderParts, NormParts
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
@@ -82,7 +82,7 @@ class LearnedLayer(nn.Module):
 class LearnedNorm(nn.Module):
     """A LayerNorm that learns; ``weight`` and ``bias`` are float32 ``[channels]``."""
 
-    def __init__(self, parts: LayerNormParts) -> None:
+    def __init__(self, parts: NormParts) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(parts.weight.clone()), nn.Parameter(parts.bias.clone())
         self.eps = parts.eps
@@ -91,9 +91,9 @@ class LearnedNorm(nn.Module):
         """Float32, same shape."""
         return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
 
-    def result(self) -> LayerNormParts:
+    def result(self) -> NormParts:
         """What it has become."""
-        return LayerNormParts(self.weight.detach().clone(), self.bias.detach().clone(), self.eps)
+        return NormParts(self.weight.detach().clone(), self.bias.detach().clone(), self.eps)
 
 
 def _unseen(site: str, value: torch.Tensor) -> None:

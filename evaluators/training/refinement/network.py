@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitfront.evaluators.models.blueprint import LayerNormParts
-from bitfront.evaluators.models.float_forward import layer_norm
+from bitfront.evaluators.models import float_stages
+from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -98,9 +98,9 @@ class LearnedModel(nn.Module):
             normed = _normed(x[:, list(readout.tokens)], readout.norm, self._out)
         else:
             if readout.norm_first:
-                value = layer_norm(x, readout.norm)[:, readout.average :].mean(1, keepdim=True)
+                value = float_stages.normed(x, readout.norm)[:, readout.average :].mean(1, keepdim=True)
             else:
-                value = layer_norm(x[:, readout.average :].mean(1, keepdim=True), readout.norm)
+                value = float_stages.normed(x[:, readout.average :].mean(1, keepdim=True), readout.norm)
             normed = rounded(value / self._out.scale, self._out, None)
         return torch.stack([head(normed[:, i]) for i, head in enumerate(self._heads)]).mean(0)
 
@@ -128,6 +128,6 @@ class LearnedModel(nn.Module):
         return CalibratedModel(blueprint, calibration, layers, old.log_steps)
 
 
-def _normed(x: torch.Tensor, parts: LayerNormParts, grid: AffineGrid) -> torch.Tensor:
+def _normed(x: torch.Tensor, parts: NormParts, grid: AffineGrid) -> torch.Tensor:
     """Codes less their zero point of a LayerNorm's output."""
-    return rounded(layer_norm(x, parts) / grid.scale, grid, None)
+    return rounded(float_stages.normed(x, parts) / grid.scale, grid, None)

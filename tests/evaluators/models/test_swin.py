@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from bitfront.evaluators.models.blueprint import Blueprint, WindowParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.parts import WindowParts
 from bitfront.spaces import UserError
 
 SmallSwin = Callable[..., Any]

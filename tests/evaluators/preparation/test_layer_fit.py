@@ -8,8 +8,8 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, Case, small_case
 
-from bitfront.evaluators.models.blueprint import LinearParts
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.preparation.layer_fit import (

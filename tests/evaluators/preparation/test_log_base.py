@@ -9,9 +9,10 @@ import torch
 from quantized_cases import Case, small, small_case
 from quantized_stages import attention_codes
 
-from bitfront.evaluators.models.blueprint import Blueprint, EncoderParts
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.parts import EncoderParts
 from bitfront.evaluators.preparation.log_base import IMAGES, STEPS, search_log_steps
 from bitfront.evaluators.quantizers.grids import AffineGrid
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from quantized_cases import WIDTHS, config_of, small_case
 
-from bitfront.evaluators.models.blueprint import LinearParts
 from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.layer_fit import LayerMoments, fit_layer
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel

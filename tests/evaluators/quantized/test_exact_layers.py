@@ -19,7 +19,7 @@ from quantized_stages import (
 )
 
 from bitfront.evaluators.context.machine import cpuinfo
-from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.quantized.integer_stages import IntegerNorm
 from bitfront.evaluators.quantized.kernels.attention_terms import (
     integer_exponentials as tabulated_exponentials,
@@ -125,7 +125,7 @@ class TestIntegerStagesAlone:
     )
     def test_layer_norm_is_exact(self, kernels: str, out: AffineGrid | PowerOfTwoGrid) -> None:
         rng = np.random.default_rng(0)
-        parts = LayerNormParts(
+        parts = NormParts(
             torch.from_numpy(rng.normal(size=48) * rng.choice([1e-3, 1, 30], 48)).float(),
             torch.from_numpy(rng.normal(size=48)).float(),
             1e-6,

@@ -20,7 +20,7 @@ from quantized_stages import (
     score_accumulators,
 )
 
-from bitfront.evaluators.models.blueprint import LayerNormParts
+from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
@@ -36,7 +36,7 @@ FINE_BITS = 24
 )
 def test_integer_layer_norm_is_that_of_python_integers(out: AffineGrid | PowerOfTwoGrid) -> None:
     rng = np.random.default_rng(0)
-    parts = LayerNormParts(
+    parts = NormParts(
         torch.from_numpy(rng.normal(size=48) * rng.choice([0, 1e-3, 1, 30], 48)).float(),
         torch.from_numpy(rng.normal(size=48)).float(),
         1e-6,
