@@ -22,11 +22,13 @@ from bitfront.evaluators.preparation.calibrated_model_file import cached_calibra
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
 from bitfront.evaluators.preparation.refinement_file import load_refinement, read_refinement
 from bitfront.evaluators.progress import ShareDone, unreported
+from bitfront.evaluators.quantized.fq_vit import check_integer
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.evaluators.tasks.metric import ARGUMENT, Outputs
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces.schemes import FQ_VIT
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
 REFERENCE_BITS = 8
@@ -66,9 +68,11 @@ def task_blueprint(spec: EvaluationSpec, module: nn.Module) -> Blueprint:
     """The blueprint of a float model that is used for a spec's task.
 
     Raises:
-        UserError: The model is of no known family, or has a part that no scheme covers.
+        UserError: The model is of no known family, or has a part that its scheme does not cover.
     """
     blueprint = blueprint_of(spec.model, module)
+    if spec.scheme == FQ_VIT:
+        check_integer(blueprint)
     return dataclasses.replace(blueprint, independent=task_named(spec.task).multiple)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ DIGEST_KEY = "bitfront_digest"  # of the digest of the description and the weigh
 FORMAT = "bitfront/float-model"
 VERSION = 1
 VIT, DISTILLED, SWIN = "VisionTransformer", "VisionTransformerDistilled", "SwinTransformer"
+# Of models that a name of timm's says everything of, but for the size of images and the number of classes.
+NAMED = "named"
 
 _LARGEST_SIDE = 4096
 _LONGEST = 1_000_000
@@ -76,6 +78,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "always_partition": bool,
         "mlp_ratio": [_RATIO],
     },
+    NAMED: {"architecture": str, **{key: _SHARED[key] for key in ("img_size", "in_chans", "num_classes")}},
 }
 _OPTIONAL = ("init_values", "head_dim")  # may be None
 
@@ -86,7 +89,8 @@ class Architecture:
 
     Attributes:
         name: What people call it: timm's name, or else the family's.
-        family: timm's class: ``VisionTransformer``, ``VisionTransformerDistilled`` or ``SwinTransformer``.
+        family: timm's class: ``VisionTransformer``, ``VisionTransformerDistilled`` or ``SwinTransformer``;
+            or ``named``, for models of other families that are what timm builds under a name.
         arguments: Of its constructor, by name, as JSON values; ``norm_eps`` is that of every LayerNorm.
         preprocessing: timm's ``input_size``, ``interpolation``, ``mean``, ``std``, ``crop_pct`` and
             ``crop_mode``.
@@ -106,13 +110,13 @@ class Architecture:
         arguments = {key: _tupled(value) for key, value in self.arguments.items() if key != "norm_eps"}
         if self.family == SWIN and len(arguments["window_size"]) == 1:
             (arguments["window_size"],) = arguments["window_size"]
-        arguments["norm_layer"] = partial(nn.LayerNorm, eps=self.arguments["norm_eps"])
+        if self.family != NAMED:
+            arguments["norm_layer"] = partial(nn.LayerNorm, eps=self.arguments["norm_eps"])
         try:
-            module: nn.Module = _class_of(self.family)(**arguments)
+            module: nn.Module = _constructor(self.family, arguments)(**arguments)
         except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(
-                f"timm cannot construct a {self.family} as described: {one_line(error, 120)}"
-            ) from error
+            kind = arguments.get("architecture", self.family)
+            raise UserError(f"timm cannot construct a {kind} as described: {one_line(error, 120)}") from error
         module.pretrained_cfg = {  # type: ignore[assignment]
             **self.preprocessing,
             "architecture": self.name,
@@ -166,6 +170,8 @@ class Architecture:
         for key, value in arguments.items():
             if not _fits(value, rules[key]) and not (value is None and key in _OPTIONAL):
                 raise UserError(f"its argument {key} is {value!r:.40}, which is out of range")
+        if family == NAMED and not _is_architecture(arguments["architecture"]):
+            raise UserError(f"its architecture {arguments['architecture']!r:.40} is none of this timm's")
         if family == SWIN and _mask_entries(arguments) > _LARGEST_MASK:
             raise UserError("its attention masks are larger than any model needs")
         try:
@@ -238,6 +244,23 @@ def architecture_in(document: Mapping[str, Any]) -> Architecture | None:
 def family_of(module: nn.Module) -> str | None:
     """Which of the families a module belongs to; None for any other."""
     return next((name for name in (DISTILLED, VIT, SWIN) if isinstance(module, _class_of(name))), None)
+
+
+def _is_architecture(name: str) -> bool:
+    ensure_torchvision()
+    import timm
+
+    return len(name) <= _LONGEST_NAME and timm.is_model(name)
+
+
+def _constructor(family: str, arguments: dict[str, Any]) -> Callable[..., nn.Module]:
+    """What constructs a module; the name of an architecture is taken out of the arguments."""
+    if family != NAMED:
+        return _class_of(family)
+    import timm
+
+    create: Callable[..., nn.Module] = partial(timm.create_model, arguments.pop("architecture"))
+    return create
 
 
 def _class_of(family: str) -> type[nn.Module]:

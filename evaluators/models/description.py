@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from bitfront.evaluators.data.images import preprocessing_from_json
-from bitfront.evaluators.models.architecture import DISTILLED, SWIN, Architecture, family_of
+from bitfront.evaluators.models.architecture import DISTILLED, NAMED, SWIN, Architecture, family_of
+from bitfront.evaluators.models.families import blueprint_outline
 from bitfront.spaces import UserError
 
 
@@ -25,14 +27,46 @@ def described(name: str, module: Any, preprocessing: Mapping[str, Any] | None = 
             document can say.
     """
     family = family_of(module)
-    assert family is not None, "check_family has looked"
     if module.num_classes < 1:
         raise UserError("the model has no classifier (num_classes is 0); give a fine-tuned model")
+    # Documents of timm's classes have the arguments of plain encoders alone.
+    if family is None or blueprint_outline(name, module).peculiarities():
+        return _named(name, module, preprocessing)
     arguments = _swin_arguments(module) if family == SWIN else _vit_arguments(module)
     if family == DISTILLED:
         arguments["global_pool"] = "token"
     described = Architecture(name, family, arguments, preprocessing or _preprocessing(module, arguments))
     return Architecture.from_json(described.to_json())  # tells what no file could say
+
+
+def _named(name: str, module: Any, preprocessing: Mapping[str, Any] | None) -> Architecture:
+    """Describes a module as what timm builds under the name of its own configuration, where it is that."""
+    architecture = str(configuration_of(module).get("architecture", ""))
+    embedding = module.patch_embed
+    arguments: dict[str, Any] = {
+        "architecture": architecture,
+        "img_size": [int(side) for side in embedding.img_size],
+        "in_chans": int(embedding.proj.in_channels),
+        "num_classes": int(module.num_classes),
+    }
+    found = Architecture(name, NAMED, arguments, preprocessing or _preprocessing(module, arguments))
+    found = Architecture.from_json(found.to_json())
+    with torch.random.fork_rng(devices=[]):
+        rebuilt = found.build().eval()
+    size = (1, arguments["in_chans"], *arguments["img_size"])
+    images = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    try:
+        rebuilt.load_state_dict(module.state_dict())
+        with torch.inference_mode():
+            alike = torch.allclose(rebuilt(images), module.cpu().eval()(images), rtol=1e-3, atol=1e-4)
+    except RuntimeError:  # other tensors
+        alike = False
+    if not alike:
+        raise UserError(
+            f"the model is not what timm builds as {architecture}, so that no document can describe it: give "
+            "it by a name of timm's and --checkpoint"
+        )
+    return found
 
 
 def _shared_arguments(module: Any, block: Any) -> dict[str, Any]:

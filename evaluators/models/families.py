@@ -73,6 +73,18 @@ def blueprint_outline(name: str, module: nn.Module) -> Blueprint:
 
 def timm_family(module: nn.Module) -> str | None:
     """Which of :data:`FAMILIES` a module belongs to; None for any other."""
+    found = _timm_class(module)
+    return None if found is None else found.__name__
+
+
+def family_file(module: nn.Module) -> str:
+    """The module of timm that defines the family of a supported model, such as ``timm.models.eva``."""
+    found = _timm_class(module)
+    assert found is not None, "check_family has looked"
+    return found.__module__
+
+
+def _timm_class(module: nn.Module) -> type[nn.Module] | None:
     ensure_torchvision()
     from timm.models.beit import Beit
     from timm.models.eva import Eva
@@ -81,8 +93,15 @@ def timm_family(module: nn.Module) -> str | None:
     from timm.models.vision_transformer import VisionTransformer
     from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
-    classes = VisionTransformer, SwinTransformer, SwinTransformerV2, Beit, Eva, VisionTransformerRelPos
-    return next((found.__name__ for found in classes if isinstance(module, found)), None)
+    classes: tuple[type[nn.Module], ...] = (
+        VisionTransformer,
+        SwinTransformer,
+        SwinTransformerV2,
+        Beit,
+        Eva,
+        VisionTransformerRelPos,
+    )
+    return next((found for found in classes if isinstance(module, found)), None)
 
 
 def _check_forward(blueprint: Blueprint, module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.checkpoint import Checkpoint, State
+from bitfront.evaluators.models.families import WINDOWED, family_file, timm_family
 from bitfront.evaluators.models.preprocessing import built_in_size
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
 
@@ -56,34 +57,32 @@ def form_of(name: str, build: Build, weights: Checkpoint, asked: Size | None, hi
             of that size can be built.
     """
     outline: Any = build({})
-    ensure_torchvision()
-    from timm.models.swin_transformer import SwinTransformer
-    from timm.models.vision_transformer import VisionTransformer
-
-    hinted = weights.trained_at or hinted
-    if isinstance(outline, SwinTransformer):
+    hinted, family = weights.trained_at or hinted, timm_family(outline)
+    if family in WINDOWED:
         return _swin_form(name, build, outline, weights, asked, hinted)
-    if isinstance(outline, VisionTransformer):
-        return _vit_form(name, build, outline, weights, asked, hinted)
-    return Form()
+    return Form() if family is None else _vit_form(name, build, outline, weights, asked, hinted)
 
 
 def _vit_form(
     name: str, build: Build, outline: Any, weights: Checkpoint, asked: Size | None, hinted: Size | None
 ) -> Form:
     arguments, notes = _pooling(name, outline, weights.state)
-    positions = weights.state.get("pos_embed")
     usual, patch = built_in_size(outline), outline.patch_embed.patch_size
+    named = hinted, usual, asked
+    count = _positions(outline, weights.state, without_class=arguments.get("class_token") is False)
+    tables = set(_tables(weights.state).values())
     told: Size | None = usual
-    if positions is not None and positions.ndim == 3 and outline.pos_embed is not None:
-        prefix = 0 if outline.no_embed_class else int(outline.num_prefix_tokens)
-        prefix -= arguments.get("class_token") is False and not outline.no_embed_class
-        told = _told_by_positions(positions.shape[1] - prefix, patch, (hinted, usual, asked))
-        if told is None and asked is None:
-            raise UserError(
-                f"{weights.path} has positions for {positions.shape[1] - prefix} patches, which are no "
-                f"square grid of patches of {_sides(patch)}: give its image size with --image-size HxW"
-            )
+    if count is not None:
+        told = _told_by_positions(count, patch, named)
+    elif tables:
+        count = max(tables)
+        told = _told_by_tables(outline, count, named)
+    if told is None and asked is None:
+        what = "entries of relative positions" if tables else "patches"
+        raise UserError(
+            f"{weights.path} has positions for {count} {what}, which are no square grid of patches of "
+            f"{_sides(patch)}: give its image size with --image-size HxW"
+        )
     size = asked or told or usual
     if size != usual:
         arguments["img_size"] = size
@@ -93,17 +92,45 @@ def _vit_form(
             f"image size: {_sides(size)}, for which {weights.path} has positions "
             f"({name} alone: {_sides(usual)})"
         )
-    elif told != size:
-        origin = (
-            _sides(told) if told else f"{positions.shape[1]} positions" if positions is not None else "none"
-        )
+    elif told != size and count is not None:
+        origin = _sides(told) if told else f"{count} positions"
         notes.append(f"image size: {_sides(size)}, with positions interpolated from those of {origin}")
+    elif told != size:
+        notes.append(f"image size: {_sides(size)}, as given ({name} alone: {_sides(usual)})")
     return Form(arguments, tuple(notes), asked is None and size != usual, told)
+
+
+def _positions(outline: Any, state: State, *, without_class: bool) -> int | None:
+    """Patches that a state dict has positions for; None where it or the model has no such positions."""
+    positions = state.get("pos_embed")
+    if positions is None or positions.ndim != 3 or getattr(outline, "pos_embed", None) is None:
+        return None
+    if getattr(outline, "no_embed_class", False):
+        return len(positions[0])
+    return len(positions[0]) - int(outline.num_prefix_tokens) + without_class
+
+
+def _told_by_tables(outline: Any, entries: int, named: Iterable[Size | None]) -> Size | None:
+    """The image size of tables of relative positions: a named one with as many entries, or else a square."""
+    rows, columns = outline.patch_embed.patch_size
+
+    def distances(size: Size) -> int:
+        return (2 * (size[0] // rows) - 1) * (2 * (size[1] // columns) - 1)
+
+    # Pairs with a class token have entries of their own.
+    own = max(_tables(outline.state_dict()).values(), default=0) - distances(built_in_size(outline))
+    for size in named:
+        if size is not None and distances(size) == entries - own:
+            return size
+    side = math.isqrt(max(entries - own, 0))
+    return None if side * side != entries - own else ((side // 2 + 1) * rows, (side // 2 + 1) * columns)
 
 
 def _pooling(name: str, outline: Any, state: State) -> tuple[dict[str, Any], list[str]]:
     """How tokens are read, where the names of the last norm and of the class token show another way."""
     arguments: dict[str, Any] = {}
+    if timm_family(outline) != "VisionTransformer":
+        return {}, []
     plain_pool = outline.global_pool == "token" and not hasattr(outline, "head_dist")
     shown = "fc_norm.weight" in state and "norm.weight" not in state
     if shown and plain_pool and isinstance(outline.fc_norm, nn.Identity):
@@ -225,12 +252,9 @@ def interpolated(name: str, module: Any, state: State, told: Size | None) -> Sta
         expected["patch_embed.proj.weight"].shape
     ):
         return state
-    from timm.models import swin_transformer, vision_transformer
-
-    resample: Any = vision_transformer.checkpoint_filter_fn
-    if isinstance(module, swin_transformer.SwinTransformer):
-        resample = swin_transformer.checkpoint_filter_fn
-    elif "flexi" in name:  # as timm does for models of that name
+    # Each of timm's files has its own, which knows what is to be resampled in its models.
+    resample: Any = importlib.import_module(family_file(module)).checkpoint_filter_fn
+    if "flexi" in name:  # as timm does for models of that name
         resample = partial(resample, interpolation="bilinear", antialias=False)
     if told is not None:  # of which timm makes the grid of the positions, where that is no square
         channels = int(module.patch_embed.proj.in_channels)

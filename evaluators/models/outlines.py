@@ -16,7 +16,15 @@ from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.errors import one_line
 
-FAMILY_MODULES = ("vision_transformer", "deit", "swin_transformer")  # timm's files with names to suggest
+FAMILY_MODULES = (
+    "vision_transformer",
+    "deit",
+    "beit",
+    "eva",
+    "swin_transformer",
+    "swin_transformer_v2",
+    "vision_transformer_relpos",
+)  # timm's files with names to suggest
 SUGGESTIONS = 3
 SOURCES = ("hf-hub", "local-dir")  # of models, as timm has them before a colon
 
@@ -118,4 +126,6 @@ def _nearest(name: str) -> str:
         known = (timm.list_models(module=family) for family in FAMILY_MODULES)
         candidates = [*DIGITS_MODELS, *(model for models in known for model in models)]
     close = difflib.get_close_matches(name.lower(), candidates, n=SUGGESTIONS, cutoff=0.0)
-    return f"expected {DEFAULT} or a timm ViT, DeiT or Swin; the nearest names are {', '.join(close)}"
+    return (
+        f"expected {DEFAULT} or a timm ViT, DeiT, BEiT, EVA or Swin; the nearest names are {', '.join(close)}"
+    )
