@@ -102,17 +102,17 @@ def _vit_form(
 
 def _positions(outline: Any, state: State, *, without_class: bool) -> int | None:
     """Patches that a state dict has positions for; None where it or the model has no such positions."""
-    positions = state.get("pos_embed")
+    positions: torch.Tensor | None = state.get("pos_embed")
     if positions is None or positions.ndim != 3 or getattr(outline, "pos_embed", None) is None:
         return None
     if getattr(outline, "no_embed_class", False):
-        return len(positions[0])
-    return len(positions[0]) - int(outline.num_prefix_tokens) + without_class
+        return int(positions.shape[1])
+    return int(positions.shape[1]) - int(outline.num_prefix_tokens) + int(without_class)
 
 
 def _told_by_tables(outline: Any, entries: int, named: Iterable[Size | None]) -> Size | None:
     """The image size of tables of relative positions: a named one with as many entries, or else a square."""
-    rows, columns = outline.patch_embed.patch_size
+    rows, columns = map(int, outline.patch_embed.patch_size)
 
     def distances(size: Size) -> int:
         return (2 * (size[0] // rows) - 1) * (2 * (size[1] // columns) - 1)

@@ -17,8 +17,8 @@ from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.samplers.registry import check_sampler, default_population
-from bitfront.spaces import BitConfig, Triple, UserError, parse_uniform
-from bitfront.spaces.schemes import AUTO
+from bitfront.spaces import BitConfig, BitfrontError, Triple, UserError, parse_uniform
+from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
@@ -53,9 +53,30 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
 
 
 def settled_spec(spec: EvaluationSpec, latency: str = AUTO) -> tuple[EvaluationSpec, str]:
-    """The spec and the latency source with what ``auto`` stands for; see :func:`settled`."""
-    scheme, latency = settled(spec.scheme, latency)
-    return dataclasses.replace(spec, scheme=scheme), latency
+    """The spec and the latency source with what ``auto`` stands for; see :func:`settled`.
+
+    A model with parts that ``fq-vit`` does not know takes ``deploy``.
+    """
+    scheme, found = settled(spec.scheme, latency)
+    if spec.scheme == AUTO and scheme == FQ_VIT and _has_peculiarities(spec):
+        scheme, found = settled(DEPLOY, latency)
+    return dataclasses.replace(spec, scheme=scheme), found
+
+
+def _has_peculiarities(spec: EvaluationSpec) -> bool:
+    """Whether a spec's model has more than plain encoders; False where loading will say what is wrong."""
+    from bitfront.evaluators.files import split_entry
+    from bitfront.evaluators.models.architecture import read_architecture
+    from bitfront.evaluators.models.families import blueprint_outline
+    from bitfront.evaluators.models.outlines import model_outline
+    from bitfront.evaluators.models.weights_file import weights_in
+
+    try:
+        file = None if spec.checkpoint is None else weights_in(Path(split_entry(spec.checkpoint)[0]))
+        outline = model_outline(spec.model, 1, None if file is None else read_architecture(file))
+        return bool(blueprint_outline(spec.model, outline).peculiarities())
+    except BitfrontError:
+        return False
 
 
 def with_test_folder(spec: EvaluationSpec) -> EvaluationSpec:

@@ -167,9 +167,9 @@ def refine(
             f"search with --scheme {DEPLOY}"
         )
     check_config(config, calibrated.blueprint, DEPLOY)
-    if found := calibrated.blueprint.peculiarities():
+    if beside := calibrated.blueprint.peculiarities():
         raise UserError(
-            f"refinement knows plain encoders alone, and {calibrated.blueprint.name} has {', '.join(found)}"
+            f"refinement knows plain encoders alone, and {calibrated.blueprint.name} has {', '.join(beside)}"
         )
     judging, learning = _parted(images, spec)
     origin = calibrated_digest(calibrated, float_blueprint)
