@@ -153,7 +153,7 @@ def context_of_bundle(path: Path, spec: EvaluationSpec) -> EvaluationContext:
         Splits(*(tensors[f"{_SPLITS}{name}"].numpy() for name in ("calibration", "search", "test"))),
         prepared_with(spec, calibrated),
         sites,
-        SizeModel(blueprint, sites, spec.scheme, spec.whole_recipe),
+        SizeModel(calibrated.blueprint, sites, spec.scheme, spec.whole_recipe),
         calibrated_digest(calibrated, blueprint),
         tuple(facts["skipped_calibration"]),
     )

@@ -148,7 +148,7 @@ class EvaluationContext:
             else:
                 prepared = refined_with(spec, Path(spec.refinement), blueprint, digest, keep_codes)
         sites = trace_sites(blueprint, spec.scheme)
-        size = SizeModel(blueprint, sites, spec.scheme, spec.whole_recipe)
+        size = SizeModel(prepared.blueprint, sites, spec.scheme, spec.whole_recipe)
         context = cls(spec, model, source, splits, prepared, sites, size, digest, images.skipped)
         return context if spec.resolved else context.resolved()
 

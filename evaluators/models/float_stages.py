@@ -81,7 +81,9 @@ def hidden(encoder: EncoderParts, x: torch.Tensor) -> torch.Tensor:
         x = activation(gate) * x
     else:
         x = activation(x)
-    return x if encoder.hidden_norm is None else normed(x, encoder.hidden_norm)
+    if encoder.hidden_norm is not None:
+        x = normed(x, encoder.hidden_norm)
+    return x if encoder.hidden_scales is None else x * encoder.hidden_scales
 
 
 def pooled_values(pool: PoolParts, kv: torch.Tensor) -> torch.Tensor:

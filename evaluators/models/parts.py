@@ -153,6 +153,8 @@ class EncoderParts:
         post_norm: Whether the norms are behind what is added to the stream, and not before it (Swin
             Transformer V2, Liu et al. 2022, section 3.2).
         learned_scales: Whether the score scales are learned, and not decided by the architecture.
+        hidden_scales: What hidden channels are multiplied with before ``fc2``, float32 ``[hidden]``, where
+            equalization has scaled some down; None for ones.
     """
 
     name: str
@@ -175,6 +177,7 @@ class EncoderParts:
     context_norm: NormParts | None = None
     post_norm: bool = False
     learned_scales: bool = False
+    hidden_scales: torch.Tensor | None = None
 
     @property
     def head_dim(self) -> int:
@@ -199,7 +202,8 @@ class EncoderParts:
     @property
     def alters_hidden(self) -> bool:
         """Whether anything but exact GELU makes the hidden channels of their layer's output."""
-        return self.gated or self.hidden_norm is not None or self.activation != GELU
+        beside = self.hidden_norm is not None or self.hidden_scales is not None
+        return self.gated or beside or self.activation != GELU
 
     def linear(self) -> dict[str, LinearParts]:
         """The linear layers that carry genes, by layer name, in execution order."""

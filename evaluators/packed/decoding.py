@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from bitfront.evaluators.packed.tensors import (
     bias_table,
     embedded_sites,
     frequencies,
+    hidden_scales,
 )
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -127,6 +128,17 @@ def decode_log_steps(layout: PackedLayout, tensors: Tensors) -> dict[int, float]
     return dict(zip(layout.log_encoders, tensors[LOG_STEPS].tolist(), strict=True))
 
 
+def with_scales(outline: Blueprint, names: Collection[str]) -> Blueprint:
+    """The outline of a model with scales of hidden channels where a file has some, by its tensors' names."""
+    encoders = tuple(
+        dataclasses.replace(parts, hidden_scales=torch.empty(parts.hidden, device="meta"))
+        if hidden_scales(parts.name) in names
+        else parts
+        for parts in outline.encoders
+    )
+    return dataclasses.replace(outline, encoders=encoders)
+
+
 def decode_blueprint(layout: PackedLayout, calibration: Calibration, tensors: Tensors) -> Blueprint:
     """The model with its norms, tokens, positions, bias tables and scales of heads.
 
@@ -159,13 +171,17 @@ def decode_blueprint(layout: PackedLayout, calibration: Calibration, tensors: Te
         rotary = parts.rotary
         if rotary is not None and rotary.frequencies is not None:
             assert rotary.places is not None, "what is learned is multiplied with them"
-            learned = tensors[frequencies(parts.name)]
-            rotary = RotaryParts.learned(rotary.places, learned, halves=rotary.halves)
-        norms: dict[str, Any] = {
+            turning = tensors[frequencies(parts.name)]
+            rotary = RotaryParts.learned(rotary.places, turning, halves=rotary.halves)
+        learned: dict[str, Any] = {
             ENCODER_NORMS[name]: norm(f"{parts.name}.{name}", found) for name, found in parts.norms().items()
         }
+        if parts.hidden_scales is not None:
+            name = hidden_scales(parts.name)
+            _check_within(name, tensors[name], _LEAST_WEIGHT, _LARGEST)
+            learned["hidden_scales"] = tensors[name]
         return dataclasses.replace(
-            parts, score_scales=scales[parts.name], window=window, rotary=rotary, **norms
+            parts, score_scales=scales[parts.name], window=window, rotary=rotary, **learned
         )
 
     def merge(parts: MergeParts) -> MergeParts:

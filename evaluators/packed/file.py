@@ -52,6 +52,7 @@ from bitfront.evaluators.packed.decoding import (
     decode_grids,
     decode_log_steps,
     decode_weight,
+    with_scales,
 )
 from bitfront.evaluators.packed.encoding import encode
 from bitfront.evaluators.packed.header import DOCUMENT, PackedDocument, PackedHeader, check_digest
@@ -195,6 +196,7 @@ def _read(file: BinaryIO, size: int) -> PackedModel:
     module = model_outline(document.model, document.classes, architecture)
     outline, config = blueprint_outline(document.model, module), document.config
     check_config(config, outline, config.scheme)
+    outline = with_scales(outline, header.entries)
     sites = trace_sites(outline, config.scheme)
     layout = PackedLayout(outline, sites, config.scheme, document.recipe, config)
     header.check(layout.tensors(), size)

@@ -54,13 +54,15 @@ def packed_bytes(values: int, bits: int) -> int:
 
 
 def float_parameters(blueprint: Blueprint) -> dict[str, torch.Tensor]:
-    """Parameters that are float32 in every file, by name: of norms, rotations and learned queries."""
+    """Parameters that are float32 in every file, by name: of norms, rotations, scales and queries."""
     found: dict[str, torch.Tensor] = {}
     for name, parts in blueprint.norms().items():
         found |= {f"{name}.weight": parts.weight, f"{name}.bias": parts.bias}
     for encoder in blueprint.encoders:
         if encoder.rotary is not None and encoder.rotary.frequencies is not None:
             found[frequencies(encoder.name)] = encoder.rotary.frequencies
+        if encoder.hidden_scales is not None:
+            found[hidden_scales(encoder.name)] = encoder.hidden_scales
     if blueprint.readout.pool is not None:
         found[QUERY] = blueprint.readout.pool.query
     return found
@@ -70,6 +72,11 @@ def float_parameter_tensors(blueprint: Blueprint) -> Iterator[StoredTensor]:
     """What :func:`float_parameters` are in a file."""
     for name, value in float_parameters(blueprint).items():
         yield StoredTensor(name, "F32", tuple(value.shape))
+
+
+def hidden_scales(encoder: str) -> str:
+    """Name of what hidden channels of an encoder are multiplied with, where that is not 1 throughout."""
+    return f"{encoder}.mlp.scales"
 
 
 def frequencies(encoder: str) -> str:

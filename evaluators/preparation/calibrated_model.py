@@ -10,11 +10,13 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
 from bitfront.evaluators.preparation.equalization.channels import equalize_heads, equalize_norms, observe
+from bitfront.evaluators.preparation.equalization.hidden import equalize_hidden
 from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, LayerKey, fit_layers
 from bitfront.evaluators.preparation.log_base import search_log_steps
 from bitfront.evaluators.preparation.recipes import (
     HEAD_CHANNELS,
+    HIDDEN_CHANNELS,
     LOG_BASE,
     NORM_CHANNELS,
     ROTATED_STREAM,
@@ -22,22 +24,25 @@ from bitfront.evaluators.preparation.recipes import (
 )
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.observers import RangeObserver
+from bitfront.spaces.schemes import DEPLOY
 
 # Shares of the time that the steps before the fit of the layers are done after, in order.
 _EQUALIZED, _CALIBRATED = 0.05, 0.15
 
 
-def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprint:
+def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches, scheme: str) -> Blueprint:
     """A model that computes the same, up to rounding, with tensors that are easier to quantize.
 
     Args:
         blueprint: The float model.
         recipe: Says which transformations are applied.
         batches: Yields the batches of normalised images, from the first on at each call.
+        scheme: What it is equalized for: hidden channels are scaled where they are floats.
     """
     if ROTATED_STREAM in recipe:
         blueprint = rotate_stream(blueprint)
-    if NORM_CHANNELS not in recipe and HEAD_CHANNELS not in recipe:
+    scaled = HIDDEN_CHANNELS in recipe and scheme == DEPLOY
+    if NORM_CHANNELS not in recipe and HEAD_CHANNELS not in recipe and not scaled:
         return blueprint
     observed = observe(blueprint, batches)
     encoders = blueprint.encoders
@@ -45,6 +50,10 @@ def equalize(blueprint: Blueprint, recipe: Recipe, batches: Batches) -> Blueprin
         encoders = tuple(equalize_norms(encoder, observed.norms) for encoder in encoders)
     if HEAD_CHANNELS in recipe:
         encoders = tuple(equalize_heads(encoder, observed.qkv) for encoder in encoders)
+    if scaled:
+        encoders = tuple(
+            equalize_hidden(encoder, observed.hidden[f"{encoder.name}.mlp.gelu"]) for encoder in encoders
+        )
     return dataclasses.replace(blueprint, encoders=encoders)
 
 
@@ -88,7 +97,7 @@ def calibrate_model(
     Raises:
         BitfrontError: NaN or infinity at a site or in a weight, which is named.
     """
-    equalized = equalize(blueprint, recipe, batches)
+    equalized = equalize(blueprint, recipe, batches, scheme)
     progress(_EQUALIZED)
     roles = recipe.codebook_roles
     calibration = calibrate(equalized, batches, widths, observer, scheme, codebook_roles=roles)

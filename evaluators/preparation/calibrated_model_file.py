@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -27,7 +28,7 @@ from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of
 log = logging.getLogger(__name__)
 
 # Counted up with every change of what an entry holds.
-FORMAT = 1
+FORMAT = 2
 
 
 def to_entry(
@@ -44,8 +45,11 @@ def to_entry(
     """
     calibration = calibrated.calibration
     before, after = _named_tensors(float_blueprint), _named_tensors(calibrated.blueprint)
-    tensors = {name: tensor for name, tensor in after.items() if tensor is not before[name]}
-    equalized = list(tensors)
+    tensors = {name: tensor for name, tensor in after.items() if tensor is not before.get(name)}
+    scaled = [
+        index for index, parts in enumerate(calibrated.blueprint.encoders) if parts.hidden_scales is not None
+    ]
+    equalized = [name for name in tensors if name in before]
     for site, grid in calibration.power_of_two.items():
         tensors[f"exponents.{site}"] = torch.from_numpy(grid.exponents)
     for (site, bits), codebook in calibration.codebooks.items():
@@ -58,6 +62,7 @@ def to_entry(
     document = {
         "format": FORMAT,
         "blueprint": equalized,
+        "hidden_scales": scaled,
         "affine": [[*key, *_numbers(grid)] for key, grid in calibration.affine.items()],
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
@@ -89,6 +94,7 @@ def from_entry(
         raise DamagedEntryError(f"its format is {document.get('format')!r}, expected {FORMAT}")
     try:
         blueprint = _equalized(float_blueprint, tensors, document["blueprint"], device)
+        blueprint = _scaled(blueprint, tensors, document["hidden_scales"], device)
         calibration = _calibration(tensors, document)
         layers: dict[LayerKey, FittedLayer] = {}
         for index, layer, bits, activations, grouped in document["layers"]:
@@ -125,6 +131,18 @@ def _equalized(
         return _like(name, tensors[name], tensor.shape, tensor.dtype).to(device)
 
     return map_tensors(float_blueprint, visit, "blueprint")
+
+
+def _scaled(
+    blueprint: Blueprint, tensors: Mapping[str, torch.Tensor], indices: list[int], device: torch.device
+) -> Blueprint:
+    """The blueprint with what hidden channels of some encoders are multiplied with."""
+    encoders = list(blueprint.encoders)
+    for index in indices:
+        name, parts = f"blueprint.encoders.{int(index)}.hidden_scales", encoders[int(index)]
+        found = _like(name, tensors[name], (parts.hidden,), torch.float32).to(device)
+        encoders[int(index)] = dataclasses.replace(parts, hidden_scales=found)
+    return dataclasses.replace(blueprint, encoders=tuple(encoders))
 
 
 def _like(name: str, found: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -14,6 +14,7 @@ from bitfront.spaces import UserError
 ROTATED_STREAM = "rotated-stream"
 NORM_CHANNELS = "norm-channels"
 HEAD_CHANNELS = "head-channels"
+HIDDEN_CHANNELS = "hidden-channels"
 FITTED_RANGES = "fitted-ranges"
 GELU_LEVELS = "gelu-levels"
 ACTIVATION_LEVELS = "activation-levels"
@@ -33,6 +34,8 @@ INGREDIENTS: dict[str, str] = {
     "part and the weights that follow (RepQ-ViT, arXiv 2212.08254)",
     HEAD_CHANNELS: "queries, keys and values balanced, centred and rotated within each head, folded into "
     "the weights around them",
+    HIDDEN_CHANNELS: "hidden channels of massive activations, where there are some, scaled down to the "
+    "others, taken back by the weights that follow (scheme deploy)",
     FITTED_RANGES: "activation ranges by squared error, by the rule that fits each kind of tensor "
     "(OMSE, arXiv 1902.06822)",
     GELU_LEVELS: "GELU outputs of up to 4 bits on the levels that fit their one-sided tail (Lloyd-Max), "

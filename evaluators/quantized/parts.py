@@ -159,7 +159,7 @@ class PartsBuilder:
             sum1=sum1,
             norm2=self._norm(index, 2, widths["norm2"]),
             sum2=sum2,
-            parts=parts if parts.peculiarities() else None,
+            parts=parts if parts.alters_operands or parts.alters_hidden or parts.context_norm else None,
         )
 
 

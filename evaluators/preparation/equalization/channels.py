@@ -27,6 +27,7 @@ from bitfront.evaluators.preparation.equalization.folding import (
     spread,
     writing,
 )
+from bitfront.evaluators.preparation.equalization.hidden import HiddenRange
 
 # The width that ranges are fitted for: what is equalized for wide codes hardly matters.
 BITS = 4
@@ -132,10 +133,12 @@ class Observed:
     Attributes:
         norms: Tokens of the output of each encoder's LayerNorms by site, float32 ``[rows, channels]``.
         qkv: Moments of queries, keys and values by site.
+        hidden: How far hidden channels reach, by site.
     """
 
     norms: dict[str, torch.Tensor]
     qkv: dict[str, ChannelMoments]
+    hidden: dict[str, HiddenRange]
 
 
 @torch.inference_mode()
@@ -150,6 +153,7 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
     kept: dict[str, list[torch.Tensor]] = {}
     sums: dict[str, torch.Tensor] = {}
     counts: Counter[str] = Counter()
+    hidden: dict[str, HiddenRange] = {}
 
     def tap(site: str, value: torch.Tensor) -> None:
         flat = value.reshape(-1, value.shape[-1])
@@ -160,6 +164,8 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
             found = torch.stack([flat.sum(0, dtype=torch.float64), flat.square().sum(0, dtype=torch.float64)])
             sums[site] = sums[site] + found if site in sums else found
             counts[site] += len(flat)
+        elif role(site) == "gelu":
+            hidden[site] = hidden[site].and_of(value) if site in hidden else HiddenRange.of(value)
 
     for images in batches():
         forward(blueprint, images, tap)
@@ -167,7 +173,7 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
     for site, total in sums.items():
         first, second = total / counts[site]
         moments[site] = ChannelMoments(first, (second - first.square()).clamp_min(0.0))
-    return Observed({site: torch.cat(parts) for site, parts in kept.items()}, moments)
+    return Observed({site: torch.cat(parts) for site, parts in kept.items()}, moments, hidden)
 
 
 def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> EncoderParts:
