@@ -1,4 +1,4 @@
-"""Descriptions of modules: the architecture document of a ViT, DeiT or Swin, read from its parts."""
+"""Descriptions of modules: the architecture document of a vision transformer, read from its parts."""
 
 from __future__ import annotations
 

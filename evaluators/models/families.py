@@ -40,7 +40,7 @@ def check_family(name: str, module: nn.Module) -> None:
 
 
 def blueprint_of(name: str, module: nn.Module) -> Blueprint:
-    """Takes a timm ``VisionTransformer`` (ViT, DeiT, distilled DeiT) or ``SwinTransformer`` apart.
+    """Takes a module of one of :data:`FAMILIES` apart.
 
     The parts share memory with the module wherever nothing is folded into them. The blueprint's forward pass
     is compared with the module's own on random images, so that a model with an extra that its family does not

@@ -35,8 +35,8 @@ def write_model(path: Path, module: nn.Module) -> Architecture:
 
     Args:
         path: The ``.safetensors`` file to write, in a folder that exists.
-        module: A timm ``VisionTransformer`` (ViT, DeiT, distilled DeiT) or ``SwinTransformer``, which may be
-            compiled or in ``DataParallel``; on any device, in float32, bfloat16 or float16.
+        module: Of one of :data:`~bitfront.evaluators.models.families.FAMILIES`, which may be compiled or in
+            ``DataParallel``; on any device, in float32, bfloat16 or float16.
 
     Returns:
         What describes the model; its ``name`` is the one to load it by.

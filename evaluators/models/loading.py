@@ -1,4 +1,4 @@
-"""Loading of float models by name: the digits models, or timm's ViTs, DeiTs and Swins."""
+"""Loading of float models by name: the built-in models, or timm's vision transformers."""
 
 from __future__ import annotations
 

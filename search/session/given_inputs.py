@@ -43,7 +43,7 @@ def write_given(
     Args:
         folder: The run folder.
         spec: Says what was not given.
-        model: A timm ViT, DeiT or Swin with its weights; see
+        model: A vision transformer of timm with its weights; see
             :func:`~bitfront.evaluators.models.given_model.write_model`.
         data: A map-style data set of images and labels; see
             :func:`~bitfront.evaluators.data.given_images.write_images`. Of a large one, as many images are

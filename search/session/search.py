@@ -44,7 +44,7 @@ def search(
         name: Name of the run; None for one of model and time.
         runs_dir: Folder of the runs, made with the first; None for ``runs``, or what the environment variable
             ``BITFRONT_RUNS`` says.
-        model: A timm ViT, DeiT or Swin in memory, in place of the spec's. Its architecture and weights become
+        model: A vision transformer of timm, in place of the spec's. Its architecture and weights become
             files of the run folder.
         data: A map-style data set of images and labels, in place of the spec's. Its images become files of
             the run folder.

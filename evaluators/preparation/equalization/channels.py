@@ -27,7 +27,6 @@ from bitfront.evaluators.preparation.equalization.folding import (
     spread,
     writing,
 )
-from bitfront.evaluators.preparation.equalization.hidden import HiddenRange
 
 # The width that ranges are fitted for: what is equalized for wide codes hardly matters.
 BITS = 4
@@ -133,12 +132,12 @@ class Observed:
     Attributes:
         norms: Tokens of the output of each encoder's LayerNorms by site, float32 ``[rows, channels]``.
         qkv: Moments of queries, keys and values by site.
-        hidden: How far hidden channels reach, by site.
+        hidden: Largest magnitude of each hidden channel by site, ``[hidden]``.
     """
 
     norms: dict[str, torch.Tensor]
     qkv: dict[str, ChannelMoments]
-    hidden: dict[str, HiddenRange]
+    hidden: dict[str, torch.Tensor]
 
 
 @torch.inference_mode()
@@ -153,7 +152,7 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
     kept: dict[str, list[torch.Tensor]] = {}
     sums: dict[str, torch.Tensor] = {}
     counts: Counter[str] = Counter()
-    hidden: dict[str, HiddenRange] = {}
+    hidden: dict[str, torch.Tensor] = {}
 
     def tap(site: str, value: torch.Tensor) -> None:
         flat = value.reshape(-1, value.shape[-1])
@@ -165,7 +164,8 @@ def observe(blueprint: Blueprint, batches: Batches) -> Observed:
             sums[site] = sums[site] + found if site in sums else found
             counts[site] += len(flat)
         elif role(site) == "gelu":
-            hidden[site] = hidden[site].and_of(value) if site in hidden else HiddenRange.of(value)
+            reach = flat.abs().amax(0)
+            hidden[site] = torch.maximum(hidden[site], reach) if site in hidden else reach
 
     for images in batches():
         forward(blueprint, images, tap)

@@ -11,58 +11,39 @@ the activation.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import torch
 
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts
 from bitfront.evaluators.preparation.equalization.folding import normalising, reading_channels
 
-# A channel is massive where its largest value is more than so many times what all but one value in a thousand
-# stay below. DeiT's ordinary channels reach 3 times that.
+# A channel is massive where it reaches so many times as far as the median channel.
 MASSIVE = 8.0
-QUANTILE = 0.999
-# Values of a batch that the quantile is estimated from.
-SAMPLE = 1 << 16
 
 
-@dataclass
-class HiddenRange:
-    """How far the hidden channels of an encoder reach.
+def channel_scales(largest: torch.Tensor) -> torch.Tensor | None:
+    """What each channel is divided by, float64 ``[hidden]``; None where none is massive.
 
-    Attributes:
+    Massive channels come to reach as far as the farthest of the others.
+
+    Args:
         largest: Largest magnitude of each channel, ``[hidden]``.
-        usual: What all but one value in a thousand stay below, the largest of all batches.
     """
-
-    largest: torch.Tensor
-    usual: float
-
-    @classmethod
-    def of(cls, value: torch.Tensor) -> HiddenRange:
-        """Of one batch, ``[..., hidden]``."""
-        flat = value.abs().reshape(-1, value.shape[-1])
-        sample = flat.flatten()[:: max(1, flat.numel() // SAMPLE)]
-        return cls(flat.amax(0), float(sample.kthvalue(max(1, round(QUANTILE * len(sample)))).values))
-
-    def and_of(self, value: torch.Tensor) -> HiddenRange:
-        """Of another batch as well."""
-        other = HiddenRange.of(value)
-        return HiddenRange(torch.maximum(self.largest, other.largest), max(self.usual, other.usual))
-
-    def scales(self) -> torch.Tensor | None:
-        """What each channel is divided by, float64 ``[hidden]``; None where none is massive."""
-        massive = self.largest > MASSIVE * self.usual
-        if not self.usual > 0.0 or not bool(massive.any()):
-            return None
-        others = self.largest[~massive]
-        limit = float(others.max()) if len(others) else self.usual
-        return torch.where(massive, self.largest.double() / max(limit, self.usual), 1.0)
+    massive = largest > MASSIVE * largest.median()
+    if not bool(massive.any()) or not bool(largest.median() > 0.0):
+        return None
+    farthest = largest[~massive].max().double()
+    return torch.where(massive, largest.double() / farthest, 1.0)
 
 
-def equalize_hidden(encoder: EncoderParts, found: HiddenRange) -> EncoderParts:
-    """The same encoder with its massive hidden channels scaled down."""
-    scales = found.scales()
+def equalize_hidden(encoder: EncoderParts, largest: torch.Tensor) -> EncoderParts:
+    """The same encoder with its massive hidden channels scaled down.
+
+    Args:
+        encoder: The float encoder.
+        largest: Largest magnitude of each hidden channel on the calibration images, ``[hidden]``.
+    """
+    scales = channel_scales(largest)
     if scales is None:
         return encoder
     fc2 = reading_channels(encoder.fc2, scales, torch.zeros_like(scales))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "train a model, alone or from a teacher"
 DETAIL = """\
-Fine-tunes a timm ViT, DeiT or Swin on any data that bitfront reads, its head replaced to fit. Images that a
+Fine-tunes a vision transformer on any data that bitfront reads, its head replaced to fit. Images that a
 search of it will see are kept out: where the data have no training side, a part of them, and the printed
 search has that very part. Weights are written for bitfront and timm alike, with their moving average beside.
 

@@ -82,7 +82,9 @@ def add_weights_options(group: argparse._ArgumentGroup) -> None:
     """Model and weights."""
     ready = " or ".join(name for name in DIGITS_MODELS if has_weights(name))
     trained = ", ".join(name for name in DIGITS_MODELS if not has_weights(name))
-    models = f"{ready} (with weights); {trained} (`bitfront train`); or the name of a timm ViT, DeiT or Swin"
+    models = (
+        f"{ready} (with weights); {trained} (`bitfront train`); or the name of a vision transformer of timm"
+    )
     option(group, "--model NAME", models, default=DEFAULT)
     weights = group.add_mutually_exclusive_group()
     weights_help = (

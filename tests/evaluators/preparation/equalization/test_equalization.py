@@ -27,7 +27,7 @@ SUBSETS = [s for size in (1, 2, 3) for s in itertools.combinations(TRANSFORMATIO
 
 
 def equalized(blueprint: Blueprint, images: torch.Tensor, *ingredients: str) -> Blueprint:
-    return equalize(blueprint, Recipe("some", ingredients), lambda: images.split(16))
+    return equalize(blueprint, Recipe("some", ingredients), lambda: images.split(16), "deploy")
 
 
 def in_float64(part: Any) -> Any:
