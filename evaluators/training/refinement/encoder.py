@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bitfront.evaluators.models.float_stages import hidden, normed, operands
 from bitfront.evaluators.models.parts import EncoderParts, NormParts
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -80,20 +81,21 @@ class LearnedLayer(nn.Module):
 
 
 class LearnedNorm(nn.Module):
-    """A LayerNorm that learns; ``weight`` and ``bias`` are float32 ``[channels]``."""
+    """A norm that learns; ``weight`` and ``bias`` are float32 ``[channels]``."""
 
     def __init__(self, parts: NormParts) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(parts.weight.clone()), nn.Parameter(parts.bias.clone())
-        self.eps = parts.eps
+        self._parts = parts
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32, same shape."""
-        return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
+        return normed(x, dataclasses.replace(self._parts, weight=self.weight, bias=self.bias))
 
     def result(self) -> NormParts:
         """What it has become."""
-        return NormParts(self.weight.detach().clone(), self.bias.detach().clone(), self.eps)
+        weight, bias = self.weight.detach().clone(), self.bias.detach().clone()
+        return dataclasses.replace(self._parts, weight=weight, bias=bias)
 
 
 def _unseen(site: str, value: torch.Tensor) -> None:
@@ -163,11 +165,19 @@ class LearnedEncoder(nn.Module):
         lanes = context_lanes(terms)
         factor = (1.0 if terms.logarithmic else terms.attention_scale) * step / out
         context = (attention.to(lanes) @ v.to(lanes)).double() * factor
-        codes = rounded(context, grid, self.codebooks.get("attn.context")).transpose(2, 3).flatten(-2)
-        codes = codes.flatten(1, 2)
-        if not whole:
-            codes = codes[:, self._places]
-        return codes.flatten(0, 1)
+        norm = self._parts.context_norm
+        if norm is None:
+            codes = rounded(context, grid, self.codebooks.get("attn.context"))
+            return self._by_token(codes)
+        value = normed(self._by_token(context.float()) * steps["attn.context"], norm)
+        return self._requantized("attn.context", value, steps["attn.context"])
+
+    def _by_token(self, x: torch.Tensor) -> torch.Tensor:
+        """``[batch * tokens, heads * head_dim]`` of ``[batch, windows, heads, n, head_dim]``."""
+        x = x.transpose(2, 3).flatten(-2).flatten(1, 2)
+        if self._parts.window is not None:
+            x = x[:, self._places]
+        return x.flatten(0, 1)
 
     @property
     def _places(self) -> torch.Tensor:
@@ -182,16 +192,22 @@ class LearnedEncoder(nn.Module):
             see(site, codes)
             return codes
 
-        normed = seen("norm1", self._normed("norm1", self.norm1(x), steps["norm1"]))
-        qkv = layers["attn.qkv"](normed, steps["norm1"])
+        parts = self._parts
+
+        def source(site: str, norm: LearnedNorm) -> torch.Tensor:
+            return seen(site, self._normed(site, x if parts.post_norm else norm(x), steps[site]))
+
+        def added(update: torch.Tensor, norm: LearnedNorm) -> torch.Tensor:
+            return x + (norm(update) if parts.post_norm else update)
+
+        qkv = layers["attn.qkv"](source("norm1", self.norm1), steps["norm1"])
+        qkv = operands(parts, qkv.view(batch, -1, qkv.shape[-1])).flatten(0, 1)
         qkv = seen("attn.qkv", self._requantized("attn.qkv", qkv, steps["attn.qkv"]))
         context = seen("attn.context", self._attend(qkv, batch, steps, see))
-        x = x + layers["attn.proj"](context, steps["attn.context"])
-        normed = seen("norm2", self._normed("norm2", self.norm2(x), steps["norm2"]))
-        hidden = F.gelu(layers["mlp.fc1"](normed, steps["norm2"]))
-        hidden = seen("mlp.gelu", self._requantized("mlp.gelu", hidden, steps["mlp.gelu"]))
-        update: torch.Tensor = layers["mlp.fc2"](hidden, steps["mlp.gelu"])
-        return x + update
+        x = added(layers["attn.proj"](context, steps["attn.context"]), self.norm1)
+        inner = hidden(parts, layers["mlp.fc1"](source("norm2", self.norm2), steps["norm2"]))
+        inner = seen("mlp.gelu", self._requantized("mlp.gelu", inner, steps["mlp.gelu"]))
+        return added(layers["mlp.fc2"](inner, steps["mlp.gelu"]), self.norm2)
 
     @torch.no_grad()
     def grids(self) -> dict[str, AffineGrid]:

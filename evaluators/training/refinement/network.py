@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bitfront.evaluators.models import float_stages
-from bitfront.evaluators.models.parts import NormParts
-from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.models.parts import NormParts, PoolParts
+from bitfront.evaluators.models.sites import FOLLOWS, POOL_INPUTS
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
@@ -60,7 +60,11 @@ class LearnedModel(nn.Module):
             )
             for index, merge in blueprint.merges.items()
         }
-        self._out = grid("norm", _PINNED["head"])
+        self._out = grid(blueprint.readout.read_site, _PINNED["head"])
+        self._pool = {
+            layer: FixedLinear(prepared.fitted_outer(layer), grid(site, _PINNED["head"]))
+            for site, layer in (POOL_INPUTS.items() if blueprint.readout.pool is not None else ())
+        }
         self._heads = [
             FixedLinear(prepared.fitted_outer(f"head.{number}"), self._out)
             for number in range(len(blueprint.readout.heads))
@@ -87,22 +91,43 @@ class LearnedModel(nn.Module):
             merge, channels = self._blueprint.merges[index], x.shape[1]
             side = x.view(batch, -1, channels).index_select(1, merge.rows.flatten())
             grid = self._calibrated.calibration.grid(f"{merge.name}.norm", _PINNED["embedding"])
-            x = self._merges[index](_normed(side.view(-1, merge.rows.shape[1] * channels), merge.norm, grid))
+            x = _quantized(
+                side.view(-1, merge.rows.shape[1] * channels), grid, None if merge.post_norm else merge.norm
+            )
+            x = self._merges[index](x)
+            if merge.post_norm:
+                x = float_stages.normed(x, merge.norm)
         found: torch.Tensor = self.encoders[index](x, batch)
         return found
 
     def read(self, x: torch.Tensor, batch: int) -> torch.Tensor:
         """Logits ``[batch, classes]`` of the last stream."""
         readout, x = self._blueprint.readout, x.view(batch, -1, x.shape[-1])
-        if readout.average is None:
-            normed = _normed(x[:, list(readout.tokens)], readout.norm, self._out)
+        if readout.pool is not None:
+            normed = self._pooled(readout.pool, x)
+        elif readout.average is None:
+            normed = _quantized(x[:, list(readout.tokens)], self._out, readout.norm)
         else:
             if readout.norm_first:
                 value = float_stages.normed(x, readout.norm)[:, readout.average :].mean(1, keepdim=True)
             else:
                 value = float_stages.normed(x[:, readout.average :].mean(1, keepdim=True), readout.norm)
-            normed = rounded(value / self._out.scale, self._out, None)
+            normed = _quantized(value, self._out)
         return torch.stack([head(normed[:, i]) for i, head in enumerate(self._heads)]).mean(0)
+
+    def _pooled(self, pool: PoolParts, x: torch.Tensor) -> torch.Tensor:
+        """Codes less their zero point of what attention pooling makes of the stream."""
+
+        def layer(site: str, value: torch.Tensor, norm: NormParts | None = None) -> torch.Tensor:
+            grid = self._calibrated.calibration.grid(site, _PINNED["head"])
+            found: torch.Tensor = self._pool[POOL_INPUTS[site]](_quantized(value, grid, norm))
+            return found
+
+        kv = layer("norm", x[:, pool.first :], self._blueprint.readout.norm)
+        token = layer("pool.context", float_stages.pooled_values(pool, kv))
+        inner = layer("pool.norm", token if pool.norm is None else float_stages.normed(token, pool.norm))
+        token = token + layer("pool.gelu", float_stages.ACTIVATIONS[pool.activation](inner))
+        return _quantized(token, self._out)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[batch, classes]`` of normalised images ``[batch, channels, rows, columns]``."""
@@ -128,6 +153,7 @@ class LearnedModel(nn.Module):
         return CalibratedModel(blueprint, calibration, layers, old.log_steps)
 
 
-def _normed(x: torch.Tensor, parts: NormParts, grid: AffineGrid) -> torch.Tensor:
-    """Codes less their zero point of a LayerNorm's output."""
-    return rounded(float_stages.normed(x, parts) / grid.scale, grid, None)
+def _quantized(x: torch.Tensor, grid: AffineGrid, norm: NormParts | None = None) -> torch.Tensor:
+    """Codes less their zero point of a tensor, normalised where ``norm`` is given."""
+    value = x if norm is None else float_stages.normed(x, norm)
+    return rounded(value / grid.scale, grid, None)

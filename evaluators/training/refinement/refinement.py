@@ -167,10 +167,6 @@ def refine(
             f"search with --scheme {DEPLOY}"
         )
     check_config(config, calibrated.blueprint, DEPLOY)
-    if beside := calibrated.blueprint.peculiarities():
-        raise UserError(
-            f"refinement knows plain encoders alone, and {calibrated.blueprint.name} has {', '.join(beside)}"
-        )
     judging, learning = _parted(images, spec)
     origin = calibrated_digest(calibrated, float_blueprint)
     work = fingerprint(
