@@ -187,7 +187,7 @@ def _biased(module: Any, block: Any, tokens: int) -> WindowParts | None:
     source = own if own is not None else shared if shared is not None else attn
     return WindowParts(
         torch.arange(tokens, dtype=torch.int32, device=device)[None],
-        sum(biases[1:], start=biases[0])[0].detach().float(),
+        sum(biases[1:], start=biases[0]).detach().float().reshape(-1, tokens, tokens),
         None,
         _relative_positions(grid, tokens, type(source).__name__ == "RelPosMlp").to(device),
     )
@@ -225,8 +225,9 @@ def _rotaries(module: Any, prefix: int) -> list[RotaryParts | None]:
         frequencies = rope.freqs.detach().float()
         beside = places if not frequencies.is_meta else places.to("meta")
         return [RotaryParts.learned(beside, frequencies[:, index], halves=halves) for index in range(blocks)]
+    rope = copy.deepcopy(rope).eval()  # in training some draw other places each time
     if any(buffer.is_meta for buffer in rope.buffers()):  # without values, which the architecture decides
-        rope = copy.deepcopy(rope).to_empty(device="cpu")
+        rope = rope.to_empty(device="cpu")
         rope.init_non_persistent_buffers()
     fixed = getattr(rope, "feat_shape", None) is not None
     sines, cosines = (rope.get_embed() if fixed else rope.get_embed(shape=grid)).float().chunk(2, -1)
