@@ -113,8 +113,13 @@ def uneven(module: torch.nn.Module) -> torch.nn.Module:
 
 def small_case(name: str, images: int, seed: int = 0) -> Case:
     """One of :data:`SMALL` with weights and images of a seed."""
+    return built_case(name, SMALL[name], images, seed)
+
+
+def built_case(name: str, build: Callable[[], torch.nn.Module], images: int, seed: int) -> Case:
+    """A model of this name with weights and images of a seed, none of its parameters trivial."""
     torch.manual_seed(seed)
-    module = uneven(moved(SMALL[name](), seed + 1, 0.1))
+    module = uneven(moved(build(), seed + 1, 0.1))
     blueprint = blueprint_of(name, module)
     shape = (images, *blueprint.image_shape)
     return Case(module, blueprint, torch.randn(shape, generator=torch.Generator().manual_seed(seed + 2)), 64)

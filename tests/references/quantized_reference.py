@@ -1,4 +1,4 @@
-"""An independent reference of the whole quantized model: both schemes, plain and windowed, no kernels.
+"""An independent reference of the whole quantized model: both schemes, every kind of encoder, no kernels.
 
 In float64 it defines what is expected. The very same lines in float32 are float fake quantization, whose
 distance from float64 is the noise by which an evaluator may be measured.
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from quantized_sites import PINNED, SiteGrids, tiled
 from quantized_stages import (
+    ACTIVATIONS,
+    Grid,
     attention_codes,
     attention_unit,
     levelled,
@@ -22,11 +24,14 @@ from quantized_stages import (
     norm,
     probabilities,
     put,
+    real_norm,
+    softmax,
+    turned,
     value,
 )
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.parts import EncoderParts
+from bitfront.evaluators.models.parts import EncoderParts, NormParts, RotaryParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
@@ -44,6 +49,7 @@ def quantized_weights(
     outer = {"patch": blueprint.patch}
     outer |= {f"head{i}": head for i, head in enumerate(blueprint.readout.heads)}
     outer |= {merge.name: merge.reduction for merge in blueprint.merges.values()}
+    outer |= {} if blueprint.readout.pool is None else blueprint.readout.pool.linear()
     weights: dict[Hashable, QuantizedWeight] = {
         key: quantize_weight(parts.weight, PINNED, ranges) for key, parts in outer.items()
     }
@@ -77,8 +83,8 @@ class QuantizedReference:
         blueprint: The float model.
         calibration: Grids of its sites.
         config: Scheme and bits.
-        weights: Codes of the linear layers by ``(encoder, layer)``, ``"patch"``, ``"head0"``... and the names
-            of the patch mergings.
+        weights: Codes of the linear layers by ``(encoder, layer)``, ``"patch"``, ``"head0"``..., the names
+            of the patch mergings and ``"pool.kv"``... of attention pooling.
         dtype: float64 for the expected result, float32 for float fake quantization.
         log_steps: Binary logarithm of the base of logarithmic attention codes by encoder, where it is not 2.
         biases: Fitted biases by encoder and layer, where they are not the float model's.
@@ -128,6 +134,7 @@ class QuantizedReference:
         parts = self.blueprint
         patches = F.unfold(codes, parts.patch_size, stride=parts.patch_size).transpose(1, 2)
         x = linear(patches, self.grids.outer("image"), self.weights["patch"], parts.patch.bias)
+        x = x if parts.patch_norm is None else real_norm(x, parts.patch_norm)
         x = torch.cat([parts.prefix.to(x).expand(len(x), -1, -1), x], 1)
         return put(x, self.grids.outer(self._first if parts.positions is None else "patch_embed"))
 
@@ -152,14 +159,15 @@ class QuantizedReference:
         return self._seen(f"{merge.name}.reduction", self.reduction(index, self.merge_norm(index, x)))
 
     def merge_norm(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        """LayerNorm of four neighbours side by side, ``[batch, merged tokens, 4 * channels]``."""
+        """Four neighbours side by side, normalised now or later: ``[batch, merged tokens, 4 * channels]``."""
         merge, last = self.blueprint.merges[index], self.blueprint.encoders[index - 1]
         neighbours = x[:, merge.rows.long()].flatten(2)
         source, out = (
             tiled(self.grids.outer(f"{last.name}.residual2"), 4),
             self.grids.outer(f"{merge.name}.norm"),
         )
-        return self._seen(f"{merge.name}.norm", norm(neighbours, source, merge.norm, out))
+        codes = put(neighbours, out) if merge.post_norm else norm(neighbours, source, merge.norm, out)
+        return self._seen(f"{merge.name}.norm", codes)
 
     def reduction(self, index: int, normed: torch.Tensor) -> torch.Tensor:
         """The merged tokens ``[batch, merged tokens, 2 * channels]``."""
@@ -167,19 +175,35 @@ class QuantizedReference:
         x = linear(
             normed, self.grids.outer(f"{merge.name}.norm"), self.weights[merge.name], merge.reduction.bias
         )
-        return put(x, self.grids.outer(f"{merge.name}.reduction"))
+        return put(
+            real_norm(x, merge.norm) if merge.post_norm else x, self.grids.outer(f"{merge.name}.reduction")
+        )
 
     # The stages of one encoder: each takes what earlier ones returned.
 
     def norm1(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        """LayerNorm of the stream that enters."""
-        source = self.grids.outer(self.blueprint.entering(index))
-        normed = norm(x, source, self.blueprint.encoders[index].norm1, self.grids.inner(index, "norm1"))
-        return self._levelled(index, "norm1", normed)
+        """What queries, keys and values are made of: the stream that enters, normalised where it is here."""
+        source, parts = self.grids.outer(self.blueprint.entering(index)), self.blueprint.encoders[index].norm1
+        return self._levelled(index, "norm1", self._source(index, "norm1", x, source, parts))
+
+    def _source(
+        self, index: int, site: str, x: torch.Tensor, source: Grid | None, parts: NormParts
+    ) -> torch.Tensor:
+        out = self.grids.inner(index, site)
+        if self.blueprint.encoders[index].post_norm:
+            return put(x, out)
+        return norm(x, source, parts, out)
 
     def qkv(self, index: int, normed: torch.Tensor) -> torch.Tensor:
         """Queries, keys and values ``[batch, tokens, 3 * channels]``."""
         x = self._linear(index, "attn.qkv", "norm1", normed)
+        encoder = self.blueprint.encoders[index]
+        if encoder.alters_operands:
+            q, k, v = x.unflatten(-1, (3, encoder.heads, encoder.head_dim)).unbind(2)
+            q, k = (
+                _altered(y, parts, encoder.rotary) for y, parts in ((q, encoder.q_norm), (k, encoder.k_norm))
+            )
+            x = torch.stack([q, k, v], 2).flatten(2)
         return self._levelled(index, "attn.qkv", put(x, self.grids.inner(index, "attn.qkv")))
 
     def split(self, index: int, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -212,7 +236,9 @@ class QuantizedReference:
         v = value(self.split(index, qkv)[2], self.grids.inner(index, "attn.qkv"))
         unit = attention_unit(self.grids.inner(index, "attn.softmax"), self.grids.attention_bits(index))
         attended = (attention * unit.to(v)) @ v
-        codes = put(self.joined(index, attended), self.grids.inner(index, "attn.context"))
+        joined, parts = self.joined(index, attended), self.blueprint.encoders[index].context_norm
+        joined = joined if parts is None else real_norm(joined, parts)
+        codes = put(joined, self.grids.inner(index, "attn.context"))
         return self._levelled(index, "attn.context", codes)
 
     def joined(self, index: int, by_head: torch.Tensor) -> torch.Tensor:
@@ -232,18 +258,22 @@ class QuantizedReference:
     def residual1(self, index: int, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
         """The stream with what attention adds."""
         entering = self.grids.outer(self.blueprint.entering(index))
-        total = value(x, entering) + value(update, self.grids.inner(index, "attn.proj"))
+        encoder, added = self.blueprint.encoders[index], value(update, self.grids.inner(index, "attn.proj"))
+        total = value(x, entering) + (real_norm(added, encoder.norm1) if encoder.post_norm else added)
         return put(total, self.grids.inner(index, "residual1"))
 
     def norm2(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        """LayerNorm of the stream in the middle."""
-        source, out = self.grids.inner(index, "residual1"), self.grids.inner(index, "norm2")
-        return self._levelled(index, "norm2", norm(x, source, self.blueprint.encoders[index].norm2, out))
+        """What the MLP takes: the stream in the middle, normalised where it is here."""
+        source, parts = self.grids.inner(index, "residual1"), self.blueprint.encoders[index].norm2
+        return self._levelled(index, "norm2", self._source(index, "norm2", x, source, parts))
 
-    def gelu(self, index: int, normed: torch.Tensor) -> torch.Tensor:
-        """GELU by the error function (Hendrycks and Gimpel, arXiv 1606.08415) of the MLP's first layer."""
-        hidden = F.gelu(self._linear(index, "mlp.fc1", "norm2", normed))
-        return self._levelled(index, "mlp.gelu", put(hidden, self.grids.inner(index, "mlp.gelu")))
+    def hidden(self, index: int, normed: torch.Tensor) -> torch.Tensor:
+        """Hidden channels of the MLP: activation, gate (Shazeer, arXiv 2002.05202, eq. 5 and 6) and norm."""
+        encoder, x = self.blueprint.encoders[index], self._linear(index, "mlp.fc1", "norm2", normed)
+        activated = ACTIVATIONS[encoder.activation](x[..., : encoder.hidden])
+        x = activated * x[..., encoder.hidden :] if encoder.gated else activated
+        x = x if encoder.hidden_norm is None else real_norm(x, encoder.hidden_norm)
+        return self._levelled(index, "mlp.gelu", put(x, self.grids.inner(index, "mlp.gelu")))
 
     def fc2(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
         """What the MLP adds to the stream."""
@@ -251,8 +281,10 @@ class QuantizedReference:
 
     def residual2(self, index: int, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
         """The stream that leaves."""
-        middle, added = self.grids.inner(index, "residual1"), self.grids.inner(index, "mlp.fc2")
-        return put(value(x, middle) + value(update, added), self.grids.inner(index, "residual2"))
+        encoder, added = self.blueprint.encoders[index], value(update, self.grids.inner(index, "mlp.fc2"))
+        middle = value(x, self.grids.inner(index, "residual1"))
+        total = middle + (real_norm(added, encoder.norm2) if encoder.post_norm else added)
+        return put(total, self.grids.inner(index, "residual2"))
 
     def _linear(self, index: int, layer: str, site: str, codes: torch.Tensor) -> torch.Tensor:
         bias = self.biases.get((index, layer))
@@ -274,7 +306,7 @@ class QuantizedReference:
         context = seen("attn.context", self.context(index, attention, qkv))
         x = seen("residual1", self.residual1(index, x, seen("attn.proj", self.proj(index, context))))
         normed = seen("norm2", self.norm2(index, x))
-        hidden = seen("mlp.gelu", self.gelu(index, normed))
+        hidden = seen("mlp.gelu", self.hidden(index, normed))
         return seen("residual2", self.residual2(index, x, seen("mlp.fc2", self.fc2(index, hidden))))
 
     # The residual stream to logits.
@@ -283,6 +315,8 @@ class QuantizedReference:
         """Codes ``[batch, read, channels]`` that the classifier reads of the last residual stream."""
         parts, grids = self.blueprint.readout, self.grids
         last, out = grids.outer(f"{self.blueprint.encoders[-1].name}.residual2"), grids.outer("norm")
+        if parts.pool is not None:
+            return self.pooled(self._seen("norm", norm(x[:, parts.pool.first :], last, parts.norm, out)))
         if parts.average is None:
             return norm(x[:, list(parts.tokens)], last, parts.norm, out)
         if parts.norm_first:
@@ -292,10 +326,32 @@ class QuantizedReference:
         pooled = self._put("pool", value(x, last)[:, parts.average :].mean(1, keepdim=True))
         return norm(pooled, grids.outer("pool"), parts.norm, out)
 
+    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Codes ``[batch, 1, channels]`` of normalised tokens: one query's attention and an MLP.
+
+        As in "Scaling Vision Transformers" (Zhai et al., arXiv 2106.04560, section 3.2).
+        """
+        pool = self.blueprint.readout.pool
+
+        def layer(name: str, site: str, codes: torch.Tensor) -> torch.Tensor:
+            return linear(codes, self.grids.outer(site), self.weights[name], pool.linear()[name].bias)
+
+        query = pool.query.to(tokens)
+        keys, values = layer("pool.kv", "norm", tokens).unflatten(-1, (2, *query.shape)).unbind(2)
+        keys = keys if pool.k_norm is None else real_norm(keys, pool.k_norm)
+        shares = softmax((keys * query).sum(-1).transpose(1, 2), None)
+        context = (shares.transpose(1, 2)[..., None] * values).sum(1).flatten(1)[:, None]
+        token = layer("pool.proj", "pool.context", self._put("pool.context", context))
+        source = token if pool.norm is None else real_norm(token, pool.norm)
+        hidden = ACTIVATIONS[pool.activation](layer("pool.fc1", "pool.norm", self._put("pool.norm", source)))
+        token = token + layer("pool.fc2", "pool.gelu", self._put("pool.gelu", hidden))
+        return put(token, self.grids.outer("pooled"))
+
     def classify(self, read: torch.Tensor) -> torch.Tensor:
         """Logits ``[batch, classes]``: the mean over the heads, on their grid in fq-vit."""
+        grid = self.grids.outer(self.blueprint.readout.read_site)
         logits = [
-            linear(read[:, i], self.grids.outer("norm"), self.weights[f"head{i}"], head.bias)
+            linear(read[:, i], grid, self.weights[f"head{i}"], head.bias)
             for i, head in enumerate(self.blueprint.readout.heads)
         ]
         return value(self._put("head", torch.stack(logits).mean(0)), self.grids.outer("head"))
@@ -308,9 +364,21 @@ class QuantizedReference:
             if index in self.blueprint.merges:
                 x = self.merge(index, x)
             x = self.encode(index, x)
-        return self.classify(self._seen("norm", self.read(x)))
+        return self.classify(self._seen(self.blueprint.readout.read_site, self.read(x)))
 
 
 def _rows(encoder: EncoderParts) -> torch.Tensor:
     """Token at each place of each window, int64 ``[windows, n]``; one window where all tokens see all."""
     return torch.arange(encoder.tokens)[None] if encoder.window is None else encoder.window.rows.long()
+
+
+def _altered(x: torch.Tensor, parts: NormParts | None, rotary: RotaryParts | None) -> torch.Tensor:
+    """Queries or keys ``[batch, tokens, heads, head_dim]``, normalised and turned."""
+    x = x if parts is None else real_norm(x, parts)
+    if rotary is None:
+        return x
+    angles = rotary.angles.to(x)
+    if rotary.frequencies is not None:  # RoPE-ViT (Heo et al., arXiv 2403.13298, eq. 12)
+        places, (along_x, along_y) = rotary.places.to(x), rotary.frequencies.to(x)
+        angles = places[:, :1, None] * along_x + places[:, 1:, None] * along_y
+    return turned(x, angles, halves=rotary.halves)

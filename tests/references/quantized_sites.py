@@ -16,6 +16,8 @@ from bitfront.spaces import BitConfig
 PINNED = 8
 # Scheme deploy quantizes the operands of its products alone; the rest stays in floating point.
 OPERANDS = {"image", "norm1", "attn.qkv", "attn.softmax", "attn.context", "norm2", "mlp.gelu", "norm"}
+# Of attention pooling, by the last part of their names.
+OPERANDS |= {"context", "gelu", "pooled"}
 # Inputs of LayerNorms have power-of-two factors.
 STREAM = {"embed_sum", "embed", "residual1", "residual2", "reduction", "pool"}
 

@@ -8,6 +8,7 @@ Sections and equations are those of FQ-ViT (Lin et al., arXiv 2111.13824) unless
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -58,10 +59,16 @@ def linear(
 
 
 def norm(x: torch.Tensor, source: PowerOfTwoGrid | None, parts: NormParts, out: Grid | None) -> torch.Tensor:
-    """LayerNorm in integers where its input is on a grid, of real values where it is not."""
+    """A norm in integers where its input is on a grid, of real values where it is not."""
     if source is None or out is None:
-        return put(layer_norm(x, parts), out)
+        return put(real_norm(x, parts), out)
+    assert parts.centred, "no RMSNorm in integers"
     return integer_layer_norm(x, source, parts, out)
+
+
+def real_norm(x: torch.Tensor, parts: NormParts) -> torch.Tensor:
+    """LayerNorm or RMSNorm of real values."""
+    return layer_norm(x, parts) if parts.centred else rms_norm(x, parts)
 
 
 def layer_norm(x: torch.Tensor, parts: NormParts) -> torch.Tensor:
@@ -69,6 +76,37 @@ def layer_norm(x: torch.Tensor, parts: NormParts) -> torch.Tensor:
     deviation = x - x.mean(-1, keepdim=True)
     variance = deviation.square().mean(-1, keepdim=True)
     return deviation / torch.sqrt(variance + parts.eps) * parts.weight.to(x.dtype) + parts.bias.to(x.dtype)
+
+
+def rms_norm(x: torch.Tensor, parts: NormParts) -> torch.Tensor:
+    """RMSNorm of real values (Zhang and Sennrich, arXiv 1910.07467, eq. 4), with a bias folded into it."""
+    energy = x.square().mean(-1, keepdim=True)
+    return x / torch.sqrt(energy + parts.eps) * parts.weight.to(x.dtype) + parts.bias.to(x.dtype)
+
+
+# Of hidden channels: GELU by the error function, by tanh and by the sigmoid, and SiLU (Hendrycks and Gimpel,
+# arXiv 1606.08415, section 2), and ReLU.
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "quick_gelu": lambda x: x / (1 + torch.exp(-1.702 * x)),
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "relu": lambda x: torch.where(x > 0, x, 0.0),
+}
+
+
+def turned(x: torch.Tensor, angles: torch.Tensor, *, halves: bool) -> torch.Tensor:
+    """Pairs of channels as complex numbers, turned by angles (RoPE, Su et al., arXiv 2104.09864, eq. 13).
+
+    Args:
+        x: ``[..., head_dim]``.
+        angles: ``[..., head_dim / 2]``.
+        halves: Whether a channel's partner is half a head away, and not its neighbour.
+    """
+    real, imaginary = x.unflatten(-1, (2, -1)).unbind(-2) if halves else x.unflatten(-1, (-1, 2)).unbind(-1)
+    product = torch.complex(real, imaginary) * torch.complex(angles.cos(), angles.sin())
+    parts = torch.view_as_real(product)
+    return (parts.transpose(-1, -2) if halves else parts).flatten(-2)
 
 
 def integer_layer_norm(

@@ -82,7 +82,7 @@ def stages_of(
         "attn.proj": (reference.proj, ["attn.context"]),
         "residual1": (reference.residual1, [entering, "attn.proj"]),
         "norm2": (reference.norm2, ["residual1"]),
-        "mlp.gelu": (reference.gelu, ["norm2"]),
+        "mlp.gelu": (reference.hidden, ["norm2"]),
         "mlp.fc2": (reference.fc2, ["mlp.gelu"]),
         "residual2": (reference.residual2, ["residual1", "mlp.fc2"]),
     }

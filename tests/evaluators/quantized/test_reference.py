@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fq_vit_rows import integer_exponential, layer_norm_row, softmax_row
+from peculiar_cases import INTEGER, PECULIAR, peculiar_case
 from quantized_cases import SMALL, Case, config_of, small_case
 from quantized_reference import QuantizedReference, quantized_weights
 from quantized_stages import (
@@ -129,6 +130,7 @@ def finer_weight(case: Case, key: Hashable, scales: torch.Tensor) -> QuantizedWe
     blueprint = case.blueprint
     named = {"patch": blueprint.patch, **{m.name: m.reduction for m in blueprint.merges.values()}}
     named |= {f"head{i}": head for i, head in enumerate(blueprint.readout.heads)}
+    named |= {} if blueprint.readout.pool is None else blueprint.readout.pool.linear()
     parts = blueprint.encoders[key[0]].linear()[key[1]] if isinstance(key, tuple) else named[str(key)]
     return QuantizedWeight((parts.weight / scales[:, None]).round().int(), scales, FINE_BITS)
 
@@ -143,6 +145,21 @@ def test_with_fine_grids_it_is_the_float_model(name: str, scheme: str, tolerance
     logits = QuantizedReference(case.blueprint, calibration, config, weights).logits(case.images)
     with torch.inference_mode():
         expected = case.module(case.images)
+    assert (logits - expected).norm() < tolerance * (expected - expected.mean()).norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "tolerance"),
+    [*((name, "deploy", 2e-5) for name in PECULIAR), *((name, "fq-vit", 0.03) for name in INTEGER)],
+)
+def test_so_it_is_of_every_peculiarity(name: str, scheme: str, tolerance: float) -> None:
+    """timm's module is what each was read from: the reference shares no arithmetic with either."""
+    case = peculiar_case(name, 24)
+    calibration, weights = finely_quantized(case, scheme)
+    config = config_of(case.blueprint, scheme, (8, 8, 8))
+    logits = QuantizedReference(case.blueprint, calibration, config, weights).logits(case.images)
+    with torch.inference_mode():
+        expected = case.module.double()(case.images.double())
     assert (logits - expected).norm() < tolerance * (expected - expected.mean()).norm()
 
 
