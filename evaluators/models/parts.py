@@ -107,8 +107,9 @@ class RotaryParts:
 
     @classmethod
     def learned(cls, places: torch.Tensor, frequencies: torch.Tensor, *, halves: bool) -> RotaryParts:
-        """The rotation of learned frequencies."""
-        angles = places[:, 0, None, None] * frequencies[0] + places[:, 1, None, None] * frequencies[1]
+        """The rotation of learned frequencies, which may be without values; the places never are."""
+        rows, columns = places.to(frequencies.device)[:, :, None, None].unbind(1)
+        angles = rows * frequencies[0] + columns * frequencies[1]
         return cls(angles, halves, places, frequencies)
 
     @cached_property

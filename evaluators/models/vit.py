@@ -223,8 +223,7 @@ def _rotaries(module: Any, prefix: int) -> list[RotaryParts | None]:
         axes = torch.stack(get_mixed_grid(grid, grid_indexing=rope.grid_indexing, device=device), -1)
         places = F.pad(axes, (0, 0, prefix, 0))
         frequencies = rope.freqs.detach().float()
-        beside = places if not frequencies.is_meta else places.to("meta")
-        return [RotaryParts.learned(beside, frequencies[:, index], halves=halves) for index in range(blocks)]
+        return [RotaryParts.learned(places, frequencies[:, index], halves=halves) for index in range(blocks)]
     rope = copy.deepcopy(rope).eval()  # in training some draw other places each time
     if any(buffer.is_meta for buffer in rope.buffers()):  # without values, which the architecture decides
         rope = rope.to_empty(device="cpu")
