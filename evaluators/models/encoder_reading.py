@@ -165,18 +165,22 @@ def _operands(
     """Norms of queries and keys, and the scales of their products by head, float64."""
     device = constants_device(weight)
     if kind_of(attn) == _COSINE:
-        # A vector over its length is RMSNorm with this weight.
-        even = torch.full((head_dim,), head_dim**-0.5, device=device)
-        norm = NormParts(even, torch.zeros_like(even), _LEAST_SQUARE / head_dim, centred=False)
+        lengths = _unit_length(head_dim, device), _unit_length(head_dim, device)
         scale = attn.logit_scale.detach().flatten()
         if scale.is_meta:  # files bring them
-            return norm, norm, torch.ones(heads, dtype=torch.float64)
-        return norm, norm, scale.float().exp().clamp_max(_LARGEST_LOGIT_SCALE).double()
+            return *lengths, torch.ones(heads, dtype=torch.float64)
+        return *lengths, scale.float().exp().clamp_max(_LARGEST_LOGIT_SCALE).double()
     q_norm, k_norm = (
         norm_parts(norm) if present(norm) else None
         for norm in (getattr(attn, "q_norm", None), getattr(attn, "k_norm", None))
     )
     return q_norm, k_norm, torch.full((heads,), head_dim**-0.5, dtype=torch.float64, device=device)
+
+
+def _unit_length(channels: int, device: torch.device) -> NormParts:
+    """What divides a vector by its length: RMSNorm with one weight for all channels."""
+    even = torch.full((channels,), channels**-0.5, device=device)
+    return NormParts(even, torch.zeros_like(even), _LEAST_SQUARE / channels, centred=False)
 
 
 def _qkv_parts(attn: Any) -> LinearParts:
