@@ -190,7 +190,7 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
         qkv: Moments of queries, keys and values by site.
     """
     if encoder.context_norm is not None:
-        return encoder
+        return _storable(encoder)
     found = qkv[f"{encoder.name}.attn.qkv"]
     heads, width = encoder.heads, encoder.head_dim
     mean, variance = (part.view(3, heads, width) for part in (found.mean, found.variance))
@@ -203,7 +203,7 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
             (centred.weight.double() * scale[:, None]).float(), (centred.bias.double() * scale).float()
         )
         proj = reading_channels(encoder.proj, values, mean[2].flatten())
-        return dataclasses.replace(encoder, qkv=written, proj=proj)
+        return _storable(dataclasses.replace(encoder, qkv=written, proj=proj))
     queries = spread((variance[0] + mean[0].square()).sqrt().flatten()).view(heads, width)
     keys = spread(variance[1].sqrt().flatten()).view(heads, width)
     balance = (queries / keys).sqrt()
@@ -215,13 +215,19 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
     basis = block_diagonal([*to_queries, *to_keys, (1.0 / values).diag()])
     offset = torch.cat([torch.zeros_like(mean[0]), mean[1], mean[2]]).flatten().float()
     centred = LinearParts(encoder.qkv.weight, encoder.qkv.bias - offset)
-    return dataclasses.replace(
-        encoder,
-        qkv=writing(centred, basis),
-        proj=reading_channels(encoder.proj, values, mean[2].flatten()),
-        # files store them as float32
-        score_scales=(encoder.score_scales * energy.square()).float().double(),
+    return _storable(
+        dataclasses.replace(
+            encoder,
+            qkv=writing(centred, basis),
+            proj=reading_channels(encoder.proj, values, mean[2].flatten()),
+            score_scales=encoder.score_scales * energy.square(),
+        )
     )
+
+
+def _storable(encoder: EncoderParts) -> EncoderParts:
+    """The same encoder with float32 scales of scores, as files store those of a whole model."""
+    return dataclasses.replace(encoder, score_scales=encoder.score_scales.float().double())
 
 
 def head_rotation(width: int) -> torch.Tensor:
