@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from peculiar_cases import INTEGER, PECULIAR, peculiar_case
 from quantized_cases import SMALL, WIDTHS, Bits, Case, config_of, small_case
 
 from bitfront.evaluators.models.digits_models import build_digits
@@ -32,7 +33,7 @@ NARROW = (2, 3, 5, 8)
 
 @cache
 def case(name: str) -> Case:
-    return small_case(name, 64)
+    return peculiar_case(name, 24) if name in PECULIAR else small_case(name, 64)
 
 
 @cache
@@ -103,6 +104,24 @@ def check(path: Path, name: str, scheme: str, recipe: str, bits: Bits, without: 
 def test_every_kind_of_model(tmp_path: Path, outlined: Any, name: str, scheme: str) -> None:
     outlined(case(name).module)
     check(tmp_path / "m.safetensors", name, scheme, "best", "mixed 1")
+
+
+@pytest.mark.parametrize("name", PECULIAR)
+def test_every_peculiarity(tmp_path: Path, outlined: Any, name: str) -> None:
+    outlined(case(name).module)
+    check(tmp_path / "m.safetensors", name, "deploy", "best", "mixed 1")
+
+
+@pytest.mark.parametrize("name", INTEGER)
+def test_every_peculiarity_of_an_integer_scheme(tmp_path: Path, outlined: Any, name: str) -> None:
+    outlined(case(name).module)
+    check(tmp_path / "m.safetensors", name, "fq-vit", "best", "mixed 1")
+
+
+@pytest.mark.parametrize("name", ["clip", "aimv2", "rope mixed", "swin v2"])
+def test_every_peculiarity_without_a_recipe(tmp_path: Path, outlined: Any, name: str) -> None:
+    outlined(case(name).module)
+    check(tmp_path / "m.safetensors", name, "deploy", "fq-vit", (8, 8, 8))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
