@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peculiar_cases import eva
 from quantized_cases import WIDTHS, config_of
 from safetensors.torch import load, save, save_file
 
 from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.packed import file as packed
 from bitfront.evaluators.packed.file import read_packed, write_packed
 from bitfront.evaluators.packed.header import LARGEST_HEADER
 from bitfront.evaluators.preparation.calibrated_model import calibrate_model
@@ -27,9 +29,9 @@ from bitfront.spaces import UserError
 Tensors = dict[str, torch.Tensor]
 
 
-def content_of(name: str, scheme: str, folder: Path) -> bytes:
+def content_of(name: str, scheme: str, folder: Path, module: torch.nn.Module | None = None) -> bytes:
     torch.manual_seed(3)
-    blueprint = blueprint_of(name, build_digits(name).eval())
+    blueprint = blueprint_of(name, (module or build_digits(name)).eval())
     images = torch.randn(8, *blueprint.image_shape)
     recipe = recipe_named("best")
     observer = observer_named(recipe.observer)
@@ -53,6 +55,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def floating(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file of scheme deploy."""
     return content_of("digits_swin", "deploy", tmp_path_factory.mktemp("floating"))
+
+
+def peculiar_module() -> torch.nn.Module:
+    """Learned rotations, norms of all places and attention pooling."""
+    torch.manual_seed(3)
+    options = {"use_rot_pos_emb": True, "rope_type": "mixed", "scale_mlp": True, "scale_attn_inner": True}
+    return eva(**options, qk_norm=True, global_pool="map", swiglu_mlp=True, use_pre_transformer_norm=True)
+
+
+@pytest.fixture(scope="module")
+def peculiar_content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of scheme deploy with tensors of every kind."""
+    return content_of("peculiar", "deploy", tmp_path_factory.mktemp("peculiar"), peculiar_module())
+
+
+@pytest.fixture
+def peculiar(peculiar_content: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The same where its model, which no name is known of, has an outline."""
+    with torch.device("meta"):
+        outline = peculiar_module()
+    monkeypatch.setattr(packed, "model_outline", lambda name, classes, architecture: outline)
+    return peculiar_content
 
 
 @pytest.fixture
@@ -246,6 +270,50 @@ def test_documents_that_are_none(refused: Any, whole: bytes, text: str) -> None:
 )
 def test_tensors(refused: Any, whole: bytes, change: Any, reason: str) -> None:
     assert reason in refused(altered(whole, change))
+
+
+# Of every kind of tensor that some encoders and readouts have beside the plain ones.
+OF_PECULIARITIES = (
+    "embed_norm.weight",
+    "blocks.0.attn.frequencies",
+    "blocks.0.attn.q_norm.weight",
+    "blocks.1.attn.k_norm.bias",
+    "blocks.0.attn.norm.weight",
+    "blocks.1.mlp.norm.bias",
+    "pool.query",
+    "pool.norm.weight",
+    "pool.kv.weight.bias",
+)
+
+
+def test_what_peculiar_models_have_is_read(tmp_path: Path, peculiar: bytes) -> None:
+    (tmp_path / "m").write_bytes(altered(peculiar))
+    images = torch.zeros(1, *read_packed(tmp_path / "m").blueprint.image_shape)
+    assert read_packed(tmp_path / "m").assemble()(images).isfinite().all()
+    assert set(OF_PECULIARITIES) <= set(load(peculiar))
+
+
+@pytest.mark.parametrize("name", OF_PECULIARITIES)
+def test_tensors_of_peculiar_models(refused: Any, peculiar: bytes, name: str) -> None:
+    def flattened(found: Tensors) -> None:
+        found[name] = torch.cat([found[name].flatten(), torch.zeros(1)])
+
+    assert refused(altered(peculiar, lambda t: t.pop(name))).startswith(f"it has no tensor {name}, which its")
+    assert f"its tensor {name} is F32 [" in refused(altered(peculiar, flattened))
+    reason = refused(altered(peculiar, set_first(name, torch.nan)))
+    assert reason == f"its tensor {name} holds NaN or infinity"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (set_first("pool.fc1.weight.scale", -1.0), "its tensor pool.fc1.weight.scale holds -1"),
+        (set_first("pool.context.scale", 0.0), "its tensor pool.context.scale holds 0 to 0; expected"),
+        (lambda t: t.pop("pooled.zero_point"), "it has no tensor pooled.zero_point"),
+    ],
+)
+def test_grids_of_peculiar_models(refused: Any, peculiar: bytes, change: Any, reason: str) -> None:
+    assert reason in refused(altered(peculiar, change))
 
 
 def test_shapes_that_are_no_shapes(refused: Any, whole: bytes) -> None:

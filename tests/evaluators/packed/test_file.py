@@ -182,6 +182,25 @@ def test_other_kernels(tmp_path: Path, outlined: Any, name: str, scheme: str) ->
     ],
 )
 def test_architectures_by_name(tmp_path: Path, timm: Any, name: str, classes: int, scheme: str) -> None:
+    check_named(tmp_path, timm, name, classes, scheme)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_vit4",
+        "test_vit_relpos",
+        pytest.param("eva02_tiny_patch14_224", marks=[pytest.mark.slow, pytest.mark.thorough]),
+        pytest.param("vit_small_patch16_dinov3", marks=[pytest.mark.slow, pytest.mark.thorough]),
+        pytest.param("vit_small_patch16_rope_mixed_224", marks=[pytest.mark.slow, pytest.mark.thorough]),
+        pytest.param("swinv2_tiny_window8_256", marks=[pytest.mark.slow, pytest.mark.thorough]),
+    ],
+)
+def test_peculiar_architectures_by_name(tmp_path: Path, timm: Any, name: str) -> None:
+    check_named(tmp_path, timm, name, 6, "deploy")
+
+
+def check_named(tmp_path: Path, timm: Any, name: str, classes: int, scheme: str) -> None:
     torch.manual_seed(1)
     digits = name.startswith("digits")
     module = build_digits(name, classes=classes) if digits else timm.create_model(name, num_classes=classes)
