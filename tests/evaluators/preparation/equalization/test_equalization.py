@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from peculiar_cases import PECULIAR, peculiar_case
 from quantized_cases import SMALL, Case, small_case
 
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -83,6 +84,35 @@ class TestEquivalence:
         changed = equalized(case.blueprint, case.images[:16], *ingredients)
         # Weights are rounded to float32 once.
         assert deviation(changed, case.blueprint, case.images) < 2e-6
+
+    @pytest.mark.parametrize("name", PECULIAR)
+    def test_every_peculiarity(self, name: str) -> None:
+        case = peculiar_case(name, 24)
+        for ingredients in (*TRANSFORMATIONS, "all"):
+            chosen = TRANSFORMATIONS if ingredients == "all" else (ingredients,)
+            changed = equalized(case.blueprint, case.images[:16], *chosen)
+            assert deviation(changed, case.blueprint, case.images) < 2e-6, chosen
+
+    def test_what_would_not_be_taken_back_is_left_alone(self) -> None:
+        """Norms behind branches read the stream's channels, and those of queries and keys a head's."""
+        turned = peculiar_case("dinov3", 16)
+        changed = equalized(turned.blueprint, turned.images, HEAD_CHANNELS).encoders[0]
+        width = changed.heads * changed.head_dim
+        was = turned.blueprint.encoders[0].qkv.weight
+        assert torch.equal(changed.qkv.weight[: 2 * width], was[: 2 * width])
+        assert not torch.equal(changed.qkv.weight[2 * width :], was[2 * width :])
+        behind = peculiar_case("res-post-norm", 16)
+        found = equalized(behind.blueprint, behind.images, ROTATED_STREAM, NORM_CHANNELS)
+        assert torch.equal(found.encoders[0].qkv.weight, behind.blueprint.encoders[0].qkv.weight)
+        normed = peculiar_case("inner norms", 16)
+        left = equalized(normed.blueprint, normed.images, HEAD_CHANNELS).encoders[0]
+        assert torch.equal(left.proj.weight, normed.blueprint.encoders[0].proj.weight)
+
+    @pytest.mark.parametrize("name", ["narrow heads", "eva clip", "swin v2"])
+    def test_scales_of_scores_can_be_stored(self, name: str) -> None:
+        case = peculiar_case(name, 16)
+        changed = equalized(case.blueprint, case.images, HEAD_CHANNELS)
+        assert all(torch.equal(e.score_scales, e.score_scales.float().double()) for e in changed.encoders)
 
     def test_a_trained_model(self) -> None:
         blueprint = blueprint_of("digits_deit", load_embedded("digits_deit"))
