@@ -71,10 +71,12 @@ def _stage_refusal(stage: Any) -> str | None:
 
 
 def _encoder_refusal(block: Any) -> str | None:
+    if (reason := encoder_refusal(block)) is not None:
+        return reason
     if any(side % window for side, window in zip(block.input_resolution, block.window_size, strict=True)):
         grid, window = _sides(block.input_resolution), _sides(block.window_size)
         return f"has windows of {window} in a grid of {grid}, which needs padding"
-    return encoder_refusal(block)
+    return None
 
 
 def _sides(sides: tuple[int, int]) -> str:
