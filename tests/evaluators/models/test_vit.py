@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.families import blueprint_of, check_family
+from bitfront.evaluators.models.families import FAMILIES, blueprint_of, check_family
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -43,74 +44,117 @@ def follows(blueprint: Blueprint, module: nn.Module, tolerance: float = 2e-5) ->
 
 
 class TestOtherFamilies:
-    @pytest.mark.parametrize(("name", "kind"), [("resnet18", "ResNet"), ("eva02_tiny_patch14_224", "Eva")])
+    @pytest.mark.parametrize(
+        ("name", "kind"), [("resnet18", "ResNet"), ("swinv2_cr_tiny_ns_224", "SwinTransformerV2Cr")]
+    )
     def test_they_are_refused_by_class(self, timm: Any, name: str, kind: str) -> None:
         with torch.device("meta"):
             module = timm.create_model(name)
-        refused(f"it is a {kind}, neither a timm VisionTransformer nor a SwinTransformer", module)
+        refused(f"it is a {kind}, of none of the families {', '.join(FAMILIES)}", module)
 
 
 class TestExtrasInside:
     @pytest.mark.parametrize(
         ("options", "match"),
         [
-            ({"qk_norm": True}, "encoder 0 normalises queries and keys"),
-            ({"scale_attn_norm": True}, "encoder 0 normalises or gates its attention output"),
-            ({"embed_norm_layer": nn.LayerNorm}, "it normalises its patches before positions are added"),
-            ({"global_pool": "map"}, "it pools tokens by 'map', and only class tokens and averages"),
-            ({"global_pool": "prr"}, "it pools tokens by 'prr'"),
+            ({"global_pool": "prr"}, "it pools tokens by 'prr', and class tokens, averages and attention"),
             ({"global_pool": "max"}, "it pools tokens by 'max'"),
             ({"global_pool": "avgmax"}, "it pools tokens by 'avgmax'"),
             ({"global_pool": ""}, "it pools tokens by ''"),
-            ({"final_norm": False}, "it does not have exactly one final LayerNorm"),
+            ({"global_pool": "map", "final_norm": False}, "it pools tokens that are not normalised"),
+            ({"global_pool": "map", "fc_norm": True}, "it pools tokens that are not normalised"),
+            ({"final_norm": False}, "it does not have exactly one final norm"),
             ({"num_classes": 0}, "it has no classifier; give a fine-tuned model"),
-            ({"scale_mlp_norm": True}, "encoder 0 has Mlp where a plain two-layer MLP is supported"),
             ({"img_size": 18}, "its images of 18x18 pixels are no whole number of 4x4 patches"),
             (
                 {"img_size": 18, "dynamic_img_size": True, "dynamic_img_pad": True},
                 "its images of 18x18 pixels are no whole number of 4x4 patches",
             ),
-            ({"act_layer": "quick_gelu"}, "encoder 0 has activation QuickGELU where exact GELU"),
-            ({"act_layer": "gelu_tanh"}, "encoder 0 has activation GELUTanh where exact GELU"),
-            ({"act_layer": nn.ReLU}, "encoder 0 has activation ReLU where exact GELU"),
+            ({"act_layer": nn.Sigmoid}, "encoder 0 has activation Sigmoid where gelu, gelu_tanh, quick_gelu"),
+            ({"act_layer": nn.LeakyReLU}, "encoder 0 has activation LeakyReLU where gelu"),
             ({"depth": 0}, "it has no encoders"),
         ],
     )
     def test_options(self, small_vit: SmallVit, options: dict[str, object], match: str) -> None:
         refused(match, small_vit(0, **options))
 
-    @pytest.mark.parametrize("mlp", ["GluMlp", "SwiGLU"])
-    def test_gated_mlps(self, timm: Any, small_vit: SmallVit, mlp: str) -> None:
-        module = small_vit(0, mlp_layer=getattr(timm.layers, mlp))
-        refused(f"encoder 0 has {mlp} where a plain two-layer MLP is supported", module)
+    def test_two_final_norms(self, small_vit: SmallVit) -> None:
+        module = small_vit(0)
+        module.fc_norm = nn.LayerNorm(32)
+        refused("it does not have exactly one final norm", module)
 
-    @pytest.mark.parametrize("block", ["ParallelScalingBlock", "ParallelThingsBlock", "ResPostBlock"])
+    def test_attention_pooling_of_other_kinds(self, timm: Any, small_vit: SmallVit) -> None:
+        pool = timm.layers.AttentionPoolLatent
+        for options, match in (
+            (
+                {"latent_len": 2},
+                "it pools tokens by a AttentionPoolLatent with more than one query of its own",
+            ),
+            ({"pos_embed": "abs", "feat_size": 17}, "with more than one query of its own"),
+            ({"out_features": 0}, "its attention pooling has no plain MLP"),
+            ({"act_layer": nn.Sigmoid}, "its attention pooling has no plain MLP"),
+            ({"norm_layer": timm.layers.SimpleNorm}, "its attention pooling has SimpleNorm where"),
+        ):
+            module = small_vit(0, global_pool="map")
+            module.attn_pool = pool(32, num_heads=2, **options)
+            refused(match, module)
+        module = small_vit(0, global_pool="map")
+        module.attn_pool = None
+        refused("it pools tokens by 'map' and lacks attention pooling", module)
+        module = small_vit(0)
+        module.attn_pool = pool(32, num_heads=2)
+        refused("it pools tokens by 'token' and has attention pooling", module)
+
+    def test_other_mlps(self, timm: Any, small_vit: SmallVit) -> None:
+        module = small_vit(0)
+        module.blocks[1].mlp = timm.layers.ConvMlp(32)
+        refused("encoder 1 has ConvMlp where an MLP of two layers, gated or not, is supported", module)
+        module = small_vit(0)
+        module.blocks[1].mlp = timm.layers.GluMlp(32, 64, act_layer=nn.SiLU, use_conv=True)
+        refused("encoder 1 has GluMlp of other layers than linear ones", module)
+
+    @pytest.mark.parametrize(
+        "block", ["ParallelScalingBlock", "ParallelThingsBlock", "DiffParallelScalingBlock"]
+    )
     def test_other_blocks(self, small_vit: SmallVit, vision_transformer: Any, block: str) -> None:
         module = small_vit(0, block_fn=getattr(vision_transformer, block))
-        refused(f"its encoders are {block}, not pre-norm blocks", module)
+        refused(f"encoder 0 is a {block}, not one attention and then one MLP with a norm each", module)
 
     def test_other_norms(self, timm: Any, small_vit: SmallVit) -> None:
-        refused("it has RmsNorm where LayerNorm is supported", small_vit(0, norm_layer=timm.layers.RmsNorm))
+        simple = timm.layers.SimpleNorm
+        refused("it has SimpleNorm where LayerNorm or RMSNorm is supported", small_vit(0, norm_layer=simple))
         module = small_vit(0)
-        module.blocks[1].norm2 = timm.layers.RmsNorm(32)
-        refused("encoder 1 has RmsNorm where LayerNorm is supported", module)
+        module.blocks[1].norm2 = simple(32)
+        refused("encoder 1 has SimpleNorm where LayerNorm or RMSNorm is supported", module)
         module = small_vit(0, pre_norm=True)
-        module.norm_pre = timm.layers.RmsNorm(32)
-        refused("it has RmsNorm where LayerNorm is supported", module)
+        module.norm_pre = simple(32)
+        refused("it has SimpleNorm where LayerNorm or RMSNorm is supported", module)
+        module = small_vit(0, qk_norm=True)
+        module.blocks[2].attn.k_norm = nn.LayerNorm(16, elementwise_affine=False)
+        refused("encoder 2 has LayerNorm without weights", module)
+        module = small_vit(0)
+        module.blocks[0].norm1 = timm.layers.RmsNorm(32, affine=False)
+        refused("encoder 0 has RmsNorm without weights", module)
 
-    def test_attention_of_other_kinds(self, small_vit: SmallVit) -> None:
+    def test_attention_of_other_kinds(self, timm: Any, small_vit: SmallVit) -> None:
         module = small_vit(0, attn_layer="diff")
         refused("encoder 0 has DiffAttention where plain multi-head attention is supported", module)
+        module = small_vit(0)
+        module.blocks[1].attn = timm.layers.Attention(32, 2, gated=True)
+        refused("encoder 1 gates its attention output", module)
+        module = small_vit(0)
+        module.blocks[1].attn = timm.layers.AttentionRope(32, 2, qkv_fused=False, num_kv_heads=1)
+        refused("encoder 1 shares keys and values among heads", module)
 
     def test_classifiers_of_several_layers(self, small_vit: SmallVit) -> None:
         module = small_vit(0)
         module.head = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 7))
         refused("its classifier is a Sequential, not one linear layer", module)
 
-    def test_a_later_encoder_is_named(self, timm: Any, small_vit: SmallVit) -> None:
+    def test_a_later_encoder_is_named(self, small_vit: SmallVit) -> None:
         module = small_vit(0)
-        module.blocks[2].mlp.act = nn.SiLU()
-        refused("encoder 2 has activation SiLU", module)
+        module.blocks[2].mlp.act = nn.Tanh()
+        refused("encoder 2 has activation Tanh", module)
 
     def test_what_no_rule_knows_shows_in_the_forward_pass(self, small_vit: SmallVit) -> None:
         module = small_vit(0)
@@ -153,6 +197,20 @@ class TestPlainOnes:
             ({"drop_path_rate": 0.5, "proj_drop_rate": 0.5, "patch_drop_rate": 0.5}, 17, 1),
             ({"patch_size": (8, 4), "img_size": (16, 24), "in_chans": 1}, 13, 1),
             ({"mlp_ratio": 2.5, "num_heads": 4}, 17, 1),
+            ({"qk_norm": True}, 17, 1),
+            ({"scale_attn_norm": True, "qk_norm": True, "qkv_bias": False}, 17, 1),
+            ({"scale_mlp_norm": True}, 17, 1),
+            ({"embed_norm_layer": nn.LayerNorm, "pre_norm": True}, 17, 1),
+            ({"global_pool": "map"}, 17, 1),
+            ({"global_pool": "map", "pool_include_prefix": True, "reg_tokens": 1}, 18, 2),
+            ({"global_pool": "map", "class_token": False, "img_size": (16, 24)}, 24, 0),
+            ({"global_pool": "token", "final_norm": True, "fc_norm": False}, 17, 1),
+            ({"global_pool": "token", "fc_norm": True}, 17, 1),
+            ({"act_layer": "quick_gelu"}, 17, 1),
+            ({"act_layer": "gelu_tanh"}, 17, 1),
+            ({"act_layer": partial(nn.GELU, approximate="tanh")}, 17, 1),
+            ({"act_layer": nn.ReLU, "init_values": 0.2}, 17, 1),
+            ({"act_layer": nn.SiLU, "dynamic_img_size": True, "img_size": (24, 16)}, 25, 1),
         ],
         ids=lambda options: ",".join(options) or "plain" if isinstance(options, dict) else None,
     )
@@ -163,6 +221,47 @@ class TestPlainOnes:
         blueprint = blueprint_of("plain", module)
         assert follows(blueprint, module)
         assert (blueprint.tokens, len(blueprint.prefix)) == (tokens, prefix)
+
+    @pytest.mark.parametrize("mlp", ["GluMlp", "SwiGLU", "SwiGLUPacked"])
+    @pytest.mark.parametrize("norm", [False, True])
+    def test_gated_mlps(self, timm: Any, small_vit: SmallVit, mlp: str, norm: bool) -> None:
+        module = small_vit(3, mlp_layer=getattr(timm.layers, mlp), scale_mlp_norm=norm)
+        blueprint = blueprint_of("gated", module)
+        assert follows(blueprint, module)
+        assert blueprint.encoders[0].gated
+        assert (blueprint.encoders[0].hidden_norm is not None) == norm
+
+    def test_hidden_channels_that_are_aligned(self, timm: Any, small_vit: SmallVit) -> None:
+        module = small_vit(3, mlp_layer=partial(timm.layers.SwiGLU, align_to=24), mlp_ratio=2.1)
+        blueprint = blueprint_of("aligned", module)
+        assert blueprint.encoders[0].hidden % 24 == 0
+        assert follows(blueprint, module)
+
+    def test_heads_that_are_narrower_or_wider_than_the_stream(self, timm: Any, small_vit: SmallVit) -> None:
+        module = small_vit(3)
+        for width, block in zip((4, 8, 24), module.blocks, strict=True):
+            block.attn = timm.layers.Attention(32, 2, attn_head_dim=width, qkv_bias=True)
+        blueprint = blueprint_of("narrow", module)
+        assert follows(blueprint, module)
+        assert [encoder.head_dim for encoder in blueprint.encoders] == [4, 8, 24]
+
+    def test_layer_scale_of_one_branch(self, small_vit: SmallVit) -> None:
+        module = small_vit(3, init_values=0.3)
+        module.blocks[0].ls2 = nn.Identity()
+        module.blocks[1].ls1 = nn.Identity()
+        assert follows(blueprint_of("scaled", module), module)
+
+    @pytest.mark.parametrize("norm", ["RmsNorm", "RmsNormFp32", "LayerNormFp32"])
+    def test_other_norms(self, timm: Any, small_vit: SmallVit, norm: str) -> None:
+        module = small_vit(3, norm_layer=getattr(timm.layers, norm), qk_norm=True, pre_norm=True)
+        blueprint = blueprint_of("normed", module)
+        assert follows(blueprint, module)
+        assert all(parts.centred == norm.startswith("Layer") for parts in blueprint.norms().values())
+
+    def test_norms_of_two_kinds(self, timm: Any, small_vit: SmallVit) -> None:
+        module = small_vit(3)
+        module.blocks[1].norm2 = timm.layers.RmsNorm(32)
+        assert follows(blueprint_of("mixed", module), module)
 
     def test_distilled_deit(self, timm: Any) -> None:
         torch.manual_seed(0)
@@ -247,13 +346,11 @@ class TestPublishedModels:
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
-            ("vit_base_patch16_siglip_224", "it pools tokens by 'map'"),
             ("vit_so400m_patch14_siglip_gap_384", "images of 384x384 pixels are no whole number of 14x14"),
-            ("vit_giant_patch14_dinov2", "encoder 0 has GluMlp"),
-            ("vit_base_patch16_rpn_224", "its encoders are ResPostBlock"),
-            ("aimv2_large_patch14_224", "it normalises its patches before positions are added"),
-            ("beit3_base_patch16_224", "encoder 0 normalises or gates its attention output"),
-            ("vit_base_patch32_clip_quickgelu_224", "encoder 0 has activation QuickGELU"),
+            ("vit_small_patch16_18x2_224", "encoder 0 is a ParallelThingsBlock"),
+            ("vit_pwee_patch16_reg1_gap_256", "encoder 0 is a ParallelScalingBlock"),
+            ("vit_dwee_patch16_reg1_gap_256", "encoder 0 has DiffAttention"),
+            ("vit_pe_spatial_tiny_patch16_512", "it does not have exactly one final norm"),
         ],
     )
     def test_structures_are_refused_unseen(self, timm: Any, name: str, reason: str) -> None:
