@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from peculiar_cases import INTEGER, PECULIAR
 from quantized_cases import SMALL, small
 
 from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on, map_tensors
@@ -25,18 +27,19 @@ def tensors_of(blueprint: Blueprint) -> dict[str, torch.Tensor]:
     return found
 
 
-def check_outline(outline: Blueprint, real: Blueprint) -> None:
+def check_outline(outline: Blueprint, real: Blueprint, schemes: Sequence[str] = SCHEMES) -> None:
     shapes, values = tensors_of(outline), tensors_of(real)
     assert list(shapes) == list(values)
     known = set()
     for name, tensor in shapes.items():
         assert (tensor.shape, tensor.dtype) == (values[name].shape, values[name].dtype), name
-        if not tensor.is_meta:
+        learned = name.endswith("score_scales") and any(e.learned_scales for e in real.encoders)
+        if not tensor.is_meta and not learned:
             known.add(name.rpartition(".")[2])
             assert torch.equal(tensor, values[name]), name
-    assert known <= {"score_scales", "rows", "index", "mask"}
-    assert "score_scales" in known
-    for scheme in SCHEMES:
+    assert known <= {"score_scales", "rows", "index", "mask", "angles", "places", "weight", "bias"}
+    assert "rows" in known or "score_scales" in known
+    for scheme in schemes:
         assert trace_sites(outline, scheme) == trace_sites(real, scheme)
 
 
@@ -44,6 +47,20 @@ def check_outline(outline: Blueprint, real: Blueprint) -> None:
 def test_small_models(name: str) -> None:
     module = SMALL[name]().eval()
     check_outline(blueprint_outline(name, copy.deepcopy(module).to("meta")), blueprint_of(name, module))
+
+
+@pytest.mark.parametrize("name", PECULIAR)
+def test_peculiar_models(name: str) -> None:
+    """As they are built without weights, for training: some rotations are drawn then."""
+    module = PECULIAR[name]().eval()
+    schemes = SCHEMES if name in INTEGER else ["deploy"]
+    with META:
+        outline = PECULIAR[name]()
+    assert outline.training
+    check_outline(blueprint_outline(name, outline), blueprint_of(name, module), schemes)
+    check_outline(
+        blueprint_outline(name, copy.deepcopy(module).to("meta")), blueprint_of(name, module), schemes
+    )
 
 
 @pytest.mark.parametrize("name", DIGITS_MODELS)
