@@ -83,6 +83,14 @@ def narrow_heads() -> torch.nn.Module:
     return module
 
 
+def massive() -> torch.nn.Module:
+    """A plain model with a hidden channel that outgrows all others, which equalization scales down."""
+    module: Any = vit()
+    with torch.no_grad():
+        module.blocks[1].mlp.fc1.weight[5] *= 300.0
+    return module
+
+
 # By what they are like, with the peculiarities that they bring together.
 PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
     "clip": lambda: vit(pre_norm=True, act_layer="quick_gelu"),
@@ -151,6 +159,7 @@ PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
         swiglu_align_to=0,
     ),
     "narrow heads": narrow_heads,
+    "massive": massive,
     "beit": lambda: other("beit", "Beit", use_rel_pos_bias=True, use_abs_pos_emb=False, init_values=0.5),
     "beit shared": lambda: other(
         "beit", "Beit", use_shared_rel_pos_bias=True, qkv_bias=False, global_pool="token", img_size=(16, 24)
@@ -167,7 +176,7 @@ PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
     ),
 }
 # Those that an integer-only scheme runs as well: position biases and pooling, nothing within encoders.
-INTEGER = ("beit", "beit shared", "relative mlp")
+INTEGER = ("massive", "beit", "beit shared", "relative mlp")
 
 
 def peculiar_case(name: str, images: int, seed: int = 0) -> Case:

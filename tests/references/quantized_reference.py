@@ -273,6 +273,7 @@ class QuantizedReference:
         activated = ACTIVATIONS[encoder.activation](x[..., : encoder.hidden])
         x = activated * x[..., encoder.hidden :] if encoder.gated else activated
         x = x if encoder.hidden_norm is None else real_norm(x, encoder.hidden_norm)
+        x = x if encoder.hidden_scales is None else x * encoder.hidden_scales.to(x)
         return self._levelled(index, "mlp.gelu", put(x, self.grids.inner(index, "mlp.gelu")))
 
     def fc2(self, index: int, hidden: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The eight models that are known by name, at their real widths and resolution, against the reference.
+"""Models that are known by name, at their real widths and resolution, against the reference.
 
 Depths are reduced; ``BITFRONT_FULL_DEPTH=1`` takes the whole models, which needs several minutes.
 """
@@ -28,6 +28,7 @@ PHOTOS = SHARED / "imagenet-compatible" / "labels.csv"
 
 FULL_DEPTH = os.environ.get("BITFRONT_FULL_DEPTH") == "1"
 EIGHT_BITS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4))
+NARROW_WEIGHTS: tuple[Bits, ...] = ((8, 8, 8), (4, 8, 8))
 FOUR_BITS: tuple[Bits, ...] = ((4, 4, 4), "mixed 1", "mixed 2") if FULL_DEPTH else ((4, 4, 4), "mixed 1")
 # Options that reduce the depth, and how many images are compared.
 MODELS: dict[str, tuple[dict[str, object], int]] = {
@@ -40,7 +41,22 @@ MODELS: dict[str, tuple[dict[str, object], int]] = {
     "swin_small_patch4_window7_224": ({"depths": (1, 1, 3, 1)}, 2),
     "swin_base_patch4_window7_224": ({"depths": (1, 1, 2, 1)}, 2),
 }
-SIDE = 224
+# One of each family and kind of encoder, in scheme deploy.
+OTHERS: dict[str, tuple[dict[str, object], int]] = {
+    "vit_base_patch16_clip_quickgelu_224": ({"depth": 2}, 2),
+    "vit_base_patch16_siglip_224": ({"depth": 2, "num_classes": 1000}, 2),
+    "vit_giant_patch14_dinov2": ({"depth": 1, "img_size": 224, "num_classes": 1000}, 2),
+    "aimv2_large_patch14_224": ({"depth": 1, "num_classes": 1000}, 2),
+    "vit_base_patch16_rpn_224": ({"depth": 2}, 2),
+    "eva02_small_patch14_224": ({"depth": 2, "num_classes": 1000}, 3),
+    "vit_small_patch16_dinov3": ({"depth": 2, "num_classes": 1000}, 3),
+    "vit_small_patch16_rope_mixed_224": ({"depth": 2}, 3),
+    "vit_pe_core_small_patch16_384": ({"depth": 2, "num_classes": 1000}, 2),
+    "beit_base_patch16_224": ({"depth": 2}, 2),
+    "beit3_base_patch16_224": ({"depth": 2}, 2),
+    "swinv2_tiny_window8_256": ({"depths": (1, 2, 1, 1)}, 2),
+    "vit_relpos_small_patch16_224": ({"depth": 2}, 3),
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -54,15 +70,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def scenes(count: int) -> torch.Tensor:
+def scenes(count: int, side: int) -> torch.Tensor:
     """Images of large and small shapes and noise."""
     generator = torch.Generator().manual_seed(count)
 
     def shapes(cells: int) -> torch.Tensor:
         drawn = torch.randn(count, 3, cells, cells, generator=generator)
-        return F.interpolate(drawn, size=(SIDE, SIDE), mode="bilinear")
+        return F.interpolate(drawn, size=(side, side), mode="bilinear")
 
-    return shapes(7) + 0.5 * shapes(56) + 0.2 * shapes(SIDE)
+    return shapes(7) + 0.5 * shapes(56) + 0.2 * shapes(side)
 
 
 @functools.lru_cache(maxsize=1)
@@ -71,14 +87,17 @@ def case_named(name: str) -> Case:
     ensure_torchvision()
     import timm
 
-    reduced, images = MODELS[name]
-    torch.manual_seed(list(MODELS).index(name))
+    reduced, images = (MODELS | OTHERS)[name]
+    torch.manual_seed([*MODELS, *OTHERS].index(name))
     module = moved(timm.create_model(name, **({} if FULL_DEPTH else reduced)), 1, 0.02)
-    return Case(module, blueprint_of(name, module), scenes(images), 2)
+    blueprint = blueprint_of(name, module)
+    return Case(module, blueprint, scenes(images, blueprint.image_shape[1]), 2)
 
 
-def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
-    eight = {bits: compared.deviations(bits) for bits in EIGHT_BITS}
+def assert_no_further_than_twice_the_noise(
+    compared: Comparison, assignments: tuple[Bits, ...] = EIGHT_BITS
+) -> None:
+    eight = {bits: compared.deviations(bits) for bits in assignments}
     for bits, found in eight.items():
         # Beyond this, float32 would be as far from float64 as one image is from another, and show nothing.
         assert 0 < found.noise.mean() < 0.3 * compared.spread(), bits
@@ -99,6 +118,13 @@ def assert_no_further_than_twice_the_noise(compared: Comparison) -> None:
 def test_logits_deviate_no_more_than_float_fake_quantization(name: str, scheme: str) -> None:
     # Min-max ranges of weights are found at once; which ranges is all the same to exactness.
     assert_no_further_than_twice_the_noise(Comparison(case_named(name), scheme, ranges="minmax"))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_do_those_of_every_other_family(name: str) -> None:
+    compared = Comparison(case_named(name), "deploy", ranges="minmax")
+    assert_no_further_than_twice_the_noise(compared, NARROW_WEIGHTS)
 
 
 @functools.lru_cache(maxsize=1)

@@ -196,10 +196,10 @@ def on_meta() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: "deit", "the model is a str, not a torch module; give a plain timm ViT"),
+        (lambda: "deit", "the model is a str, not a torch module; give a timm ViT"),
         (lambda: timm.create_model("resnet18"), "resnet18 cannot be quantized: it is a ResNet"),
-        (lambda: built(qk_norm=True), "encoder 0 normalises queries and keys"),
-        (lambda: built(act_layer="relu"), "has activation ReLU where exact GELU is supported"),
+        (lambda: built(attn_layer="diff"), "encoder 0 has DiffAttention where plain multi-head attention"),
+        (lambda: built(act_layer="sigmoid"), "has activation Sigmoid where gelu, gelu_tanh"),
         (lambda: built(num_classes=0), "the model has no classifier"),
         (lambda: built().double(), r"is torch.float64: give model.float\(\)"),
         (on_meta, "is on the meta device: load its weights first"),

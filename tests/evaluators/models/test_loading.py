@@ -189,7 +189,7 @@ class TestFolders:
 
     def test_of_another_family(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text('{"architecture": "resnet18", "pretrained_cfg": {}}')
-        refused("it is a ResNet, neither", f"local-dir:{tmp_path}")
+        refused("it is a ResNet, of none of the families", f"local-dir:{tmp_path}")
 
 
 class TestNames:
@@ -224,10 +224,10 @@ class TestNames:
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
-            ("resnet18", "it is a ResNet, neither a timm VisionTransformer nor a SwinTransformer"),
-            ("swinv2_tiny_window8_256", "it is a SwinTransformerV2, neither"),
-            ("eva02_tiny_patch14_224", "it is a Eva, neither"),
-            ("vit_base_patch16_siglip_224", "it pools tokens by 'map'"),
+            ("resnet18", "it is a ResNet, of none of the families VisionTransformer, SwinTransformer"),
+            ("swinv2_cr_tiny_ns_224", "it is a SwinTransformerV2Cr, of none of the families"),
+            ("vit_small_patch16_18x2_224", "encoder 0 is a ParallelThingsBlock, not one attention"),
+            ("vit_dwee_patch16_reg1_gap_256", "encoder 0 has DiffAttention"),
         ],
     )
     def test_other_models_are_refused_without_a_download(

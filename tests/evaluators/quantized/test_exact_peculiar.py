@@ -21,7 +21,7 @@ CONSTANT = ("pos_embed", "bias")
 ASSIGNMENTS: tuple[Bits, ...] = ((8, 8, 8), (4, 8, 8), "mixed 1")
 # Kinds whose deviations are pooled, and models of different seeds of each: flips of ties are few and large.
 FAMILIES: dict[str, tuple[tuple[str, ...], int]] = {
-    "vit": (("clip", "siglip", "dinov2", "gate last", "inner norms", "aimv2", "res-post-norm"), 1),
+    "vit": (("clip", "siglip", "dinov2", "gate last", "inner norms", "aimv2", "res-post-norm", "massive"), 1),
     "eva": (("eva02", "eva clip", "eva post-norm", "dinov3", "rope mixed", "perception", "narrow heads"), 1),
     "beit": (("beit", "beit shared", "beit3"), 2),
     "swin v2": (("swin v2",), 4),
@@ -154,4 +154,6 @@ def test_no_peculiarity_is_left_out_by_the_cases() -> None:
     assert any(encoder.window is not None and len(encoder.window.rows) == 1 for encoder in encoders)
     assert any(encoder.learned_scales for encoder in encoders)
     assert any(encoder.gated and encoder.hidden_norm is not None for encoder in encoders)
+    scaled = comparison("massive", "deploy").calibrated.blueprint.encoders
+    assert [encoder.hidden_scales is None for encoder in scaled] == [True, False]
     assert any(encoder.channels != encoder.heads * encoder.head_dim for encoder in encoders)
