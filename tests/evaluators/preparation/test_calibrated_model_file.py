@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from peculiar_cases import peculiar_case
 
 from bitfront.evaluators.context import context as contexts
 from bitfront.evaluators.context.context import EvaluationContext
@@ -101,6 +102,14 @@ class TestRoundTrip:
         before = lay(blueprint, images, recipe, scheme)
         tensors, document = to_entry(before, blueprint)
         assert content(from_entry(tensors, through_json(document), blueprint, CPU)) == content(before)
+
+    @pytest.mark.parametrize("name", ["siglip", "rope mixed", "inner norms", "massive", "swin v2"])
+    def test_so_it_is_of_peculiar_models(self, name: str) -> None:
+        case = peculiar_case(name, 6)
+        before = lay(case.blueprint, case.images, scheme="deploy")
+        tensors, document = to_entry(before, case.blueprint)
+        after = from_entry(tensors, through_json(document), case.blueprint, CPU)
+        assert content(after) == content(before)
 
     def test_windows_and_merges_come_from_the_float_model(self, small_swin: Any) -> None:
         blueprint = blueprint_of("small", small_swin(0))

@@ -23,9 +23,8 @@ ASSIGNMENTS: tuple[Bits, ...] = ((8, 8, 8), (4, 8, 8), "mixed 1")
 FAMILIES: dict[str, tuple[tuple[str, ...], int]] = {
     "vit": (("clip", "siglip", "dinov2", "gate last", "inner norms", "aimv2", "res-post-norm", "massive"), 1),
     "eva": (("eva02", "eva clip", "eva post-norm", "dinov3", "rope mixed", "perception", "narrow heads"), 1),
-    "beit": (("beit", "beit shared", "beit3"), 2),
-    "swin v2": (("swin v2",), 4),
-    "relative": (("relative", "relative mlp", "relative shared"), 2),
+    "swin v2": (("swin v2",), 3),
+    "biases": (("beit", "beit shared", "beit3", "relative", "relative mlp", "relative shared"), 1),
 }
 
 
