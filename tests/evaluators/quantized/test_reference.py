@@ -111,7 +111,7 @@ def finely_quantized(case: Case, scheme: str) -> tuple[Calibration, dict[Hashabl
     for (site, bits), grid in calibration.affine.items():
         fine = 16 if site.endswith("attn.scores") else FINE_BITS
         # One coarse step more on either side, for what a rounded zero point cuts off.
-        low = -(grid.zero_point + 1) * grid.scale if grid.zero_point else 0.0
+        low = 0.0 if site.endswith("attn.softmax") else -(grid.zero_point + 1) * grid.scale
         affine[site, bits] = AffineGrid.covering(low, (grid.qmax - grid.zero_point + 1) * grid.scale, fine)
     finer = 1 << (FINE_BITS - 8)
     streams = {
