@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from quantized_cases import Case, built_case, small
 
@@ -175,6 +176,19 @@ PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
         init_values=None,
     ),
 }
+# Those whose peculiarities occur in others as well, one by one.
+COMBINED = (
+    "gate last",
+    "eva clip",
+    "eva post-norm",
+    "perception",
+    "beit3",
+    "beit shared",
+    "relative",
+    "relative shared",
+)
+# For tests that need not see the combined ones each time.
+QUICKLY = [pytest.param(name, marks=pytest.mark.thorough) if name in COMBINED else name for name in PECULIAR]
 # Those that an integer-only scheme runs as well: position biases and pooling, nothing within encoders.
 INTEGER = ("massive", "beit", "beit shared", "relative mlp")
 
