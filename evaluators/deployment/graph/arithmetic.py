@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves, Operand, layer_norm
+from bitfront.evaluators.deployment.graph.float_stages import write_norm
+from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves, Operand
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.parts import LinearParts, NormParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -97,7 +98,7 @@ class FloatArithmetic:
 
     def norm(self, x: str, parts: NormParts, site: str) -> Operand:  # noqa: ARG002
         """See :class:`Arithmetic`."""
-        return Operand(layer_norm(self.writer, x, parts))
+        return Operand(write_norm(self.writer, x, parts))
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:  # noqa: ARG002
         """See :class:`Arithmetic`: only moved."""
@@ -111,7 +112,9 @@ class FloatArithmetic:
 
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:  # noqa: ARG002
         """See :class:`Arithmetic`."""
-        return heads.together(qkv)
+        if not heads.encoder.alters_operands:
+            return heads.together(qkv)
+        return [heads.apart(heads.altered(part, i), i) for i, part in enumerate(heads.parts(qkv))]
 
     def attention(self, probability: str, site: str, index: int) -> str:  # noqa: ARG002
         """See :class:`Arithmetic`: as it is."""
@@ -141,10 +144,10 @@ class IntegerArithmetic:
     log_steps: Mapping[int, float]
 
     def norm(self, x: str, parts: NormParts, site: str) -> Operand:
-        """See :class:`Arithmetic`; the zero point is folded into the LayerNorm's bias."""
+        """See :class:`Arithmetic`; the zero point is folded into the norm's bias."""
         grid = self.grids[site]
         offset = grid.zero_point * grid.scale
-        value = layer_norm(self.writer, x, parts, offset)
+        value = write_norm(self.writer, x, parts, offset)
         codes = self._codes(value, site, zero_point=0)
         return Operand(self._values(codes, grid.scale, 0), grid.scale, offset)
 
@@ -171,13 +174,15 @@ class IntegerArithmetic:
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
         """See :class:`Arithmetic`."""
         grid = self.grids[site]
-        if not self.dialect.operands_apart:
+        apart = self.dialect.operands_apart
+        if not apart and not heads.encoder.alters_operands:
             return heads.together(self.quantized(qkv, site).name)
         found = []
         for number, part in enumerate(heads.parts(qkv)):
             # Runtimes multiply unsigned by signed codes, the second operand being the signed one.
-            signed = number > 0
-            codes = heads.apart(self._codes(part, site, grid.zero_point, signed=signed), number)
+            signed = apart and number > 0
+            value = heads.altered(part, number)
+            codes = heads.apart(self._codes(value, site, grid.zero_point, signed=signed), number)
             found.append(self._values(codes, grid.scale, grid.zero_point, signed=signed))
         return found
 

@@ -17,7 +17,7 @@ from bitfront.evaluators.deployment.graph.operands import Arithmetic, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.models.sites import FOLLOWS, POOL_INPUTS
 from bitfront.spaces import BitConfig
 
 IMAGES, LOGITS, BATCH = "images", "logits", "batch"
@@ -101,6 +101,8 @@ def _widths(blueprint: Blueprint, config: BitConfig) -> dict[str, int]:
     """The width of every activation and attention site."""
     pinned = dict(config.pinned)
     found = {"image": pinned["embedding"], "norm": pinned["head"]}
+    if blueprint.readout.pool is not None:
+        found |= dict.fromkeys((*POOL_INPUTS, blueprint.readout.read_site), pinned["head"])
     found |= {f"{merge.name}.norm": pinned["embedding"] for merge in blueprint.merges.values()}
     for encoder in config.encoders:
         for site, layer in FOLLOWS.items():

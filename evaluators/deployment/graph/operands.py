@@ -8,10 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
+from bitfront.evaluators.deployment.graph.float_stages import write_operand
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts
 
-KEYS = 1
+KEYS, VALUES = 1, 2
 Moves = Callable[[str], str]
 
 
@@ -65,6 +66,17 @@ class Heads:
         width = self.encoder.heads * self.encoder.head_dim
         return self.writer.split(qkv, [width] * 3, axis=2)
 
+    def altered(self, part: str, number: int) -> str:
+        """One of the three behind its norm and rotation, ``[batch, tokens, heads * head_dim]``."""
+        encoder, writer = self.encoder, self.writer
+        norm = (encoder.q_norm, encoder.k_norm, None)[number]
+        rotary = None if number == VALUES else encoder.rotary
+        if norm is None and rotary is None:
+            return part
+        by_head = writer.reshape(part, 0, encoder.tokens, encoder.heads, encoder.head_dim)
+        found = write_operand(writer, by_head, norm, rotary)
+        return writer.reshape(found, 0, encoder.tokens, encoder.heads * encoder.head_dim)
+
     def apart(self, part: str, number: int) -> str:
         """One of the three by head; keys are transposed."""
         order = (0, 2, 3, 1) if number == KEYS else (0, 2, 1, 3)
@@ -114,7 +126,7 @@ class Arithmetic(Protocol):
         """Of the graph."""
 
     def norm(self, x: str, parts: NormParts, site: str) -> Operand:
-        """The LayerNorm of a tensor."""
+        """The norm of a tensor."""
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
         """A tensor as the codes of its site stand for it, its elements moved about by ``moves``."""
@@ -127,10 +139,3 @@ class Arithmetic(Protocol):
 
     def attention(self, probability: str, site: str, index: int) -> str:
         """The attention matrix of encoder ``index`` as its codes stand for it."""
-
-
-def layer_norm(writer: GraphWriter, x: str, parts: NormParts, offset: float = 0.0) -> str:
-    """LayerNorm over the last axis, plus an offset."""
-    bias = (parts.bias.double() + offset).float()
-    weight, moved = writer.constant(parts.weight.cpu().numpy()), writer.constant(bias.cpu().numpy())
-    return writer.op("LayerNormalization", x, weight, moved, axis=-1, epsilon=float(parts.eps))
