@@ -1,9 +1,10 @@
 """Modelled latency: every operator takes as long as its products or its data, whichever is longer.
 
 The roofline (Williams et al., Communications of the ACM 52(4), 2009) of a hardware profile, for machines and
-precisions that cannot be measured. Operators are an encoder's two LayerNorms, four linear layers and two
-attention products; GELU, softmax and residual sums are taken to be part of the product before them. Data are
-each operator's weights at their width, what it reads and what it writes; biases and scales are left out.
+precisions that cannot be measured. Operators are an encoder's norms, four linear layers and two attention
+products; activations, gates, softmax and residual sums are taken to be part of the product before them, and
+rotations of queries and keys of their norms. Data are each operator's weights at their width, what it reads
+and what it writes; biases and scales are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fractions import Fraction
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.parts import EncoderParts, LinearParts
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, PoolParts
 from bitfront.evaluators.models.sites import attention_macs
 from bitfront.spaces import Triple, pinned_bits, triples
 
@@ -64,49 +65,101 @@ class Widths:
 def encoder_operators(encoder: EncoderParts, widths: Widths, batch: int) -> list[Operator]:
     """The operators of an encoder on a batch."""
     tokens, channels = batch * encoder.tokens, encoder.channels
-    inner, hidden = encoder.proj.weight.shape[1], encoder.fc1.weight.shape[0]
+    inner, hidden = encoder.proj.weight.shape[1], encoder.hidden
     a, stream = tokens * widths.activations, tokens * channels * widths.stream
+    whole = tokens * widths.stream  # of a tensor that a norm of its own takes, a channel
     macs = batch * attention_macs(encoder)
     matrix = macs // encoder.head_dim * widths.attention
-    norm = Operator(stream + a * channels)
+    post = encoder.post_norm
+    # Behind a branch a norm takes the branch and the stream, and yields the stream and the next layer's codes.
+    norm = Operator((3 if post else 1) * stream + a * channels)
+    updated = stream if post else 2 * stream
 
     def linear(parts: LinearParts, moved: int) -> Operator:
         size = parts.weight.numel()
         operands = widths.product(widths.weights, widths.activations)
         return Operator(moved + size * widths.weights, tokens * size, operands)
 
-    return [
-        norm,
-        linear(encoder.qkv, a * channels + 3 * a * inner),
+    def inner_norms(width: int, count: int) -> list[Operator]:
+        return [Operator((whole + a) * width)] * count
+
+    turned = encoder.rotary is not None
+    altered = sum(turned or parts is not None for parts in (encoder.q_norm, encoder.k_norm))
+    behind_context, behind_hidden = (
+        int(parts is not None) for parts in (encoder.context_norm, encoder.hidden_norm)
+    )
+    products = [
         Operator(2 * a * inner + matrix, macs, widths.product(widths.activations, widths.activations)),
-        Operator(matrix + 2 * a * inner, macs, widths.product(widths.attention, widths.activations)),
-        linear(encoder.proj, a * inner + 2 * stream),
-        norm,
-        linear(encoder.fc1, a * channels + a * hidden),
-        linear(encoder.fc2, a * hidden + 2 * stream),
+        Operator(
+            matrix + a * inner + (whole if behind_context else a) * inner,
+            macs,
+            widths.product(widths.attention, widths.activations),
+        ),
     ]
+    attention = [
+        linear(encoder.qkv, a * channels + ((3 - altered) * a + altered * whole) * inner),
+        *inner_norms(inner, altered),
+        *products,
+        *inner_norms(inner, behind_context),
+        linear(encoder.proj, a * inner + updated),
+    ]
+    mlp = [
+        linear(encoder.fc1, a * channels + (whole if behind_hidden else a) * hidden),
+        *inner_norms(hidden, behind_hidden),
+        linear(encoder.fc2, a * hidden + updated),
+    ]
+    return [*attention, norm, *mlp, norm] if post else [norm, *attention, norm, *mlp]
 
 
 def outer_operators(blueprint: Blueprint, widths: Widths, batch: int) -> list[Operator]:
-    """The operators outside the encoders on a batch: patch embedding, patch mergings, norm and heads."""
-
-    def linear(parts: LinearParts, rows: int, output_bits: int) -> Operator:
-        (outputs, inputs), size = parts.weight.shape, parts.weight.numel()
-        moved = rows * inputs * widths.activations + size * widths.weights + rows * outputs * output_bits
-        return Operator(moved, rows * size, widths.product(widths.weights, widths.activations))
-
-    def norm(elements: int) -> Operator:
-        return Operator(elements * (widths.stream + widths.activations))
-
-    found = [linear(blueprint.patch, batch * blueprint.patches, widths.stream)]
+    """The operators outside the encoders on a batch: patch embedding, patch mergings, readout."""
+    found = [_outer(widths, blueprint.patch, batch * blueprint.patches, widths.stream)]
     for merge in blueprint.merges.values():
         rows = batch * len(merge.rows)
-        found.append(norm(rows * merge.reduction.weight.shape[1]))
-        found.append(linear(merge.reduction, rows, widths.stream))
+        outputs, inputs = merge.reduction.weight.shape
+        found.append(_norm(widths, rows * inputs))
+        found.append(_outer(widths, merge.reduction, rows, widths.stream))
+        if merge.post_norm:
+            found.append(Operator(2 * rows * outputs * widths.stream))
     last, readout = blueprint.encoders[-1], blueprint.readout
     tokens = len(readout.tokens) if readout.average is None else last.tokens
-    found.append(norm(batch * tokens * last.channels))
-    return found + [linear(head, batch, _LOGIT_BITS) for head in readout.heads]
+    if readout.pool is not None:
+        tokens = last.tokens - readout.pool.first
+    found.append(_norm(widths, batch * tokens * last.channels))
+    if readout.pool is not None:
+        found += _pool_operators(readout.pool, widths, batch, tokens)
+    return found + [_outer(widths, head, batch, _LOGIT_BITS) for head in readout.heads]
+
+
+def _outer(widths: Widths, parts: LinearParts, rows: int, output_bits: int) -> Operator:
+    """A linear layer whose outputs are of so many bits."""
+    (outputs, inputs), size = parts.weight.shape, parts.weight.numel()
+    moved = rows * inputs * widths.activations + size * widths.weights + rows * outputs * output_bits
+    return Operator(moved, rows * size, widths.product(widths.weights, widths.activations))
+
+
+def _norm(widths: Widths, elements: int) -> Operator:
+    """A norm of the stream, or of what has its width, that yields codes."""
+    return Operator(elements * (widths.stream + widths.activations))
+
+
+def _pool_operators(pool: PoolParts, widths: Widths, batch: int, tokens: int) -> list[Operator]:
+    """Attention pooling behind the final norm; its one query's products are float."""
+    heads, width = pool.query.shape
+    inner, channels = heads * width, len(pool.proj.weight)
+    keys = batch * tokens * inner
+    norm = [Operator(2 * keys * widths.stream)] if pool.k_norm is not None else []
+    product = Operator(keys * widths.stream + batch * (heads * tokens + inner) * widths.stream, keys)
+    return [
+        _outer(widths, pool.kv, batch * tokens, widths.stream),
+        *norm,
+        product,
+        product,
+        _outer(widths, pool.proj, batch, widths.stream),
+        *([_norm(widths, batch * channels)] if pool.norm is not None else []),
+        _outer(widths, pool.fc1, batch, widths.activations),
+        _outer(widths, pool.fc2, batch, widths.stream),
+    ]
 
 
 def seconds(profile: HardwareProfile, operators: Iterable[Operator]) -> Fraction:

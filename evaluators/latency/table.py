@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.parts import EncoderParts
+from bitfront.evaluators.models.parts import GELU, EncoderParts
 from bitfront.spaces import BitConfig, Triple, UserError
 
 # Of a time, whose medians a spread is the range of; tables of elsewhere do not say how many theirs had.
@@ -17,18 +17,35 @@ REPEATS = 5
 # Mean range of as many draws of a normal distribution, in standard deviations (the d2 of control charts), and
 # standard error of a median relative to that of a mean.
 _RANGE_OF_REPEATS, _MEDIAN_TO_MEAN = 2.326, 1.2533
+# Norms that every encoder has.
+_EVERYWHERE = ("norm1", "norm2")
 
 
 def encoder_shape(encoder: EncoderParts) -> str:
     """The encoder's shape as text: tokens, channels, heads and hidden channels, such as ``197x192h3m768``.
 
-    Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``.
+    Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``. What
+    stands between the products of other encoders follows, as in ``201x384h6m1024+rotary.halves+silu+gated``.
     """
-    hidden = encoder.fc1.weight.shape[0]
-    shape = f"{encoder.tokens}x{encoder.channels}h{encoder.heads}m{hidden}"
-    if encoder.window is None:
-        return shape
-    return f"{shape}w{encoder.window.rows.shape[1]}{'' if encoder.window.mask is None else 's'}"
+    shape = f"{encoder.tokens}x{encoder.channels}h{encoder.heads}m{encoder.hidden}"
+    if encoder.window is not None:
+        shape += f"w{encoder.window.rows.shape[1]}{'' if encoder.window.mask is None else 's'}"
+    return "+".join((shape, *_kind(encoder)))
+
+
+def _kind(encoder: EncoderParts) -> Iterator[str]:
+    """What takes time in an encoder beside LayerNorms before both branches, its products and exact GELU."""
+    for name, parts in encoder.norms().items():
+        if name not in _EVERYWHERE or not parts.centred:
+            yield name if parts.centred else f"{name}.rms"
+    if encoder.post_norm:
+        yield "postnorm"
+    if encoder.rotary is not None:
+        yield "rotary.halves" if encoder.rotary.halves else "rotary.pairs"
+    if encoder.activation != GELU:
+        yield encoder.activation
+    if encoder.gated:
+        yield "gated"
 
 
 # Where repeats spread more than this tells, they tell of other work on the machine.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.float_forward import forward
+from bitfront.evaluators.models.float_stages import hidden, operands
 from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.preparation.log_base import LOG_BITS, logarithmic
@@ -27,8 +27,8 @@ SEED = 0
 Samples = NDArray[np.float64]
 # Its activation gene covers its output as well: the operands of both attention products.
 QKV = "attn.qkv"
-# Its output is looked at behind the GELU, where the next layer's gene has not rounded it yet.
-GELU_LAYER = "mlp.fc1"
+# Its output is looked at as the hidden channels, where the next layer's gene has not rounded them yet.
+HIDDEN_LAYER = "mlp.fc1"
 SOFTMAX = "attn.softmax"
 
 
@@ -195,18 +195,22 @@ class StateErrors:
     def _outputs(
         self, index: int, layer: str, x: torch.Tensor
     ) -> Iterator[tuple[tuple[int, int], torch.Tensor]]:
-        """What follows takes of a layer, ``[rows, out]``, by the bits of weights and activations."""
+        """What follows takes of a layer, ``[batch, tokens, out]``, by the bits of weights and activations."""
         prepared, calibration = self._prepared, self._prepared.calibration
-        name = prepared.blueprint.encoders[index].name
+        encoder = prepared.blueprint.encoders[index]
+        name = encoder.name
         source, out = f"{name}.{LAYER_INPUTS[layer]}", f"{name}.{LAYER_OUTPUTS[layer]}"
         for activations in prepared.widths:
             codes = calibration.codes(source, activations, x.reshape(-1, x.shape[-1]))
             for weights in prepared.widths:
                 linear = prepared.linear(index, layer, weights, activations)
                 value = linear.to_float(codes, calibration.grid(source, activations))
+                value = value.view(*x.shape[:-1], -1)
                 bits = activations if layer == QKV else self._residual_bits
-                if layer == GELU_LAYER:
-                    value = F.gelu(value)
+                if layer == QKV:
+                    value = operands(encoder, value)
+                if layer == HIDDEN_LAYER:
+                    value = hidden(encoder, value)
                 elif bits is not None:
                     value = calibration.quantized(out, bits, value)
                 yield (weights, activations), value

@@ -159,10 +159,14 @@ def _notes(context: EvaluationContext) -> list[str]:
     notes = [SCHEME_NOTES[spec.scheme], QUERIES_KEYS_VALUES]
     if spec.observer is not None:
         notes.append(f"activation ranges are those of observer {spec.observer}, whatever the recipe says")
-    if ROTATED_STREAM in spec.whole_recipe and blueprint.embed_norm is not None:
+    if ROTATED_STREAM not in spec.whole_recipe:
+        return notes
+    if any(encoder.post_norm for encoder in blueprint.encoders):
+        notes.append(f"{ROTATED_STREAM}: not in this model, whose norms are behind what is added to the stream")
+    elif blueprint.embed_norm is not None or blueprint.patch_norm is not None:
         rest = f" before {blueprint.encoders[min(blueprint.merges)].name}" if blueprint.merges else ""
-        # The affine part of a LayerNorm within the stream has no layer to be folded into.
-        notes.append(f"{ROTATED_STREAM}: not{rest}, where the stream begins with a LayerNorm")
+        # The affine part of a norm within the stream has no layer to be folded into.
+        notes.append(f"{ROTATED_STREAM}: not{rest}, where the stream begins with a norm")
     return notes
 
 

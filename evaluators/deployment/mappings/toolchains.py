@@ -66,6 +66,16 @@ def _config(kind: str, version: int, data: dict[str, Any]) -> dict[str, Any]:
     return {"_type": kind, "_version": version, "_data": data}
 
 
+def _altered(assignment: Assignment) -> list[str]:
+    """What becomes of the operands of attention where something is between them and their layer."""
+    if not any(assigned.layer.altered for assigned in assignment.layers):
+        return []
+    return [
+        "Queries and keys are rounded as their layer yields them, where bitfront rounds them behind their "
+        "norms and rotations."
+    ]
+
+
 class NncfMapping:
     """The placement of quantizers that ``nncf.torch.load_from_config`` restores.
 
@@ -97,6 +107,7 @@ class NncfMapping:
             "has zero points and, to 4 bits, logarithmic codes.",
             "Attention needs timm's unfused attention.",
         ]
+        notes += _altered(assignment)
         widths = {width for a in assignment.layers for width in (a.weights, a.inputs)}
         if widths | {bits for _, bits in assignment.attention} != {8}:
             notes.append("nncf.strip turns 8-bit quantizers alone into torch's own.")
@@ -105,7 +116,7 @@ class NncfMapping:
 
 def _nncf_layer(assigned: LayerAssignment) -> list[dict[str, Any]]:
     layer = assigned.layer
-    operator = _operator(layer.name, "conv2d" if layer.convolution else "linear")
+    operator = _operator(layer.caller or layer.name, "conv2d" if layer.convolution else "linear")
     scales = [layer.outputs, 1, 1, 1] if layer.convolution else [layer.outputs, 1]
     quantizers = [
         _quantizer(f"pre_hooks.{operator}__{_INPUT}.0", assigned.inputs, [1]),
@@ -156,18 +167,26 @@ class ModelOptMapping:
         """What ``mtq.quantize`` takes as its configuration."""
         entries: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
         for assigned in assignment.layers:
-            entries += _modelopt_layer(assigned)
+            if assigned.layer.caller is None:  # it has quantizers in layers that are called alone
+                entries += _modelopt_layer(assigned)
         for module, bits in assignment.attention:
             entries.append(_entry(f"{module}.input_quantizer", bits, unsigned=True))
         return {"quant_cfg": entries, "algorithm": "max"}
 
-    def notes(self, assignment: Assignment) -> list[str]:  # noqa: ARG002
+    def notes(self, assignment: Assignment) -> list[str]:
         """What the configuration cannot say."""
-        return [
+        notes = [
             "Activations are on grids around zero, and attention matrices on uniform ones, where bitfront "
             "has zero points and, to 4 bits, logarithmic codes.",
             "Attention needs timm's unfused attention and a quantized Dropout, registered before quantize.",
         ]
+        bypassed = sum(assigned.layer.caller is not None for assigned in assignment.layers)
+        if bypassed:
+            notes.append(
+                f"{bypassed} layers of queries, keys and values stay float: timm takes their weights without "
+                "calling them."
+            )
+        return notes + _altered(assignment)
 
 
 def _modelopt_layer(assigned: LayerAssignment) -> list[dict[str, Any]]:

@@ -158,12 +158,16 @@ class PackedEntry:
         shape = packed.blueprint.image_shape
         images = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
         linear = len(packed.layers) + len(packed.outer)
-        attention = PRODUCTS_OF_ATTENTION * len(packed.config.encoders)
+        # Those before a norm of their output, and that of pooling, are multiplied in float lanes.
+        normed = [encoder.context_norm is not None for encoder in packed.blueprint.encoders]
+        attention, floats = (PRODUCTS_OF_ATTENTION * normed.count(kind) for kind in (False, True))
+        if packed.blueprint.readout.pool is not None:
+            floats += PRODUCTS_OF_ATTENTION
 
         def products() -> Products:
             # Where the processor has no such instructions, integers are multiplied in float lanes.
             integers = linear * int8_kernels_are_exact() + attention * vnni_available()
-            return Products(linear + attention, integers)
+            return Products(linear + attention + floats, integers)
 
         return Loaded(lambda: model(images), products)
 
