@@ -174,13 +174,12 @@ class IntegerArithmetic:
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
         """See :class:`Arithmetic`."""
         grid = self.grids[site]
-        apart = self.dialect.operands_apart
-        if not apart and not heads.encoder.alters_operands:
-            return heads.together(self.quantized(qkv, site).name)
+        if not self.dialect.operands_apart:
+            return heads.together(self.quantized(heads.side_by_side(qkv), site).name)
         found = []
         for number, part in enumerate(heads.parts(qkv)):
             # Runtimes multiply unsigned by signed codes, the second operand being the signed one.
-            signed = apart and number > 0
+            signed = number > 0
             value = heads.altered(part, number)
             codes = heads.apart(self._codes(value, site, grid.zero_point, signed=signed), number)
             found.append(self._values(codes, grid.scale, grid.zero_point, signed=signed))

@@ -64,21 +64,17 @@ def write_hidden(writer: GraphWriter, encoder: EncoderParts, x: str) -> str:
 
 
 def write_rotation(writer: GraphWriter, rotary: RotaryParts, x: str) -> str:
-    """Channels ``[batch, tokens, heads, head_dim]`` turned by their tokens' places."""
-    cosines, sines = rotary.cosines, rotary.sines
-    width = sines.shape[-1]
+    """Channels ``[batch, tokens, heads, head_dim]`` turned by their tokens' places, a pair half a head apart."""
+    assert rotary.halves, "graphs have no others: see in_halves"
+    sines = rotary.sines
+    half = sines.shape[-1] // 2
+    first, second = writer.split(x, [half] * 2, axis=-1)
+    partner = writer.op("Concat", second, first, axis=-1)
     # The sign of a channel's partner goes with the sine.
-    if rotary.halves:
-        first, second = writer.split(x, [width // 2] * 2, axis=-1)
-        partner = writer.op("Concat", second, first, axis=-1)
-        signed = torch.cat([-sines[..., : width // 2], sines[..., width // 2 :]], -1)
-    else:
-        neighbours = writer.constant((torch.arange(width, dtype=torch.int32) ^ 1).numpy())
-        partner = writer.op("Gather", x, neighbours, axis=-1)
-        signed = torch.stack([-sines[..., ::2], sines[..., 1::2]], -1).flatten(-2)
+    signed = torch.cat([-sines[..., :half], sines[..., half:]], -1)
     turned, kept = (
-        writer.op("Mul", value, writer.constant(factor.contiguous().cpu().numpy()))
-        for value, factor in ((partner, signed), (x, cosines))
+        writer.op("Mul", value, writer.constant(factor.cpu().numpy()))
+        for value, factor in ((partner, signed), (x, rotary.cosines))
     )
     return writer.op("Add", kept, turned)
 

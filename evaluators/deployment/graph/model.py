@@ -13,6 +13,7 @@ from bitfront.evaluators.deployment.graph.blocks import (
     write_merging,
     write_readout,
 )
+from bitfront.evaluators.deployment.graph.halves import in_halves
 from bitfront.evaluators.deployment.graph.operands import Arithmetic, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
@@ -42,7 +43,7 @@ def configuration_graph(
 
 def float_graph(blueprint: Blueprint) -> onnx.ModelProto:
     """The float model in the same form."""
-    return _whole(FloatArithmetic(GraphWriter()), blueprint)
+    return _whole(FloatArithmetic(GraphWriter()), in_halves(blueprint))
 
 
 def encoder_graph(

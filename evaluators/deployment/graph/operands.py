@@ -77,6 +77,13 @@ class Heads:
         found = write_operand(writer, by_head, norm, rotary)
         return writer.reshape(found, 0, encoder.tokens, encoder.heads * encoder.head_dim)
 
+    def side_by_side(self, qkv: str) -> str:
+        """All three behind their norms and rotations, ``[batch, tokens, 3 * heads * head_dim]``."""
+        if not self.encoder.alters_operands:
+            return qkv
+        parts = [self.altered(part, number) for number, part in enumerate(self.parts(qkv))]
+        return self.writer.op("Concat", *parts, axis=2)
+
     def apart(self, part: str, number: int) -> str:
         """One of the three by head; keys are transposed."""
         order = (0, 2, 3, 1) if number == KEYS else (0, 2, 1, 3)

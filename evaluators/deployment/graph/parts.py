@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bitfront.evaluators.deployment.graph.halves import has_neighbours, in_halves, layer_in_halves
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.calibration import Calibration
@@ -15,6 +16,7 @@ from bitfront.evaluators.quantizers.weights import quantize_weight
 from bitfront.spaces import SCHEMES, UserError
 
 SCHEME = "deploy"
+QKV = "attn.qkv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class GraphParts:
     """A model's numbers, as far as a graph needs them.
 
     Attributes:
-        blueprint: The float model.
+        blueprint: The float model, its rotated channels in halves.
         calibration: Grids of its activations.
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
         layer: A linear layer by encoder, name, weight bits and activation bits.
@@ -43,11 +45,19 @@ class GraphParts:
             UserError: The model was prepared for another scheme than ``deploy``.
         """
         check_graph_scheme(prepared.scheme)
+        encoders = prepared.blueprint.encoders
+
+        @functools.cache
+        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:
+            found = prepared.fitted(index, name, bits, activations)
+            moved = name == QKV and has_neighbours(encoders[index])
+            return layer_in_halves(encoders[index], found) if moved else found
+
         return cls(
-            prepared.blueprint,
+            in_halves(prepared.blueprint),
             prepared.calibration,
             prepared.log_steps,
-            prepared.fitted,
+            layer,
             prepared.fitted_outer,
         )
 
@@ -59,7 +69,7 @@ class GraphParts:
             UserError: The model was prepared for another scheme than ``deploy``.
         """
         check_graph_scheme(prepared.scheme)
-        blueprint = prepared.blueprint
+        blueprint = in_halves(prepared.blueprint)
 
         @functools.cache
         def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:  # noqa: ARG001
