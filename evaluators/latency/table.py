@@ -25,7 +25,8 @@ def encoder_shape(encoder: EncoderParts) -> str:
     """The encoder's shape as text: tokens, channels, heads and hidden channels, such as ``197x192h3m768``.
 
     Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``. What
-    stands between the products of other encoders follows, as in ``201x384h6m1024+rotary.halves+silu+gated``.
+    stands between the products of other encoders follows, as in ``201x384h6m1024+rotary.halves+silu+gated``:
+    all that the architecture decides, so that a table fits a model whatever a recipe makes of it.
     """
     shape = f"{encoder.tokens}x{encoder.channels}h{encoder.heads}m{encoder.hidden}"
     if encoder.window is not None:
@@ -35,6 +36,8 @@ def encoder_shape(encoder: EncoderParts) -> str:
 
 def _kind(encoder: EncoderParts) -> Iterator[str]:
     """What takes time in an encoder beside LayerNorms before both branches, its products and exact GELU."""
+    if encoder.heads * encoder.head_dim != encoder.channels:
+        yield f"head{encoder.head_dim}"
     for name, parts in encoder.norms().items():
         if name not in _EVERYWHERE or not parts.centred:
             yield name if parts.centred else f"{name}.rms"

@@ -57,10 +57,15 @@ def write_activation(writer: GraphWriter, x: str, name: str) -> str:
 
 def write_hidden(writer: GraphWriter, encoder: EncoderParts, x: str) -> str:
     """The hidden channels ``[..., hidden]`` of what ``fc1`` yields, before their norm."""
-    if not encoder.gated:
-        return write_activation(writer, x, encoder.activation)
-    gate, linear = writer.split(x, [encoder.hidden] * 2, axis=-1)
-    return writer.op("Mul", write_activation(writer, gate, encoder.activation), linear)
+    if encoder.gated:
+        gate, linear = writer.split(x, [encoder.hidden] * 2, axis=-1)
+        x = writer.op("Mul", write_activation(writer, gate, encoder.activation), linear)
+    else:
+        x = write_activation(writer, x, encoder.activation)
+    if encoder.hidden_scales is None:
+        return x
+    assert encoder.hidden_norm is None, "its weight takes scales in"
+    return writer.op("Mul", x, writer.constant(encoder.hidden_scales.cpu().numpy()))
 
 
 def write_rotation(writer: GraphWriter, rotary: RotaryParts, x: str) -> str:
