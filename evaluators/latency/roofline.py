@@ -71,7 +71,7 @@ def encoder_operators(encoder: EncoderParts, widths: Widths, batch: int) -> list
     macs = batch * attention_macs(encoder)
     matrix = macs // encoder.head_dim * widths.attention
     post = encoder.post_norm
-    # Behind a branch a norm takes the branch and the stream, and yields the stream and the next layer's codes.
+    # Behind a branch a norm takes branch and stream, and yields the stream and the next layer's codes.
     norm = Operator((3 if post else 1) * stream + a * channels)
     updated = stream if post else 2 * stream
 

@@ -162,7 +162,9 @@ def _notes(context: EvaluationContext) -> list[str]:
     if ROTATED_STREAM not in spec.whole_recipe:
         return notes
     if any(encoder.post_norm for encoder in blueprint.encoders):
-        notes.append(f"{ROTATED_STREAM}: not in this model, whose norms are behind what is added to the stream")
+        notes.append(
+            f"{ROTATED_STREAM}: not in this model, whose norms are behind what is added to the stream"
+        )
     elif blueprint.embed_norm is not None or blueprint.patch_norm is not None:
         rest = f" before {blueprint.encoders[min(blueprint.merges)].name}" if blueprint.merges else ""
         # The affine part of a norm within the stream has no layer to be folded into.

@@ -69,7 +69,7 @@ def write_hidden(writer: GraphWriter, encoder: EncoderParts, x: str) -> str:
 
 
 def write_rotation(writer: GraphWriter, rotary: RotaryParts, x: str) -> str:
-    """Channels ``[batch, tokens, heads, head_dim]`` turned by their tokens' places, a pair half a head apart."""
+    """Channels ``[batch, tokens, heads, head_dim]`` turned by their places; pairs are half a head apart."""
     assert rotary.halves, "graphs have no others: see in_halves"
     sines = rotary.sines
     half = sines.shape[-1] // 2
@@ -84,9 +84,7 @@ def write_rotation(writer: GraphWriter, rotary: RotaryParts, x: str) -> str:
     return writer.op("Add", kept, turned)
 
 
-def write_operand(
-    writer: GraphWriter, x: str, norm: NormParts | None, rotary: RotaryParts | None
-) -> str:
+def write_operand(writer: GraphWriter, x: str, norm: NormParts | None, rotary: RotaryParts | None) -> str:
     """Queries or keys ``[batch, tokens, heads, head_dim]``, normalised and turned."""
     normed = x if norm is None else write_norm(writer, x, norm)
     return normed if rotary is None else write_rotation(writer, rotary, normed)

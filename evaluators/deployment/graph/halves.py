@@ -31,9 +31,7 @@ def layer_in_halves(encoder: EncoderParts, layer: FittedLayer) -> FittedLayer:
     """The quantized layer of queries, keys and values in that order; ``encoder`` is as it was."""
     rows, weight = _outputs(encoder, layer.bias.device), layer.weight
     factors = None if weight.factors is None else weight.factors[rows]
-    moved = dataclasses.replace(
-        weight, codes=weight.codes[rows], scales=weight.scales[rows], factors=factors
-    )
+    moved = dataclasses.replace(weight, codes=weight.codes[rows], scales=weight.scales[rows], factors=factors)
     return FittedLayer(moved, layer.bias[rows])
 
 

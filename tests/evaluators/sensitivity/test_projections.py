@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from peculiar_cases import peculiar_case
 
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint, map_tensors
@@ -136,6 +137,28 @@ def test_windowed_models_and_float_streams_are_projected(small_swin: Callable, s
         power[state.bits] += float((samples**2).sum())
     assert power[4, 4] > power[8, 8] > 0.0
     assert power[4,] > power[8,] > 0.0
+
+
+@pytest.mark.parametrize("name", ["eva clip", "inner norms", "swin v2"])
+def test_what_stands_between_products_is_passed_through(name: str) -> None:
+    """Errors are looked at behind norms, rotations and gates, as finite differences there have it."""
+    case = peculiar_case(name, 4)
+    calibration = case.calibration("deploy")
+    prepared = PreparedModel(case.blueprint, calibration, "deploy", WIDTHS, keep_codes=True)
+    found, seen = project(prepared, [case.images]), {}
+    with torch.inference_mode():
+        logits = forward(prepared.blueprint, case.images, seen.__setitem__)
+        pair = fisher_pair(logits, torch.Generator().manual_seed(SEED)).double()
+        errors = list(StateErrors(prepared).of_encoder(1, seen))
+    exact, step = doubled(prepared.blueprint), 1e-5
+    for state, site, error in errors:
+        assert float(error.norm()) < 0.5 * float(seen[site].norm()), state
+        ahead, behind = (
+            shifted(exact, case.images.double(), site, sign * step * error.double()) for sign in (1.0, -1.0)
+        )
+        expected = torch.einsum("nkc,nc->nk", pair, (ahead - behind) / (2 * step)).numpy()
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found.by_state[state], expected, rtol=2e-3, atol=2e-3 * scale)
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,7 @@ def test_float_graphs_are_the_float_model(tmp_path: Path, name: str, runtime: st
 def test_products_are_of_integers(tmp_path: Path, name: str, runtime: str) -> None:
     """All but the two of a learned query, with which attention pools."""
     model = prepared(name)
-    report = model_session(
-        model, bits_of(model, (8, 8, 8)), DIALECTS[runtime], runtime, tmp_path
-    ).kernels()
+    report = model_session(model, bits_of(model, (8, 8, 8)), DIALECTS[runtime], runtime, tmp_path).kernels()
     blueprint = model.blueprint
     pooling = 0 if blueprint.readout.pool is None else 2
     assert report.total == len(blueprint.outer()) + 6 * len(blueprint.encoders) + pooling
@@ -136,7 +134,10 @@ def test_quantized_layers_are_moved_as_float_ones() -> None:
     blueprint = case("eva clip").blueprint
     encoder, moved = blueprint.encoders[0], in_halves(blueprint).encoders[0]
     fitted = prepared("eva clip").fitted(0, "attn.qkv", 4, 8)
-    for weight in (quantize_weight(encoder.qkv.weight, 4, grouped=True), quantize_weight(encoder.qkv.weight, 8)):
+    for weight in (
+        quantize_weight(encoder.qkv.weight, 4, grouped=True),
+        quantize_weight(encoder.qkv.weight, 8),
+    ):
         found = layer_in_halves(encoder, dataclasses.replace(fitted, weight=weight, bias=encoder.qkv.bias))
         again = quantize_weight(moved.qkv.weight, weight.bits, grouped=weight.factors is not None)
         assert torch.equal(found.weight.codes, again.codes)

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from evaluator_contracts import ToolMappingContract
+from peculiar_cases import PECULIAR
 from torch import nn
 
 from bitfront.evaluators.deployment.mappings.assignment import Assignment, ModelLayer, assign, model_layers
 from bitfront.evaluators.deployment.mappings.registry import MAPPINGS, ToolMapping, mapping_named, to_document
+from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import model_outline
 from bitfront.spaces import BitConfig, EncoderBits, UserError
 
@@ -161,6 +163,71 @@ def test_a_config_of_another_model_is_refused(small_vit: Build, encoder: Encoder
     with pytest.raises(UserError, match=f"^bit config: {found} no layer of this model; expected ") as caught:
         to_document(mapping_named("nncf"), other, model_layers(module))
     assert "\n" not in str(caught.value)
+
+
+def by_layer(name: str) -> tuple[dict[str, tuple[int, int, int | None]], BitConfig, tuple[ModelLayer, ...]]:
+    """Widths of the modules of a model's first encoder by their names within it, and what they come from."""
+    module = PECULIAR[name]()
+    encoders = blueprint_of(name, module.eval()).encoder_layers()
+    config = BitConfig(
+        name, "deploy", tuple(EncoderBits(e.index, e.name, WEIGHTS, ACTIVATIONS, 4) for e in encoders)
+    )
+    layers = model_layers(module)
+    first = f"{encoders[0].name}."
+    found = {
+        a.layer.name.removeprefix(first): (a.weights, a.inputs, a.outputs)
+        for a in assign(config, layers).layers
+        if a.layer.name.startswith(first)
+    }
+    return found, config, layers
+
+
+def test_layers_of_several_modules_have_one_gene() -> None:
+    assert by_layer("eva02")[0] == {
+        **dict.fromkeys(("attn.q_proj", "attn.k_proj", "attn.v_proj"), (4, 6, 6)),
+        "attn.proj": (8, 4, None),
+        **dict.fromkeys(("mlp.fc1_g", "mlp.fc1_x"), (3, 8, None)),
+        "mlp.fc2": (8, 4, None),
+    }
+
+
+@pytest.mark.parametrize("name", ["swin v2", "relative mlp", "relative shared"])
+def test_what_makes_position_biases_is_no_layer(name: str) -> None:
+    found, _, layers = by_layer(name)
+    assert set(found) == set(LAYERS)
+    assert not any("mlp.fc" in layer.name and "blocks" not in layer.name for layer in layers)
+
+
+def test_attention_pooling_has_the_bits_of_the_head() -> None:
+    _, config, layers = by_layer("siglip")
+    pinned = BitConfig(config.model, config.scheme, config.encoders, (("embedding", 7), ("head", 6)))
+    widths = {a.layer.name: a.weights for a in assign(pinned, layers).layers if "blocks" not in a.layer.name}
+    pooling = ("attn_pool.kv", "attn_pool.proj", "attn_pool.mlp.fc1", "attn_pool.mlp.fc2")
+    # The layer of the learned query makes a constant.
+    assert widths == {"patch_embed.proj": 7, **dict.fromkeys(pooling, 6), "head": 6}
+
+
+def test_layers_that_are_not_called_are_told() -> None:
+    """timm's EVA, BEiT and Swin V2 multiply by their weights with biases from elsewhere."""
+    _, config, layers = by_layer("eva clip")
+    called, bypassed = "blocks.0.attn.proj", "blocks.0.attn.qkv"
+    hooks = {
+        hook
+        for entry in to_document(mapping_named("nncf"), config, layers)["mapping"]["compression_state"]
+        for hook in entry["hook_names_in_model"]
+    }
+    assert "pre_hooks.blocks/0/attn/linear/0__1.0" in hooks
+    assert not any("/qkv/" in hook for hook in hooks)
+    document = to_document(mapping_named("modelopt"), config, layers)
+    names = {entry["quantizer_name"] for entry in document["mapping"]["quant_cfg"]}
+    assert f"{called}.weight_quantizer" in names
+    assert f"{bypassed}.weight_quantizer" not in names
+    assert any(
+        note.startswith("2 layers of queries, keys and values stay float") for note in document["notes"]
+    )
+    assert any(note.startswith("Queries and keys are rounded as") for note in document["notes"])
+    plain = to_document(mapping_named("modelopt"), *by_layer("clip")[1:])["notes"]
+    assert not any("stay float" in note or "rounded as" in note for note in plain)
 
 
 def test_an_unknown_toolchain_is_refused() -> None:
