@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 from golden_cases import LEVELS, SCHEME, case, evaluated, observed, prepared, session
-from quantized_cases import SMALL, Bits, config_of
+from peculiar_cases import INTEGER, peculiar_case
+from quantized_cases import SMALL, WIDTHS, Bits, config_of
 from safetensors.torch import save_file
 from shared_data import SHARED
 
@@ -54,6 +55,16 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 def test_every_site_has_the_evaluators_codes(name: str, bits: Bits) -> None:
     model = prepared(name)
     assert_equal_everywhere(model, config_of(model.blueprint, SCHEME, bits), case(name).images[:IMAGES])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "beit" else pytest.mark.thorough) for name in INTEGER]
+)
+def test_position_biases_of_all_tokens(name: str) -> None:
+    model = peculiar_case(name, 24)
+    grids = model.calibration(SCHEME)
+    found = PreparedModel(model.blueprint, grids, SCHEME, WIDTHS, keep_codes=True)
+    assert_equal_everywhere(found, config_of(found.blueprint, SCHEME, "mixed 1"), model.images[:4])
 
 
 @pytest.mark.parametrize("width", EVERY_WIDTH)
