@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from peculiar_cases import PECULIAR, peculiar_case
 from quantized_cases import Case
 
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.latency.bench import torch_entries
 from bitfront.evaluators.latency.graph_runtime import GraphRuntime
 from bitfront.evaluators.latency.measured import measure_table
 from bitfront.evaluators.latency.roofline import Operator, Widths, encoder_operators, outer_operators
@@ -148,3 +151,24 @@ def test_operators_cover_every_product(name: str) -> None:
     pooling = 0 if found.readout.pool is None else 2
     products = [operator for operator in outer_operators(found, WIDTHS, 1) if operator.macs]
     assert len(products) == len(found.outer()) + pooling
+
+
+@pytest.mark.parametrize(("name", "floats"), [("clip", 0), ("siglip", 2), ("inner norms", 4)])
+def test_packed_files_count_products_in_float_lanes(
+    monkeypatch: pytest.MonkeyPatch, name: str, floats: int
+) -> None:
+    """Those of a learned query, and of attention whose output is normalised."""
+    found = blueprint(name)
+    encoders = range(len(found.encoders))
+    packed = SimpleNamespace(
+        assemble=lambda: None,
+        blueprint=found,
+        layers=[(index, layer) for index in encoders for layer in found.encoders[index].linear()],
+        outer=found.outer(),
+    )
+    monkeypatch.setattr(torch_entries, "read_packed", lambda _: packed)
+    monkeypatch.setattr(torch_entries, "vnni_available", lambda: True)
+    monkeypatch.setattr(torch_entries, "int8_kernels_are_exact", lambda: True)
+    products = torch_entries.PackedEntry(Path("any")).load(1).products()
+    assert products.total == len(packed.outer) + 6 * len(encoders) + (2 if name == "siglip" else 0)
+    assert products.total - products.on_integers == floats
