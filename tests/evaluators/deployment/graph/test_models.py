@@ -71,7 +71,13 @@ def test_graphs_for_timing_have_the_same_nodes(tmp_path: Path) -> None:
 LARGE: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": {"depths": (2, 2, 2, 2)},
     "vit_base_patch16_224": {"depth": 4},
+    "vit_small_patch16_dinov3": {"depth": 2, "num_classes": 10, "img_size": 224},
+    "eva02_small_patch14_224": {"depth": 2, "num_classes": 10},
+    "vit_base_patch16_siglip_224": {"depth": 2, "num_classes": 10, "embed_dim": 384, "num_heads": 6},
+    "swinv2_tiny_window8_256": {"depths": (2, 2)},
 }
+# The other families are compared at small sizes by quicker tests.
+OTHERS = list(LARGE)[2:]
 
 
 def large(name: str, timm: Any) -> tuple[PreparedModel, PreparedModel, torch.Tensor]:
@@ -88,7 +94,9 @@ def large(name: str, timm: Any) -> tuple[PreparedModel, PreparedModel, torch.Ten
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough if name in OTHERS else ()) for name in LARGE]
+)
 def test_large_models_with_random_weights(tmp_path: Path, timm: Any, name: str) -> None:
     first, second, images = large(name, timm)
     config = config_of(first.blueprint, SCHEME, "mixed 1")
