@@ -170,7 +170,7 @@ class Architecture:
         for key, value in arguments.items():
             if not _fits(value, rules[key]) and not (value is None and key in _OPTIONAL):
                 raise UserError(f"its argument {key} is {value!r:.40}, which is out of range")
-        if family == NAMED and not _is_architecture(arguments["architecture"]):
+        if family == NAMED and not is_architecture(arguments["architecture"]):
             raise UserError(f"its architecture {arguments['architecture']!r:.40} is none of this timm's")
         if family == SWIN and _mask_entries(arguments) > _LARGEST_MASK:
             raise UserError("its attention masks are larger than any model needs")
@@ -246,7 +246,8 @@ def family_of(module: nn.Module) -> str | None:
     return next((name for name in (DISTILLED, VIT, SWIN) if isinstance(module, _class_of(name))), None)
 
 
-def _is_architecture(name: str) -> bool:
+def is_architecture(name: str) -> bool:
+    """Whether timm has a model of that name."""
     ensure_torchvision()
     import timm
 

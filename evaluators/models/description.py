@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.data.images import preprocessing_from_json
-from bitfront.evaluators.models.architecture import DISTILLED, NAMED, SWIN, Architecture, family_of
+from bitfront.evaluators.models.architecture import (
+    DISTILLED,
+    NAMED,
+    SWIN,
+    Architecture,
+    family_of,
+    is_architecture,
+)
 from bitfront.evaluators.models.families import blueprint_outline
 from bitfront.spaces import UserError
 
@@ -42,6 +49,12 @@ def described(name: str, module: Any, preprocessing: Mapping[str, Any] | None = 
 def _named(name: str, module: Any, preprocessing: Mapping[str, Any] | None) -> Architecture:
     """Describes a module as what timm builds under the name of its own configuration, where it is that."""
     architecture = str(configuration_of(module).get("architecture", ""))
+    if not is_architecture(architecture):
+        raise UserError(
+            f"the model is a {type(module).__name__} with parts that no document can say, and its "
+            "pretrained_cfg names no architecture of timm's: make it with timm.create_model, or set model.pretrained_cfg = "
+            '{"architecture": NAME, ...}'
+        )
     embedding = module.patch_embed
     arguments: dict[str, Any] = {
         "architecture": architecture,
