@@ -52,8 +52,8 @@ def _named(name: str, module: Any, preprocessing: Mapping[str, Any] | None) -> A
     if not is_architecture(architecture):
         raise UserError(
             f"the model is a {type(module).__name__} with parts that no document can say, and its "
-            "pretrained_cfg names no architecture of timm's: make it with timm.create_model, or set model.pretrained_cfg = "
-            '{"architecture": NAME, ...}'
+            "pretrained_cfg names no architecture of timm's: make it with timm.create_model, or set "
+            'model.pretrained_cfg = {"architecture": NAME, ...}'
         )
     embedding = module.patch_embed
     arguments: dict[str, Any] = {
