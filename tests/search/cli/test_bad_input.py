@@ -72,7 +72,7 @@ def test_cnn(search) -> None:
     refused(
         search("--model", "resnet18", "--pretrained"),
         "resnet18 cannot be quantized: it is a ResNet",
-        "ViT or DeiT",
+        "give a timm ViT, DeiT",
     )
 
 
