@@ -148,10 +148,17 @@ def resolved_preprocessing(
     Raises:
         UserError: A mean or standard deviation is of another number of channels.
     """
+    channels = int(module.patch_embed.proj.in_channels)
+    return resolved_of_channels(module, channels, built_in_size(module), options, found)
+
+
+def resolved_of_channels(
+    module: Any, channels: int, sides: tuple[int, ...], options: ImageOptions, found: Beside
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """:func:`resolved_preprocessing` of a model that takes images of so many channels and such a size."""
     import timm.data
 
-    channels = int(module.patch_embed.proj.in_channels)
-    asked, sides = options.asked(), tuple(map(int, module.patch_embed.img_size))
+    asked = options.asked()
     values = {**found.values, **asked}
     origins = dict.fromkeys(found.values, found.source) | dict.fromkeys(asked, GIVEN)
     for key in ("mean", "std"):

@@ -5,29 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitfront.evaluators.files import split_entry
-from bitfront.evaluators.models.checkpoint import load_strictly
-from bitfront.evaluators.models.digits_models import DIGITS_MODELS
-from bitfront.evaluators.models.entries import chosen_entry
-from bitfront.evaluators.models.families import check_family
-from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.models.outlines import model_outline
-from bitfront.evaluators.models.weights_file import read_weights_file, weights_in
+from bitfront.evaluators.models.classifiers import load_classifier
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.preparation.store.store import PreparationStore
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.evaluators.training.images import TrainingImages
 from bitfront.evaluators.training.recipe import TeacherSpec
 from bitfront.spaces import BitfrontError, UserError
-from bitfront.spaces.errors import one_line
 
 LOGITS = "teacher_logits"
 
@@ -134,43 +124,13 @@ def load_teacher(
 
 def _loaded(spec: TeacherSpec) -> tuple[Any, dict[str, Any], str]:
     """The module, its resolved preprocessing, and where the weights are from."""
-    if spec.model in DIGITS_MODELS or ":" in spec.model or _of_a_supported_family(spec.model):
-        found = load_model(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
-        return found.module, found.data_config, found.weights
-    ensure_torchvision()
-    import timm
-    import timm.data
-
-    if spec.pretrained:
-        try:
-            module: Any = timm.create_model(spec.model, pretrained=True)
-        except Exception as error:  # no network, proxies, a full disk: the hub's clients raise many types
-            raise BitfrontError(
-                f"timm's weights for {spec.model} cannot be downloaded ({one_line(error, 200)}); offline, "
-                "give --teacher-checkpoint FILE"
-            ) from error
-        return module, timm.data.resolve_data_config({}, model=module), "timm's weights"
-    file, entry = split_entry(str(spec.checkpoint))
-    path = weights_in(Path(file))
-    state = dict(chosen_entry(read_weights_file(path), path, entry).state)
-    named: Any = model_outline(spec.model).pretrained_cfg
-    head = state.get(f"{named['classifier']}.weight")
-    if head is None:
-        raise UserError(
-            f"{file} has no classifier {named['classifier']} of {spec.model}: give a fine-tuned one"
-        )
-    module = timm.create_model(spec.model, pretrained=False, num_classes=len(head))
-    load_strictly(module, state, spec.model, path)
-    return module, timm.data.resolve_data_config({}, model=module), f"checkpoint {spec.checkpoint}"
-
-
-def _of_a_supported_family(name: str) -> bool:
-    outline = model_outline(name)
     try:
-        check_family(name, outline)
-    except UserError:
-        return False
-    return True
+        found = load_classifier(spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained)
+    except BitfrontError as error:
+        if isinstance(error, UserError):
+            raise
+        raise BitfrontError(f"the teacher cannot be had ({error}): give --teacher-checkpoint FILE") from error
+    return found.module, found.data_config, found.weights
 
 
 def cached_logits(

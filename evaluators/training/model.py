@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from torch import nn
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.architecture import SWIN, family_of
+from bitfront.evaluators.models.classifiers import is_quantized, load_classifier, untrained_classifier
 from bitfront.evaluators.models.description import described
 from bitfront.evaluators.models.digits_models import DIGITS_MODELS
 from bitfront.evaluators.models.families import check_family
 from bitfront.evaluators.models.form import built_at
-from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.outlines import constructed, model_outline
 from bitfront.evaluators.models.preprocessing import Beside, resolved_preprocessing
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
@@ -40,6 +41,7 @@ class StartingModel:
         decided: Fields of the evaluation spec that files beside the weights decided.
         trained: Whether it begins with weights.
         self_described: Whether its name does not rebuild it, so that the weights file has to describe it.
+        quantized: Whether bitfront quantizes such models; others take images of any size.
         notes: What was decided, a sentence each.
     """
 
@@ -48,6 +50,7 @@ class StartingModel:
     decided: Mapping[str, Any]
     trained: bool
     self_described: bool = False
+    quantized: bool = True
     notes: tuple[str, ...] = ()
 
     def metadata(self, name: str, state: Mapping[str, torch.Tensor]) -> dict[str, str]:
@@ -55,6 +58,17 @@ class StartingModel:
         if not self.self_described:
             return {}
         return described(name, self.module, self.data_config).metadata(state)
+
+    def freeze(self, encoders: int) -> None:
+        """Keeps the first encoders as they are; see :func:`freeze_prefix`.
+
+        Raises:
+            UserError: There are not so many, or none at all.
+        """
+        if encoders and not self.quantized:
+            kind = type(self.module).__name__
+            raise UserError(f"--freeze {encoders}: a {kind} has no encoders: leave the option out")
+        freeze_prefix(self.module, encoders)
 
 
 def starting_model(spec: EvaluationSpec, classes: int, seed: int, mapped: bool = False) -> StartingModel:
@@ -67,7 +81,7 @@ def starting_model(spec: EvaluationSpec, classes: int, seed: int, mapped: bool =
         mapped: Whether a class map says which output each class name is: the model's own head is kept.
 
     Raises:
-        UserError: The model is unknown, no scheme covers it, or its weights cannot be used.
+        UserError: The model is unknown, or its weights cannot be used.
         BitfrontError: The hub's weights cannot be had.
     """
     trained = spec.checkpoint is not None or spec.pretrained or ":" in spec.model
@@ -86,28 +100,38 @@ def starting_model(spec: EvaluationSpec, classes: int, seed: int, mapped: bool =
 
 
 def _with_weights(spec: EvaluationSpec) -> StartingModel:
-    found = load_model(
+    found = load_classifier(
         spec.model, checkpoint=spec.checkpoint, pretrained=spec.pretrained, options=spec.image_options
     )
-    notes = (*found.notes, f"weights: begins with {found.weights}")
-    described_by_file = found.architecture is not None and not found.adapted
-    return StartingModel(found.module, found.data_config, found.decided, True, described_by_file, notes)
+    return StartingModel(
+        found.module,
+        found.data_config,
+        found.decided,
+        trained=True,
+        self_described=found.architecture is not None and not found.adapted,
+        quantized=is_quantized(spec.model, spec.checkpoint),
+        notes=(*found.notes, f"weights: begins with {found.weights}"),
+    )
 
 
 def _from_nothing(spec: EvaluationSpec, classes: int) -> StartingModel:
+    given = "give --checkpoint FILE or --pretrained to begin with those of a trained one"
+    notes = (f"weights: begins with random ones ({given})",)
+    if not is_quantized(spec.model):
+        made = untrained_classifier(spec.model, classes, spec.image_options)
+        return StartingModel(made.module, made.data_config, {}, False, quantized=False, notes=notes)
     size = spec.image_options.image_size
     resized: dict[str, Any] = {} if size is None else {"img_size": size}
     outline = model_outline(spec.model)
     if size is not None:
         outline = built_at(spec.model, lambda more: model_outline(spec.model, further=more), resized, size)
-    check_family(spec.model, outline)
+    check_family(spec.model, outline)  # of another size it may be another one
     if spec.model in DIGITS_MODELS:
         module = initial_model(spec.model, classes, **resized)
     else:
         module = constructed(spec.model, classes, resized)
     config, _ = resolved_preprocessing(module, spec.image_options, Beside())
-    given = "give --checkpoint FILE or --pretrained to begin with those of a trained one"
-    return StartingModel(module, config, {}, False, notes=(f"weights: begins with random ones ({given})",))
+    return StartingModel(module, config, {}, False, notes=notes)
 
 
 def encoders_of(module: Any) -> list[tuple[str, nn.Module]]:
@@ -141,6 +165,21 @@ def freeze_prefix(module: nn.Module, encoders: int) -> None:
     for name, parameter in module.named_parameters():
         if _EMBEDDING.match(name) or name.startswith((*frozen, *mergings)):
             parameter.requires_grad_(False)
+
+
+def check_batches(module: nn.Module, images: int, batch: int) -> None:
+    """Refuses batches of which the last one is a single image, where a model normalises over a batch.
+
+    Raises:
+        UserError: Such a batch; torch would stop at it where its features are of one pixel.
+    """
+    normalises = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+    if normalises and 1 in (batch, images % batch):
+        better = next(size for size in itertools.count(batch + 1) if images % size != 1)
+        raise UserError(
+            f"--batch {batch} leaves a single image of {images:,} to the last step, and a "
+            f"{type(module).__name__} normalises over the images of a step: give --batch {better}"
+        )
 
 
 def parameter_groups(module: Any, recipe: TrainingRecipe) -> list[dict[str, Any]]:

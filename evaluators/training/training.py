@@ -56,7 +56,7 @@ from bitfront.evaluators.training.judging import (
 )
 from bitfront.evaluators.training.learner import Learner
 from bitfront.evaluators.training.loop import Position, epochs_of
-from bitfront.evaluators.training.model import StartingModel, freeze_prefix, starting_model
+from bitfront.evaluators.training.model import StartingModel, check_batches, starting_model
 from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
@@ -203,11 +203,12 @@ class _Session:
         self.classes = int(module.num_classes)
         config = self.start.data_config
         self.recipe = recipe = spec.recipe.settled(self.start.trained, config["input_size"])
-        freeze_prefix(module, recipe.freeze)
+        self.start.freeze(recipe.freeze)
         module.to(device_named(spec.evaluation.device))
         self.images = TrainingImages(self.sides, recipe, config, self.classes, self.task.multiple)
         self.held_out = HeldOut(self.sides, self.task, config, self.classes, spec.evaluation.metrics)
         teacher, kept = self._teacher()
+        check_batches(module, len(self.images), recipe.batch)
         steps = self.images.batches_per_epoch
         self.learner = Learner(
             module, recipe, config, steps * recipe.epochs, steps, self.task.multiple, teacher, kept
@@ -348,7 +349,7 @@ class _Session:
 
     def _write_weights(self, states: Mapping[str, Mapping[str, torch.Tensor]], found: Training) -> None:
         size = found.spec.evaluation.image_size
-        arguments = {} if size is None else {"img_size": list(size)}
+        arguments = {} if size is None or not self.start.quantized else {"img_size": list(size)}
         names = self.sides.source.class_names
         config = timm_config(self.learner.module, self.start.data_config, names, arguments)
         name, facts = found.spec.evaluation.model, {"seed": self.recipe.seed, "epochs": self.recipe.epochs}

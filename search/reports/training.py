@@ -14,6 +14,8 @@ from bitfront.spaces.quantities import count_of
 if TYPE_CHECKING:
     from bitfront.evaluators.training.training import Training
 
+# What learns from a network that bitfront does not quantize, in the command that is named next.
+STUDENT = "deit_tiny_patch16_224"
 # Options of a search by the field of the spec, where it is not what a search has without them.
 _PLACES = ("data", "calibration_data", "test_data", "class_order", "class_map", "task")
 _SIZES = ("calibration_images", "search_images", "test_images")
@@ -51,10 +53,27 @@ def print_training(found: Training) -> None:
     print_lines(console, remarks)
 
 
+def next_words(found: Training) -> list[str]:
+    """The words of the command that goes on: a search, or what another model learns from this one."""
+    from bitfront.evaluators.models.classifiers import is_quantized
+
+    spec = found.spec.evaluation
+    if is_quantized(spec.model, found.checkpoint):
+        return search_words(found)
+    words = ["train", "--model", STUDENT, *data_words(spec)]
+    return [*words, "--teacher", spec.model, "--teacher-checkpoint", str(found.checkpoint)]
+
+
 def search_words(found: Training) -> list[str]:
     """The words of the search of a trained model, by which it has images that were not trained on."""
-    spec, usual = found.spec.evaluation, EvaluationSpec(model=found.spec.evaluation.model)
-    words = ["search", "--model", spec.model, "--checkpoint", str(found.checkpoint)]
+    spec = found.spec.evaluation
+    words = ["search", "--model", spec.model, "--checkpoint", str(found.checkpoint), *data_words(spec)]
+    return words + (["--seed", str(spec.seed)] if spec.seed else [])
+
+
+def data_words(spec: EvaluationSpec) -> list[str]:
+    """The options by which a command has the same images in the same splits, but for their seed."""
+    usual, words = EvaluationSpec(model=spec.model), list[str]()
     for name in _PLACES:
         value = getattr(spec, name)
         if name == "data" or value != getattr(usual, name):
@@ -64,4 +83,4 @@ def search_words(found: Training) -> list[str]:
     for name in _SIZES:
         if getattr(spec, name) != getattr(usual, name):
             words += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
-    return words + (["--seed", str(spec.seed)] if spec.seed else [])
+    return words

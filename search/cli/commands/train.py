@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "train a model, alone or from a teacher"
 DETAIL = """\
-Fine-tunes a vision transformer on any data that bitfront reads, its head replaced to fit. Images that a
-search of it will see are kept out: where the data have no training side, a part of them, and the printed
-search has that very part. Weights are written for bitfront and timm alike, with their moving average beside.
+Fine-tunes any classifier of timm on any data that bitfront reads, its head replaced to fit: a vision
+transformer to be searched, others to teach and to compare with. Images that a search will see are kept out: where
+the data have no training side, a part of them, and the printed search has that very part. Weights are written
+for bitfront and timm alike, with their moving average beside.
 
   bitfront train --model deit_tiny_patch16_224 --pretrained --data cifar10 --image-size 96
   bitfront train --model deit_tiny_patch16_224 --pretrained --data DIR \\
@@ -147,7 +148,7 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _shown(found: Training, as_json: bool) -> int:
     """Prints a training; returns the exit status."""
-    from bitfront.search.reports.training import print_training, search_words
+    from bitfront.search.reports.training import next_words, print_training
 
     if found.interrupted:
         hint(command_line("train", "--resume", found.folder))
@@ -156,7 +157,7 @@ def _shown(found: Training, as_json: bool) -> int:
         print_json({**found.to_json(), "folder": str(found.folder)})
         return 0
     print_training(found)
-    hint(command_line(*search_words(found)))
+    hint(command_line(*next_words(found)))
     return 0
 
 

@@ -13,7 +13,13 @@ import torch
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.digits_models import build_digits
 from bitfront.evaluators.models.loading import load_model
-from bitfront.evaluators.training.model import encoders_of, freeze_prefix, parameter_groups, starting_model
+from bitfront.evaluators.training.model import (
+    check_batches,
+    encoders_of,
+    freeze_prefix,
+    parameter_groups,
+    starting_model,
+)
 from bitfront.evaluators.training.recipe import TrainingRecipe
 from bitfront.spaces import UserError
 
@@ -81,9 +87,29 @@ class TestStartingModel:
         assert again.classes == 4
         assert len(again.module.blocks) == 3  # type: ignore[arg-type]
 
-    def test_models_that_no_scheme_covers(self) -> None:
-        with pytest.raises(UserError, match="resnet18 cannot be quantized"):
-            starting_model(EvaluationSpec(model="resnet18"), 4, seed=0)
+    def test_networks_that_bitfront_does_not_quantize(self) -> None:
+        spec = EvaluationSpec(model="test_resnet", image_size=(24, 24))
+        first, again, other = (starting_model(spec, 4, seed=seed) for seed in (0, 0, 1))
+        weights = [found.module.state_dict()["conv1.0.weight"] for found in (first, again, other)]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
+        assert first.data_config["input_size"] == (3, 24, 24)
+        assert first.module(torch.zeros(2, 3, 24, 24)).shape == (2, 4)
+        assert not first.quantized
+        first.freeze(0)
+        with pytest.raises(UserError, match="--freeze 1: a ResNet has no encoders"):
+            first.freeze(1)
+
+    def test_networks_of_one_image_size(self) -> None:
+        with pytest.raises(UserError, match="takes images of 224x224 alone: leave --image-size out"):
+            starting_model(EvaluationSpec(model="cait_xxs24_224", image_size=(32, 32)), 4, seed=0)
+
+    def test_a_single_image_in_the_last_step(self) -> None:
+        module = starting_model(EvaluationSpec(model="test_resnet"), 4, seed=0).module
+        check_batches(module, 64, 32)
+        with pytest.raises(UserError, match=r"--batch 32 leaves a single image of 65 .* give --batch 33"):
+            check_batches(module, 65, 32)
+        check_batches(build_digits("digits_deit"), 65, 32)  # which normalises each image by itself
 
 
 class TestFrozenPrefix:
