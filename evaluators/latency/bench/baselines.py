@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed
@@ -24,6 +26,7 @@ CALIBRATION_BATCHES, CALIBRATION_BATCH = 2, 2
 # How far random weights are moved so that no two tensors are equal.
 _APART = 0.01
 Shape = tuple[int, ...]
+FloatImages = NDArray[np.float32]
 
 
 def set_apart(module: nn.Module) -> None:
@@ -64,10 +67,22 @@ def export_float(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
         raise BitfrontError(f"torch cannot export it to ONNX ({_first_line(error)})") from error
 
 
-def quantize(path: Path, shape: tuple[int, ...], quantized: Path) -> None:
+def noise(shape: tuple[int, ...]) -> list[FloatImages]:
+    """Batches to calibrate on where ranges do not matter: they change no time."""
+    generator, size = np.random.default_rng(0), (CALIBRATION_BATCH, *shape)
+    return [generator.standard_normal(size, dtype=np.float32) for _ in range(CALIBRATION_BATCHES)]
+
+
+def quantize(path: Path, quantized: Path, calibrating: Iterable[FloatImages]) -> None:
     """Writes the INT8 graph of a float graph: unsigned activations, signed weights by channel.
 
-    Ranges come from noise; they change no time. Both runtimes run their 8-bit kernels on such graphs.
+    Both runtimes run their 8-bit kernels on such graphs.
+
+    Args:
+        path: The float graph.
+        quantized: Where the other one goes.
+        calibrating: Batches ``[n, channels, height, width]``, whose smallest and largest values are the
+            ranges of activations.
 
     Raises:
         BitfrontError: ONNX Runtime cannot quantize it, or is not installed.
@@ -76,13 +91,9 @@ def quantize(path: Path, shape: tuple[int, ...], quantized: Path) -> None:
         raise BitfrontError("onnxruntime, which quantizes it, is not installed")
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Noise(CalibrationDataReader):  # type: ignore[misc]  # without types
+    class Batches(CalibrationDataReader):  # type: ignore[misc]  # without types
         def __init__(self) -> None:
-            generator = np.random.default_rng(0)
-            size = (CALIBRATION_BATCH, *shape)
-            self._batches: Iterator[Any] = iter(
-                [generator.standard_normal(size, dtype=np.float32) for _ in range(CALIBRATION_BATCHES)]
-            )
+            self._batches = iter(calibrating)
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self._batches, None)
@@ -93,7 +104,7 @@ def quantize(path: Path, shape: tuple[int, ...], quantized: Path) -> None:
             quantize_static(
                 str(path),
                 str(quantized),
-                Noise(),
+                Batches(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -135,31 +146,67 @@ def baseline_candidates(
     Raises:
         BitfrontError: The model does not take such images, or cannot be exported.
     """
-    module = _module(name, shape)
-    found = []
+    found, module = NetworkFiles(name, shape, folder), _module(name, shape)
+    graphs = any(runtime != TORCH for runtime in runtimes)
     if TORCH in runtimes:
-        weights = folder / f"{name}.safetensors"
-        save_weights(module, weights)
-        entry = TorchEntry(weights, name, "float32", shape, baseline=True)
-        label = Label(name, FLOAT32, TORCH, "float32", baseline=True)
-        found.append(Candidate(label, entry, weights.stat().st_size))
-    graphs = [runtime for runtime in runtimes if runtime != TORCH]
-    if not graphs:
+        save_weights(module, found.weights)
+    if graphs:
+        export_float(module, shape, found.whole)
+        try:
+            quantize(found.whole, found.quantized, noise(shape))
+        except BitfrontError as error:
+            notes.append(f"baseline {name} has no INT8: {error}")
+    return found.candidates(runtimes)
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """The files of a network that bitfront does not quantize: weights, and graphs in float32 and INT8.
+
+    Attributes:
+        name: Timm's name of the model.
+        shape: Of one image.
+        folder: Where the files are.
+        classes: Of its head; None for as many as timm gives it.
+    """
+
+    name: str
+    shape: Shape
+    folder: Path
+    classes: int | None = None
+
+    @property
+    def weights(self) -> Path:
+        """For torch."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def whole(self) -> Path:
+        """The graph in float32."""
+        return self.folder / f"{self.name}.onnx"
+
+    @property
+    def quantized(self) -> Path:
+        """The graph in INT8, which is not there where the network cannot be quantized."""
+        return self.folder / f"{self.name}-int8.onnx"
+
+    def candidates(self, runtimes: Sequence[str]) -> list[Candidate]:
+        """What can be timed of these files in some runtimes."""
+        found = []
+        if TORCH in runtimes:
+            entry = TorchEntry(
+                self.weights, self.name, "float32", self.shape, baseline=True, classes=self.classes
+            )
+            label = Label(self.name, FLOAT32, TORCH, "float32", baseline=True)
+            found.append(Candidate(label, entry, self.weights.stat().st_size))
+        graphs = [runtime for runtime in runtimes if runtime != TORCH]
+        for runtime in graphs:
+            label = Label(self.name, FLOAT32, runtime, "float32", baseline=True)
+            found.append(graph_candidate(label, self.whole, self.shape))
+        for runtime in graphs if self.quantized.exists() else ():
+            label = Label(self.name, INT8, runtime, "quantized", baseline=True)
+            found.append(graph_candidate(label, self.quantized, self.shape))
         return found
-    whole, quantized = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
-    export_float(module, shape, whole)
-    for runtime in graphs:
-        label = Label(name, FLOAT32, runtime, "float32", baseline=True)
-        found.append(graph_candidate(label, whole, shape))
-    try:
-        quantize(whole, shape, quantized)
-    except BitfrontError as error:
-        notes.append(f"baseline {name} has no INT8: {error}")
-        return found
-    for runtime in graphs:
-        label = Label(name, INT8, runtime, "quantized", baseline=True)
-        found.append(graph_candidate(label, quantized, shape))
-    return found
 
 
 def _module(name: str, shape: Shape) -> nn.Module:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import torch
 from torch import nn
 
 from bitfront.evaluators.context.context import EvaluationContext
@@ -31,15 +30,14 @@ from bitfront.evaluators.latency.bench.torch_entries import (
     Arithmetic,
     PackedEntry,
     TorchEntry,
-    converted,
     save_weights,
+    saved_bytes,
 )
 from bitfront.evaluators.latency.measured import stand_in
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.digits_models import has_weights
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.packed.file import write_packed
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.recipes import TOKEN_WEIGHTS, Recipe
@@ -177,7 +175,7 @@ def _torch_float(model: BenchedModel, arithmetic: Arithmetic, folder: Path) -> C
         save_weights(model.module, path, model.architecture)
     entry = TorchEntry(path, model.name, arithmetic, model.shape)
     label = Label(model.name, _VARIANTS[arithmetic], TORCH, arithmetic)
-    return Candidate(label, entry, _saved_bytes(entry, folder))
+    return Candidate(label, entry, saved_bytes(entry, folder))
 
 
 def _in_torch(
@@ -219,16 +217,3 @@ def _in_runtime(
 
 def _precisions(runtime: str, bfloat16: bool) -> list[FloatPrecision]:
     return [found for found in runtime_named(runtime).precisions if found == "f32" or bfloat16]
-
-
-def _saved_bytes(entry: TorchEntry, folder: Path) -> int:
-    """What a torch model takes when its state is saved in its own arithmetic."""
-    if entry.arithmetic == "float32":
-        return entry.path.stat().st_size
-    module = converted(load_model(entry.model, checkpoint=entry.path).module, entry.arithmetic)
-    path = folder / entry.arithmetic
-    if entry.arithmetic == "bfloat16":
-        save_weights(module, path)
-    else:  # codes in torch's own packing, which no other format holds
-        torch.save(module.state_dict(), path)
-    return path.stat().st_size

@@ -45,6 +45,7 @@ class TorchEntry:
         arithmetic: How it computes.
         shape: Of one image.
         baseline: Whether the model is timm's, of any family.
+        classes: Of such a model's head; None for as many as timm gives it.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class TorchEntry:
     arithmetic: Arithmetic
     shape: tuple[int, ...]
     baseline: bool = False
+    classes: int | None = None
 
     def import_libraries(self) -> None:
         """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
@@ -60,7 +62,7 @@ class TorchEntry:
     def load(self, batch: int) -> Loaded:
         """See :class:`~bitfront.evaluators.latency.bench.entry.BenchEntry`."""
         torch.set_num_threads(1)
-        module = converted(self._module(), self.arithmetic)
+        module = converted(self.module(), self.arithmetic)
         images = torch.randn(batch, *self.shape, generator=torch.Generator().manual_seed(0))
         if self.arithmetic == "bfloat16":
             images = images.bfloat16()
@@ -72,10 +74,11 @@ class TorchEntry:
 
         return Loaded(run, lambda: dispatched_products(run))
 
-    def _module(self) -> nn.Module:
+    def module(self) -> nn.Module:
+        """The float model of the file."""
         if not self.baseline:
             return load_model(self.model, checkpoint=self.path).module
-        module = baseline_module(self.model, self.shape)
+        module = baseline_module(self.model, self.shape, self.classes)
         module.load_state_dict(load_file(self.path))
         return module
 
@@ -86,12 +89,13 @@ def import_timm() -> None:
     import timm  # noqa: F401 - to have it loaded
 
 
-def baseline_module(name: str, shape: tuple[int, ...]) -> nn.Module:
+def baseline_module(name: str, shape: tuple[int, ...], classes: int | None = None) -> nn.Module:
     """One of timm's models with random weights, for images of a shape, ready for inference."""
     ensure_torchvision()
     import timm
 
-    module: nn.Module = timm.create_model(name, pretrained=False, in_chans=shape[0])
+    head = {} if classes is None else {"num_classes": classes}
+    module: nn.Module = timm.create_model(name, pretrained=False, in_chans=shape[0], **head)
     return module.eval().requires_grad_(False)
 
 
@@ -134,6 +138,19 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch do
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls[func.name().partition(".")[0]] += 1
         return func(*args, **(kwargs or {}))
+
+
+def saved_bytes(entry: TorchEntry, folder: Path) -> int:
+    """What a torch model takes when its state is saved in its own arithmetic."""
+    if entry.arithmetic == "float32":
+        return entry.path.stat().st_size
+    module = converted(entry.module(), entry.arithmetic)
+    path = folder / entry.arithmetic
+    if entry.arithmetic == "bfloat16":
+        save_weights(module, path)
+    else:  # codes in torch's own packing, which no other format holds
+        torch.save(module.state_dict(), path)
+    return path.stat().st_size
 
 
 @dataclass(frozen=True)

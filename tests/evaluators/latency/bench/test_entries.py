@@ -14,7 +14,13 @@ from torch import nn
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed, runtime_named
 from bitfront.evaluators.latency.bench import memory
-from bitfront.evaluators.latency.bench.baselines import baseline_candidates, export_float, quantize, set_apart
+from bitfront.evaluators.latency.bench.baselines import (
+    baseline_candidates,
+    export_float,
+    noise,
+    quantize,
+    set_apart,
+)
 from bitfront.evaluators.latency.bench.entry import BenchEntry, Candidate, GraphEntry, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
@@ -170,7 +176,7 @@ def test_quantized_baselines_run_on_integers(tmp_path: Path) -> None:
     assert not any(torch.equal(a, b) for i, a in enumerate(tensors) for b in tensors[:i])
     whole, quantized = tmp_path / "f.onnx", tmp_path / "q.onnx"
     export_float(module, SHAPE, whole)
-    quantize(whole, SHAPE, quantized)
+    quantize(whole, quantized, noise(SHAPE))
     assert quantized.stat().st_size < whole.stat().st_size
     onnx.checker.check_model(onnx.load(quantized))
     images = np.random.default_rng(1).standard_normal((5, *SHAPE), dtype=np.float32)
@@ -188,7 +194,7 @@ def test_quantizing_leaves_the_log_as_it_was(tmp_path: Path, caplog: pytest.LogC
 
     handlers = list(logging.getLogger().handlers)
     with pytest.raises(BitfrontError, match=r"cannot quantize it|not installed"):
-        quantize(tmp_path / "missing.onnx", SHAPE, tmp_path / "q.onnx")
+        quantize(tmp_path / "missing.onnx", tmp_path / "q.onnx", noise(SHAPE))
     assert logging.getLogger().handlers == handlers
     assert logging.root.manager.disable == 0
 
