@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bitfront.search.session.bench import bench as bench
     from bitfront.search.session.compare import compare as compare
     from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
+    from bitfront.search.session.cpu_study.spec import StudySpec as StudySpec
     from bitfront.search.session.evaluate import evaluate as evaluate
     from bitfront.search.session.latency_table import latency_table as latency_table
     from bitfront.search.session.profile import profile as profile
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import save_figure as save_figure
     from bitfront.search.session.search import resume as resume
     from bitfront.search.session.search import search as search
+    from bitfront.search.session.study import Study as Study
+    from bitfront.search.session.study import resume_study as resume_study
+    from bitfront.search.session.study import study as study
     from bitfront.search.session.train import resume_training as resume_training
     from bitfront.search.session.train import train as train
     from bitfront.search.session.verify import verify as verify
@@ -55,6 +59,8 @@ _PLACES = {
     "Reporter": "bitfront.search.session.reporter",
     "Run": "bitfront.search.session.run",
     "RunSpec": "bitfront.search.problem.spec",
+    "Study": "bitfront.search.session.study",
+    "StudySpec": "bitfront.search.session.cpu_study.spec",
     "TeacherSpec": "bitfront.evaluators.training.recipe",
     "TrainingRecipe": "bitfront.evaluators.training.recipe",
     "TrainingSpec": "bitfront.evaluators.training.recipe",
@@ -72,9 +78,11 @@ _PLACES = {
     "refine": "bitfront.search.session.refine",
     "report": "bitfront.search.session.run",
     "resume": "bitfront.search.session.search",
+    "resume_study": "bitfront.search.session.study",
     "resume_training": "bitfront.search.session.train",
     "save_figure": "bitfront.search.session.run",
     "search": "bitfront.search.session.search",
+    "study": "bitfront.search.session.study",
     "train": "bitfront.search.session.train",
     "verify": "bitfront.search.session.verify",
 }

@@ -24,6 +24,7 @@ from bitfront.search.cli.commands import (
     report,
     runs,
     search,
+    study,
     train,
     verify,
     watch,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compare-samplers": compare_samplers,
     "train": train,
     "refine": refine,
+    "study": study,
 }
 _DESCRIPTION = """\
 Finds the Pareto-best 4 and 8 bit assignments of a vision transformer: which encoders' weights, activations

@@ -1,0 +1,139 @@
+"""What models of a study make of the validation and the test images, and what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitfront.evaluators.context.machine import available_cpus
+from bitfront.evaluators.context.preparing import source_of, splits_of
+from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.context.throughput import torch_threads
+from bitfront.evaluators.data.images import PreprocessedImages, load_images
+from bitfront.evaluators.data.splits import Splits
+from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.tasks.metric import Metric, Outputs
+from bitfront.evaluators.tasks.paired import paired_differences
+from bitfront.evaluators.tasks.quality import standard_errors
+from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.training.judging import BATCH
+from bitfront.search.session.cpu_study.records import SPLITS, StudyFolder
+from bitfront.search.session.reporter import Reporter
+
+METRICS = ("top1", "macro_f1", "roc_auc")
+# Logits ``[n, classes]`` of some preprocessed images.
+Classify = Callable[[PreprocessedImages], torch.Tensor]
+_CALIBRATION = "calibration"
+
+
+class SplitImages:
+    """The images of the splits as a model sees them.
+
+    Args:
+        spec: Of the data and the splits.
+        data_config: timm's resolved preprocessing of the model.
+    """
+
+    def __init__(self, spec: EvaluationSpec, data_config: Mapping[str, Any]) -> None:
+        self._source, self._config = source_of(spec), data_config
+        self._splits: Splits = splits_of(spec, self._source)
+
+    def of(self, split: str) -> PreprocessedImages:
+        """Those of ``search``, ``test`` or ``calibration``."""
+        return load_images(self._source, getattr(self._splits, split), self._config)
+
+    def calibrating(self) -> list[Any]:
+        """Normalised float32 batches of the images that calibrate, for a quantizer."""
+        return [images.numpy() for images, _ in self.of(_CALIBRATION).batches(16)]
+
+
+class Judging:
+    """Keeps outputs of models and their figures, each computed once.
+
+    Args:
+        folder: Of the study.
+        threads: Of torch and of a runtime; None for all CPUs.
+        reporter: Is told of the steps.
+    """
+
+    def __init__(self, folder: StudyFolder, threads: int | None, reporter: Reporter) -> None:
+        self._folder, self._reporter = folder, reporter
+        self._threads = threads or available_cpus()
+        self._metrics: list[Metric] = list(map(task_named("classification").metric, METRICS))
+
+    def known(self, name: str) -> bool:
+        """Whether the outputs of a model are there."""
+        return self._folder.outputs(name) is not None
+
+    def keep(self, name: str, title: str, classify: Classify, images: SplitImages) -> None:
+        """Classifies both splits, and keeps the outputs."""
+        if self.known(name):
+            return
+        outputs: dict[str, torch.Tensor] = {}
+        with self._reporter.stage(f"classifying: {title}") as share_done, torch_threads(self._threads):
+            for done, split in enumerate(SPLITS, start=1):
+                found = images.of(split)
+                outputs |= {split: classify(found).float(), f"{split}_labels": found.labels}
+                share_done(done / len(SPLITS))
+        self._folder.write_outputs(name, outputs)
+
+    def in_runtime(self, path: Path, runtime: str) -> Classify:
+        """Classifies by a file in a runtime."""
+        session = runtime_named(runtime).load(path, threads=self._threads)
+
+        def classify(images: PreprocessedImages) -> torch.Tensor:
+            parts = [torch.from_numpy(session(part.numpy())) for part, _ in images.batches(BATCH)]
+            return torch.cat(parts)
+
+        return classify
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """By split, each metric of a model with its standard error."""
+        if (known := self._folder.record(f"figures-{name}")) is not None:
+            return known
+        outputs, found = self._outputs(name), dict[str, Any]()
+        with self._reporter.stage(f"standard errors: {name}"):
+            for split in SPLITS:
+                values = outputs[split]
+                judged = self._judged(values, values, outputs[f"{split}_labels"])
+                errors = standard_errors(judged, self._metrics)
+                found[split] = {
+                    "images": len(values),
+                    **{each.name: [each.value(judged), errors[each.name].value] for each in self._metrics},
+                }
+        self._folder.write_record(f"figures-{name}", found)
+        return found
+
+    def differences(self, name: str, other: str) -> dict[str, Any]:
+        """By split, by how much each metric is above that of another model, with its paired error."""
+        record = f"difference-{name}-to-{other}"
+        if (known := self._folder.record(record)) is not None:
+            return known
+        ours, theirs, found = self._outputs(name), self._outputs(other), dict[str, Any]()
+        with self._reporter.stage(f"paired differences: {name} to {other}"):
+            for split in SPLITS:
+                labels = ours[f"{split}_labels"]
+                one, two = (self._judged(part[split], part[split], labels) for part in (ours, theirs))
+                pairs = paired_differences(one, two, self._metrics)
+                found[split] = {key: list(pair) for key, pair in pairs.items()}
+        self._folder.write_record(record, found)
+        return found
+
+    def agreement(self, name: str, classify: Classify, images: SplitImages) -> float:
+        """Share of the test images that get the class of a model's kept outputs, in percent."""
+        found = classify(images.of("test")).argmax(-1)
+        same = found == self._outputs(name)["test"].argmax(-1)
+        return 100.0 * float(same.double().mean())
+
+    def _outputs(self, name: str) -> dict[str, torch.Tensor]:
+        found = self._folder.outputs(name)
+        assert found is not None, "outputs are kept before they are judged"
+        return found
+
+    @staticmethod
+    def _judged(values: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor) -> Outputs:
+        task = task_named("classification")
+        return task.arithmetic.outputs(Outputs(values, reference, labels))
