@@ -9,6 +9,8 @@ from bitfront.search.reports.published_study import statements
 from bitfront.spaces.quantities import count_of
 
 Document = Mapping[str, Any]
+# Percent that medians of repeats lie apart from which on other work disturbed them.
+NOISY = 25.0
 
 
 def title(figures: Document) -> str:
@@ -75,6 +77,12 @@ def _about_times(figures: Document) -> list[str]:
         "times depend on shapes and arithmetic, not on weights: plain, averaged and refined students take "
         "the same time",
     ]
+    spread = max(row["spread_percent"] for timed in figures["times"] for row in timed["rows"])
+    if spread > NOISY:
+        lines.append(
+            f"medians of repeats lie up to {spread:.0f} % apart: other work ran on the machine; measure again on "
+            "a quiet one with --resume and --time-again"
+        )
     verified = figures["verified"]
     if verified is not None:
         share = f"{verified['same_class_percent']:.2f} % of the test images"

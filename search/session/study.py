@@ -87,11 +87,14 @@ def study(
         return _carried_out(spec, folder, reporter_of(progress))
 
 
-def resume_study(folder: str | Path, *, progress: Reporter | ProgressCallback | None = None) -> Study:
+def resume_study(
+    folder: str | Path, *, time_again: bool = False, progress: Reporter | ProgressCallback | None = None
+) -> Study:
     """Goes on with a study that was interrupted or killed; of one that has ended it reads the figures again.
 
     Args:
         folder: Of the study.
+        time_again: Whether times and memory are measured again, such as where other work ran meanwhile.
         progress: Is told of the steps.
 
     Raises:
@@ -103,6 +106,10 @@ def resume_study(folder: str | Path, *, progress: Reporter | ProgressCallback | 
     spec = StudySpec.read(found.path)
     found.make()
     with run_lock(found.path):
+        if time_again:
+            from bitfront.search.session.cpu_study.timing import Timing
+
+            Timing(found, None, reporter_of(progress)).forget(spec.batches)
         return _carried_out(spec, found, reporter_of(progress))
 
 

@@ -35,8 +35,7 @@ too. The teacher is fine-tuned first, from the weights that it is given, unless 
 figures stand beside ours where model, size and data are those published.
 """
 # Options that say how a study is shown; a resumed one takes no others.
-_SHOWN = frozenset({"resume", "format", "json"})
-_NONE = "none"
+_SHOWN = frozenset({"resume", "format", "json", "time_again"})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("measuring")
     option(group, "--runtimes LIST", "what runs graphs: openvino, onnxruntime (default: the first installed)")
     option(group, "--batches LIST", "images of a batch", default="1,8")
+    again = "measure times and memory again, with --resume, such as where other work ran on the machine"
+    option(group, "--time-again", again)
     budget = "time for timing, such as 10m: iterations shrink to fit (default: all iterations)"
     option(group, "--budget TIME", budget)
     group = parser.add_argument_group("refining")
@@ -91,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
                 f"--{others[0].replace('_', '-')} cannot be given with --resume: {args.resume} keeps its "
                 "settings"
             )
-        found = resume_study(args.resume, progress=stderr_reporter())
+        found = resume_study(args.resume, time_again=args.time_again, progress=stderr_reporter())
+    elif args.time_again:
+        raise UserError("--time-again is for a study that was timed before: name its folder with --resume")
     else:
         found = study(_spec(args), args.output, overwrite=args.force, progress=stderr_reporter())
     _print(found, args)

@@ -15,7 +15,15 @@ from bitfront.search.session.cpu_study.networks import INT8 as NETWORK_INT8
 from bitfront.search.session.cpu_study.records import SPLITS, StudyFolder
 from bitfront.search.session.cpu_study.spec import StudySpec
 from bitfront.search.session.cpu_study.trainings import ALONE, DISTILLED, TEACHER, Trained
-from bitfront.search.session.cpu_study.variants import FLOAT, INT8, REFINED, REFINES, VARIANTS, Variant
+from bitfront.search.session.cpu_study.variants import (
+    DYNAMIC,
+    FLOAT,
+    INT8,
+    REFINED,
+    REFINES,
+    VARIANTS,
+    Variant,
+)
 
 Document = dict[str, Any]
 # Each step of the ablation beside the one before it.
@@ -25,7 +33,18 @@ _STEPS = (
     ("+ EMA", Variant(DISTILLED, True, FLOAT)),
     ("+ INT8", REFINES),
 )
+# Of an arithmetic, what times call it.
+_KINDS = {FLOAT: "float32", DYNAMIC: "dynamic", INT8: "quantized"}
 _REFINED_STEP = "+ refined, label-free"
+
+
+def file_bytes(times: Sequence[Mapping[str, Any]], model: str, kind: str) -> int | None:
+    """Bytes of a model's file of a kind: torch's or bitfront's own, or where there is none that of a graph."""
+    rows = [row for timed in times[:1] for row in timed["rows"]]
+    sizes = {
+        row["runtime"]: int(row["file_bytes"]) for row in rows if (row["model"], row["kind"]) == (model, kind)
+    }
+    return sizes.get("torch", next(iter(sizes.values()), None))
 
 
 def mean_of(pairs: Sequence[Sequence[float | None]]) -> list[float | None]:
@@ -64,6 +83,7 @@ class Figures:
         notes: Sequence[str],
         shape: Sequence[int],
         parameters: Mapping[str, int],
+        times: Sequence[Document],
     ) -> Document:
         """Everything that is known.
 
@@ -73,6 +93,7 @@ class Figures:
             notes: What the reader must know.
             shape: Channels, height and width of the student's images.
             parameters: Of every model.
+            times: What was measured, by batch.
         """
         record, spec = student.record, student.evaluation
         teacher = self._spec.teacher
@@ -87,36 +108,23 @@ class Figures:
             "epochs": record["settled"]["recipe"]["epochs"],
             "train_images": record["train_images"],
             "seeds": self._spec.seeds,
-            "images": self._images(),
+            "images": self._judging.images(VARIANTS[0].name(0)),
             "metrics": list(METRICS),
             "parameters": dict(parameters),
-            "variants": [*self._variants(student), *self._networks(networks)],
+            "variants": [*self._variants(spec.model, times), *self._networks(networks, times)],
             "ablation": self._ablation(),
             "refined": [self._folder.record(f"refined-{place}") for place in self._places],
-            "times": [],
+            "times": list(times),
             "notes": list(notes),
         }
 
-    def _images(self) -> dict[str, int]:
-        known = self._judging.figures(VARIANTS[0].name(0))
-        return {split: known[split]["images"] for split in SPLITS}
-
-    def _variants(self, student: Trained) -> list[Document]:
-        size = (student.folder / MODEL).stat().st_size
+    def _variants(self, model: str, times: Sequence[Document]) -> list[Document]:
         found = []
         for variant in VARIANTS:
+            named = {"name": variant.title, "arithmetic": variant.arithmetic, "model": model}
+            size = file_bytes(times, model, _KINDS[variant.arithmetic])
             names = [variant.name(place) for place in self._places]
-            packed = self._folder.record(f"size-{names[0]}")
-            known = None if packed is None else packed["bytes"]
-            found.append(
-                {
-                    "name": variant.title,
-                    "arithmetic": variant.arithmetic,
-                    "model": student.evaluation.model,
-                    "file_bytes": size if variant.arithmetic == FLOAT else known,
-                    **self._quality(names),
-                }
-            )
+            found.append({**named, "baseline": False, "file_bytes": size, **self._quality(names)})
             if variant == REFINES:
                 found.append(self._refined(found[-1]))
         return found
@@ -135,18 +143,15 @@ class Figures:
         kept = sum(bool(record["helped"]) for record in known)
         return {**quantized, **named, **splits, "kept": kept, "of": len(known)}
 
-    def _networks(self, networks: Mapping[str, Trained]) -> list[Document]:
+    def _networks(self, networks: Mapping[str, Trained], times: Sequence[Document]) -> list[Document]:
         found = []
-        for name, trained in networks.items():
-            averaged = " + EMA" * (trained.best != MODEL)
-            shared = {"name": f"{name}{averaged}", "model": name, "baseline": True}
-            size = (trained.folder / trained.best).stat().st_size
-            known = {"arithmetic": FLOAT, "file_bytes": size}
-            found.append({**shared, **known, **self._quality([f"{name}-{NETWORK_FLOAT}"])})
-            if self._judging.known(f"{name}-{NETWORK_INT8}"):
-                graph = self._folder.models / f"{name}-int8.onnx"
-                known = {"arithmetic": INT8, "file_bytes": graph.stat().st_size}
-                found.append({**shared, **known, **self._quality([f"{name}-{NETWORK_INT8}"])})
+        for model, trained in networks.items():
+            shared = {"name": model + " + EMA" * (trained.best != MODEL), "model": model, "baseline": True}
+            for arithmetic, name in ((FLOAT, f"{model}-{NETWORK_FLOAT}"), (INT8, f"{model}-{NETWORK_INT8}")):
+                if self._judging.known(name):
+                    size = file_bytes(times, model, _KINDS[arithmetic])
+                    known = {"arithmetic": arithmetic, "file_bytes": size}
+                    found.append({**shared, **known, **self._quality([name])})
         if self._judging.known(TEACHER):
             shared = {"name": TEACHER, "model": self._spec.teacher.model, "baseline": True}
             found.append({**shared, "arithmetic": FLOAT, "file_bytes": None, **self._quality([TEACHER])})

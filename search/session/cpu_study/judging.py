@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,10 +16,9 @@ from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.data.splits import Splits
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
-from bitfront.evaluators.tasks.metric import Metric, Outputs
-from bitfront.evaluators.tasks.paired import paired_differences
-from bitfront.evaluators.tasks.quality import standard_errors
-from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.tasks.classification.figures import JUDGE, ClassOutputs, top1_per_image
+from bitfront.evaluators.tasks.classification.linearized import macro_f1_per_image, roc_auc_per_image
+from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.training.judging import BATCH
 from bitfront.search.session.cpu_study.records import SPLITS, StudyFolder
 from bitfront.search.session.reporter import Reporter
@@ -62,7 +62,6 @@ class Judging:
     def __init__(self, folder: StudyFolder, threads: int | None, reporter: Reporter) -> None:
         self._folder, self._reporter = folder, reporter
         self._threads = threads or available_cpus()
-        self._metrics: list[Metric] = list(map(task_named("classification").metric, METRICS))
 
     def known(self, name: str) -> bool:
         """Whether the outputs of a model are there."""
@@ -91,35 +90,23 @@ class Judging:
         return classify
 
     def figures(self, name: str) -> dict[str, Any]:
-        """By split, each metric of a model with its standard error."""
-        if (known := self._folder.record(f"figures-{name}")) is not None:
-            return known
-        outputs, found = self._outputs(name), dict[str, Any]()
-        with self._reporter.stage(f"standard errors: {name}"):
-            for split in SPLITS:
-                values = outputs[split]
-                judged = self._judged(values, values, outputs[f"{split}_labels"])
-                errors = standard_errors(judged, self._metrics)
-                found[split] = {
-                    "images": len(values),
-                    **{each.name: [each.value(judged), errors[each.name].value] for each in self._metrics},
-                }
-        self._folder.write_record(f"figures-{name}", found)
-        return found
+        """By split, each metric of a model with its standard error over the images."""
+        return {
+            split: {
+                "images": len(judged),
+                **{key: _with_error(part) for key, part in by_image(judged).items()},
+            }
+            for split, judged in self._judged(name).items()
+        }
 
     def differences(self, name: str, other: str) -> dict[str, Any]:
         """By split, by how much each metric is above that of another model, with its paired error."""
-        record = f"difference-{name}-to-{other}"
-        if (known := self._folder.record(record)) is not None:
-            return known
-        ours, theirs, found = self._outputs(name), self._outputs(other), dict[str, Any]()
-        with self._reporter.stage(f"paired differences: {name} to {other}"):
-            for split in SPLITS:
-                labels = ours[f"{split}_labels"]
-                one, two = (self._judged(part[split], part[split], labels) for part in (ours, theirs))
-                pairs = paired_differences(one, two, self._metrics)
-                found[split] = {key: list(pair) for key, pair in pairs.items()}
-        self._folder.write_record(record, found)
+        ours, theirs = self._judged(name), self._judged(other)
+        found: dict[str, Any] = {}
+        for split in SPLITS:
+            base = by_image(theirs[split])
+            values = by_image(ours[split]).items()
+            found[split] = {key: _with_error(part - base[key]) for key, part in values}
         return found
 
     def agreement(self, name: str, classify: Classify, images: SplitImages) -> float:
@@ -133,7 +120,21 @@ class Judging:
         assert found is not None, "outputs are kept before they are judged"
         return found
 
-    @staticmethod
-    def _judged(values: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor) -> Outputs:
-        task = task_named("classification")
-        return task.arithmetic.outputs(Outputs(values, reference, labels))
+    def _judged(self, name: str) -> dict[str, ClassOutputs]:
+        found = self._outputs(name)
+        parts = {split: (found[split], found[f"{split}_labels"]) for split in SPLITS}
+        return {
+            split: cast(ClassOutputs, JUDGE.outputs(Outputs(values, values, labels)))
+            for split, (values, labels) in parts.items()
+        }
+
+
+def by_image(outputs: ClassOutputs) -> dict[str, torch.Tensor]:
+    """By metric, values by image whose mean it is, float64 ``[images]``, in percent."""
+    figures = (top1_per_image, macro_f1_per_image, roc_auc_per_image)
+    return {name: figure(outputs) for name, figure in zip(METRICS, figures, strict=True)}
+
+
+def _with_error(values: torch.Tensor) -> list[float]:
+    """A mean and its standard error."""
+    return [float(values.mean()), float(values.std(correction=0)) / math.sqrt(len(values))]

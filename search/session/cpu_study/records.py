@@ -108,6 +108,12 @@ class StudyFolder:
         text = json.dumps(finite(document), indent=1, default=str) + "\n"
         write_atomically(self.path / _RECORDS / f"{name}.json", text)
 
+    def remove_record(self, name: str) -> None:
+        """Removes a record, where it is there."""
+        path = self.path / _RECORDS / f"{name}.json"
+        with explained(path):
+            path.unlink(missing_ok=True)
+
     def outputs(self, name: str) -> dict[str, torch.Tensor] | None:
         """The outputs of a model by split, and labels as ``SPLIT_labels``; None where they are not there yet.
 

@@ -86,6 +86,11 @@ class Timing:
         """The batch sizes that are not measured yet."""
         return [batch for batch in batches if self._folder.record(_record(batch)) is None]
 
+    def forget(self, batches: Iterable[int]) -> None:
+        """Removes what was measured, to measure it again."""
+        for batch in batches:
+            self._folder.remove_record(_record(batch))
+
     def measure(self, candidates: Sequence[Candidate], batches: Sequence[int]) -> None:
         """Peak memory of each in a process of its own, then times, all of them in turn."""
         left, missing = self._budget_s or math.inf, self.missing(batches)

@@ -59,11 +59,11 @@ VARIANTS = (
     Variant(ALONE, False, FLOAT),
     Variant(ALONE, True, FLOAT),
     Variant(DISTILLED, False, FLOAT),
-    Variant(DISTILLED, False, INT8),
     Variant(DISTILLED, False, DYNAMIC),
+    Variant(DISTILLED, False, INT8),
     Variant(DISTILLED, True, FLOAT),
-    Variant(DISTILLED, True, INT8),
     Variant(DISTILLED, True, DYNAMIC),
+    Variant(DISTILLED, True, INT8),
 )
 REFINES = Variant(DISTILLED, True, INT8)
 
@@ -115,7 +115,7 @@ class Students:
         self._judging.keep(name, title, lambda part: outputs_of(module, part), images)
 
     def _judge_integers(self, name: str, spec: EvaluationSpec) -> None:
-        """Keeps what the integers of the uniform 8-bit model say, and the bytes of its packed file."""
+        """Keeps what the integers of the uniform 8-bit model say."""
         context = self.context(spec)
         config = uniform(context)
         outputs: dict[str, torch.Tensor] = {}
@@ -124,8 +124,6 @@ class Students:
             for split in splits:
                 outputs[split] = context.logits(config, split)
                 outputs[f"{split}_labels"] = context.images(split).labels
-        size = context.size.size_bytes(config)
-        self._folder.write_record(f"size-{name}", {"bytes": size})
         self._folder.write_outputs(name, outputs)
 
     def context(self, spec: EvaluationSpec, keep_codes: bool = False) -> EvaluationContext:

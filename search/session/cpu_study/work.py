@@ -57,9 +57,9 @@ class StudyWork:
         parameters = {student.evaluation.model: _parameters(model)}
         parameters |= {name: _parameters(each.load(each.best)) for name, each in baselines.items()}
         figures = Figures(self._spec, self._folder, self._judging)
-        document = figures.document(student, baselines, notes, shape, parameters)
         times = Timing(self._folder, None, self._reporter).figures(self._spec.batches)
-        return {**document, "times": times, "verified": verified, "runtimes": list(self._runtimes)}
+        document = figures.document(student, baselines, notes, shape, parameters, times)
+        return {**document, "verified": verified, "runtimes": list(self._runtimes)}
 
     def _judge_teacher(self, student: Trained, model: LoadedModel) -> None:
         """Keeps the teacher's outputs on the same images, where it takes such ones."""
