@@ -39,11 +39,10 @@ _REFINED_STEP = "+ refined, label-free"
 
 
 def file_bytes(times: Sequence[Mapping[str, Any]], model: str, kind: str) -> int | None:
-    """Bytes of a model's file of a kind: torch's or bitfront's own, or where there is none that of a graph."""
+    """Bytes of a model's file of a kind: torch's or bitfront's own, or if there is none that of a graph."""
     rows = [row for timed in times[:1] for row in timed["rows"]]
-    sizes = {
-        row["runtime"]: int(row["file_bytes"]) for row in rows if (row["model"], row["kind"]) == (model, kind)
-    }
+    own = [row for row in rows if (row["model"], row["kind"]) == (model, kind)]
+    sizes = {row["runtime"]: int(row["file_bytes"]) for row in own}
     return sizes.get("torch", next(iter(sizes.values()), None))
 
 

@@ -92,12 +92,13 @@ class Judging:
     def figures(self, name: str) -> dict[str, Any]:
         """By split, each metric of a model with its standard error over the images."""
         return {
-            split: {
-                "images": len(judged),
-                **{key: _with_error(part) for key, part in by_image(judged).items()},
-            }
+            split: {key: _with_error(part) for key, part in by_image(judged).items()}
             for split, judged in self._judged(name).items()
         }
+
+    def images(self, name: str) -> dict[str, int]:
+        """Images of each split, of a model that was judged."""
+        return {split: len(judged) for split, judged in self._judged(name).items()}
 
     def differences(self, name: str, other: str) -> dict[str, Any]:
         """By split, by how much each metric is above that of another model, with its paired error."""
