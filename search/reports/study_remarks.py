@@ -80,8 +80,8 @@ def _about_times(figures: Document) -> list[str]:
     spread = max(row["spread_percent"] for timed in figures["times"] for row in timed["rows"])
     if spread > NOISY:
         lines.append(
-            f"medians of repeats lie up to {spread:.0f} % apart: other work ran on the machine; measure again "
-            "on a quiet one with --resume and --time-again"
+            f"medians of repeats lie up to {spread:.0f} % apart: other work ran on the machine; measure "
+            "again on a quiet one with --resume and --time-again"
         )
     verified = figures["verified"]
     if verified is not None:

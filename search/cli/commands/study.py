@@ -12,7 +12,7 @@ from bitfront.search.cli.options.training import add_recipe_options, add_teacher
 from bitfront.search.reports.study import FORMATS, TERMINAL
 from bitfront.search.runs.names import command_line
 from bitfront.search.session.bench_options import BASELINES
-from bitfront.search.session.cpu_study.spec import STUDENT, StudySpec
+from bitfront.search.session.cpu_study.spec import SMALL_BASELINES, STUDENT, StudySpec
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--teacher-as-is", "let it teach with the weights that it has, without fine-tuning it")
     option(group, "--teacher-image-size SIZE", "of a teacher that is fine-tuned (default: the student's)")
     group = parser.add_argument_group("networks")
-    networks = "models of timm that are trained alike and compared, or none"
-    option(group, "--baselines LIST", networks, default=BASELINES)
+    networks = (
+        f"of timm, trained alike, or none (default: {BASELINES}; {SMALL_BASELINES} for built-in models)"
+    )
+    option(group, "--baselines LIST", networks)
     begun = "weights that one of them begins with; may be given again (default: random ones)"
     option(group, "--baseline-checkpoint NAME=FILE", begun, default=[], action="append")
     option(group, "--baselines-pretrained", "let them begin with timm's weights from the model hub")
@@ -126,7 +128,7 @@ def _spec(args: argparse.Namespace) -> StudySpec:
     from bitfront.evaluators.data.image_options import read_size
     from bitfront.search.cli.options.specs import training_spec
     from bitfront.search.session.bench_options import BenchOptions
-    from bitfront.search.session.cpu_study.spec import usual_recipe, usual_teacher
+    from bitfront.search.session.cpu_study.spec import usual_baselines, usual_recipe, usual_teacher
     from bitfront.spaces.quantities import parse_duration
 
     student = training_spec(args)
@@ -141,7 +143,8 @@ def _spec(args: argparse.Namespace) -> StudySpec:
     if built_in:
         student = dataclasses.replace(student, teacher=usual_teacher(args.model))
     size = args.teacher_image_size
-    lists = BenchOptions.of("deploy", "none", args.runtimes, args.baselines, args.batches)
+    networks = usual_baselines(args.model) if args.baselines is None else args.baselines
+    lists = BenchOptions.of("deploy", "none", args.runtimes, networks, args.batches)
     graphs = tuple(name for name in lists.runtimes if name != "torch")
     found: dict[str, Any] = {
         "train_teacher": not (args.teacher_as_is or built_in),

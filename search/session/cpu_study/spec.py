@@ -27,7 +27,10 @@ STUDENT = "digits_vit"
 BATCHES = (1, 8)
 # What suits the small built-in models, whose trainings are of few steps.
 _BUILT_IN: dict[str, Any] = {"learning_rate": 1e-3, "ema_decay": 0.99}
-_BUILT_IN_EPOCHS = {"digits": 60, "cluttered": 20}
+_BUILT_IN_EPOCHS = {"digits": 30, "cluttered": 20}
+# Timm's smallest of two families, about as large as these models; larger ones take no images so small, or
+# hours.
+SMALL_BASELINES = "test_resnet,test_efficientnet"
 
 
 def usual_recipe(model: str) -> TrainingRecipe:
@@ -44,6 +47,11 @@ def usual_teacher(model: str) -> TeacherSpec | None:
     data = DIGITS_MODELS[model].data
     name = next(name for name, other in DIGITS_MODELS.items() if other.data == data and has_weights(name))
     return TeacherSpec(name, pretrained=True)
+
+
+def usual_baselines(model: str) -> str:
+    """The networks that are trained alike unless others are named, between commas."""
+    return SMALL_BASELINES if model in DIGITS_MODELS else BASELINES
 
 
 def _usual_student() -> TrainingSpec:
@@ -75,7 +83,7 @@ class StudySpec:
     student: TrainingSpec = field(default_factory=_usual_student)
     train_teacher: bool = False
     teacher_image_size: tuple[int, int] | None = None
-    baselines: tuple[str, ...] = tuple(BASELINES.split(","))
+    baselines: tuple[str, ...] = tuple(usual_baselines(STUDENT).split(","))
     baseline_weights: Mapping[str, str] = field(default_factory=dict)
     pretrained_baselines: bool = False
     seeds: int = 1
