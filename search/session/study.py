@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,10 +163,8 @@ def _going_on(folder: StudyFolder, reporter: Reporter) -> Iterator[None]:
 def _carried_out(spec: StudySpec, folder: StudyFolder, reporter: Reporter) -> Study:
     from bitfront.search.session.cpu_study.work import StudyWork
 
-    started = time.monotonic()
     with _going_on(folder, reporter):
         figures = finite(StudyWork(spec, folder, reporter).run())
-    figures["seconds"] = time.monotonic() - started
     write_atomically(folder.path / FIGURES, json.dumps(figures, indent=1, default=str) + "\n")
     for form, name in TABLES.items():
         write_atomically(folder.path / name, formatted(figures, form))

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bitfront.evaluators.latency.registry import TORCH
+from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.search.cli.options.common import natural, option, positive
 from bitfront.search.cli.options.groups import add_model_options
 from bitfront.search.cli.options.training import add_recipe_options, add_teacher_options
 from bitfront.search.reports.study import FORMATS, TERMINAL
 from bitfront.search.runs.names import command_line
 from bitfront.search.session.bench_options import BASELINES
-from bitfront.search.session.cpu_study.spec import SMALL_BASELINES, STUDENT, StudySpec
+from bitfront.search.session.cpu_study.spec import (
+    SMALL_BASELINES,
+    STUDENT,
+    StudySpec,
+    usual_baselines,
+    usual_recipe,
+    usual_teacher,
+)
 from bitfront.spaces import UserError
+from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
     from bitfront.search.session.study import Study
@@ -34,6 +45,8 @@ Every step is kept as soon as it is done: after Ctrl-C or a kill --resume goes o
 too. The teacher is fine-tuned first, from the weights that it is given, unless --teacher-as-is. Published
 figures stand beside ours where model, size and data are those published.
 """
+# Fields of the recipe that suit the model where they are not written.
+_SUITED = ("epochs", "learning_rate", "ema_decay")
 # Options that say how a study is shown; a resumed one takes no others.
 _SHOWN = frozenset({"resume", "format", "json", "time_again"})
 
@@ -123,43 +136,37 @@ def _spec(args: argparse.Namespace) -> StudySpec:
     Raises:
         UserError: An option cannot be read.
     """
-    import dataclasses
-
     from bitfront.evaluators.data.image_options import read_size
-    from bitfront.search.cli.options.specs import training_spec
     from bitfront.search.session.bench_options import BenchOptions
-    from bitfront.search.session.cpu_study.spec import usual_baselines, usual_recipe, usual_teacher
     from bitfront.spaces.quantities import parse_duration
 
-    student = training_spec(args)
-    usual = usual_recipe(args.model)
-    chosen = {
-        name: getattr(usual, name)
-        for name in ("epochs", "learning_rate", "ema_decay")
-        if name not in args.given
-    }
-    student = dataclasses.replace(student, recipe=dataclasses.replace(student.recipe, **chosen))
-    built_in = student.teacher is None
-    if built_in:
-        student = dataclasses.replace(student, teacher=usual_teacher(args.model))
-    size = args.teacher_image_size
-    networks = usual_baselines(args.model) if args.baselines is None else args.baselines
-    lists = BenchOptions.of("deploy", "none", args.runtimes, networks, args.batches)
-    graphs = tuple(name for name in lists.runtimes if name != "torch")
-    found: dict[str, Any] = {
-        "train_teacher": not (args.teacher_as_is or built_in),
-        "teacher_image_size": None if size is None else read_size(size),
-        "baselines": lists.baselines or (),
-        "baseline_weights": dict(map(_named_file, args.baseline_checkpoint)),
-        "pretrained_baselines": args.baselines_pretrained,
-        "seeds": args.seeds,
-        "runtimes": None if args.runtimes is None else graphs,
-        "batches": lists.batches,
-        "budget_s": None if args.budget is None else parse_duration(args.budget),
-        "refine_images": args.refine_images,
-        "refine_passes": args.refine_passes,
-    }
-    return StudySpec(student, **found)
+    size, networks = args.teacher_image_size, args.baselines or usual_baselines(args.model)
+    lists = BenchOptions.of(DEPLOY, "none", args.runtimes, networks, args.batches)
+    graphs = tuple(name for name in lists.runtimes if name != TORCH)
+    return StudySpec(
+        student=_student(args),
+        train_teacher=args.teacher is not None and not args.teacher_as_is,
+        teacher_image_size=None if size is None else read_size(size),
+        baselines=lists.baselines or (),
+        baseline_weights=dict(map(_named_file, args.baseline_checkpoint)),
+        pretrained_baselines=args.baselines_pretrained,
+        seeds=args.seeds,
+        runtimes=None if args.runtimes is None else graphs,
+        batches=lists.batches,
+        budget_s=None if args.budget is None else parse_duration(args.budget),
+        refine_images=args.refine_images,
+        refine_passes=args.refine_passes,
+    )
+
+
+def _student(args: argparse.Namespace) -> TrainingSpec:
+    """The student, with the recipe and the teacher that suit it where none were given."""
+    from bitfront.search.cli.options.specs import training_spec
+
+    found, usual = training_spec(args), usual_recipe(args.model)
+    left = {name: getattr(usual, name) for name in _SUITED if name not in args.given}
+    recipe = dataclasses.replace(found.recipe, **left)
+    return dataclasses.replace(found, recipe=recipe, teacher=found.teacher or usual_teacher(args.model))
 
 
 def _named_file(text: str) -> tuple[str, str]:
