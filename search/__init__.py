@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bitfront.search.session.bench import bench as bench
     from bitfront.search.session.compare import compare as compare
     from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
-    from bitfront.search.session.cpu_study.spec import StudySpec as StudySpec
     from bitfront.search.session.evaluate import evaluate as evaluate
     from bitfront.search.session.latency_table import latency_table as latency_table
     from bitfront.search.session.profile import profile as profile
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from bitfront.search.session.study import Study as Study
     from bitfront.search.session.study import resume_study as resume_study
     from bitfront.search.session.study import study as study
+    from bitfront.search.session.study_spec import StudySpec as StudySpec
     from bitfront.search.session.train import resume_training as resume_training
     from bitfront.search.session.train import train as train
     from bitfront.search.session.verify import verify as verify
@@ -60,7 +60,7 @@ _PLACES = {
     "Run": "bitfront.search.session.run",
     "RunSpec": "bitfront.search.problem.spec",
     "Study": "bitfront.search.session.study",
-    "StudySpec": "bitfront.search.session.cpu_study.spec",
+    "StudySpec": "bitfront.search.session.study_spec",
     "TeacherSpec": "bitfront.evaluators.training.recipe",
     "TrainingRecipe": "bitfront.evaluators.training.recipe",
     "TrainingSpec": "bitfront.evaluators.training.recipe",

@@ -15,10 +15,10 @@ from bitfront.evaluators.files import finite, write_atomically
 from bitfront.search.reports.study import formatted
 from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import command_line, plain_name
-from bitfront.search.session.cpu_study.records import FIGURES, TABLES, StudyFolder
-from bitfront.search.session.cpu_study.spec import StudySpec
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import with_test_folder
+from bitfront.search.session.study_folder import FIGURES, TABLES, StudyFolder
+from bitfront.search.session.study_spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def resume_study(
     found.make()
     with run_lock(found.path):
         if time_again:
-            from bitfront.search.session.cpu_study.timing import Timing
+            from bitfront.search.session.study_timing import Timing
 
             Timing(found, None, reporter_of(progress)).forget(spec.batches)
         return _carried_out(spec, found, reporter_of(progress))
@@ -161,7 +161,7 @@ def _going_on(folder: StudyFolder, reporter: Reporter) -> Iterator[None]:
 
 
 def _carried_out(spec: StudySpec, folder: StudyFolder, reporter: Reporter) -> Study:
-    from bitfront.search.session.cpu_study.work import StudyWork
+    from bitfront.search.session.study_work import StudyWork
 
     with _going_on(folder, reporter):
         figures = finite(StudyWork(spec, folder, reporter).run())

@@ -15,7 +15,7 @@ from bitfront.search.cli.options.training import add_recipe_options, add_teacher
 from bitfront.search.reports.study import FORMATS, TERMINAL
 from bitfront.search.runs.names import command_line
 from bitfront.search.session.bench_options import BASELINES
-from bitfront.search.session.cpu_study.spec import (
+from bitfront.search.session.study_spec import (
     SMALL_BASELINES,
     STUDENT,
     StudySpec,

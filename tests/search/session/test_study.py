@@ -17,9 +17,9 @@ import pytest
 import bitfront.search as public
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.training.recipe import TeacherSpec, TrainingRecipe, TrainingSpec
-from bitfront.search.session.cpu_study import timing, trainings, variants
-from bitfront.search.session.cpu_study.spec import StudySpec
+from bitfront.search.session import study_timing, study_trainings, study_variants
 from bitfront.search.session.study import Study, resume_study, study
+from bitfront.search.session.study_spec import StudySpec
 from bitfront.spaces import UserError
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ SPEC = StudySpec(
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "measure_memory", lambda *_: {})  # in processes of its own, tested with bench
+        patch.setattr(study_timing, "measure_memory", lambda *_: {})  # tested with bench
         yield study(SPEC, tmp_path_factory.mktemp("study") / "here")
 
 
@@ -52,10 +52,10 @@ def without_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("what was paid for is done again")
 
-    for module, names in ((trainings, ("train", "resume_training")), (variants, ("refine",))):
+    for module, names in ((study_trainings, ("train", "resume_training")), (study_variants, ("refine",))):
         for name in names:
             monkeypatch.setattr(module, name, refused)
-    monkeypatch.setattr(timing, "measure_times", refused)
+    monkeypatch.setattr(study_timing, "measure_times", refused)
 
 
 def test_the_folder(found: Study) -> None:
@@ -118,7 +118,7 @@ def test_what_has_ended_is_read_again(found: Study) -> None:
 
 
 def test_times_can_be_measured_again(found: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "measure_memory", lambda *_: {})
+    monkeypatch.setattr(study_timing, "measure_memory", lambda *_: {})
     path = found.folder / "records" / "times-1.json"
     before = path.stat().st_mtime_ns
     resume_study(found.folder, time_again=True)

@@ -14,8 +14,8 @@ from bitfront.evaluators.training.recipe import TeacherSpec
 from bitfront.search.cli.main import main
 from bitfront.search.cli.parser import parse
 from bitfront.search.session import study as session
-from bitfront.search.session.cpu_study.spec import StudySpec
 from bitfront.search.session.study import Study
+from bitfront.search.session.study_spec import StudySpec
 
 DEIT = ("--model", "deit_tiny_patch16_224", "--checkpoint", "t.pth", "--data", "cifar10:c.tar")
 TEACHER = ("--teacher", "deit_small_patch16_224", "--teacher-checkpoint", "s.pth")

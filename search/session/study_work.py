@@ -8,15 +8,15 @@ from bitfront.evaluators.latency.bench.baselines import NetworkFiles
 from bitfront.evaluators.models.classifiers import load_classifier
 from bitfront.evaluators.models.loading import LoadedModel
 from bitfront.evaluators.training.judging import outputs_of
-from bitfront.search.session.cpu_study.figures import Figures
-from bitfront.search.session.cpu_study.judging import Judging, SplitImages
-from bitfront.search.session.cpu_study.networks import Networks
-from bitfront.search.session.cpu_study.records import StudyFolder
-from bitfront.search.session.cpu_study.spec import StudySpec
-from bitfront.search.session.cpu_study.timing import PACKED, Timing, network_candidates, student_candidates
-from bitfront.search.session.cpu_study.trainings import DISTILLED, TEACHER, Trained, Trainings, weights_of
-from bitfront.search.session.cpu_study.variants import REFINES, Students
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_figures import Figures
+from bitfront.search.session.study_folder import StudyFolder
+from bitfront.search.session.study_judging import Judging, SplitImages
+from bitfront.search.session.study_networks import Networks
+from bitfront.search.session.study_spec import StudySpec
+from bitfront.search.session.study_timing import PACKED, Timing, network_candidates, student_candidates
+from bitfront.search.session.study_trainings import DISTILLED, TEACHER, Trained, Trainings, weights_of
+from bitfront.search.session.study_variants import REFINES, Students
 
 _VERIFIED = "verified"
 

@@ -9,21 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitfront.evaluators.training.folder import AVERAGE, MODEL
-from bitfront.search.session.cpu_study.judging import METRICS, Judging
-from bitfront.search.session.cpu_study.networks import FLOAT as NETWORK_FLOAT
-from bitfront.search.session.cpu_study.networks import INT8 as NETWORK_INT8
-from bitfront.search.session.cpu_study.records import SPLITS, StudyFolder
-from bitfront.search.session.cpu_study.spec import StudySpec
-from bitfront.search.session.cpu_study.trainings import ALONE, DISTILLED, TEACHER, Trained
-from bitfront.search.session.cpu_study.variants import (
-    DYNAMIC,
-    FLOAT,
-    INT8,
-    REFINED,
-    REFINES,
-    VARIANTS,
-    Variant,
-)
+from bitfront.search.session.study_folder import SPLITS, StudyFolder
+from bitfront.search.session.study_judging import METRICS, Judging
+from bitfront.search.session.study_networks import FLOAT as NETWORK_FLOAT
+from bitfront.search.session.study_networks import INT8 as NETWORK_INT8
+from bitfront.search.session.study_spec import StudySpec
+from bitfront.search.session.study_trainings import ALONE, DISTILLED, TEACHER, Trained
+from bitfront.search.session.study_variants import DYNAMIC, FLOAT, INT8, REFINED, REFINES, VARIANTS, Variant
 
 Document = dict[str, Any]
 # Each step of the ablation beside the one before it.

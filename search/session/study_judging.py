@@ -20,8 +20,8 @@ from bitfront.evaluators.tasks.classification.figures import JUDGE, ClassOutputs
 from bitfront.evaluators.tasks.classification.linearized import macro_f1_per_image, roc_auc_per_image
 from bitfront.evaluators.tasks.metric import Outputs
 from bitfront.evaluators.training.judging import BATCH
-from bitfront.search.session.cpu_study.records import SPLITS, StudyFolder
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_folder import SPLITS, StudyFolder
 
 METRICS = ("top1", "macro_f1", "roc_auc")
 # Logits ``[n, classes]`` of some preprocessed images.

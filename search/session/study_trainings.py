@@ -15,9 +15,9 @@ from bitfront.evaluators.models.classifiers import load_classifier
 from bitfront.evaluators.models.loading import LoadedModel
 from bitfront.evaluators.training.folder import AVERAGE, MODEL, RECORD, STATE, read_record
 from bitfront.evaluators.training.recipe import TeacherSpec, TrainingSpec
-from bitfront.search.session.cpu_study.records import StudyFolder
-from bitfront.search.session.cpu_study.spec import StudySpec
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_folder import StudyFolder
+from bitfront.search.session.study_spec import StudySpec
 from bitfront.search.session.train import resume_training, train
 from bitfront.spaces import BitfrontError, UserError
 from bitfront.spaces.errors import one_line

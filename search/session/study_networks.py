@@ -9,10 +9,10 @@ from torch import nn
 
 from bitfront.evaluators.latency.bench.baselines import NetworkFiles, export_float, quantize
 from bitfront.evaluators.training.judging import outputs_of
-from bitfront.search.session.cpu_study.judging import Judging, SplitImages
-from bitfront.search.session.cpu_study.records import StudyFolder
-from bitfront.search.session.cpu_study.trainings import Trained
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_folder import StudyFolder
+from bitfront.search.session.study_judging import Judging, SplitImages
+from bitfront.search.session.study_trainings import Trained
 from bitfront.spaces import BitfrontError
 
 FLOAT, INT8 = "float32", "int8"

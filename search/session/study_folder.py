@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.files import check_writable, explained, finite, replacing, write_atomically
 from bitfront.search.runs.files import read_json
-from bitfront.search.session.cpu_study.spec import SETTINGS, StudySpec
+from bitfront.search.session.study_spec import SETTINGS, StudySpec
 from bitfront.spaces import UserError
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, m
 from bitfront.evaluators.latency.bench.torch_entries import TorchEntry, saved_bytes
 from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.evaluators.models.families import blueprint_of
-from bitfront.search.session.cpu_study.records import StudyFolder
-from bitfront.search.session.cpu_study.variants import BITS, uniform
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_folder import StudyFolder
+from bitfront.search.session.study_variants import BITS, uniform
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:

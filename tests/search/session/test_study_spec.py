@@ -11,8 +11,8 @@ import pytest
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.training.recipe import TeacherSpec, TrainingRecipe, TrainingSpec
-from bitfront.search.session.cpu_study.figures import file_bytes, mean_of
-from bitfront.search.session.cpu_study.spec import StudySpec, usual_baselines, usual_teacher
+from bitfront.search.session.study_figures import file_bytes, mean_of
+from bitfront.search.session.study_spec import StudySpec, usual_baselines, usual_teacher
 from bitfront.spaces import UserError
 
 DEIT = "deit_tiny_patch16_224"

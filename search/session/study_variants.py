@@ -13,13 +13,13 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.loading import LoadedModel
 from bitfront.evaluators.training.judging import outputs_of
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
-from bitfront.search.session.cpu_study.judging import METRICS, Judging, SplitImages
-from bitfront.search.session.cpu_study.records import StudyFolder
-from bitfront.search.session.cpu_study.spec import StudySpec
-from bitfront.search.session.cpu_study.trainings import ALONE, DISTILLED, Trained, Trainings, weights_of
 from bitfront.search.session.refine import refine
 from bitfront.search.session.refine_checks import place_in
 from bitfront.search.session.reporter import Reporter
+from bitfront.search.session.study_folder import StudyFolder
+from bitfront.search.session.study_judging import METRICS, Judging, SplitImages
+from bitfront.search.session.study_spec import StudySpec
+from bitfront.search.session.study_trainings import ALONE, DISTILLED, Trained, Trainings, weights_of
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.errors import one_line
 from bitfront.spaces.schemes import DEPLOY
