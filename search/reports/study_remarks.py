@@ -54,7 +54,7 @@ def _about_refining(figures: Document) -> list[str]:
     lines = [
         f"refined stands for QAT-lite: {passes} over {known[0]['images']}, from the float model and without "
         "labels, in the arithmetic of the integers. It learns codes, scales, biases and norms of the 8-bit "
-        "model itself: there is no model before INT8"
+        "model itself: there is no model before INT8; its differences have errors, its values have none"
     ]
     kept = sum(bool(record["helped"]) for record in known)
     if kept < len(known):

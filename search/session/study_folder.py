@@ -114,18 +114,23 @@ class StudyFolder:
         with explained(path):
             path.unlink(missing_ok=True)
 
-    def outputs(self, name: str) -> dict[str, torch.Tensor] | None:
-        """The outputs of a model by split, and labels as ``SPLIT_labels``; None where they are not there yet.
+    def has_outputs(self, name: str) -> bool:
+        """Whether the outputs of a model are there."""
+        return self._outputs(name).is_file()
+
+    def _outputs(self, name: str) -> Path:
+        return self.path / _OUTPUTS / f"{name}.safetensors"
+
+    def outputs(self, name: str) -> dict[str, torch.Tensor]:
+        """The outputs of a model by split, and labels as ``SPLIT_labels``.
 
         Raises:
-            UserError: The file is damaged.
+            UserError: The file is missing or damaged.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.path / _OUTPUTS / f"{name}.safetensors"
-        if not path.is_file():
-            return None
+        path = self._outputs(name)
         try:
             return dict(load_file(path))
         except (OSError, SafetensorError) as error:
@@ -135,7 +140,7 @@ class StudyFolder:
         """Writes the outputs of a model as a whole."""
         from safetensors.torch import save_file
 
-        path = self.path / _OUTPUTS / f"{name}.safetensors"
+        path = self._outputs(name)
         with explained(path), replacing(path) as part:
             save_file({key: value.contiguous() for key, value in outputs.items()}, part)
 

@@ -65,7 +65,7 @@ class Judging:
 
     def known(self, name: str) -> bool:
         """Whether the outputs of a model are there."""
-        return self._folder.outputs(name) is not None
+        return self._folder.has_outputs(name)
 
     def keep(self, name: str, title: str, classify: Classify, images: SplitImages) -> None:
         """Classifies both splits, and keeps the outputs."""
@@ -113,16 +113,11 @@ class Judging:
     def agreement(self, name: str, classify: Classify, images: SplitImages) -> float:
         """Share of the test images that get the class of a model's kept outputs, in percent."""
         found = classify(images.of("test")).argmax(-1)
-        same = found == self._outputs(name)["test"].argmax(-1)
+        same = found == self._folder.outputs(name)["test"].argmax(-1)
         return 100.0 * float(same.double().mean())
 
-    def _outputs(self, name: str) -> dict[str, torch.Tensor]:
-        found = self._folder.outputs(name)
-        assert found is not None, "outputs are kept before they are judged"
-        return found
-
     def _judged(self, name: str) -> dict[str, ClassOutputs]:
-        found = self._outputs(name)
+        found = self._folder.outputs(name)
         parts = {split: (found[split], found[f"{split}_labels"]) for split in SPLITS}
         return {
             split: cast(ClassOutputs, JUDGE.outputs(Outputs(values, values, labels)))

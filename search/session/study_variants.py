@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.models.loading import LoadedModel
 from bitfront.evaluators.training.judging import outputs_of
@@ -136,7 +137,7 @@ class Students:
 
     def quantized(self, spec: EvaluationSpec) -> EvaluationSpec:
         """What is evaluated at 8 bits: by bitfront's scheme of CPU runtimes."""
-        threads = self._spec.student.recipe.threads or 1
+        threads = self._spec.student.recipe.threads or available_cpus()
         return dataclasses.replace(
             spec,
             scheme=DEPLOY,
