@@ -61,6 +61,11 @@ def published_study() -> PublishedStudy:
     return PublishedStudy(**{**known, "variants": tuple(known["variants"]), "times": tuple(known["times"])})
 
 
+def data_name(figures: Document) -> str:
+    """What the data of a study are called, without the folders of this machine."""
+    return re.sub(r"[^:]*[/\\]", "", str(figures["source"]))
+
+
 def quality_comparable(figures: Document) -> bool:
     """Whether model, teacher, size and data are those published; the data as far as their name tells."""
     paper = published_study()
@@ -81,14 +86,14 @@ def statements(figures: Document) -> list[str]:
     """How a study stands to the published figures, a sentence each."""
     paper = published_study()
     size = "x".join(map(str, figures["image_size"][1:]))
-    ours = f"{figures['model']} at {size} from {figures['teacher']} on {figures['source']}"
+    ours = f"{figures['model']} at {size} from {figures['teacher']} on {data_name(figures)}"
     theirs = f"{paper.model} at {paper.side}x{paper.side} from {paper.teacher} on {paper.data}"
     if not quality_comparable(figures):
         found = [f"{paper.where} published {theirs}; ours are {ours}: accuracies do not stand beside theirs"]
     else:
         found = [
             f"published: {paper.where}, {theirs}; our data are taken for theirs by their name "
-            f"({figures['data']}): splits and preparation may differ"
+            f"({data_name(figures)}): splits and preparation may differ"
         ]
     if not times_comparable(figures):
         return [

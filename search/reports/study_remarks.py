@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bitfront.search.reports.published_study import statements
+from bitfront.search.reports.published_study import data_name, statements
 from bitfront.spaces.quantities import count_of
 
 Document = Mapping[str, Any]
@@ -17,7 +17,7 @@ def title(figures: Document) -> str:
     """What was studied."""
     size = "x".join(map(str, figures["image_size"][1:]))
     return (
-        f"{figures['model']} at {size} distilled from {figures['teacher']} on {figures['source']}: "
+        f"{figures['model']} at {size} distilled from {figures['teacher']} on {data_name(figures)}: "
         f"{count_of(figures['epochs'], 'epoch')} of {count_of(figures['train_images'], 'image')}, "
         f"{count_of(figures['seeds'], 'seed')}"
     )

@@ -10,6 +10,7 @@ import pytest
 from recorded_study import figures, refined, times
 
 from bitfront.search.reports.published_study import (
+    data_name,
     published_study,
     quality_comparable,
     statements,
@@ -59,7 +60,7 @@ def test_published_figures_beside_ours() -> None:
     assert row(batch, "deit_tiny_patch16_224.fb_in1k", "dynamic INT8")[-3:] == ["58.45", "136.2", "1528"]
     assert row(batch, "resnet18", "float32")[-3:] == ["78.82", "101.5", "—"]
     assert row(batch, "resnet18", "INT8")[-3:] == ["—", "—", "—"]
-    assert "our data are taken for theirs by their name (/data/ISIC-2019)" in text
+    assert "our data are taken for theirs by their name (ISIC-2019)" in text
     assert "those of an Intel i7-12700F, ours of one thread of Some CPU" in text
 
 
@@ -73,6 +74,13 @@ def test_and_a_plain_statement_where_they_are_not_those_published() -> None:
     assert not times_comparable(small)
     assert statements(small)[1].startswith("nor do times, which are published at 224x224")
     assert "published p50" not in formatted(small, "markdown")
+
+
+def test_folders_of_this_machine_are_not_named() -> None:
+    for source, shown in (
+        ("cifar10:/work/data/c.tar", "cifar10:c.tar"), ("/my/photos", "photos"), ("digits", "digits"),
+    ):  # fmt: skip
+        assert data_name(figures(source=source)) == shown
 
 
 def test_what_is_shipped_is_what_was_published() -> None:
