@@ -154,7 +154,7 @@ def test_ctrl_c_in_a_training_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Learner, "learn", interrupted)
-    with caplog.at_level("INFO"), pytest.raises(KeyboardInterrupt):
+    with caplog.at_level("INFO", logger="bitfront"), pytest.raises(KeyboardInterrupt):
         study(SPEC, tmp_path / "a b")
     assert f"next: bitfront study --resume '{tmp_path / 'a b'}'" in caplog.text
     assert (tmp_path / "a b" / "trainings" / "alone-0" / "state.pt").is_file()
