@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 SUMMARY = "train a model, alone or from a teacher"
 DETAIL = """\
 Fine-tunes any classifier of timm on any data that bitfront reads, its head replaced to fit: a vision
-transformer to be searched, others to teach and to compare with. Images that a search will see are kept out: where
-the data have no training side, a part of them, and the printed search has that very part. Weights are written
-for bitfront and timm alike, with their moving average beside.
+transformer to be searched, others to teach and to compare with. Images that a search will see are kept out:
+where the data have no training side, a part of them, and the printed search has that very part. Weights are
+written for bitfront and timm alike, with their moving average beside.
 
   bitfront train --model deit_tiny_patch16_224 --pretrained --data cifar10 --image-size 96
   bitfront train --model deit_tiny_patch16_224 --pretrained --data DIR \\
