@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,8 @@ PACKAGES = (
     "bitfront", "torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pymoo", "moocore", "optuna",
     "distributed", "numba", "pandas", "scikit-learn", "scipy",
 )  # fmt: skip
+# Of NVIDIA, of AMD, and of Windows below Linux.
+_GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 # Those that matter to integer kernels.
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 
@@ -91,6 +94,23 @@ def cpuinfo(key: str) -> str:
 def cpu_name() -> str:
     """What the processor is called, such as ``AMD EPYC``."""
     return cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def is_this_machine(machine: str) -> bool:
+    """Whether that is the name of this machine's processor or of one of its GPUs."""
+    if machine == cpu_name():
+        return True
+    if not _may_have_gpus():  # torch takes longer to load than many a command takes
+        return False
+    import torch
+
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return machine in map(torch.cuda.get_device_name, gpus)
+
+
+def _may_have_gpus() -> bool:
+    """Whether there is a driver that torch could find GPUs by: on Linux it shows in the file system."""
+    return sys.platform != "linux" or any(map(os.path.exists, _GPU_DRIVERS))
 
 
 def describe_environment() -> dict[str, Any]:

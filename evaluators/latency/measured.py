@@ -14,7 +14,13 @@ import torch
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.context.preparing import REFERENCE_BITS, compute_in_float32
 from bitfront.evaluators.context.spec import EvaluationSpec
-from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import (
+    Latency,
+    LatencyTable,
+    TableLatency,
+    encoder_shape,
+    timed_encoders,
+)
 from bitfront.evaluators.latency.timed_runtime import (
     Subject,
     TimedRun,
@@ -111,7 +117,7 @@ def measure_with_models(
 def _filled_up(table: LatencyTable, subject: Subject, whole: Latency) -> LatencyTable:
     """The table whose sum for the greatest width is no less than the whole model's time."""
     bits = max(subject.prepared.widths)
-    latency = TableLatency(table, subject.prepared.blueprint, [(bits, bits, bits)])
+    latency = TableLatency(table, timed_encoders(subject.prepared.blueprint), [(bits, bits, bits)])
     missing = max(0.0, whole.milliseconds - latency.latency_ms(subject.widest))
     rest = dataclasses.replace(table.rest, milliseconds=table.rest.milliseconds + missing)
     return dataclasses.replace(table, rest=rest)

@@ -87,6 +87,27 @@ def settled(scheme: str, latency: str = AUTO) -> tuple[str, str]:
     return scheme, latency
 
 
+def settled_batch(name: str, own: int | None, asked: int | None) -> int:
+    """The images of a batch.
+
+    Args:
+        name: Of the latency source.
+        own: The only batch that it has times for; None where any can be asked for.
+        asked: What was asked for; None for its own, or 1.
+
+    Raises:
+        UserError: It is for another batch.
+    """
+    if own is None:
+        return 1 if asked is None else asked
+    if asked not in (None, own):
+        raise UserError(
+            f"--latency-batch {asked}: {name} is for batches of {own}: leave the option out, or "
+            f"give a table for that batch (`bitfront latency-table --latency-batch {asked}`)"
+        )
+    return own
+
+
 def timed_runtime_named(name: str, scheme: str) -> TimedRuntime:
     """The runtime of that name.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -11,6 +10,7 @@ from typing import Protocol, cast
 from bitfront.evaluators.context.machine import cpu_name
 from bitfront.evaluators.latency.hardware_profile import HardwareProfile, profile_named
 from bitfront.evaluators.latency.measured import measure_table
+from bitfront.evaluators.latency.named_table import measured_elsewhere, named_table, of_scheme
 from bitfront.evaluators.latency.registry import (
     MEASURED,
     MODEL,
@@ -23,9 +23,8 @@ from bitfront.evaluators.latency.registry import (
 )
 from bitfront.evaluators.latency.roofline import model_table
 from bitfront.evaluators.latency.table import LatencyTable
-from bitfront.evaluators.latency.table_file import read_table
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
-from bitfront.evaluators.latency.torch_runtime import is_this_machine
+from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import UserError
 from bitfront.spaces.plugins import plugins
@@ -90,7 +89,7 @@ class TableSource:
         """Whether it was modelled, or measured on another machine."""
         if f"{MODEL}:" in self.found.source:
             return (f"latencies are modelled ({self.found.source}), not measured",)
-        if _elsewhere(self.found):
+        if measured_elsewhere(self.found):
             return (f"the latency table was measured on {self.found.machine}; this machine is {cpu_name()}",)
         return ()
 
@@ -115,7 +114,11 @@ class ModelSource:
     def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:  # noqa: ARG002
         """Computes times."""
         prepared = subject.prepared
-        return model_table(self.profile, prepared.blueprint, prepared.widths, prepared.scheme, batch)
+        return self.modelled(prepared.blueprint, prepared.widths, prepared.scheme, batch)
+
+    def modelled(self, blueprint: Blueprint, widths: Sequence[int], scheme: str, batch: int) -> LatencyTable:
+        """The same of a model that is not prepared: shapes are all that counts."""
+        return model_table(self.profile, blueprint, widths, scheme, batch)
 
 
 def latency_source(name: str, scheme: str) -> LatencySource:
@@ -134,11 +137,7 @@ def latency_source(name: str, scheme: str) -> LatencySource:
     if kind == MEASURED and (rest or TORCH) in TIMED_RUNTIMES:
         return MeasuredSource(timed_runtime_named(rest or TORCH, scheme))
     if kind == TABLE and rest:
-        # Its source names the file, what that says of its origin, and another machine.
-        table = read_table(Path(rest))
-        where = f", {table.machine}" if _elsewhere(table) else ""
-        named = f"table:{Path(rest).name} ({table.source}{where})"
-        return _table_source(dataclasses.replace(table, source=named), scheme)
+        return _table_source(named_table(Path(rest), scheme), scheme)
     if kind in plugins(PLUGINS):
         return cast(LatencySource, plugins(PLUGINS)[kind].load_callable()(rest, scheme))
     if kind == MODEL and rest:
@@ -160,17 +159,8 @@ def resumed_source(name: str, scheme: str, table: LatencyTable) -> LatencySource
     """
     if name.partition(":")[0] == MEASURED:
         return latency_source(name, scheme)
-    return _table_source(table, scheme)
+    return _table_source(of_scheme(table, scheme), scheme)
 
 
 def _table_source(table: LatencyTable, scheme: str) -> TableSource:
-    if table.scheme and table.scheme != scheme:
-        raise UserError(
-            f"{table.source} is for scheme {table.scheme}, not {scheme}: give --scheme {table.scheme}, or a "
-            "table of that scheme (`bitfront latency-table`)"
-        )
     return TableSource(table, runtime_of_table(table.source, scheme))
-
-
-def _elsewhere(table: LatencyTable) -> bool:
-    return bool(table.machine) and not is_this_machine(table.machine)

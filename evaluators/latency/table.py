@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.parts import GELU, EncoderParts
 from bitfront.spaces import BitConfig, Triple, UserError
+
+if TYPE_CHECKING:  # recorded shapes are added up without torch
+    from bitfront.evaluators.models.blueprint import Blueprint
+    from bitfront.evaluators.models.parts import EncoderParts
 
 # Of a time, whose medians a spread is the range of; tables of elsewhere do not say how many theirs had.
 REPEATS = 5
@@ -36,6 +39,8 @@ def encoder_shape(encoder: EncoderParts) -> str:
 
 def _kind(encoder: EncoderParts) -> Iterator[str]:
     """What takes time in an encoder beside LayerNorms before both branches, its products and exact GELU."""
+    from bitfront.evaluators.models.parts import GELU
+
     if encoder.heads * encoder.head_dim != encoder.channels:
         yield f"head{encoder.head_dim}"
     for name, parts in encoder.norms().items():
@@ -49,6 +54,39 @@ def _kind(encoder: EncoderParts) -> Iterator[str]:
         yield encoder.activation
     if encoder.gated:
         yield "gated"
+
+
+@dataclass(frozen=True)
+class TimedEncoder:
+    """What a table is asked of an encoder by, and how its layers share the time.
+
+    Attributes:
+        shape: As tables name it; see :func:`encoder_shape`.
+        macs: Multiply-accumulates of one token by linear layer.
+    """
+
+    shape: str
+    macs: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"shape": self.shape, "macs": dict(self.macs)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TimedEncoder:
+        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError where it is none."""
+        macs = {str(layer): int(count) for layer, count in dict(document["macs"]).items()}
+        return cls(str(document["shape"]), macs)
+
+
+def timed_encoders(blueprint: Blueprint) -> tuple[TimedEncoder, ...]:
+    """The encoders of a model, in their order."""
+    return tuple(
+        TimedEncoder(
+            encoder_shape(encoder), {layer: parts.weight.numel() for layer, parts in encoder.linear().items()}
+        )
+        for encoder in blueprint.encoders
+    )
 
 
 # Where repeats spread more than this tells, they tell of other work on the machine.
@@ -103,21 +141,19 @@ class TableLatency:
 
     Args:
         table: The times.
-        blueprint: The model.
+        encoders: Those of the model, in their order; see :func:`timed_encoders`.
         needed: Precisions that will be asked for.
 
     Raises:
         UserError: The table lacks an encoder shape or precision of the model.
     """
 
-    def __init__(self, table: LatencyTable, blueprint: Blueprint, needed: Iterable[Triple]) -> None:
+    def __init__(
+        self, table: LatencyTable, encoders: Sequence[TimedEncoder], needed: Iterable[Triple]
+    ) -> None:
         self.table = table
-        self._shapes = [encoder_shape(encoder) for encoder in blueprint.encoders]
-        # Multiply-accumulates of one token by layer.
-        self._macs = [
-            {layer: parts.weight.numel() for layer, parts in encoder.linear().items()}
-            for encoder in blueprint.encoders
-        ]
+        self._shapes = [encoder.shape for encoder in encoders]
+        self._macs = [encoder.macs for encoder in encoders]
         self._keys = list(itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)))
         for shape, triple in self._keys:
             if (shape, triple) not in table.encoders:

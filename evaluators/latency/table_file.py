@@ -15,11 +15,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
-from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.spaces import KINDS, SCHEMES, Triple, UserError, triples
+
+if TYPE_CHECKING:
+    from bitfront.evaluators.models.blueprint import Blueprint
 
 ENCODER, REST, FLOAT_MODEL = "encoder", "rest", "float_model"
 # Columns that must say the same in every row that has them.

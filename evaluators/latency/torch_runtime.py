@@ -96,12 +96,6 @@ class TorchRuntime:
         return found
 
 
-def is_this_machine(machine: str) -> bool:
-    """Whether that is the name of this machine's processor or of one of its GPUs."""
-    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    return machine in (cpu_name(), *map(torch.cuda.get_device_name, gpus))
-
-
 def sample_images(prepared: PreparedModel, batch: int) -> torch.Tensor:
     """Random images of the model's input shape."""
     generator = torch.Generator().manual_seed(0)

@@ -45,10 +45,10 @@ class CheckedModel:
         cls, name: str, config: BitConfig, entry: Latency, table: LatencyTable, blueprint: Blueprint
     ) -> CheckedModel:
         """Compares a measurement with the table's sum."""
-        from bitfront.evaluators.latency.table import TableLatency
+        from bitfront.evaluators.latency.table import TableLatency, timed_encoders
 
         needed = {bits for _, bits in table.encoders}
-        total = TableLatency(table, blueprint, needed).latency_ms(config)
+        total = TableLatency(table, timed_encoders(blueprint), needed).latency_ms(config)
         error = 100.0 * (total / entry.milliseconds - 1.0)
         return cls(name, config.digest, total, entry.milliseconds, entry.spread_percent, error)
 

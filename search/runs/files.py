@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -53,7 +54,11 @@ def read_json(path: Path, kind: type, absent: Any = None) -> Any:
 
 
 def read_table(
-    path: Path, columns: Mapping[str, Column], required: Sequence[str], genes: Iterable[str] = ()
+    path: Path,
+    columns: Mapping[str, Column],
+    required: Sequence[str],
+    genes: Iterable[str] = (),
+    text: str | None = None,
 ) -> pd.DataFrame:
     """A CSV table of a run: numbers and genes as float64 (NaN where empty), ``feasible`` as booleans.
 
@@ -62,6 +67,7 @@ def read_table(
         columns: The columns that are known, by name.
         required: Columns that it must have, besides those of the genes.
         genes: Names of the gene columns.
+        text: What is read in place of the file's content.
 
     Raises:
         UserError: The file is absent, is not a CSV table, lacks a column or has text where a number belongs.
@@ -71,7 +77,7 @@ def read_table(
     texts = {column.name: str for column in columns.values() if column.kind != "number"}
     try:
         with readable(path):
-            table = pd.read_csv(path, dtype=texts)
+            table = pd.read_csv(path if text is None else io.StringIO(text), dtype=texts)
         missing = [column for column in (*required, *genes) if column not in table.columns]
         if missing:
             raise damaged_file(path, f"there is no column {missing[0]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.limits import Limit
 from bitfront.search.problem.objectives import default_objectives
@@ -21,9 +23,40 @@ from bitfront.search.runs.columns import GeneColumn, Schema, gene_columns, gene_
 from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_document, read_table
 from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
-from bitfront.search.runs.names import checked_name
+from bitfront.search.runs.names import checked_name, plain_name
 from bitfront.search.runs.refined import RefinedPoint, refined_points
 from bitfront.search.runs.right_images import Split, read_right_images
+from bitfront.spaces import UserError
+
+
+@dataclass(frozen=True)
+class Prices:
+    """That a run's latencies are of another source than it was searched with.
+
+    Attributes:
+        asked: The source as it was named, such as ``table:phone.csv``.
+        batch: Images of the batch that latencies are for.
+        machine: What ran it, in words; empty where nothing did or it is not known.
+        notes: What a reader must know of them, a sentence each.
+    """
+
+    asked: str
+    batch: int
+    machine: str
+    notes: tuple[str, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options that ask for them."""
+        batch = ("--latency-batch", str(self.batch)) if self.batch != 1 else ()
+        return ("--latency", self.asked, *batch)
+
+    @property
+    def label(self) -> str:
+        """A part of names of files, such as ``table_phone``."""
+        kind, _, rest = self.asked.partition(":")
+        batch = f"-b{self.batch}" if self.batch != 1 else ""
+        return f"{plain_name(f'{kind}_{Path(rest).stem}' if rest else kind)}{batch}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +75,8 @@ class RecordedRun:
         genes: The gene columns of both tables, in genome order.
         settled: Widths of the genes that were not searched, by name.
         refined: What ``bitfront refine`` made of trials, by trial.
+        prices: Whose latencies these are where they are not those of the search; see
+            :func:`bitfront.search.runs.prices.priced`.
         narrowed: Limits that the front was narrowed to after the search; see
             :func:`bitfront.search.export.limited_front.narrowed`.
     """
@@ -58,6 +93,7 @@ class RecordedRun:
     settled: Mapping[str, int] = field(default_factory=dict)
     narrowed: tuple[Limit, ...] = ()
     refined: tuple[RefinedPoint, ...] = ()
+    prices: Prices | None = None
 
     @classmethod
     def read(cls, root: Path, name: str) -> Self:
@@ -89,6 +125,11 @@ class RecordedRun:
             _read_settled(folder),
             refined=refined_points(folder),
         )
+
+    @property
+    def title(self) -> str:
+        """The run's name, and by which prices it stands where these are not its own."""
+        return self.name if self.prices is None else f"{self.name} by {self.prices.asked}"
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -197,3 +238,20 @@ def _read_limits(path: Path, summary: Mapping[str, Any]) -> tuple[Limit, ...]:
         return tuple(Limit.from_json(entry) for entry in summary.get("limits") or ())
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_file(path, f"limits: {type(error).__name__}: {error}") from error
+
+
+def evaluation_of(run: RecordedRun) -> EvaluationSpec:
+    """What the run evaluated, on this machine's processor.
+
+    Raises:
+        UserError: The run does not say, or is of a version that knew no recipes.
+    """
+    if "recipe" not in run.evaluation:
+        raise UserError(
+            f"run {run.name} was searched by an earlier version, which prepared models in another way: "
+            "search again"
+        )
+    try:
+        return dataclasses.replace(EvaluationSpec.from_json(run.evaluation), device="cpu")
+    except (KeyError, TypeError) as error:
+        raise damaged_file(run.path / SPEC, error) from error

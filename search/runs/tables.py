@@ -59,60 +59,39 @@ class FinalMeasurement:
         }
 
 
-class RunTables:
-    """Writes the tables of a run, each as a whole.
+class TableTexts:
+    """The tables of a run as CSV.
 
     Args:
-        folder: The run folder.
         problem: What was searched: gives gene and constraint columns.
     """
 
-    def __init__(self, folder: RunFolder, problem: SearchProblem) -> None:
-        self._folder = folder
+    def __init__(self, problem: SearchProblem) -> None:
         self._problem = problem
-        self._schema = Schema(problem.task, tuple(o.name for o in problem.objectives), problem.metrics)
+        self.schema = Schema(problem.task, tuple(o.name for o in problem.objectives), problem.metrics)
 
-    def write(
-        self,
-        trials: Iterable[Trial],
-        front: Iterable[Trial],
-        final: Mapping[int, FinalMeasurement] | None = None,
-    ) -> None:
-        """Writes both tables; estimates are those that all trials together give.
+    def front(self, front: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
+        """One row for each front point: figures, the bits of every gene, the estimate, then the shortlist."""
+        return self._csv(front, final, (*self.schema.estimated, *SHORTLIST))
 
-        Args:
-            trials: All trials, by number.
-            front: The front, by size.
-            final: By trial number, what was measured on the finished front.
-
-        Raises:
-            BitfrontError: The tables cannot be written.
-        """
-        measured = final or {}
-        trials = judged(self._problem, tuple(trials))
-        # One row for each front point: figures, the bits of every gene, the estimate, then what the shortlist
-        # makes of it.
-        self._folder.write_text(FRONT, self._csv(front, measured, (*self._schema.estimated, *SHORTLIST)))
-        self._folder.write_text(TRIALS, self.trials_csv(trials, measured))
-
-    def trials_csv(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
+    def trials(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
         violations = [violation_column(name) for name in self._problem.constraint_names]
         further = (
             *STATE,
             *violations,
-            *self._schema.measured,
-            *self._schema.final,
+            *self.schema.measured,
+            *self.schema.final,
             ERROR,
             EXPECTED,
-            *self._schema.estimated,
+            *self.schema.estimated,
         )
         return self._csv(trials, final, further)
 
     def _csv(
         self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement], further: Sequence[Column]
     ) -> str:
-        space, leading = self._problem.space, self._schema.leading
+        space, leading = self._problem.space, self.schema.leading
 
         def row(trial: Trial) -> list[str]:
             known = self._values(trial, final.get(trial.number, FinalMeasurement()))
@@ -142,6 +121,41 @@ class RunTables:
             "listed": None if final.stands_for is None else final.stands_for == trial.number,
             "stands_for": final.stands_for,
         }
+
+
+class RunTables:
+    """Writes the tables of a run, each as a whole.
+
+    Args:
+        folder: The run folder.
+        problem: What was searched.
+    """
+
+    def __init__(self, folder: RunFolder, problem: SearchProblem) -> None:
+        self._folder = folder
+        self._problem = problem
+        self._texts = TableTexts(problem)
+
+    def write(
+        self,
+        trials: Iterable[Trial],
+        front: Iterable[Trial],
+        final: Mapping[int, FinalMeasurement] | None = None,
+    ) -> None:
+        """Writes both tables; estimates are those that all trials together give.
+
+        Args:
+            trials: All trials, by number.
+            front: The front, by size.
+            final: By trial number, what was measured on the finished front.
+
+        Raises:
+            BitfrontError: The tables cannot be written.
+        """
+        measured = final or {}
+        self._folder.write_text(FRONT, self._texts.front(front, measured))
+        trials = judged(self._problem, tuple(trials))
+        self._folder.write_text(TRIALS, self._texts.trials(trials, measured))
 
 
 class FolderWriter:

@@ -230,7 +230,7 @@ def _latencies(
 ) -> dict[str, Any]:
     """Latency of the whole model where it is measured, from the table's sum otherwise."""
     from bitfront.evaluators.latency.measured import measure_models
-    from bitfront.evaluators.latency.table import TableLatency
+    from bitfront.evaluators.latency.table import TableLatency, timed_encoders
     from bitfront.evaluators.latency.timed_runtime import Subject
 
     subject = Subject(context.prepared, context.model.module)
@@ -239,7 +239,9 @@ def _latencies(
         own, whole, named = entry.milliseconds, float_entry.milliseconds, source.timer.source
     else:
         table = source.table(subject, batch, share_done)
-        latency = TableLatency(table, context.prepared.blueprint, triples(context.spec.widths))
+        latency = TableLatency(
+            table, timed_encoders(context.prepared.blueprint), triples(context.spec.widths)
+        )
         own, whole, named = latency.latency_ms(config), table.float_model.milliseconds, table.source
     return {
         "latency_ms": own,

@@ -15,9 +15,9 @@ from bitfront.search.export.folder import check_folder
 from bitfront.search.export.limited_front import larger_than_asked
 from bitfront.search.export.places import without_folders
 from bitfront.search.export.selection import KNEE, Choice, choice_text
+from bitfront.search.runs.reader import evaluation_of
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import evaluation_of
 from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:

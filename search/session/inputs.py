@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.splits import most_search_images
 from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.latency.table import TableLatency, timed_encoders
 from bitfront.evaluators.models.digits_models import has_weights
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.problem.kept_genes import KeptGenes, genes_to_keep, kept_at_widest
@@ -21,6 +22,7 @@ from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPLITS, RunFolder, read_space
+from bitfront.search.runs.recorded_costs import write_encoders
 from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 from bitfront.spaces.quantities import count_of
@@ -112,6 +114,7 @@ def prepare_run(
     space = SearchSpace(
         evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, spec.fixed
     )
+    write_encoders(folder, timed_encoders(context.prepared.blueprint))
     costs, notes = _costs(spec, source, folder, context, space, stage)
     notes = (*notes, *_noisy(costs))
     with stage(f"scoring the float and 8-bit models on {count_of(len(context.splits.search), 'image')}"):
@@ -251,10 +254,8 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
 
 
 def _model_costs(table: LatencyTable, context: EvaluationContext) -> ModelCosts:
-    from bitfront.evaluators.latency.table import TableLatency
-
     needed = {*triples(context.spec.widths), (8, 8, 8)}
-    return ModelCosts(TableLatency(table, context.prepared.blueprint, needed), context.size)
+    return ModelCosts(TableLatency(table, timed_encoders(context.prepared.blueprint), needed), context.size)
 
 
 def eight_bit_config(context: EvaluationContext) -> BitConfig:

@@ -17,6 +17,7 @@ from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.selection import KNEE, Choice
 from bitfront.search.runs.folder import RunFolder
 from bitfront.search.runs.names import plain_name
+from bitfront.search.runs.reader import evaluation_of
 from bitfront.search.runs.refined import file_of, unfinished_of
 from bitfront.search.runs.refined_table import write_refined_table
 from bitfront.search.runs.refinement import Refinement
@@ -32,7 +33,7 @@ from bitfront.search.session.refine_checks import (
 )
 from bitfront.search.session.refine_request import RefinePlace, RefineRequest
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
-from bitfront.search.session.specs import check_same, evaluation_of, spec_and_config
+from bitfront.search.session.specs import check_same, spec_and_config
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.schemes import AUTO
 

@@ -18,6 +18,7 @@ from bitfront.search.runs.listing import RunSummary, latest_run
 from bitfront.search.runs.listing import list_runs as runs_in
 from bitfront.search.runs.names import runs_root, together_folder
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.spaces import BitConfig, UserError
 
 if TYPE_CHECKING:
@@ -79,6 +80,33 @@ class Run(RecordedRun):
         return rows.assign(
             alike=[len(point.alike) for point in points], near=[len(point.near) for point in points]
         )
+
+    def priced(
+        self,
+        latency: str,
+        *,
+        latency_batch: int | None = None,
+        progress: Reporter | ProgressCallback | None = None,
+    ) -> Run:
+        """The run as it would stand by another latency source; nothing is evaluated.
+
+        All trials are priced and judged again: front, shortlist, star, limits, hypervolume, figures,
+        reports and exports are those of a search that had these latencies from the start and evaluated the
+        same. ``prices.notes`` says what its reader must know.
+
+        Args:
+            latency: Such as ``table:phone.csv``, ``model:a100`` or ``measured:openvino``, which is measured
+                on this machine once and kept in the run folder; ``run`` for the run as it is.
+            latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+            progress: As of :func:`bitfront.search.search`.
+
+        Raises:
+            UserError: The run has not ended or was narrowed before, or the source is unknown or for another
+                model, scheme or batch.
+        """
+        from bitfront.search.session.prices import priced_by
+
+        return priced_by(self, latency, latency_batch, reporter_of(progress))
 
     def within(
         self,

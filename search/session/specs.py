@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.context.spec import DATA_PLACES, EvaluationSpec
 from bitfront.evaluators.data.class_map import PLAIN
 from bitfront.evaluators.deployment.registry import MODEL_SUFFIXES, file_document
-from bitfront.evaluators.latency.registry import settled
+from bitfront.evaluators.latency.registry import settled, settled_batch
 from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
-from bitfront.search.runs.files import SPEC, damaged_file
 from bitfront.search.samplers.registry import check_sampler, default_population
 from bitfront.spaces import BitConfig, BitfrontError, Triple, UserError, parse_uniform
 from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.source import LatencySource
-    from bitfront.search.runs.reader import RecordedRun
 
 # Fields that say on what it runs: they belong to the machine at hand, not to a configuration.
 MACHINE_FIELDS = ("device", "batch_size", "threads")
@@ -145,14 +143,7 @@ def chosen_latency(name: str, scheme: str, batch: int | None = None) -> tuple[La
     from bitfront.evaluators.latency.source import latency_source
 
     source = latency_source(name, scheme)
-    if source.batch is None:
-        return source, 1 if batch is None else batch
-    if batch not in (None, source.batch):
-        raise UserError(
-            f"--latency-batch {batch}: {name} is for batches of {source.batch}: leave the option out, or "
-            f"give a table for that batch (`bitfront latency-table --latency-batch {batch}`)"
-        )
-    return source, source.batch
+    return source, settled_batch(name, source.batch, batch)
 
 
 def read_config_document(path: Path) -> Document:
@@ -252,20 +243,3 @@ def spec_and_config(
         found = BitConfig.from_json(document)
         spec = spec or config_spec(document)
     return at_widths_of(found, spec), found
-
-
-def evaluation_of(run: RecordedRun) -> EvaluationSpec:
-    """What the run evaluated, on this machine's processor.
-
-    Raises:
-        UserError: The run does not say, or is of a version that knew no recipes.
-    """
-    if "recipe" not in run.evaluation:
-        raise UserError(
-            f"run {run.name} was searched by an earlier version, which prepared models in another way: "
-            "search again"
-        )
-    try:
-        return dataclasses.replace(EvaluationSpec.from_json(run.evaluation), device="cpu")
-    except (KeyError, TypeError) as error:
-        raise damaged_file(run.path / SPEC, error) from error

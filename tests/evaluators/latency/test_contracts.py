@@ -14,7 +14,7 @@ from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, timed_runtime_named
 from bitfront.evaluators.latency.roofline import model_table
-from bitfront.evaluators.latency.table import TableLatency
+from bitfront.evaluators.latency.table import TableLatency, timed_encoders
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import trace_sites
@@ -52,7 +52,7 @@ class TestModelCosts(CostModelContract):
         sizes = SizeModel(
             prepared.blueprint, trace_sites(prepared.blueprint, prepared.scheme), prepared.scheme
         )
-        return ModelCosts(TableLatency(table, prepared.blueprint, triples((4, 8))), sizes)
+        return ModelCosts(TableLatency(table, timed_encoders(prepared.blueprint), triples((4, 8))), sizes)
 
     @pytest.fixture
     def space(self, subject: Subject, layers_of: Callable[[Blueprint], list[EncoderLayers]]) -> SearchSpace:

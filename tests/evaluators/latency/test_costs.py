@@ -11,7 +11,13 @@ import pytest
 from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.roofline import model_table
-from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import (
+    Latency,
+    LatencyTable,
+    TableLatency,
+    encoder_shape,
+    timed_encoders,
+)
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
@@ -48,7 +54,7 @@ def costs_of(blueprint: Blueprint, widths: tuple[int, ...], recipe: str, seed: i
     }
     table = LatencyTable(encoders, Latency(0.7), Latency(9.0), 1, "drawn")
     size = SizeModel(blueprint, trace_sites(blueprint, "fq-vit"), "fq-vit", RECIPES[recipe])
-    return ModelCosts(TableLatency(table, blueprint, triples(widths)), size)
+    return ModelCosts(TableLatency(table, timed_encoders(blueprint), triples(widths)), size)
 
 
 def configurations(space: SearchSpace, rules: tuple[StructuralConstraint, ...]) -> list[BitConfig]:
@@ -111,7 +117,8 @@ def test_where_the_quickest_is_uniform_the_least_change_counts(
     times = {(shape, bits): Latency(monotonous(bits)) for shape in shapes for bits in triples((4, 8))}
     table = LatencyTable(times, Latency(0.7), Latency(9.0), 1, "drawn")
     costs = ModelCosts(
-        TableLatency(table, part, triples((4, 8))), SizeModel(part, trace_sites(part, "fq-vit"), "fq-vit")
+        TableLatency(table, timed_encoders(part), triples((4, 8))),
+        SizeModel(part, trace_sites(part, "fq-vit"), "fq-vit"),
     )
     space = SearchSpace("small", "fq-vit", layers_of(part), (4, 8), granularity)  # type: ignore[arg-type]
     rules = mixed_only((4, 8))
@@ -138,7 +145,7 @@ def test_the_embedded_model_is_smallest_with_wide_activations() -> None:
     layers, widths = layers_of(blueprint), (4, 8)
     table = model_table(profile_named("bops"), blueprint, widths, "fq-vit")
     size = SizeModel(blueprint, trace_sites(blueprint, "fq-vit"), "fq-vit", RECIPES["best"])
-    costs = ModelCosts(TableLatency(table, blueprint, triples(widths)), size)
+    costs = ModelCosts(TableLatency(table, timed_encoders(blueprint), triples(widths)), size)
     wide, narrow = (BitConfig.uniform("digits_deit", "fq-vit", layers, (4, a, a)) for a in (8, 4))
     for granularity in ("encoder-kind", "layer"):
         space = SearchSpace("digits_deit", "fq-vit", layers, widths, granularity)  # type: ignore[arg-type]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from additive_runtime import AdditiveRuntime, clock
 
-from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.context.machine import cpu_name, is_this_machine
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.measured import measure_models, measure_table, measure_with_models
-from bitfront.evaluators.latency.table import Latency, TableLatency
+from bitfront.evaluators.latency.table import Latency, TableLatency, timed_encoders
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun, TimingProtocol
-from bitfront.evaluators.latency.torch_runtime import TorchRuntime, is_this_machine
+from bitfront.evaluators.latency.torch_runtime import TorchRuntime
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import BitConfig, SearchSpace, triples
@@ -103,7 +103,7 @@ def test_parts_and_whole_models_are_timed_together(
     table, wholes = measure_with_models(AdditiveRuntime(), subject, configs, 5)
     assert (table.source, table.machine, table.scheme) == ("measured:abacus", "beads", "fq-vit")
     assert (table.rest.milliseconds, table.float_model.milliseconds) == (15.0, 450.0)
-    latency = TableLatency(table, blueprint, triples((4, 8)))
+    latency = TableLatency(table, timed_encoders(blueprint), triples((4, 8)))
     sums = [latency.latency_ms(config) for config in configs]
     assert sums == pytest.approx([entry.milliseconds for entry in wholes])
 
@@ -118,7 +118,7 @@ def test_what_a_whole_model_takes_longer_is_in_the_rest(
         runtime, subject, [subject.widest, subject.uniform((4, 4, 4))], 1
     )
     assert table.rest.milliseconds == pytest.approx(3.5)
-    latency = TableLatency(table, blueprint, triples((4, 8)))
+    latency = TableLatency(table, timed_encoders(blueprint), triples((4, 8)))
     assert latency.latency_ms(subject.widest) == pytest.approx(whole.milliseconds)
     assert latency.latency_ms(subject.uniform((4, 4, 4))) == pytest.approx(narrow.milliseconds)
     runtime.between_ms = -0.5

@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitfront.evaluators.latency.table import MOST_NOISE, Latency, LatencyTable, TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import (
+    MOST_NOISE,
+    Latency,
+    LatencyTable,
+    TableLatency,
+    encoder_shape,
+    timed_encoders,
+)
 from bitfront.evaluators.latency.table_file import COLUMNS, read_table, table_csv, template_csv
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
@@ -143,7 +150,9 @@ class TestTemplate:
         filled = [row.replace(",,,8,", f",{number},,8,") for number, row in enumerate(rows, start=1)]
         found = read(tmp_path, "\n".join([header, *filled]))
         assert (found.batch, found.scheme, found.rest.milliseconds) == (8, "deploy", 10.0)
-        assert TableLatency(found, blueprint, [(8, 8, 8), *triples((3, 4))]).source == "unnamed"
+        assert (
+            TableLatency(found, timed_encoders(blueprint), [(8, 8, 8), *triples((3, 4))]).source == "unnamed"
+        )
 
     def test_rows_that_are_still_empty_are_named(self, tmp_path: Path, blueprint: Blueprint) -> None:
         header, *rows = template_csv(blueprint, (4, 8), 1, "fq-vit").splitlines()
@@ -169,7 +178,7 @@ class TestSums:
         config = BitConfig(
             "small", "fq-vit", tuple(EncoderBits(i, f"blocks.{i}", *bits) for i, bits in enumerate(chosen))
         )
-        latency = TableLatency(table, blueprint, triples((4, 8)))
+        latency = TableLatency(table, timed_encoders(blueprint), triples((4, 8)))
         assert latency.latency_ms(config) == pytest.approx(0.7 + sum(map(milliseconds, chosen)))
         assert latency.source == "measured:torch"
 
@@ -189,7 +198,9 @@ class TestSums:
             + 4 * milliseconds((4, 4, 8))
         ) / 12
         expected = 0.7 + 2 * milliseconds((8, 8, 8)) + mean
-        assert TableLatency(table, blueprint, triples((4, 8))).latency_ms(config) == pytest.approx(expected)
+        assert TableLatency(table, timed_encoders(blueprint), triples((4, 8))).latency_ms(
+            config
+        ) == pytest.approx(expected)
 
     def test_equal_times_are_equal_to_the_last_bit(self, deit_tiny: Blueprint) -> None:
         shape = encoder_shape(deit_tiny.encoders[0])
@@ -198,7 +209,7 @@ class TestSums:
         # Whatever runs the same program has the same time.
         times |= {(shape, (4, a, t)): times[shape, (8, a, t)] for a in (4, 8) for t in (4, 8)}
         table = LatencyTable(times, Latency(0.7), Latency(9.0), 1, "drawn")
-        latency = TableLatency(table, deit_tiny, triples((4, 8)))
+        latency = TableLatency(table, timed_encoders(deit_tiny), triples((4, 8)))
         chosen = [TRIPLES[i] for i in rng.integers(len(TRIPLES), size=len(deit_tiny.encoders))]
 
         def of(order: Sequence[int], weights: Sequence[int]) -> float:
@@ -212,7 +223,7 @@ class TestSums:
     def test_equal_shares_of_layers_are_equal_wherever_they_are(
         self, table: LatencyTable, blueprint: Blueprint
     ) -> None:
-        latency = TableLatency(table, blueprint, triples((4, 8)))
+        latency = TableLatency(table, timed_encoders(blueprint), triples((4, 8)))
         names = list(blueprint.encoders[0].linear())
 
         def of(narrow: Sequence[tuple[int, str]]) -> float:
@@ -229,20 +240,22 @@ class TestSums:
     def test_noise_is_the_standard_error_of_the_entries(
         self, table: LatencyTable, blueprint: Blueprint
     ) -> None:
-        noisy = TableLatency(table, blueprint, triples((4, 8)))
+        noisy = TableLatency(table, timed_encoders(blueprint), triples((4, 8)))
         # Medians of five repeats of normal times, each the mean of many: their range and the median of all.
         drawn = np.random.default_rng(0).normal(size=(20_000, 5))
         spread, error = np.ptp(drawn, axis=1).mean(), np.median(drawn, axis=1).std()
         assert noisy.noise == pytest.approx(0.015 * error / spread, rel=0.06)
         exact = {key: Latency(entry.milliseconds) for key, entry in table.encoders.items()}
         modelled = dataclasses.replace(table, encoders=exact)
-        assert TableLatency(modelled, blueprint, triples((4, 8))).noise == 0.0
+        assert TableLatency(modelled, timed_encoders(blueprint), triples((4, 8))).noise == 0.0
 
     def test_repeats_that_other_work_stopped_say_nothing_of_errors(
         self, table: LatencyTable, blueprint: Blueprint
     ) -> None:
         stopped = {key: dataclasses.replace(e, spread_percent=2470.0) for key, e in table.encoders.items()}
-        found = TableLatency(dataclasses.replace(table, encoders=stopped), blueprint, triples((4, 8)))
+        found = TableLatency(
+            dataclasses.replace(table, encoders=stopped), timed_encoders(blueprint), triples((4, 8))
+        )
         assert found.noise == MOST_NOISE == 0.1
 
     @pytest.mark.parametrize("spread", [math.nan, math.inf, -1.0])
@@ -252,10 +265,12 @@ class TestSums:
     def test_missing_precisions_are_named(self, table: LatencyTable, blueprint: Blueprint) -> None:
         entries = {key: entry for key, entry in table.encoders.items() if key[1] != (4, 8, 4)}
         with pytest.raises(UserError, match="no entry for encoder shape 17x32h2m128 at W4A8T4"):
-            TableLatency(dataclasses.replace(table, encoders=entries), blueprint, triples((4, 8)))
+            TableLatency(
+                dataclasses.replace(table, encoders=entries), timed_encoders(blueprint), triples((4, 8))
+            )
         with pytest.raises(UserError, match=r"no entry for encoder shape .*3.* build one with"):
-            TableLatency(table, blueprint, triples((3, 8)))
+            TableLatency(table, timed_encoders(blueprint), triples((3, 8)))
 
     def test_tables_of_other_models_are_refused(self, table: LatencyTable, deit_tiny: Blueprint) -> None:
         with pytest.raises(UserError, match="no entry for encoder shape 197x192h3m768 at W8A8T8"):
-            TableLatency(table, deit_tiny, triples((4, 8)))
+            TableLatency(table, timed_encoders(deit_tiny), triples((4, 8)))

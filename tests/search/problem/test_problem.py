@@ -15,7 +15,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.costs import ModelCosts
 from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.roofline import model_table
-from bitfront.evaluators.latency.table import TableLatency
+from bitfront.evaluators.latency.table import TableLatency, timed_encoders
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
@@ -41,7 +41,7 @@ def costs() -> ModelCosts:
     blueprint = blueprint_of(MODEL, load_model(MODEL).module)
     table = model_table(profile_named("bops"), blueprint, WIDTHS, SCHEME)
     size = SizeModel(blueprint, trace_sites(blueprint, SCHEME), SCHEME, RECIPES["best"])
-    return ModelCosts(TableLatency(table, blueprint, triples(WIDTHS)), size)
+    return ModelCosts(TableLatency(table, timed_encoders(blueprint), triples(WIDTHS)), size)
 
 
 def problem_of(costs: ModelCosts, layers: list[EncoderLayers], **options: Any) -> SearchProblem:

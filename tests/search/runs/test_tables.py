@@ -20,7 +20,7 @@ from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.listing import list_runs
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.search.runs.study import StudyRecord
-from bitfront.search.runs.tables import FinalMeasurement, FolderWriter, RunTables
+from bitfront.search.runs.tables import FinalMeasurement, FolderWriter, RunTables, TableTexts
 
 FRONT = [
     "trial", "digest", "top1", "loss", "latency_ms", "latency_source", "latency_measured_ms", "size_bytes",
@@ -48,8 +48,7 @@ def test_columns_and_their_order_are_those_that_readers_know(result, tmp_path: P
         assert next(csv.reader(file)) == [*FRONT, *genes, "state", "feasible", *further]
 
 
-def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result, tmp_path: Path) -> None:
-    tables = RunTables(RunStore(tmp_path).create("again"), result.problem)
+def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result) -> None:
     trial = dataclasses.replace(
         result.trials[0],
         state="failed",
@@ -57,7 +56,7 @@ def test_decimals_are_those_of_the_column_and_what_is_not_known_is_empty(result,
         values={"top1": 98.76543, "loss": 0.12345678, "latency_ms": 1.23456789, "size_bytes": 1234567.0},
     )
     final = {trial.number: FinalMeasurement(2.3456789, Quality(9, {"top1": 97.0}, 3, 1, 0.0))}
-    (row,) = csv.DictReader(tables.trials_csv([trial], final).splitlines())
+    (row,) = csv.DictReader(TableTexts(result.problem).trials([trial], final).splitlines())
     assert [row[name] for name in FRONT if name not in ("trial", "digest", "latency_source")] == [
         "98.7654", "0.123457", "1.23457", "2.34568", "1234567", "97.0000",
     ]  # fmt: skip
