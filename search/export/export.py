@@ -63,7 +63,8 @@ def chosen_point(run: RecordedRun, choice: Choice) -> Chosen:
     text = choice_text(choice)
     # A metric of a class has a colon, which Windows has not in names of files.
     name = f"trial{text}" if text.isdecimal() else "weights" if "=" in text else text.replace(":", "-")
-    return Chosen(config, f"{name}-{config.digest}", measured(run, row), provenance(run, row))
+    label = f"-{run.prices.label}" if run.prices else ""
+    return Chosen(config, f"{name}{label}-{config.digest}", measured(run, row), provenance(run, row))
 
 
 def refined_point(run: RecordedRun, choice: Choice) -> tuple[Chosen, Path]:
@@ -220,6 +221,8 @@ def _origin(run: RecordedRun) -> dict[str, Any]:
         "recipe": run.evaluation.get("recipe"),
         "without": run.evaluation.get("without"),
         "evaluation": run.evaluation,
+        # Costs by another source than the search went by: by which it was chosen.
+        **({"prices": run.prices.asked} if run.prices else {}),
     }
 
 

@@ -142,7 +142,7 @@ def _nearest(run: RecordedRun, excess: Floats, values: Sequence[Mapping[str, flo
     asked = " ".join(limit.origin for limit in run.narrowed)
     trial = int(run.front["trial"].iloc[position])
     return (
-        f"no point of run {run.name} is within {asked}: the nearest is trial {trial} with "
+        f"no point of run {run.title} is within {asked}: the nearest is trial {trial} with "
         f"{', '.join(missed)}; loosen the limits, or take that trial with --pick {trial}"
     )
 

@@ -34,11 +34,12 @@ def without_folders(document: Mapping[str, Any]) -> Document:
         found["model"] = _model_name(found["model"])
     measured, provenance = found.get("measured"), found.get("provenance")
     if isinstance(measured, dict) and measured.get("latency_source"):
-        kind, colon, place = str(measured["latency_source"]).partition(":")
-        found["measured"] = {**measured, "latency_source": f"{kind}{colon}{_last(place)}"}
+        found["measured"] = {**measured, "latency_source": _source_name(measured["latency_source"])}
     if isinstance(provenance, dict) and isinstance(provenance.get("evaluation"), dict):
         evaluation = evaluation_without_folders(provenance["evaluation"])
         found["provenance"] = {**provenance, "evaluation": evaluation}
+        if provenance.get("prices"):
+            found["provenance"]["prices"] = _source_name(provenance["prices"])
     return found
 
 
@@ -160,6 +161,12 @@ def _is_short(evaluation: Mapping[str, Any]) -> bool:
 def _model_name(name: str) -> str:
     place = name.removeprefix(_LOCAL_MODEL)
     return name if place == name else f"{_LOCAL_MODEL}{SOMEWHERE}{_last(place)}"
+
+
+def _source_name(source: object) -> str:
+    """A latency source without the folder of its file."""
+    kind, colon, place = str(source).partition(":")
+    return f"{kind}{colon}{_last(place)}"
 
 
 def _last(place: str) -> str:

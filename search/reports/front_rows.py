@@ -272,6 +272,11 @@ def shortlist_notes(run: RecordedRun, rows: Sequence[FrontRow], all_of_them: str
     ]
 
 
+def price_notes(run: RecordedRun) -> list[str]:
+    """What must be known of latencies that the search did not go by; nothing of a run as it was searched."""
+    return [] if run.prices is None else [f"prices: {note}" for note in run.prices.notes]
+
+
 def latency_notes(run: RecordedRun, rows: Sequence[FrontRow]) -> list[str]:
     """What timed whole models, where any were."""
     if all(math.isnan(row.latency_measured_ms) for row in rows):

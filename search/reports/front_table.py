@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -30,6 +31,7 @@ from bitfront.search.reports.front_rows import (
     failure_notes,
     front_rows,
     latency_notes,
+    price_notes,
     shortlist_notes,
     star_note,
 )
@@ -162,6 +164,7 @@ def front_document(run: RecordedRun, by: str | None = None) -> dict[str, Any]:
     bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
     return {
         "run": run.name,
+        "prices": None if run.prices is None else dataclasses.asdict(run.prices),
         **{name: run.evaluation.get(name) for name in ("model", "data", "scheme", "recipe", "without")},
         "objectives": run.objectives,
         "latency_source": run.latency_source,
@@ -273,7 +276,7 @@ def print_front(
     console.print(heading(run), soft_wrap=True)
     if run.front.empty:
         message = run.summary.get("message") or "no trial has met the limits so far"
-        print_lines(console, [f"the front is empty: {message}", *failure_notes(run)])
+        print_lines(console, [f"the front is empty: {message}", *price_notes(run), *failure_notes(run)])
         return
     every = in_order(run, front_rows(run), by)
     refined = refined_rows(run, every)
@@ -296,7 +299,7 @@ def print_front(
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
     notes += refined_notes(refined, any(not math.isnan(row.estimate) for row in rows))
     command = "" if everything else run_command(run.path, "front", run.name, *options, "--all")
-    print_lines(console, [star, *shortlist_notes(run, every, command)])
+    print_lines(console, [star, *shortlist_notes(run, every, command), *price_notes(run)])
     print_lines(console, [legend, *notes], style="dim")
 
 
@@ -331,4 +334,4 @@ def heading(run: RecordedRun) -> str:
     counts = " ".join(
         filter(None, [points(len(run.front)), within, f"from {count_of(len(run.trials), 'trial')}"])
     )
-    return f"{run.name}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"
+    return f"{run.title}: {model} ({quantization(run.evaluation)}) on {data}{limits}; {counts} ({state})"

@@ -249,7 +249,10 @@ class Run(RecordedRun):
         """
         from bitfront.search.session.evaluate import evaluate
 
-        options = {"latency": self.spec["latency"], **options}
+        own: dict[str, Any] = {"latency": self.spec["latency"]}
+        if self.prices is not None:
+            own = {"latency": self.prices.asked, "latency_batch": self.prices.batch}
+        options = {**own, **options}
         spec = EvaluationSpec.from_json(self.evaluation)
         if refined:
             chosen, file = refined_point(self, choice)
@@ -362,10 +365,12 @@ def report(runs: Sequence[RecordedRun], path: str | Path | None = None, *, image
         raise UserError("a report is of at least one run, and none was given: name one")
     if path is not None:
         return write_report(runs, Path(path), images)
-    folder = runs[0].path if len(runs) == 1 else together_folder([run.path for run in runs])
+    folders = list(dict.fromkeys(run.path for run in runs))
+    folder = folders[0] if len(folders) == 1 else together_folder(folders)
     with explained(folder):
         folder.mkdir(exist_ok=True)
-    return write_report(runs, folder / REPORT, images)
+    labels = dict.fromkeys(f"-{run.prices.label}" for run in runs if run.prices)
+    return write_report(runs, folder / f"{Path(REPORT).stem}{''.join(labels)}.html", images)
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int | None = None) -> Path:

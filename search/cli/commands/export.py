@@ -13,10 +13,11 @@ from bitfront.evaluators.deployment.registry import FORMATS
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES
 from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.search.cli.commands.verify import add_tolerance_options
-from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option
+from bitfront.search.cli.options.common import FAILED, add_run_argument, open_chosen_run, option, priced_runs
 from bitfront.search.cli.options.groups import (
     add_choice_limits,
     add_other_data_options,
+    add_price_options,
     choice_limits,
     choice_words,
 )
@@ -75,6 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     place = "file to write, or folder (a name without an ending); default: in exports of the run folder"
     option(parser, "--output PLACE", place, Path)
     option(parser, "--force", "overwrite a file or an export that is something else")
+    add_price_options(parser)
     add_choice_limits(parser)
     moved = parser.add_argument_group("where the run's own files have moved")
     option(moved, "--checkpoint FILE", "the weights that the run searched with")
@@ -91,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.session.export import export_run
     from bitfront.spaces.errors import UserError
 
-    chosen = open_chosen_run(args)
+    if len(args.latency or ()) > 1:
+        raise UserError("a point is chosen by the prices of one source: give --latency once")
+    (chosen,) = priced_runs(args, open_chosen_run(args))
     if not args.uniform:
         chosen = chosen.within(**choice_limits(args))
     elif words := choice_words(args):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.search.cli.options.common import add_runs_dir, option, positive
+from bitfront.search.cli.options.common import add_runs_dir, option, positive, priced_runs
+from bitfront.search.cli.options.groups import add_price_options, price_words
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 from bitfront.search.reports.plots.picture import (
     FORMATS,
@@ -50,6 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "folder; for several runs RUN+RUN in the folder of runs)"
     )
     option(parser, "--output PATH", place, Path)
+    add_price_options(
+        parser, "; may be given again for one run, which is drawn by each in a folder of its own"
+    )
     group = parser.add_argument_group("looks")
     option(group, "--format LIST", f"some of {', '.join(FORMATS)} (default: png)", _names)
     widths = ", ".join(f"{name} ({size.width:g} in)" for name, size in SIZES.items())
@@ -72,18 +77,49 @@ def _names(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Draws the pictures and prints their paths."""
+    from bitfront.search.session.run import open_run
+    from bitfront.spaces.errors import UserError
+
+    runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
+    if args.labels is not None and len(runs) == 1:
+        raise UserError("--labels tells several runs apart, and one is drawn: name more, or leave it out")
+    by_source = [priced_runs(args, one) for one in runs]
+    sources = len(by_source[0])
+    if sources > 1 and len(runs) > 1:
+        raise UserError("several runs are drawn by one source: give --latency once, or name one run")
+    # One run by each source on its own, or several runs together.
+    pictures = [_draw(args, list(drawn), sources > 1) for drawn in zip(*by_source, strict=True)]
+    paths = [path for drawn, _ in pictures for path in drawn]
+    notes = [note for _, found in pictures for note in found]
+    if args.json:
+        named = {"run": runs[0].name} if len(runs) == 1 else {"runs": [each.name for each in runs]}
+        print_json({**named, "plots": paths, "notes": notes})
+        return 0
+    for note in notes:
+        stderr_console().print(f"note: {note}", soft_wrap=True)
+    for path in paths:
+        stdout_console().print(str(path), soft_wrap=True)
+    if len(runs) == 1:
+        words = price_words(args) if sources == 1 else []
+        hint(run_command(runs[0].path, "export", runs[0].name, *words, "--pick", "knee"))
+    return 0
+
+
+def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[Sequence[Path], Sequence[str]]:
+    """Draws one run, or several together; ``apart`` where other sources have pictures of the same names."""
     from bitfront.search.reports.plots.overlay import overlay_figures
     from bitfront.search.reports.plots.run_plots import run_figures, write_figures
-    from bitfront.search.session.run import open_run
     from bitfront.spaces.errors import UserError
 
     size = picture_size(args.size)
     dpi = size.dpi if args.dpi is None else checked_dpi(args.dpi)
     only = None if args.only is None else checked_pictures(args.only)
-    runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
-    if args.labels is not None and len(runs) == 1:
-        raise UserError("--labels tells several runs apart, and one is drawn: name more, or leave it out")
     place = Place.of(args.output, _folder(runs), args.format, only)
+    prices = runs[0].prices
+    if apart and place.single:
+        raise UserError(f"{args.output} is one file, and each source has its own pictures: name a folder")
+    if apart and args.output is not None:
+        place = dataclasses.replace(place, path=place.path / (prices.label if prices else "run"))
     wanted = only or ((place.single,) if place.single else None)
     title = "" if args.no_title else args.title
     if len(runs) == 1:
@@ -96,23 +132,15 @@ def run(args: argparse.Namespace) -> int:
             "evaluated trials to draw yet: wait for the first" if only is None else f"{', '.join(only)} yet"
         )
         raise UserError(f"{who} {have} no {what}")
-    paths = write_figures(figures, place, dpi)
-    if args.json:
-        named = {"run": runs[0].name} if len(runs) == 1 else {"runs": [each.name for each in runs]}
-        print_json({**named, "plots": paths, "notes": notes})
-        return 0
-    for note in notes:
-        stderr_console().print(f"note: {note}", soft_wrap=True)
-    for path in paths:
-        stdout_console().print(str(path), soft_wrap=True)
-    if len(runs) == 1:
-        hint(run_command(runs[0].path, "export", runs[0].name, "--pick", "knee"))
-    return 0
+    told = prices.notes if prices else ()
+    return write_figures(figures, place, dpi), (*told, *notes)
 
 
 def _folder(runs: Sequence[Run]) -> Path:
-    """Where pictures go where no place is named."""
-    return runs[0].path / "plots" if len(runs) == 1 else together_folder([run.path for run in runs])
+    """Where pictures go where no place is named: those by other prices in a folder of these."""
+    folder = runs[0].path / "plots" if len(runs) == 1 else together_folder([run.path for run in runs])
+    prices = runs[0].prices
+    return folder if prices is None else folder / prices.label
 
 
 def _who(runs: Sequence[Run]) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bitfront.search.cli.options.common import add_runs_dir, natural, option
+from bitfront.search.cli.options.common import add_runs_dir, natural, option, priced_runs
+from bitfront.search.cli.options.groups import add_price_options
 from bitfront.search.reports.console import hint, print_json, stdout_console
 from bitfront.search.runs.names import run_command
 
@@ -31,16 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "file holds no image)"
     )
     option(parser, "--images N", images, natural, 0)
+    add_price_options(parser, "; may be given again, and the page has the run by each")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the report and prints its path."""
     from bitfront.search.session.run import open_run, report
 
-    runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
+    opened = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
+    runs = [run for one in opened for run in priced_runs(args, one)]
     path = report(runs, args.output, images=args.images)
     if args.json:
-        named = {"run": runs[0].name} if len(runs) == 1 else {"runs": [each.name for each in runs]}
+        named = {"run": opened[0].name} if len(opened) == 1 else {"runs": [each.name for each in opened]}
         print_json({**named, "report": path, "bytes": path.stat().st_size})
         return 0
     stdout_console().print(str(path), soft_wrap=True)

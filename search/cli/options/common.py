@@ -80,6 +80,18 @@ def open_chosen_run(args: argparse.Namespace) -> Run:
     return open_run(args.run, runs_dir=args.runs_dir)
 
 
+def priced_runs(args: argparse.Namespace, run: Run) -> list[Run]:
+    """A run by each source that was named, or as it was searched."""
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.spaces.errors import UserError
+
+    sources = list(dict.fromkeys(args.latency or ()))
+    if not sources and args.latency_batch is not None:
+        raise UserError(f"--latency-batch {args.latency_batch} needs the source of latencies: give --latency")
+    batch: Any = {"latency_batch": args.latency_batch, "progress": stderr_reporter()}
+    return [run.priced(source, **batch) for source in sources] or [run]
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) == 0:

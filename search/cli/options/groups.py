@@ -164,6 +164,28 @@ def add_latency_option(group: Group) -> None:
     add_latency_batch_option(group)
 
 
+def add_price_options(parser: argparse.ArgumentParser, several: str = "") -> None:
+    """``--latency`` and ``--latency-batch`` of commands that price a finished run.
+
+    Args:
+        parser: Of the command.
+        several: What becomes of several sources; empty where there may be one alone.
+    """
+    group = parser.add_argument_group("prices", "the run as it would stand on another machine")
+    sources = (
+        "price the trials by another source than the search went by, as search takes it: table:FILE, "
+        "model:NAME, or one that is measured here and kept in the run folder; run for its own"
+    )
+    option(group, "--latency SOURCE", f"{sources}{several}", action="append")
+    images = "images in the batch that these latencies are for (default: 1, or the table's)"
+    option(group, "--latency-batch N", images, positive)
+
+
+def price_words(args: argparse.Namespace) -> list[str]:
+    """What :func:`add_price_options` was given as it was written, for the next commands."""
+    return [word for name in ("latency", "latency_batch") for word in args.words.get(name, ())]
+
+
 def add_latency_batch_option(group: Group) -> None:
     """``--latency-batch``."""
     images = "images in the batch that latencies are for (default: %(default)s, or the table's)"

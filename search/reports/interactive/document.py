@@ -24,6 +24,7 @@ from bitfront.search.reports.front_rows import (
     failure_notes,
     front_rows,
     latency_notes,
+    price_notes,
     shortlist_notes,
     star_note,
 )
@@ -167,11 +168,12 @@ def run_document(run: RecordedRun) -> RunDocument:
     values = {axis.key: column_of(run, axis.key) for axis in axes}
     star, listed = default_choice(run), shortlist_of(run)
     return RunDocument(
-        name=run.name,
+        name=run.title,
         subject=subject(run).removeprefix(", "),
         facts=[(fact.label, fact.text) for fact in run_facts(run)],
         notes=[
             *shortlist_notes(run, rows),
+            *price_notes(run),
             *accuracy_notes(run, rows),
             *latency_notes(run, rows),
             *failure_notes(run),
@@ -202,7 +204,7 @@ def run_document(run: RecordedRun) -> RunDocument:
         limits=_limits(run, axes),
         history=[(int(n), float(v)) for n, v in run.summary.get("hypervolume_history") or []],
         reference_point=reference_point(run),
-        export=command_line("export", run.name, "--pick"),
+        export=command_line("export", run.name, *(run.prices.words if run.prices else ()), "--pick"),
     )
 
 

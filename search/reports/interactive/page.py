@@ -51,7 +51,7 @@ def write_report(runs: Sequence[RecordedRun], path: Path, images: int = 0) -> Pa
 def report_page(runs: Sequence[RecordedRun], images: int = 0) -> str:
     """The HTML of the report; arguments and errors are those of :func:`write_report`."""
     _check(runs)
-    title = f"bitfront: {', '.join(run.name for run in runs)}"
+    title = f"bitfront: {', '.join(run.title for run in runs)}"
     report = {
         "runs": [{**run_document(run).to_json(), **_pictures(run, images)} for run in runs],
         "specs": chart_specs(),
@@ -79,10 +79,10 @@ def _check(runs: Sequence[RecordedRun]) -> None:
         raise UserError(
             f"a report needs {' and '.join(missing).replace('_', '-')}: pip install 'bitfront[{EXTRA}]'"
         )
-    paths = [run.path.resolve() for run in runs]
-    for run in runs:
-        if paths.count(run.path.resolve()) > 1:
-            raise UserError(f"run {run.name} is named twice: name each run once")
+    places = [(run.path.resolve(), run.title) for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise UserError(f"run {run.title} is named twice: name each run once")
         if not len(run.trials):
             raise UserError(f"run {run.name} has no evaluated trials to show yet: wait for the first")
 

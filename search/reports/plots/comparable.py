@@ -107,9 +107,15 @@ def _clocks(one: RecordedRun, other: RecordedRun) -> Iterator[tuple[str, str]]:
         if not _alike(times[0], times[1], _EXACT):
             yield _pair(f"{one.latency_source} with {time:.8g} ms for float32" for time in times)
         return
-    machines = [read_json(run.path / "environment.json", dict, absent={}) for run in (one, other)]
+    machines = [_machine(run) for run in (one, other)]
     for name in _MACHINE:
         yield _pair(_shown(machine.get(name)) for machine in machines)
+
+
+def _machine(run: RecordedRun) -> dict[str, Any]:
+    """What ran what was timed: the machine of the search, or that of other prices."""
+    found: dict[str, Any] = read_json(run.path / "environment.json", dict, absent={})
+    return found if run.prices is None else {**found, "cpu": run.prices.machine}
 
 
 def same_box(runs: Sequence[RecordedRun]) -> bool:

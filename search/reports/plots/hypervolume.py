@@ -50,11 +50,13 @@ def collect_hypervolume(run: RecordedRun) -> HypervolumeInfo:
 
 
 def collect_hypervolume_time(run: RecordedRun) -> HypervolumeInfo:
-    """The history that the search wrote while it ran, with its times; empty for earlier versions.
+    """The history that the search wrote while it ran, with its times.
+
+    It is empty for earlier versions, and for a run by other prices: that box was another one.
 
     Its front is that of the estimates, that of :func:`collect_hypervolume` the one of what was counted.
     """
-    progress = read_progress(run.path)
+    progress = None if run.prices else read_progress(run.path)
     steps = np.asarray(progress.history if progress else [], dtype=np.float64).reshape(-1, 3)
     return HypervolumeInfo(steps[:, 0].astype(np.int64), steps[:, 1], steps[:, 2] / 60.0)
 

@@ -119,7 +119,7 @@ def _checked_labels(runs: Sequence[RecordedRun], labels: Sequence[str] | None) -
         told = [[tell(run) for run in runs] for tell in _TOLD_BY.values()]
         differing = [words for words in told if len(set(words)) > 1]
         short = differing[0] if len(differing) == 1 else []
-        return short if len(set(short)) == len(runs) and all(short) else [run.name for run in runs]
+        return short if len(set(short)) == len(runs) and all(short) else [run.title for run in runs]
     given = [label.strip() for label in labels]
     if len(given) != len(runs) or len(set(given)) < len(runs) or not all(given):
         raise UserError(
