@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -34,7 +35,7 @@ AnyRun = TypeVar("AnyRun", bound=RecordedRun)
 _LATENCY, _SIZE = "latency_ms", "size_bytes"
 
 
-def priced(run: AnyRun, latency: TableLatency, asked: str) -> AnyRun:
+def priced(run: AnyRun, latency: TableLatency, asked: str, notes: Sequence[str] = ()) -> AnyRun:
     """A run as it would stand had its trials been priced so from the start; nothing is evaluated.
 
     Front, limits, hypervolume and all that is chosen by them follow. Constraint 3 (faster than the float
@@ -45,6 +46,7 @@ def priced(run: AnyRun, latency: TableLatency, asked: str) -> AnyRun:
         run: A run that has ended; not narrowed yet.
         latency: The other latencies, for all widths of the run.
         asked: The source as it was named, such as ``table:phone.csv``.
+        notes: What must be known of that source.
 
     Raises:
         UserError: The run has not ended, its files are damaged, or its study cannot be reached.
@@ -57,7 +59,8 @@ def priced(run: AnyRun, latency: TableLatency, asked: str) -> AnyRun:
     spec, space = RunSpec.from_json(run.spec), read_space(run.path)
     references = _references(run, space, latency)
     problem = _problem(run, spec, space, latency, references)
-    trials = [_priced_trial(problem, trial, latency) for trial in recorded_trials(run.path, problem)]
+    recorded = recorded_trials(run.path, space, problem.objectives, problem.constraint_names)
+    trials = [_priced_trial(problem, trial, latency) for trial in recorded]
     archive = judging_archive(problem, trials)
     share = problem.box.share(archive.front_points)
     progress = Progress(
@@ -74,7 +77,7 @@ def priced(run: AnyRun, latency: TableLatency, asked: str) -> AnyRun:
         "latency_note": "",
     }
     found = Prices(asked, latency.table.batch, latency.table.machine, ())
-    found = dataclasses.replace(found, notes=_notes(run, result, found))
+    found = dataclasses.replace(found, notes=(*notes, *_notes(run, result, found)))
     others = [r for r in run.references if r.name not in (references.float_model.name, EIGHT_BIT_NAME)]
     tables = _tables(run, result)
     return dataclasses.replace(

@@ -14,30 +14,22 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from bitfront.evaluators.files import explained, write_atomically
 from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
-from bitfront.search.problem.trial import TrialState as State
 from bitfront.search.runs.files import located, portable, read_json
 from bitfront.search.runs.journal import JOURNAL, damaged
 from bitfront.search.runs.storage import open_storage, patiently, reason_of, without_password
+from bitfront.search.runs.study_reader import DIGEST, ELAPSED, ERROR, MEASURED, RIGHT, read_trial
 from bitfront.spaces import BitfrontError, UserError
 
 Done = TypeVar("Done")
-_SPEC, _DIGEST, _MEASURED, _ERROR, _ELAPSED = "spec", "digest", "measured", "error", "elapsed_s"
-_RIGHT = "right"
+_SPEC = "spec"
 UNRECORDED = "unrecorded.json"
 _DIRECTIONS = {"minimise": StudyDirection.MINIMIZE, "maximise": StudyDirection.MAXIMIZE}
-_STATES: dict[TrialState, State] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "rejected",
-}
-# Optuna's pruned trials are candidates that were rejected, and those that were screened: these have values.
-_SCREENED: State = "screened"
 
 
 class StudyRecord:
@@ -72,8 +64,12 @@ class StudyRecord:
         widths: BaseDistribution = CategoricalDistribution(problem.space.widths)
         self._distributions = dict.fromkeys(problem.space.gene_names, widths)
         frozen = study.get_trials(deepcopy=False)
-        self._finished = {t.number: self._read(t) for t in frozen if t.state.is_finished()}
-        self._running = {str(t.user_attrs[_DIGEST]): t.number for t in frozen if not t.state.is_finished()}
+        self._finished = {
+            t.number: read_trial(t, problem.space, problem.objectives, problem.constraint_names)
+            for t in frozen
+            if t.state.is_finished()
+        }
+        self._running = {str(t.user_attrs[DIGEST]): t.number for t in frozen if not t.state.is_finished()}
 
     @classmethod
     def create(
@@ -170,7 +166,7 @@ class StudyRecord:
 
     def reject(self, candidate: Candidate, elapsed_s: float) -> Trial:
         """Records a candidate that is not evaluated, because it violates a constraint as it is."""
-        number = self._add(candidate, TrialState.PRUNED, {_ELAPSED: elapsed_s})
+        number = self._add(candidate, TrialState.PRUNED, {ELAPSED: elapsed_s})
         known = (candidate.values, candidate.violations, None, elapsed_s)
         trial = Trial(number, candidate.digest, candidate.genome, "rejected", *known)
         self._finished[number] = trial
@@ -211,7 +207,7 @@ class StudyRecord:
             state=state,
             params={name: widths[index] for name, index in genes},
             distributions=self._distributions,
-            user_attrs={_DIGEST: candidate.digest, **candidate.values, **attributes},
+            user_attrs={DIGEST: candidate.digest, **candidate.values, **attributes},
             constraints=dict(candidate.violations),
         )
         _recorded(self._place, lambda: self._study.add_trial(trial))
@@ -224,10 +220,10 @@ class StudyRecord:
         columns = [objective.column for objective in self._problem.objectives] if complete else []
         rest = {k: v for k, v in trial.values.items() if k not in columns and k not in handle.user_attrs}
         # One attribute for all: each one written is a line forced to the disk.
-        known = {_RIGHT: trial.right} if trial.right else {}
-        handle.set_user_attr(_MEASURED, {**rest, **known, _ELAPSED: trial.elapsed_s})
+        known = {RIGHT: trial.right} if trial.right else {}
+        handle.set_user_attr(MEASURED, {**rest, **known, ELAPSED: trial.elapsed_s})
         if trial.error is not None:
-            handle.set_user_attr(_ERROR, trial.error)
+            handle.set_user_attr(ERROR, trial.error)
         for name, violation in trial.violations.items():
             if name not in handle.constraints:
                 handle.set_constraint(name, violation)
@@ -236,21 +232,6 @@ class StudyRecord:
         else:
             state = TrialState.FAIL if trial.state == "failed" else TrialState.PRUNED
             self._study.tell(handle, state=state)
-
-    def _read(self, frozen: FrozenTrial) -> Trial:
-        space, attributes = self._problem.space, dict(frozen.user_attrs)
-        digest, error = str(attributes.pop(_DIGEST)), attributes.pop(_ERROR, None)
-        measured = attributes.pop(_MEASURED, {})
-        attributes |= measured
-        elapsed, right = float(attributes.pop(_ELAPSED, 0.0)), str(attributes.pop(_RIGHT, ""))
-        if frozen.state is TrialState.COMPLETE:
-            pairs = zip(self._problem.objectives, frozen.values, strict=True)
-            attributes |= {objective.column: value for objective, value in pairs}
-        genome = tuple(space.widths.index(frozen.params[name]) for name in space.gene_names)
-        names = [name for name in self._problem.constraint_names if name in frozen.constraints]
-        violations = {name: frozen.constraints[name] for name in names}
-        state = _SCREENED if frozen.state is TrialState.PRUNED and measured else _STATES[frozen.state]
-        return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
 
 
 def _new_study(storage: BaseStorage, problem: SearchProblem, name: str | None = None) -> optuna.Study:

@@ -1,36 +1,73 @@
-"""The recorded trials of a run, read whole and exactly while the run stays as it is."""
+"""Trials as a study keeps them, and all of a run, read exactly while the run stays as it is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.trial import Trial
+from bitfront.search.problem.trial import TrialState as State
 from bitfront.search.runs.files import absent_file
 from bitfront.search.runs.journal import JOURNAL, damaged
 from bitfront.search.runs.storage import open_storage, resumed_storage
-from bitfront.spaces import BitfrontError
+from bitfront.spaces import BitfrontError, SearchSpace
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+# User attributes of a trial; what is in the last two is an entry of MEASURED.
+DIGEST, MEASURED, ERROR, ELAPSED, RIGHT = "digest", "measured", "error", "elapsed_s", "right"
+# By the names of Optuna's states; its pruned trials are candidates that were rejected, and those that were
+# screened: these have values.
+_STATES: dict[str, State] = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "rejected"}
+_SCREENED: State = "screened"
 
 
-def recorded_trials(folder: Path, problem: SearchProblem) -> tuple[Trial, ...]:
-    """The finished trials of a run by number, as they were measured: tables have them rounded.
-
-    Nothing is mended or written, so that a search may go on meanwhile.
+def read_trial(
+    frozen: FrozenTrial, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[str]
+) -> Trial:
+    """A finished trial of a study.
 
     Args:
-        folder: The run folder.
-        problem: Names the space, the objectives and the constraints whose violations are read.
+        frozen: As Optuna has it.
+        space: Whose genes its parameters are.
+        objectives: Whose values it has.
+        constraints: Names of those whose violations are read.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none of such a study.
+    """
+    attributes = dict(frozen.user_attrs)
+    digest, error = str(attributes.pop(DIGEST)), attributes.pop(ERROR, None)
+    measured: dict[str, Any] = attributes.pop(MEASURED, {})
+    attributes |= measured
+    elapsed, right = float(attributes.pop(ELAPSED, 0.0)), str(attributes.pop(RIGHT, ""))
+    state = _STATES[frozen.state.name]
+    if state == "complete":
+        pairs = zip(objectives, frozen.values, strict=True)
+        attributes |= {objective.column: value for objective, value in pairs}
+    elif state == "rejected" and measured:
+        state = _SCREENED
+    genome = tuple(space.widths.index(frozen.params[name]) for name in space.gene_names)
+    violations = {name: frozen.constraints[name] for name in constraints if name in frozen.constraints}
+    return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
+
+
+def recorded_trials(
+    folder: Path, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[str] = ()
+) -> tuple[Trial, ...]:
+    """The finished trials of a run by number, as they were measured: tables have them rounded.
+
+    Nothing is mended or written, so that a search may go on meanwhile. Arguments are those of
+    :func:`read_trial`.
 
     Raises:
         UserError: The study is missing or damaged, or its database cannot be reached.
     """
     import optuna
-
-    from bitfront.search.runs.study import StudyRecord
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = resumed_storage(folder, None)
@@ -42,8 +79,9 @@ def recorded_trials(folder: Path, problem: SearchProblem) -> tuple[Trial, ...]:
         studies = [study.study_name for study in storage.get_all_studies()]
         # A run folder that was renamed keeps the one study that its journal has.
         name = studies[0] if url is None and len(studies) == 1 else folder.name
-        study = optuna.load_study(study_name=name, storage=storage)
-        return StudyRecord(study, storage, problem, journal if url is None else url).trials
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        finished = (trial for trial in trials if trial.state.is_finished())
+        return tuple(read_trial(trial, space, objectives, constraints) for trial in finished)
     except BitfrontError:
         raise
     except (KeyError, ValueError, TypeError, IndexError) as error:

@@ -55,6 +55,7 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
     spec = evaluation_of(run)
     kind, _, rest = latency.partition(":")
     encoders = read_encoders(run.path) or _encoders(spec)
+    notes: tuple[str, ...] = ()
     if kind == TABLE and rest:
         table = named_table(Path(rest), spec.scheme)
         settled_batch(latency, table.batch, batch)
@@ -63,8 +64,9 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
 
         source, images = chosen_latency(latency, spec.scheme, batch)
         table = _table(run, latency, source, spec, images, reporter)
+        notes = source.notes(sorted({*spec.widths, 8}))
     needed = {*triples(spec.widths), (8, 8, 8)}
-    found = priced(run, TableLatency(table, encoders, needed), latency)
+    found = priced(run, TableLatency(table, encoders, needed), latency, notes)
     return found if found.front.empty else _with_shortlist(found)
 
 
