@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bitfront.search.session.run import save_figure as save_figure
     from bitfront.search.session.search import resume as resume
     from bitfront.search.session.search import search as search
+    from bitfront.search.session.search import search_from as search_from
     from bitfront.search.session.study import Study as Study
     from bitfront.search.session.study import resume_study as resume_study
     from bitfront.search.session.study import study as study
@@ -82,6 +83,7 @@ _PLACES = {
     "resume_training": "bitfront.search.session.train",
     "save_figure": "bitfront.search.session.run",
     "search": "bitfront.search.session.search",
+    "search_from": "bitfront.search.session.search",
     "study": "bitfront.search.session.study",
     "train": "bitfront.search.session.train",
     "verify": "bitfront.search.session.verify",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bitfront.search.engine.protocols import (
     AccuracyPool,
     GenomeTuple,
+    LearnsFromKnown,
     Progress,
     Sampler,
     SearchObserver,
@@ -73,10 +74,14 @@ def required_difference(problem: SearchProblem, candidate: Candidate, known: Arc
 
 @dataclass(frozen=True)
 class _Batch:
-    """Candidates asked for together; not ``whole`` where the evaluations did not suffice for all."""
+    """Candidates asked for together; not ``whole`` where the evaluations did not suffice for all.
+
+    Those that a search begins with are ``known``: its sampler did not ask for them.
+    """
 
     candidates: tuple[Candidate, ...]
     whole: bool
+    known: bool = False
 
 
 class SearchEngine:
@@ -95,6 +100,8 @@ class SearchEngine:
         record: Keeps the trials, and has those of earlier parts of the run.
         budget: What may be spent.
         observers: Told of every evaluation and every batch.
+        known: Genomes that the search begins with, batch by batch, because the pool knows what they are
+            worth; a sampler that takes them learns from them, and they are paid for.
     """
 
     def __init__(
@@ -105,8 +112,10 @@ class SearchEngine:
         record: TrialRecord,
         budget: Budget,
         observers: Sequence[SearchObserver] = (),
+        known: Sequence[Sequence[GenomeTuple]] = (),
     ) -> None:
         self._problem = problem
+        self._begin_with = tuple(known)
         self._sampler = sampler
         self._pool = pool
         self._record = record
@@ -143,7 +152,7 @@ class SearchEngine:
             BitfrontError: The first candidates all failed, or the record cannot be written.
         """
         with self._interrupt:
-            reason: str | None = None
+            reason = self._take_known()
             while reason is None:
                 if self._enough is None and len(self._batches) <= self._sampler.lag:
                     self._ask()
@@ -154,6 +163,15 @@ class SearchEngine:
         archive = self._archive
         return SearchResult(reason, archive.trials, archive.front, self._problem, self._progress())
 
+    def _take_known(self) -> str | None:
+        """Takes in what is known; returns why to end, where that is so already."""
+        for genomes in self._begin_with:
+            self._take_in(genomes, known=True)
+            reason = self._finish_oldest()
+            if reason is not None:
+                return reason
+        return None
+
     def _ask(self) -> None:
         """Takes the sampler's next batch in, up to the last candidate that may be paid for."""
         started = time.monotonic()
@@ -162,18 +180,22 @@ class SearchEngine:
         if not genomes:
             self._enough = self._nothing_new("the sampler proposes nothing more")
             return
-        self._asked.update(genomes)
-        asked = [self._problem.prepare(genome) for genome in genomes]
-        self._barren = 0 if any(candidate.admissible for candidate in asked) else self._barren + 1
-        taken = self._affordable(asked)
-        self._batches.append(_Batch(tuple(taken), whole=len(taken) == len(asked)))
-        self._waiting.extend(
-            (candidate, required_difference(self._problem, candidate, self._told)) for candidate in taken
-        )
+        self._barren = 0 if self._take_in(genomes) else self._barren + 1
         if not self._budget.evaluations_left:
             self._enough = EVALUATIONS_SPENT
         elif self._barren >= BARREN_BATCHES:
             self._enough = self._nothing_new(BARREN)
+
+    def _take_in(self, genomes: Sequence[GenomeTuple], known: bool = False) -> bool:
+        """Prepares a batch and pays for it; returns whether any of it is within the limits."""
+        self._asked.update(genomes)
+        asked = [self._problem.prepare(genome) for genome in genomes]
+        taken = self._affordable(asked)
+        self._batches.append(_Batch(tuple(taken), len(taken) == len(asked), known))
+        self._waiting.extend(
+            (candidate, required_difference(self._problem, candidate, self._told)) for candidate in taken
+        )
+        return any(candidate.admissible for candidate in asked)
 
     def _nothing_new(self, why: str) -> str:
         """Why a search ends before its budget: nothing is left within the limits, or how many are."""
@@ -204,16 +226,19 @@ class SearchEngine:
         reason = self._evaluate(oldest.candidates)
         if reason is None:
             self._batches.popleft()
-            if oldest.whole:
-                self._tell(oldest.candidates)
+            if oldest.whole or oldest.known:
+                self._tell(oldest)
         return reason
 
-    def _tell(self, batch: Sequence[Candidate]) -> None:
-        for candidate in batch:
+    def _tell(self, batch: _Batch) -> None:
+        for candidate in batch.candidates:
             self._told.add(self._known(candidate))
-        told = [self._told.judged(candidate.digest) for candidate in batch]
+        told = [self._told.judged(candidate.digest) for candidate in batch.candidates]
         started = time.monotonic()
-        self._sampler.tell(told)
+        if not batch.known:
+            self._sampler.tell(told)
+        elif isinstance(self._sampler, LearnsFromKnown):
+            self._sampler.take(told)
         self.proposing_s += time.monotonic() - started
         self._budget.plateau.see(
             self._told.evaluations, lambda count: self._problem.box.share(self._told.front_points_of(count))
@@ -286,7 +311,8 @@ class SearchEngine:
             logger.warning("trial %d (%s) failed: %s", number, trial.digest, trial.error)
         self._record.finish(trial)
         self._archive.add(trial)
-        self._done_now += 1
+        if not any(batch.known for batch in self._batches):  # which take no time that a pace could be told by
+            self._done_now += 1
         # All trials are judged together for a front: of many, it is looked at after every hundredth more.
         self._unseen += 1
         if self._unseen > SHOWN_SHARE * len(self._archive):

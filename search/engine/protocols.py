@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bitfront.search.problem.objectives import Objective
 from bitfront.search.problem.problem import Candidate
@@ -37,6 +37,14 @@ class Sampler(Protocol):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """The finished trials of the oldest batch that was not told yet, in the order of asking."""
+
+
+@runtime_checkable
+class LearnsFromKnown(Protocol):
+    """A sampler that learns from trials which it did not ask for, before it asks for the first."""
+
+    def take(self, trials: Sequence[Trial]) -> None:
+        """Takes trials in; their genomes are not asked for."""
 
 
 @dataclass(frozen=True)

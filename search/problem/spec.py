@@ -34,7 +34,7 @@ SPEC_VERSION = 3
 CONFIDENCE = 0.8
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
-_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric")
+_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric", "begun_from")
 
 
 def bitfront_version() -> str:
@@ -74,6 +74,7 @@ class RunSpec:
         allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
         allow_slower: Whether models slower than the float model are allowed (constraint 3 switched off).
         allow_larger: Whether models larger than at 8 bits are allowed (constraint 4 switched off).
+        begun_from: Name of the run whose evaluations the search begins with; None where there is none.
         bitfront: Version of bitfront that wrote the spec.
 
     Raises:
@@ -103,6 +104,7 @@ class RunSpec:
     allow_uniform: bool = False
     allow_slower: bool = False
     allow_larger: bool = False
+    begun_from: str | None = None
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
     def __post_init__(self) -> None:

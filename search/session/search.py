@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,11 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.names import runs_root
 from bitfront.search.runs.storage import resumed_storage
+from bitfront.search.session.begin_from import spec_begun_from, take_over
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.run import Run
 from bitfront.search.session.search_session import SearchSession
-from bitfront.search.session.specs import completed_spec
+from bitfront.search.session.specs import checked_spec, completed_spec
 from bitfront.search.session.worker_pool import WorkerOptions, given_options, resumed_options, worker_options
 
 if TYPE_CHECKING:
@@ -116,4 +119,60 @@ def resume(
     session = SearchSession(spec, folder, options, storage, told, resumed=True)
     if note:
         told.note(note)
+    return session.run(given)
+
+
+def search_from(
+    origin: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    evaluations: int | None = None,
+    name: str | None = None,
+    runs_dir: str | Path | None = None,
+    workers: int | WorkerOptions | None = None,
+    storage: str | None = None,
+    progress: Reporter | ProgressCallback | None = None,
+) -> Run:
+    """A new search that begins with the evaluations of an earlier run, such as for another machine.
+
+    What an evaluation is worth belongs to model, data and recipe: these are the earlier run's, and none of
+    its evaluations is made again. Costs and limits are those of the new search.
+
+    Args:
+        origin: Name of the earlier run.
+        settings: Fields of :class:`RunSpec` that take other values, such as ``{"latency": "table:phone.csv",
+            "max_latency": "20ms"}``; not ``evaluation``.
+        evaluations: Evaluations beyond those of the earlier run; None for as many as suit the space.
+        name: Name of the new run; None for one of model and time.
+        runs_dir: Folder of both runs, as of :func:`search`.
+        workers: As of :func:`search`.
+        storage: As of :func:`search`.
+        progress: As of :func:`search`.
+
+    Raises:
+        UserError: There is no such run, or a setting cannot be used with its evaluations.
+        BitfrontError: The search failed; what was evaluated is kept.
+    """
+    store, told = RunStore(runs_root(runs_dir)), reporter_of(progress)
+    earlier, changes = store.open(origin), dict(settings or {})
+    spec, notes = spec_begun_from(earlier, changes)
+    own = not {"latency", "latency_batch"} & changes.keys()
+    # Of a run of an earlier version, today's rules would take other images.
+    recorded, source = spec.evaluation, None
+    if own:
+        spec = checked_spec(spec)
+    else:
+        spec, source = completed_spec(spec)
+        spec = dataclasses.replace(spec, evaluation=recorded)
+    given = given_options(workers)
+    options = worker_options(given, spec.evaluation.device)
+    folder = store.create(name or store.default_name(spec.evaluation.model))
+    try:
+        take_over(earlier, folder, earlier.read_spec(), same_latencies=own)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    for note in notes:
+        told.note(f"note: {note}")
+    session = SearchSession(spec, folder, options, storage, told, source=source, further=evaluations)
     return session.run(given)

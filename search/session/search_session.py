@@ -24,6 +24,7 @@ from bitfront.search.runs.locks import study_lock
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.storage import has_study, note_storage, open_storage, recorded_url, resume_command
 from bitfront.search.samplers.registry import default_evaluations
+from bitfront.search.session.begin_from import Beginning, genes_that_pay
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
@@ -63,6 +64,7 @@ class SearchSession:
         images: Images and labels in memory, by the field of the spec that they stand for, such as ``data``.
         source: The latency source of a new run; that of a resumed one is found in its folder.
         resumed: Whether an earlier part of the run is gone on with.
+        further: Evaluations beyond those that the run begins with; None for as many as suit the space.
     """
 
     spec: RunSpec
@@ -74,6 +76,7 @@ class SearchSession:
     images: Mapping[str, LabelledImages] = field(default_factory=dict)
     source: LatencySource | None = None
     resumed: bool = False
+    further: int | None = None
 
     def run(self, given: WorkerOptions | None = None) -> Run:
         """Searches with the run folder and its study locked, and opens the run.
@@ -135,23 +138,28 @@ class SearchSession:
         self.reporter.note(f"scheme {scheme}: points can be exported as {exports_of(scheme)}")
         ready = prepare_run(self.spec, self.folder, self.reporter.stage, self.source, self.reporter.note)
         self.spec = ready.spec
+        images = len(ready.context.splits.search)
+        beginning = Beginning.of(self.folder, ready.spec, ready.space, images)
+        problem = SearchProblem.from_spec(self.spec, ready.space, ready.costs, ready.references)
         if ready.spec.evaluations is None:
-            number = default_evaluations(ready.spec.sampler, ready.space)
-            self.spec = dataclasses.replace(ready.spec, evaluations=number)
+            number = self.further or default_evaluations(ready.spec.sampler, ready.space)
+            self.spec = dataclasses.replace(ready.spec, evaluations=beginning.paid(problem) + number)
             self.folder.write_spec(self.spec)
         evaluator = ready.context.describe()
         self.folder.write_json("environment.json", {**describe_environment(), **evaluator})
         self.reporter.note(f"evaluating in {wording.evaluator(evaluator)}")
         kept = [ready.kept_note] if ready.kept_note else []
+        if self.spec.begun_from and not self.resumed:
+            origin = RunFolder(self.folder.path.parent / self.spec.begun_from)
+            kept += genes_that_pay(ready.space, origin)
         for note in [*ready.notes, *kept, *evaluator["kernel_notes"]]:
             self.reporter.note(f"note: {note}")
-        for note in ready.told():
+        for note in [*ready.told(), *beginning.told(problem)]:
             self.reporter.note(note)
-        problem = SearchProblem.from_spec(self.spec, ready.space, ready.costs, ready.references)
         self.folder.write_json("references.json", ready.references.to_json())
         write_space(self.folder.path, ready.space)
         tables = RunTables(self.folder, problem)
-        result = self._run_engine(problem, tables, ready)
+        result = self._run_engine(problem, tables, ready, beginning)
         stands_for = write_result(self.folder, self.spec, result, ready, tables)
         self._draw()
         if result.front and result.reason != INTERRUPTED:
@@ -162,8 +170,11 @@ class SearchSession:
             self._draw()
         return result
 
-    def _run_engine(self, problem: SearchProblem, tables: RunTables, ready: RunInputs) -> SearchResult:
+    def _run_engine(
+        self, problem: SearchProblem, tables: RunTables, ready: RunInputs, beginning: Beginning
+    ) -> SearchResult:
         from bitfront.search.engine.engine import SearchEngine
+        from bitfront.search.engine.known_pool import KnownPool
         from bitfront.search.runs.progress_file import ProgressWriter
         from bitfront.search.runs.study import StudyRecord
         from bitfront.search.runs.tables import FolderWriter
@@ -183,7 +194,10 @@ class SearchSession:
                 budget = Budget(spec.evaluations, spec.time_budget, record.elapsed_s, plateau=spec.plateau)
                 told = ProgressWriter(folder)
                 observers = (display, FolderWriter(tables, record), told)
-                result = SearchEngine(problem, sampler, pool, record, budget, observers).run()
+                qualities = {known.config.digest: known.quality for known in beginning.known}
+                asked = KnownPool(pool, qualities, len(ready.context.splits.search)) if qualities else pool
+                engine = SearchEngine(problem, sampler, asked, record, budget, observers, beginning.batches)
+                result = engine.run()
                 told.write(result.progress)
                 return result
         finally:

@@ -38,16 +38,24 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     Raises:
         UserError: The spec cannot be carried out as stated.
     """
-    check_sampler(spec.sampler)
     evaluation, latency = settled_spec(spec.evaluation, spec.latency)
-    spec = dataclasses.replace(spec, evaluation=evaluation, latency=latency)
+    spec = checked_spec(dataclasses.replace(spec, evaluation=evaluation, latency=latency))
+    source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
+    evaluation = with_test_folder(spec.evaluation).at_absolute_places()
+    return dataclasses.replace(spec, evaluation=evaluation, latency_batch=batch), source
+
+
+def checked_spec(spec: RunSpec) -> RunSpec:
+    """A run spec with the population that suits its sampler; its latency source is not looked at.
+
+    Raises:
+        UserError: The spec cannot be carried out as stated.
+    """
+    check_sampler(spec.sampler)
     spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
-    source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
-    evaluation = with_test_folder(spec.evaluation).at_absolute_places()
-    spec = dataclasses.replace(spec, evaluation=evaluation, population=population, latency_batch=batch)
-    return spec, source
+    return dataclasses.replace(spec, population=population)
 
 
 def settled_spec(spec: EvaluationSpec, latency: str = AUTO) -> tuple[EvaluationSpec, str]:

@@ -27,6 +27,10 @@ searches the built-in digits_deit, which takes a few minutes on two cores.
   bitfront search --model deit_tiny_patch16_224 --pretrained --data path/to/imagenet/val --evaluations 100
 
 Ctrl-C ends a search in good order; --resume goes on with it.
+
+  bitfront search --from NAME --latency table:phone.csv
+
+begins a search for another machine with what run NAME has evaluated: accuracy does not depend on it.
 """
 
 
@@ -63,6 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     name = group.add_mutually_exclusive_group()
     option(name, "--run NAME", "name of the new run (default: model and time)")
     option(name, "--resume NAME", "go on with a run; needs no other option")
+    earlier = (
+        "begin a new run with the evaluations of an earlier one, such as for other latencies or limits: "
+        "--evaluations counts those beyond them"
+    )
+    option(group, "--from NAME", earlier, dest="begin_from")
     add_runs_dir(parser)
 
 
@@ -72,20 +81,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         BitfrontError: No configuration met the limits; the run folder is complete all the same.
     """
-    from bitfront.search.cli.options.specs import check_resumable, chosen_workers, run_spec
+    from bitfront.search.cli.options.specs import check_resumable, chosen_workers, run_changes, run_spec
     from bitfront.search.problem.spec import EXTENDABLE
     from bitfront.search.reports.console import hint, print_json
     from bitfront.search.reports.front_table import front_document, print_front
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.runs.names import run_command
     from bitfront.search.runs.storage import resume_command
-    from bitfront.search.session.search import resume, search
+    from bitfront.search.session.search import resume, search, search_from
 
     how: Any = {"runs_dir": args.runs_dir, "storage": args.storage, "progress": stderr_reporter()}
     how["workers"] = chosen_workers(args)
     if args.resume:
         check_resumable(args, "run", EXTENDABLE)
         found = resume(args.resume, **{name: getattr(args, name) for name in EXTENDABLE}, **how)
+    elif args.begin_from:
+        changes = run_changes(args)
+        wanted = {"evaluations": args.evaluations} if "evaluations" in args.given else {}
+        found = search_from(args.begin_from, settings=changes, name=args.run, **wanted, **how)
     else:
         found = search(run_spec(args), name=args.run, **how)
     if args.json:

@@ -29,7 +29,7 @@ _TRAINED_OPTIONS = (
     *("class_order", "class_map", "task", "metrics", "calibration_images", "search_images", "test_images"),
     *OPTIONS,
 )
-RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "bitfront")
+RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "begun_from", "bitfront")
 # They decide nothing of what is found, so that they may be given to a resumed run.
 WORKER_OPTIONS = _fields(WorkerOptions)
 
@@ -108,6 +108,22 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
         latency_batch=written_batch(args),
         **{name: getattr(args, name) for name in RUN_OPTIONS},
     )
+
+
+def run_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`bitfront.search.search_from` takes over from the arguments: fields of the run spec.
+
+    Raises:
+        UserError: An option was written that decides what an evaluation is worth, which the earlier run has.
+    """
+    own = {*RUN_OPTIONS, "latency_batch"}
+    known = {*own, *WORKER_OPTIONS, "begin_from", "run", "runs_dir", "storage"}
+    if foreign := sorted(args.given - known):
+        raise UserError(
+            f"{_written(foreign[0])} cannot be given with --from: what an evaluation is worth is that of run "
+            f"{checked_name(args.begin_from)}; costs, limits, objectives, the space and budgets may be others"
+        )
+    return {name: getattr(args, name) for name in own if name in args.given and name != "evaluations"}
 
 
 def chosen_workers(args: argparse.Namespace) -> WorkerOptions:

@@ -94,6 +94,14 @@ class SurrogateSampler:
         for trial in trials:
             self._archive.add(trial)
 
+    def take(self, trials: Sequence[Trial]) -> None:
+        """Takes trials in that were not asked for; where they are enough for a first design, they are it."""
+        self._history.add(trial.genome for trial in trials)
+        for trial in trials:
+            self._archive.add(trial)
+        if sum(trial.state == "complete" for trial in self._archive.trials) >= len(self._first):
+            self._first = []
+
     def _additive_optima(self, additive: Array) -> list[GenomeTuple]:
         """Optima of the sum of scores within costs that are evenly spread over their range and limits."""
         tables = self._costs.by_gene()
