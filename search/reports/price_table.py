@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitfront.search.export.selection import default_choice
-from bitfront.search.problem.wording import MISSING, megabytes, milliseconds
+from bitfront.search.problem.wording import MISSING, megabytes, milliseconds, percent
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.front_rows import FrontRow, front_rows, price_notes, star_note
 from bitfront.search.reports.front_table import STAR, front_document, heading
@@ -98,7 +98,7 @@ def _table(
     largest = max((row.size_bytes for row in shown), default=0.0)
     decimals = metric.shown_decimals
     for position, row in enumerate(shown):
-        worth = f"{row.quality:.{decimals}f}"
+        worth = percent(row.quality, decimals)
         if not math.isnan(row.estimate):
             worth = f"{row.estimate:.{decimals}f} \N{PLUS-MINUS SIGN} {row.estimate_error:.{decimals}f}"
         cells = [

@@ -277,6 +277,16 @@ def deploy_runs(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[...
 
 
 @pytest.fixture(scope="session")
+def priceable_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run ``searched`` and latency tables of other machines; see ``priceable_run``."""
+    from priceable_run import write_run
+
+    root = tmp_path_factory.mktemp("priceable-runs")
+    write_run(root)
+    return root
+
+
+@pytest.fixture(scope="session")
 def exported(deploy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The knee of ``small`` in every format that computes; to be copied, not to be changed."""
     folder, found = tmp_path_factory.mktemp("exports"), {}

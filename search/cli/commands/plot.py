@@ -118,8 +118,8 @@ def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[S
     prices = runs[0].prices
     if apart and place.single:
         raise UserError(f"{args.output} is one file, and each source has its own pictures: name a folder")
-    if apart and args.output is not None:
-        place = dataclasses.replace(place, path=place.path / (prices.label if prices else "run"))
+    if prices and apart and args.output is not None:
+        place = dataclasses.replace(place, path=_beside(place.path, prices.label))
     wanted = only or ((place.single,) if place.single else None)
     title = "" if args.no_title else args.title
     if len(runs) == 1:
@@ -137,10 +137,15 @@ def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[S
 
 
 def _folder(runs: Sequence[Run]) -> Path:
-    """Where pictures go where no place is named: those by other prices in a folder of these."""
+    """Where pictures go where no place is named: those by other prices beside the run's own."""
     folder = runs[0].path / "plots" if len(runs) == 1 else together_folder([run.path for run in runs])
     prices = runs[0].prices
-    return folder if prices is None else folder / prices.label
+    return folder if prices is None else _beside(folder, prices.label)
+
+
+def _beside(folder: Path, label: str) -> Path:
+    """The folder of pictures by other prices, which have the same names."""
+    return folder.with_name(f"{folder.name}-{label}")
 
 
 def _who(runs: Sequence[Run]) -> tuple[str, str]:

@@ -5,54 +5,28 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pytest
+from priceable_run import ENCODERS, SPEC, latencies, summary_of
 
-from bitfront.evaluators.latency.table import Latency, LatencyTable, TableLatency, TimedEncoder
+from bitfront.evaluators.latency.table import TableLatency
 from bitfront.search.engine.protocols import Progress
 from bitfront.search.engine.result import SearchResult
 from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.references import Reference, References
-from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.folder import RunStore, write_space
 from bitfront.search.runs.prices import priced
 from bitfront.search.runs.reader import RecordedRun
-from bitfront.search.runs.recorded_costs import read_encoders, write_encoders
+from bitfront.search.runs.recorded_costs import read_encoders
 from bitfront.search.runs.tables import RunTables
-from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
-
-SHAPE, MACS = "65x32h2m64", {"attn.qkv": 3, "attn.proj": 1, "mlp.fc1": 2, "mlp.fc2": 2}
-ENCODERS = [TimedEncoder(SHAPE, MACS)] * 12
-SPEC = RunSpec(sampler="random", evaluations=40, max_latency="18ms", max_drop=30.0, population=8)
-
-
-def table(seed: int, float_ms: float = 20.0) -> TableLatency:
-    """Times of a machine on which narrower need not be quicker, with some noise."""
-    rng = np.random.default_rng(seed)
-    times = {(SHAPE, triple): Latency(float(rng.uniform(0.8, 1.2)), 2.0) for triple in triples((4, 8))}
-    found = LatencyTable(times, Latency(0.3), Latency(float_ms), 1, f"machine {seed}", "fq-vit", "a phone")
-    return TableLatency(found, ENCODERS, triples((4, 8)))
-
-
-def summary_of(result: SearchResult) -> dict[str, Any]:
-    cost = result.problem.cost
-    return {**result.to_json(), "latency_batch": 1, "latency_noise": cost.latency_noise}
+from bitfront.spaces import BitConfig, SearchSpace, UserError
 
 
 @pytest.fixture(scope="module")
-def run(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
-    folder = RunStore(tmp_path_factory.mktemp("runs")).create("searched")
-    searched = synthetic.space()
-    result = synthetic.search(folder, synthetic.at_widths_of(searched, SPEC))
-    write_space(folder.path, searched)
-    write_encoders(folder, ENCODERS)
-    folder.write_json("references.json", synthetic.references(searched).to_json())
-    folder.write_json("summary.json", summary_of(result))
-    return RecordedRun.read(folder.path.parent, "searched")
+def run(priceable_runs: Path) -> RecordedRun:
+    return RecordedRun.read(priceable_runs, "searched")
 
 
 def from_the_start(synthetic: ModuleType, run: RecordedRun, latency: TableLatency, root: Path) -> RecordedRun:
@@ -112,7 +86,7 @@ def from_the_start(synthetic: ModuleType, run: RecordedRun, latency: TableLatenc
 def test_it_is_the_search_that_had_that_table_from_the_start(
     synthetic: ModuleType, run: RecordedRun, tmp_path: Path, seed: int
 ) -> None:
-    latency = table(seed)
+    latency = latencies(seed)
     found = priced(run, latency, "table:phone.csv")
     expected = from_the_start(synthetic, run, latency, tmp_path)
     assert len(expected.front) > 3
@@ -129,37 +103,37 @@ def test_it_is_the_search_that_had_that_table_from_the_start(
 
 
 def test_its_own_latencies_are_kept_to_the_bit(synthetic: ModuleType, run: RecordedRun) -> None:
-    latency = table(1)
+    latency = latencies(1)
     once = priced(run, latency, "table:a.csv")
     config = synthetic.uniform(synthetic.space(), 4)
-    assert latency.latency_ms(config) == table(1).latency_ms(config)
-    assert priced(run, table(1), "table:a.csv").trials.equals(once.trials)
+    assert latency.latency_ms(config) == latencies(1).latency_ms(config)
+    assert priced(run, latencies(1), "table:a.csv").trials.equals(once.trials)
     assert read_encoders(run.path) == tuple(ENCODERS)
 
 
 def test_limits_of_the_own_machine_are_left_out_and_said(run: RecordedRun) -> None:
     assert {"max_latency", "faster_than_float"} <= {limit.name for limit in run.limits}
     assert (run.trials["state"] == "rejected").sum() == 0  # samplers keep within limits
-    found = priced(run, table(1), "table:phone.csv")
+    found = priced(run, latencies(1), "table:phone.csv")
     assert "max_latency" not in {limit.name for limit in found.limits}
     assert "violation.max_latency" not in found.trials.columns
     (faster,) = [limit for limit in found.limits if limit.name == "faster_than_float"]
     assert faster.threshold == 20.0
     assert found.prices is not None
     source, left_out = found.prices.notes[:2]
-    assert "machine 1 for a batch of 1; the search went by model:synthetic" in source
+    assert "clock 1 for a batch of 1; the search went by model:synthetic" in source
     assert left_out.startswith("--max-latency 18ms was asked of model:synthetic and is left out here")
 
 
 def test_a_machine_on_which_nothing_is_faster_has_no_front(run: RecordedRun) -> None:
-    found = priced(run, table(1, float_ms=3.0), "table:slow.csv")
+    found = priced(run, latencies(1, float_ms=3.0), "table:slow.csv")
     assert found.front.empty
     assert "constraint 3 (faster than the float model) asks for at most 3 ms" in found.summary["message"]
 
 
 def test_a_run_that_has_not_ended_says_so(run: RecordedRun) -> None:
     with pytest.raises(UserError, match=r"has not ended, and cannot be priced by table:a\.csv before"):
-        priced(dataclasses.replace(run, summary={}), table(1), "table:a.csv")
+        priced(dataclasses.replace(run, summary={}), latencies(1), "table:a.csv")
 
 
 def test_a_lost_study_is_named(run: RecordedRun, tmp_path: Path) -> None:
@@ -167,4 +141,4 @@ def test_a_lost_study_is_named(run: RecordedRun, tmp_path: Path) -> None:
         if file.name != "study.log":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(UserError, match=r"study\.log is missing"):
-        priced(dataclasses.replace(run, path=tmp_path), table(1), "table:a.csv")
+        priced(dataclasses.replace(run, path=tmp_path), latencies(1), "table:a.csv")
