@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     if len(chosen.front):
         export = run_command(chosen.path, "export", chosen.name, *prices, "--pick", "knee", *limits)
         hint(run_command(chosen.path, "plot", chosen.name, *prices), export)
+    elif chosen.prices:
+        words = ("search", "--from", chosen.name, *prices)
+        hint(run_command(chosen.path, *words), "or one with other limits")
     else:
         twice = 2 * int(chosen.spec.get("evaluations") or DEFAULT_EVALUATIONS)
         resume = run_command(chosen.path, "search", "--resume", chosen.name, "--evaluations", twice)
