@@ -22,7 +22,7 @@ def spec_begun_from(origin: RunFolder, changes: Mapping[str, Any]) -> tuple[RunS
     """The spec of a search that begins with an earlier run: that run's, with some settings of its own.
 
     Everything that decides what an evaluation is worth stays: model, data, splits, recipe, metrics. Budgets
-    begin anew. A ``max_latency`` of the earlier run is left out where latencies come from another source.
+    start again. A ``max_latency`` of the earlier run is left out where latencies come from another source.
 
     Args:
         origin: The earlier run's folder.
