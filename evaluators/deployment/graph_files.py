@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError, Message
 
+from bitfront.evaluators.deployment.compact_ir import compact, without_indentation
 from bitfront.evaluators.deployment.documents import read_document
 from bitfront.evaluators.deployment.facts import metadata_of
 from bitfront.evaluators.deployment.graph.integer_model import golden_graph
@@ -121,19 +122,13 @@ def write_openvino(
 
     # It would keep what an ONNX file carries under another name.
     model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, None))
-    _number(model)
+    compact(model)
     model.set_rt_info(_written(document), _INFO)
     for key, value in metadata_of(document).items():
         model.set_rt_info(value, [METADATA_KEY, key])
     openvino.save_model(model, path, compress_to_fp16=False)
+    without_indentation(path)
     return path, path.with_suffix(CONSTANTS)
-
-
-def _number(model: Any) -> None:
-    """Names operators that have no name of their own: OpenVINO would count on from model to model."""
-    for number, op in enumerate(model.get_ordered_ops()):
-        if op.get_friendly_name() == op.get_name():
-            op.set_friendly_name(f"{op.get_type_name()}_{number}")
 
 
 def openvino_document(path: Path) -> dict[str, Any]:
