@@ -68,6 +68,11 @@ def _content(model: onnx.ModelProto, document: Mapping[str, Any] | None) -> byte
     return content
 
 
+def carried(document: Mapping[str, Any]) -> list[str]:
+    """The texts that a file carries: the document, and the plain facts beside it."""
+    return [_written(document), *metadata_of(document).values()]
+
+
 def _written(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
@@ -117,15 +122,25 @@ def write_openvino(
     Raises:
         UserError: OpenVINO is not installed.
     """
+    # It would keep what an ONNX file carries under another name.
+    return save_openvino(path, onnx_bytes(parts, config, OPENVINO, None), document)
+
+
+def save_openvino(path: Path, graph: bytes, document: Mapping[str, Any] | None) -> tuple[Path, Path]:
+    """Writes the content of an ONNX file as OpenVINO IR; arguments are those of :func:`write_openvino`.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
     runtime_named("openvino")
     import openvino
 
-    # It would keep what an ONNX file carries under another name.
-    model = openvino.Core().read_model(onnx_bytes(parts, config, OPENVINO, None))
+    model = openvino.Core().read_model(graph)
     compact(model)
-    model.set_rt_info(_written(document), _INFO)
-    for key, value in metadata_of(document).items():
-        model.set_rt_info(value, [METADATA_KEY, key])
+    if document is not None:
+        model.set_rt_info(_written(document), _INFO)
+        for key, value in metadata_of(document).items():
+            model.set_rt_info(value, [METADATA_KEY, key])
     openvino.save_model(model, path, compress_to_fp16=False)
     without_indentation(path)
     return path, path.with_suffix(CONSTANTS)

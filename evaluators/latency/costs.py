@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,12 +14,21 @@ from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import TableLatency
-    from bitfront.evaluators.packed.layout import SizeModel
 
 Indices = tuple[int, ...]
 # Genes that take one width together, and groups of them that are varied together.
 Group = tuple[int, ...]
 Move = tuple[Group, ...]
+
+
+class Sizes(Protocol):
+    """Sizes of a model's files at any configuration."""
+
+    def size_bytes(self, config: BitConfig) -> int:
+        """Bytes of the file of a configuration, with all that belongs to it."""
+
+    def float_bytes(self) -> int:
+        """Bytes of the float model's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +37,11 @@ class ModelCosts:
 
     Attributes:
         latency: Latencies by table.
-        size: Packed sizes.
+        size: Sizes of packed files, or of those of another format.
     """
 
     latency: TableLatency
-    size: SizeModel
+    size: Sizes
 
     @property
     def latency_source(self) -> str:
@@ -64,7 +73,7 @@ class ModelCosts:
         return self.latency.latency_ms(config)
 
     def size_bytes(self, config: BitConfig) -> int:
-        """Size of the packed file, in bytes."""
+        """Size of the file, in bytes."""
         return self.size.size_bytes(config)
 
     def minimum_latency_ms(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:

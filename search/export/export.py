@@ -213,16 +213,21 @@ def provenance(run: RecordedRun, row: pd.Series) -> dict[str, Any]:
 def _origin(run: RecordedRun) -> dict[str, Any]:
     """What holds for every configuration of a run."""
     return {
-        "bitfront": bitfront_version(),
-        "run": run.name,
-        "space": run.spec.get("space"),
-        "sampler": run.spec.get("sampler"),
-        "seed": run.spec.get("seed"),
-        "recipe": run.evaluation.get("recipe"),
-        "without": run.evaluation.get("without"),
-        "evaluation": run.evaluation,
+        **origin(run.name, run.spec),
         # Costs by another source than the search went by: by which it was chosen.
         **({"prices": run.prices.asked} if run.prices else {}),
+    }
+
+
+def origin(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the settings of a run say of where its configurations come from."""
+    evaluation = dict(spec.get("evaluation") or {})
+    return {
+        "bitfront": bitfront_version(),
+        "run": name,
+        **{setting: spec.get(setting) for setting in ("space", "sampler", "seed")},
+        **{setting: evaluation.get(setting) for setting in ("recipe", "without")},
+        "evaluation": evaluation,
     }
 
 

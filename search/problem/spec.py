@@ -25,16 +25,19 @@ from bitfront.spaces import (
     parse_fixed,
 )
 from bitfront.spaces.quantities import parse_duration
-from bitfront.spaces.schemes import AUTO
+from bitfront.spaces.schemes import AUTO, DEPLOY
 
 # 2: quantization by recipe, no longer by weight ranges and rounding. 3: pipelined and screened evaluations,
 # kinds held, a plateau.
 SPEC_VERSION = 3
 # Probability with which limits hold unless another one is asked for.
 CONFIDENCE = 0.8
+# Formats whose files can be bounded in size before they are written.
+PACKED = "packed"
+SIZED = (PACKED, "onnx", "openvino")
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
-_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric", "begun_from")
+_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric", "begun_from", "size_of")
 
 
 def bitfront_version() -> str:
@@ -74,6 +77,8 @@ class RunSpec:
         allow_uniform: Whether uniform assignments are allowed (constraint 2 switched off).
         allow_slower: Whether models slower than the float model are allowed (constraint 3 switched off).
         allow_larger: Whether models larger than at 8 bits are allowed (constraint 4 switched off).
+        size_of: Format of the files whose size is traded off and limited: ``packed``, ``onnx`` or
+            ``openvino``; empty for that of the latency source's runtime where a size is limited, or packed.
         begun_from: Name of the run whose evaluations the search begins with; None where there is none.
         bitfront: Version of bitfront that wrote the spec.
 
@@ -105,6 +110,7 @@ class RunSpec:
     allow_slower: bool = False
     allow_larger: bool = False
     begun_from: str | None = None
+    size_of: str = ""
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
     def __post_init__(self) -> None:
@@ -186,6 +192,13 @@ class RunSpec:
             raise UserError(
                 f"--confidence {self.confidence:g} cannot be used: give a probability from 0.5 to below 1, "
                 "such as 0.8"
+            )
+        if self.size_of not in ("", *SIZED):
+            raise UserError(f"unknown --size-of {self.size_of!r}: choose one of {', '.join(SIZED)}")
+        if self.size_of not in ("", PACKED) and self.evaluation.scheme not in (DEPLOY, AUTO):
+            raise UserError(
+                f"--size-of {self.size_of} is for scheme {DEPLOY}, not {self.evaluation.scheme}: leave it out, "
+                f"or give --scheme {DEPLOY}"
             )
         if len(widths) < 2:
             raise UserError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.splits import most_search_images
-from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.latency.costs import ModelCosts, Sizes
 from bitfront.evaluators.latency.table import TableLatency, timed_encoders
 from bitfront.evaluators.models.digits_models import has_weights
 from bitfront.evaluators.progress import ShareDone
@@ -19,7 +19,7 @@ from bitfront.search.problem.kept_genes import KeptGenes, genes_to_keep, kept_at
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Reference, References
 from bitfront.search.problem.resolution import Resolution
-from bitfront.search.problem.spec import RunSpec
+from bitfront.search.problem.spec import PACKED, RunSpec
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPLITS, RunFolder, read_space
 from bitfront.search.runs.recorded_costs import write_encoders
@@ -198,24 +198,40 @@ def _costs(
     from bitfront.evaluators.latency.table_file import read_table, table_csv
     from bitfront.evaluators.latency.timed_runtime import Subject
 
+    sizes = _sizes(spec, folder.name, context)
     path, notes = folder.path / LATENCY_TABLE, source.notes(context.prepared.widths)
     if path.exists():
         table = read_table(path)
         fallen_back = source.measured and table.source == FALLBACK
-        return _model_costs(table, context), (MODELLED_NOTE,) if fallen_back else notes
+        return _model_costs(table, context, sizes), (MODELLED_NOTE,) if fallen_back else notes
     subject = Subject(context.prepared, context.model.module)
     with stage(f"latency of encoders ({spec.latency})") as share_done:
         table = source.table(subject, spec.latency_batch or 1, share_done)
-    costs = _model_costs(table, context)
+    costs = _model_costs(table, context, sizes)
     least = costs.minimum_latency_ms(space, spec.structural)
     lead = LEAD_OF_BUILT_IN if has_weights(spec.evaluation.model) else 1.0
     slower = lead * least > costs.float_latency_ms
     if source.measured and slower and not spec.allow_slower:
         notes = (_slower_than_float(spec, least, costs.float_latency_ms),)
         table = latency_source(FALLBACK, spec.evaluation.scheme).table(subject, 1)
-        costs = _model_costs(table, context)
+        costs = _model_costs(table, context, sizes)
     folder.write_text(LATENCY_TABLE, table_csv(table))
     return costs, notes
+
+
+def _sizes(spec: RunSpec, name: str, context: EvaluationContext) -> Sizes:
+    """Sizes of the files that the spec bounds."""
+    if spec.size_of in ("", PACKED):
+        return context.size
+    from bitfront.evaluators.deployment.file_sizes import GRAPH_FILES, GraphSizes
+    from bitfront.search.session.writing import expected_document
+
+    return GraphSizes(
+        GRAPH_FILES[spec.size_of](),
+        context.prepared,
+        context.spec.whole_recipe,
+        lambda config: expected_document(spec, name, context, config),
+    )
 
 
 def _noisy(costs: ModelCosts) -> tuple[str, ...]:
@@ -253,9 +269,9 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
     return f"{fact}. {MODELLED_NOTE}"
 
 
-def _model_costs(table: LatencyTable, context: EvaluationContext) -> ModelCosts:
+def _model_costs(table: LatencyTable, context: EvaluationContext, sizes: Sizes) -> ModelCosts:
     needed = {*triples(context.spec.widths), (8, 8, 8)}
-    return ModelCosts(TableLatency(table, timed_encoders(context.prepared.blueprint), needed), context.size)
+    return ModelCosts(TableLatency(table, timed_encoders(context.prepared.blueprint), needed), sizes)
 
 
 def eight_bit_config(context: EvaluationContext) -> BitConfig:

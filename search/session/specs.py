@@ -42,7 +42,15 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     spec = checked_spec(dataclasses.replace(spec, evaluation=evaluation, latency=latency))
     source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
     evaluation = with_test_folder(spec.evaluation).at_absolute_places()
-    return dataclasses.replace(spec, evaluation=evaluation, latency_batch=batch), source
+    size_of = spec.size_of or (default_size_of(source, evaluation.scheme) if spec.max_size else "")
+    return dataclasses.replace(spec, evaluation=evaluation, latency_batch=batch, size_of=size_of), source
+
+
+def default_size_of(source: LatencySource, scheme: str) -> str:
+    """The format of the files that the runtime of a latency source serves; a limit is worth nothing else."""
+    runtime = source.timer.source.partition(":")[2]
+    own = {"openvino": "openvino", "onnxruntime": "onnx"}
+    return own.get(runtime, "") if scheme == DEPLOY else ""
 
 
 def checked_spec(spec: RunSpec) -> RunSpec:

@@ -18,7 +18,7 @@ from bitfront.evaluators.deployment.facts import ServingFacts
 from bitfront.evaluators.deployment.registry import FileContent, ModelFormat, files_of
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.files import write_atomically
-from bitfront.search.export.export import Chosen, place_files
+from bitfront.search.export.export import Chosen, origin, place_files
 from bitfront.search.export.folder import (
     README,
     RESULTS,
@@ -32,8 +32,9 @@ from bitfront.search.export.folder import (
 from bitfront.search.export.places import without_folders
 from bitfront.search.export.readme import readme_text
 from bitfront.search.export.verification import Check, Verified
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.session.reporter import Reporter
-from bitfront.spaces import UserError
+from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.quantities import count_of
 
 
@@ -50,6 +51,21 @@ def carried_document(context: EvaluationContext, chosen: Chosen) -> dict[str, An
     """The bit config document that a model carries: what its input needs, and no place of this machine."""
     known = provenance_of(context.model, context.source.class_names, _whole_number_bits(context))
     return without_folders(chosen.document(known))
+
+
+def expected_document(
+    spec: RunSpec, name: str, context: EvaluationContext, config: BitConfig
+) -> dict[str, Any]:
+    """What an exported point of a run will carry, as far as its length is concerned.
+
+    Figures that are not known yet have the places that they will be written with.
+    """
+    task = context.task
+    figures = dict.fromkeys((task.primary, f"test_{task.primary}"), 98.7654)
+    costs = {"latency_ms": 1.23456, "latency_measured_ms": 1.23456, "size_bytes": 1_234_567}
+    measured = {**figures, task.loss: 0.123456, **costs, "latency_source": context.spec.scheme}
+    provenance = {**origin(name, spec.to_json()), "trial": 10, "digest": config.digest}
+    return carried_document(context, Chosen(config, "knee", measured, provenance))
 
 
 def _whole_number_bits(context: EvaluationContext) -> int | None:

@@ -19,6 +19,8 @@ PRODUCER = "bitfront"
 METADATA_KEY = "bitfront"
 # Of the constants: a file is one protobuf message of less than 2 GiB, nodes and metadata included.
 LARGEST_BYTES = (1 << 31) - (1 << 25)
+# Of the number of a name, in base 36: enough for 46,655.
+_NAME_DIGITS = 3
 Shape = Sequence[int | str]
 
 
@@ -116,5 +118,6 @@ class GraphWriter:
         return model
 
     def _fresh(self, prefix: str) -> str:
+        """Names of one length: what a part of a graph takes does not depend on what stands before it."""
         self._count += 1
-        return f"{prefix}{self._count}"
+        return f"{prefix}{np.base_repr(self._count, 36).lower().zfill(_NAME_DIGITS)}"

@@ -15,7 +15,7 @@ from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, metric_names, task_names
 from bitfront.search.cli.options.common import Group, natural, option, percentage, positive, positive_or_auto
-from bitfront.search.problem.spec import CONFIDENCE
+from bitfront.search.problem.spec import CONFIDENCE, SIZED
 from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import AUTO
 
@@ -230,6 +230,11 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Limits on what is measured."""
     group = parser.add_argument_group("limits")
     _add_cost_limits(group)
+    sized = (
+        "the files whose size is limited and traded off (default: with --max-size those of the runtime that "
+        "latency is measured in, else packed)"
+    )
+    option(group, "--size-of FORMAT", f"{', '.join(SIZED)}: {sized}", default="", choices=SIZED)
     slower = "also allow what is slower than the float model, such as where latency is no objective"
     option(group, "--allow-slower", slower)
     larger = "also allow what is larger than at 8 bits throughout, such as where size is no objective"

@@ -1,0 +1,231 @@
+"""Sizes of exported graphs at any configuration, exact before anything is written.
+
+A graph is a sum over its encoders, and what an encoder takes follows from its shape and widths, not from
+values. So few graphs are made, with made-up weights of the right shapes, and all others are added up: what a
+kind of tensor at a width takes more than at 8 bits in the first encoder of a shape, and in every further one,
+which shares constants with it. What a file carries besides, its bit config document, is a part of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from xml.sax.saxutils import quoteattr
+
+import torch
+
+from bitfront.evaluators.deployment.graph.model import float_graph
+from bitfront.evaluators.deployment.graph.operands import ONNXRUNTIME
+from bitfront.evaluators.deployment.graph.parts import GraphParts, check_graph_scheme
+from bitfront.evaluators.deployment.graph_files import carried, onnx_bytes, save_openvino, write_openvino
+from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, Recipe
+from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of, largest_factor
+from bitfront.spaces import BitConfig, EncoderBits, Kind
+from bitfront.spaces.precision import MAX_BITS
+
+# Makes the document that a file of a configuration carries, as far as its length is concerned.
+DocumentOf = Callable[[BitConfig], Mapping[str, Any]]
+
+
+class GraphFiles(Protocol):
+    """Measures files of one format."""
+
+    def bytes_of(self, parts: GraphParts, config: BitConfig, document: Mapping[str, Any]) -> int:
+        """Bytes of the file of a configuration, with all that belongs to it."""
+
+    def document_bytes(self, document: Mapping[str, Any]) -> int:
+        """What a document takes of that, but for what is the same for all."""
+
+    def float_bytes(self, blueprint: Blueprint) -> int:
+        """The same of the float model, which carries no document."""
+
+
+class OnnxFiles:
+    """ONNX files, in the dialect that an export has unless another runtime is named."""
+
+    def bytes_of(self, parts: GraphParts, config: BitConfig, document: Mapping[str, Any]) -> int:
+        """See :class:`GraphFiles`."""
+        return len(onnx_bytes(parts, config, ONNXRUNTIME, document))
+
+    def document_bytes(self, document: Mapping[str, Any]) -> int:
+        """See :class:`GraphFiles`."""
+        return sum(len(value.encode()) for value in carried(document))
+
+    def float_bytes(self, blueprint: Blueprint) -> int:
+        """See :class:`GraphFiles`."""
+        return int(float_graph(blueprint).ByteSize())
+
+
+class OpenvinoFiles:
+    """OpenVINO's ``.xml`` and ``.bin`` together."""
+
+    def bytes_of(self, parts: GraphParts, config: BitConfig, document: Mapping[str, Any]) -> int:
+        """See :class:`GraphFiles`."""
+        with tempfile.TemporaryDirectory() as folder:
+            return _together(write_openvino(Path(folder) / "model.xml", parts, config, document))
+
+    def document_bytes(self, document: Mapping[str, Any]) -> int:
+        """See :class:`GraphFiles`."""
+        return sum(len(quoteattr(value, {'"': "&quot;"}).encode()) for value in carried(document))
+
+    def float_bytes(self, blueprint: Blueprint) -> int:
+        """See :class:`GraphFiles`."""
+        graph = float_graph(blueprint).SerializeToString()
+        with tempfile.TemporaryDirectory() as folder:
+            return _together(save_openvino(Path(folder) / "model.xml", graph, None))
+
+
+GRAPH_FILES: dict[str, Callable[[], GraphFiles]] = {"onnx": OnnxFiles, "openvino": OpenvinoFiles}
+
+
+def _together(files: tuple[Path, ...]) -> int:
+    return sum(path.stat().st_size for path in files)
+
+
+class Part(NamedTuple):
+    """Tensors of an encoder that take a width together: a kind, of one layer or of all (None)."""
+
+    shape: tuple[int, ...]
+    kind: Kind
+    layer: str | None
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class GraphSizes:
+    """Sizes of a model's exported graphs at any configuration, and of its float graph.
+
+    Attributes:
+        files: Measures those that are made.
+        prepared: The model: its shapes, and the grids and codebooks of its activations.
+        recipe: What it was prepared with.
+        document_of: The documents that files carry.
+    """
+
+    files: GraphFiles
+    prepared: PreparedModel
+    recipe: Recipe
+    document_of: DocumentOf
+
+    def size_bytes(self, config: BitConfig) -> int:
+        """Bytes of the files of a configuration."""
+        total = float(self._base) + self.files.document_bytes(self.document_of(config)) - self._documented
+        for part, count in Counter(self._parts_of(config)).items():
+            first, further = self._more(part)
+            total += first + (count - 1) * further
+        return round(total)
+
+    @functools.cached_property
+    def _float(self) -> int:
+        return self.files.float_bytes(self.prepared.blueprint)
+
+    def float_bytes(self) -> int:
+        """Bytes of the float model in the same format."""
+        return self._float
+
+    @functools.cached_property
+    def _base(self) -> int:
+        return self._measured(self._wide)
+
+    @functools.cached_property
+    def _wide(self) -> BitConfig:
+        blueprint, bits = self.prepared.blueprint, (MAX_BITS,) * 3
+        layers = blueprint.encoder_layers()
+        return BitConfig.uniform(blueprint.name, self.prepared.scheme, layers, (bits[0], bits[1], bits[2]))
+
+    @functools.cached_property
+    def _graph(self) -> GraphParts:
+        """Parts as large as those that are exported."""
+        check_graph_scheme(self.prepared.scheme)
+        blueprint, grouped = self.prepared.blueprint, GROUPED_WEIGHTS in self.recipe
+
+        @functools.cache
+        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:  # noqa: ARG001
+            return made_up(blueprint.encoders[index].linear()[name], bits, grouped, f"{index}.{name}.{bits}")
+
+        @functools.cache
+        def outer(name: str) -> FittedLayer:
+            return made_up(blueprint.outer()[name], MAX_BITS, False, name)
+
+        return GraphParts(blueprint, self.prepared.calibration, self.prepared.log_steps, layer, outer)
+
+    @functools.cached_property
+    def _documented(self) -> int:
+        """What the document takes that all made graphs carry."""
+        return self.files.document_bytes(self.document_of(self._wide))
+
+    def _measured(self, config: BitConfig) -> int:
+        return self.files.bytes_of(self._graph, config, self.document_of(self._wide))
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        encoder = self.prepared.blueprint.encoders[index]
+        window = 0 if encoder.window is None else encoder.window.rows.shape[1]
+        masked = int(encoder.window is not None and encoder.window.mask is not None)
+        hidden = encoder.fc1.weight.shape[0]
+        return (encoder.tokens, encoder.channels, encoder.heads, hidden, window, masked)
+
+    def _parts_of(self, config: BitConfig) -> Iterator[Part]:
+        """What a configuration has at fewer than 8 bits."""
+        kinds: tuple[Kind, Kind] = ("weights", "activations")
+        for encoder in config.encoders:
+            shape = self._shape(encoder.index)
+            for kind in kinds:
+                bits = getattr(encoder, kind)
+                by_layer = [(None, bits)] if isinstance(bits, int) else bits
+                yield from (Part(shape, kind, layer, width) for layer, width in by_layer if width < MAX_BITS)
+            if encoder.attention < MAX_BITS:
+                yield Part(shape, "attention", None, encoder.attention)
+
+    @functools.cache  # noqa: B019 - it lives as long as the search that asks
+    def _more(self, part: Part) -> tuple[float, float]:
+        """What a part takes more than at 8 bits: in the first encoder of its shape, and in a further one."""
+        alike = [encoder.index for encoder in self._wide.encoders if self._shape(encoder.index) == part.shape]
+        first = self._measured(self._with(part, alike[:1])) - self._base
+        if len(alike) == 1:
+            return float(first), float(first)
+        everywhere = self._measured(self._with(part, alike)) - self._base
+        return float(first), (everywhere - first) / (len(alike) - 1)
+
+    def _with(self, part: Part, indices: list[int]) -> BitConfig:
+        """All at 8 bits but for a part, in some encoders."""
+        chosen = [
+            self._narrowed(encoder, part) if encoder.index in indices else encoder
+            for encoder in self._wide.encoders
+        ]
+        return replace(self._wide, encoders=tuple(chosen))
+
+    def _narrowed(self, encoder: EncoderBits, part: Part) -> EncoderBits:
+        if part.layer is None:
+            return _with_bits(encoder, part.kind, part.width)
+        names = self.prepared.blueprint.encoders[encoder.index].linear()
+        bits = tuple(sorted((name, part.width if name == part.layer else MAX_BITS) for name in names))
+        return _with_bits(encoder, part.kind, bits)
+
+
+def _with_bits(encoder: EncoderBits, kind: Kind, bits: Any) -> EncoderBits:
+    changed: dict[str, Any] = {kind: bits}
+    return replace(encoder, **changed)
+
+
+def made_up(parts: LinearParts, bits: int, grouped: bool, name: str) -> FittedLayer:
+    """A quantized layer of the right shapes; its values are drawn by its name, so that none is another's."""
+    outputs, inputs = parts.weight.shape
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    low, high = -(1 << (bits - 1)) + 1, 1 << (bits - 1)
+    codes = torch.randint(low, high, (outputs, inputs), generator=generator, dtype=torch.int8)
+    factors = None
+    if grouped and (largest := largest_factor(bits)) > 1:
+        shape = (outputs, groups_of(inputs))
+        factors = torch.randint(1, largest + 1, shape, generator=generator, dtype=torch.int64).to(torch.uint8)
+    scales = torch.rand(outputs, generator=generator) + 0.5
+    weight = QuantizedWeight.of_narrow_codes(codes, scales, bits, factors)
+    return FittedLayer(weight, torch.rand(outputs, generator=generator))
