@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -155,19 +154,25 @@ def _absolute(asked: AskedLimit) -> Limit:
     return Limit(asked.name, asked.column, asked.side, asked.offset, asked.origin, asked.unit)
 
 
-def larger_than_asked(run: RecordedRun, files: Sequence[Path], packed: float | None) -> Iterator[str]:
-    """Limits of the size that a model's files break: searches hold them by what the packed file has.
+def broken_sizes(run: RecordedRun, size: int, bounded: float | None) -> list[Limit]:
+    """Limits of the size that the files of a point break although the point was found within them.
 
     Args:
         run: Whose limits, those of its front included.
-        files: That run together.
-        packed: Bytes of the packed file; None where they are not known.
+        size: Bytes of the files together.
+        bounded: Bytes by which the search, or the choice, held to the limits; None where they are not known.
     """
-    size = sum(path.stat().st_size for path in files)
-    for limit in (*run.limits, *run.narrowed):
-        if limit.name == "max_size" and packed is not None and packed <= limit.threshold < size:
-            whole, verb = " and ".join(path.name for path in files), "takes" if len(files) == 1 else "take"
-            yield (
-                f"{whole} {verb} {size / 1e6:.4g} MB, more than {limit.label}, which is of the packed file "
-                f"({packed / 1e6:.4g} MB): --format packed has that size, or search with a smaller --max-size"
-            )
+    return [
+        limit
+        for limit in (*run.limits, *run.narrowed)
+        if limit.name == "max_size" and bounded is not None and bounded <= limit.threshold < size
+    ]
+
+
+def told_larger(run: RecordedRun, limit: Limit, names: Sequence[str], size: int) -> str:
+    """That files break a limit, which was held by what files of another format have."""
+    files, verb = " and ".join(names), "takes" if len(names) == 1 else "take"
+    return (
+        f"{files} {verb} {size / 1e6:.4g} MB, more than {limit.label}, which run {run.name} held by the size "
+        f"of {run.size_of} files"
+    )

@@ -197,8 +197,8 @@ class RunSpec:
             raise UserError(f"unknown --size-of {self.size_of!r}: choose one of {', '.join(SIZED)}")
         if self.size_of not in ("", PACKED) and self.evaluation.scheme not in (DEPLOY, AUTO):
             raise UserError(
-                f"--size-of {self.size_of} is for scheme {DEPLOY}, not {self.evaluation.scheme}: leave it out, "
-                f"or give --scheme {DEPLOY}"
+                f"--size-of {self.size_of} is for scheme {DEPLOY}, not {self.evaluation.scheme}: leave it "
+                f"out, or give --scheme {DEPLOY}"
             )
         if len(widths) < 2:
             raise UserError(

@@ -294,7 +294,7 @@ def print_front(
     if any(not math.isnan(row.estimate) for row in rows):
         splits += ", estimate: what all trials say of other images"
     star = f"{STAR} {star_note(run, default_choice(run))}"
-    legend = f"{splits}; {source}MB = 10^6 bytes"
+    legend = f"{splits}; {source}MB = 10^6 bytes of the {run.size_of} file"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]
     notes += refined_notes(refined, any(not math.isnan(row.estimate) for row in rows))

@@ -18,6 +18,7 @@ from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.limits import Limit
 from bitfront.search.problem.objectives import default_objectives
 from bitfront.search.problem.references import FLOAT_NAME, Reference
+from bitfront.search.problem.spec import PACKED
 from bitfront.search.problem.trial import failures_by_reason
 from bitfront.search.runs.columns import GeneColumn, Schema, gene_columns, gene_columns_named
 from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_document, read_table
@@ -167,6 +168,11 @@ class RecordedRun:
         """Images of the batch that ``latency_ms`` is for, or None where the run does not say."""
         batch = self.summary.get("latency_batch")
         return int(batch) if isinstance(batch, int | float) else None
+
+    @property
+    def size_of(self) -> str:
+        """The format of the files whose sizes ``size_bytes`` has, such as ``packed``."""
+        return str(self.spec.get("size_of") or PACKED)
 
     @property
     def failures(self) -> list[dict[str, Any]]:

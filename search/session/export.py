@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from bitfront.evaluators.deployment.tolerance import Tolerance
 from bitfront.evaluators.files import check_writable
 from bitfront.search.export.export import Chosen, chosen_point, chosen_uniform, refined_point, write_config
 from bitfront.search.export.folder import check_folder
-from bitfront.search.export.limited_front import larger_than_asked
+from bitfront.search.export.limited_front import broken_sizes, told_larger
 from bitfront.search.export.places import without_folders
 from bitfront.search.export.selection import KNEE, Choice, choice_text
+from bitfront.search.problem.spec import PACKED, SIZED
 from bitfront.search.runs.reader import evaluation_of
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -23,7 +25,7 @@ from bitfront.spaces import BitConfig, UserError
 if TYPE_CHECKING:
     from bitfront.search.export.verification import Verified
     from bitfront.search.runs.reader import RecordedRun
-    from bitfront.search.session.writing import Place
+    from bitfront.search.session.writing import Place, Writing
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def export_run(
     verify: bool = True,
     tolerance: Tolerance | None = None,
     force: bool = False,
+    allow_larger: bool = False,
     checkpoint: str | Path | None = None,
     data: str | Path | None = None,
     calibration_data: str | Path | None = None,
@@ -119,6 +122,8 @@ def export_run(
         verify: Whether a file that computes is verified on the test split; the figures are kept beside it.
         tolerance: How far the file may be from the evaluator; None for the defaults.
         force: Whether a file, or the files of an export in a folder, may be overwritten by others.
+        allow_larger: Whether a file may be written that breaks a ``max_size`` of the run, or of its narrowed
+            front, which was held by the size of files of another format.
         checkpoint: The weights of the run, where they have moved.
         data: The data of the run, where they have moved.
         calibration_data: Its calibration images, where they were apart and have moved.
@@ -127,7 +132,8 @@ def export_run(
         progress: Is told of the steps.
 
     Raises:
-        UserError: There is no such configuration, or it cannot be written in that format or place.
+        UserError: There is no such configuration, it cannot be written in that format or place, or its file
+            breaks a limit; formats that keep it are named.
         BitfrontError: Writing failed.
     """
     from bitfront.evaluators.context.context import EvaluationContext
@@ -168,14 +174,42 @@ def export_run(
     spec, reporter = evaluation_of(run).moved(checkpoint=checkpoint, **places), reporter_of(progress)
     with reporter.stage(preparing(spec)) as share_done:
         context = EvaluationContext.from_spec(spec, share_done, keep_codes=True)
-    writing = Writing(form, context, chosen, place, carried_document(context, chosen), reporter)
+    document = carried_document(context, chosen)
+    check = None if allow_larger else partial(_check_size, run)
+    writing = Writing(form, context, chosen, place, document, reporter, check)
     write = write_file if place.folder is None else write_folder
     files, verified = write(writing, force, (tolerance or Tolerance()) if verify else None)
     known |= {"path": place.model, "folder": place.folder, "files": tuple(files)}
-    notes = tuple(larger_than_asked(run, files_of(place.model), chosen.measured.get("size_bytes")))
+    shipped = files_of(place.model)
+    size, names = sum(path.stat().st_size for path in shipped), [path.name for path in shipped]
+    broken = broken_sizes(run, size, chosen.measured.get("size_bytes"))
+    notes = tuple(told_larger(run, limit, names, size) for limit in broken)
     for note in notes:
         reporter.note(f"warning: {note}")
     return Exported(**known, verification=verified, document=writing.document, notes=notes)
+
+
+def _check_size(run: RecordedRun, writing: Writing, files: list[Path]) -> None:
+    """Refuses files that break a limit of the run before they are in their place.
+
+    Raises:
+        UserError: They do; formats that keep the limit are named.
+    """
+    size = sum(path.stat().st_size for path in files)
+    broken = broken_sizes(run, size, writing.chosen.measured.get("size_bytes"))
+    if not broken:
+        return
+    limit = min(broken, key=lambda found: found.threshold)
+    sizes = writing.sizes(name for name in SIZED if format_named(name) is not writing.form)
+    keeping = [
+        f"--format {name} ({own / 1e6:.4g} MB)" for name, own in sizes.items() if own <= limit.threshold
+    ]
+    kept = f"{' or '.join(keeping)} keeps it" if keeping else "no other format keeps it"
+    own = next((name for name in SIZED if format_named(name) is writing.form), PACKED)
+    raise UserError(
+        f"{told_larger(run, limit, [path.name for path in files], size)}: {kept}; search with --size-of {own} "
+        "to bound these files, or write it all the same with --allow-larger"
+    )
 
 
 def _place(

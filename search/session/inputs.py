@@ -224,13 +224,13 @@ def _sizes(spec: RunSpec, name: str, context: EvaluationContext) -> Sizes:
     if spec.size_of in ("", PACKED):
         return context.size
     from bitfront.evaluators.deployment.file_sizes import GRAPH_FILES, GraphSizes
-    from bitfront.search.session.writing import expected_document
+    from bitfront.search.session.writing import expected_documents
 
     return GraphSizes(
         GRAPH_FILES[spec.size_of](),
         context.prepared,
         context.spec.whole_recipe,
-        lambda config: expected_document(spec, name, context, config),
+        expected_documents(spec, name, context),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bitfront.evaluators.data.sample_depth import depth_of
 from bitfront.evaluators.deployment.documents import provenance_of
 from bitfront.evaluators.deployment.expectation import RECORD, SUFFIX, Sidecar, content_digest, expected_of
 from bitfront.evaluators.deployment.facts import ServingFacts
-from bitfront.evaluators.deployment.registry import FileContent, ModelFormat, files_of
+from bitfront.evaluators.deployment.registry import MODEL, FileContent, ModelFormat, files_of, format_named
 from bitfront.evaluators.deployment.tolerance import Expected, Tolerance
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.export.export import Chosen, origin, place_files
@@ -53,10 +54,10 @@ def carried_document(context: EvaluationContext, chosen: Chosen) -> dict[str, An
     return without_folders(chosen.document(known))
 
 
-def expected_document(
-    spec: RunSpec, name: str, context: EvaluationContext, config: BitConfig
-) -> dict[str, Any]:
-    """What an exported point of a run will carry, as far as its length is concerned.
+def expected_documents(
+    spec: RunSpec, name: str, context: EvaluationContext
+) -> Callable[[BitConfig], dict[str, Any]]:
+    """Makes what an exported point of a run will carry, as far as its length is concerned.
 
     Figures that are not known yet have the places that they will be written with.
     """
@@ -64,8 +65,13 @@ def expected_document(
     figures = dict.fromkeys((task.primary, f"test_{task.primary}"), 98.7654)
     costs = {"latency_ms": 1.23456, "latency_measured_ms": 1.23456, "size_bytes": 1_234_567}
     measured = {**figures, task.loss: 0.123456, **costs, "latency_source": context.spec.scheme}
-    provenance = {**origin(name, spec.to_json()), "trial": 10, "digest": config.digest}
-    return carried_document(context, Chosen(config, "knee", measured, provenance))
+    known = provenance_of(context.model, context.source.class_names, _whole_number_bits(context))
+    provenance = {**origin(name, spec.to_json()), "trial": 10, **known}
+
+    def document(config: BitConfig) -> dict[str, Any]:
+        return without_folders(config.to_json(measured, {**provenance, "digest": config.digest}))
+
+    return document
 
 
 def _whole_number_bits(context: EvaluationContext) -> int | None:
@@ -86,12 +92,32 @@ class Writing:
     place: Place
     document: Mapping[str, Any]
     reporter: Reporter
+    check: Callable[[Writing, list[Path]], None] | None = None
 
     def write(self, path: Path) -> list[Path]:
         """Writes the model; gives its files."""
         context = self.context
         subject = FileContent(context.prepared, self.chosen.config, context.spec.whole_recipe, self.document)
-        return self.form.write(subject, path, self.place.runtime)
+        files = self.form.write(subject, path, self.place.runtime)
+        if self.check is not None:
+            self.check(self, files)
+        return files
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Bytes of the same model in other formats, by name; those that cannot be written here left out."""
+        context, config = self.context, self.chosen.config
+        subject = FileContent(context.prepared, config, context.spec.whole_recipe, self.document)
+        found: dict[str, int] = {}
+        for name in names:
+            form = format_named(name)
+            if not isinstance(form, ModelFormat) or config.scheme not in form.executed:
+                continue
+            runtimes = form.executed[config.scheme]
+            runtime = self.place.runtime if self.place.runtime in runtimes else runtimes[0]
+            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(UserError):
+                files = form.write(subject, Path(folder) / f"{MODEL}{form.suffix}", runtime)
+                found[name] = sum(file.stat().st_size for file in files)
+        return found
 
     def verified(self, path: Path, tolerance: Tolerance) -> tuple[Verified, Expected, Sidecar]:
         """Verifies the model on the test split: the figures, what the evaluator says, the record of both."""

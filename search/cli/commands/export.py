@@ -76,6 +76,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     place = "file to write, or folder (a name without an ending); default: in exports of the run folder"
     option(parser, "--output PLACE", place, Path)
     option(parser, "--force", "overwrite a file or an export that is something else")
+    larger = "write it also where the file breaks the --max-size that the run, or the choice, was held to"
+    option(parser, "--allow-larger", larger)
     add_price_options(parser)
     add_choice_limits(parser)
     moved = parser.add_argument_group("where the run's own files have moved")
@@ -110,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         runtime=args.runtime,
         tolerance=Tolerance(args.top1_tolerance, args.least_equal),
         force=args.force,
+        allow_larger=args.allow_larger,
         checkpoint=args.checkpoint,
         data=args.data,
         calibration_data=args.calibration_data,

@@ -102,7 +102,7 @@ def _further(
 def cost_axes(run: RecordedRun) -> dict[str, style.Axis]:
     """The costs that a run's quality is drawn against, by the name of the picture."""
     latency = style.latency_axis(run.latency_source, run.latency_batch)
-    return {"front_size": style.size_axis(), "front_latency": latency}
+    return {"front_size": style.size_axis(run.size_of), "front_latency": latency}
 
 
 def by_picture(panels: Mapping[str, T]) -> dict[str, list[T]]:

@@ -111,9 +111,9 @@ def series_named(names: Sequence[str]) -> list[Series]:
     return [Series(name, *look) for name, look in zip(names, _SERIES, strict=False)]
 
 
-def size_axis() -> Axis:
+def size_axis(size_of: str = "packed") -> Axis:
     """Packed size in megabytes of 10^6 bytes."""
-    return Axis("size_bytes", "packed size (MB = 10\N{SUPERSCRIPT SIX} bytes)", 1e-6, "MB")
+    return Axis("size_bytes", f"{size_of} size (MB = 10\N{SUPERSCRIPT SIX} bytes)", 1e-6, "MB")
 
 
 def latency_axis(source: str, batch: int | None = None) -> Axis:

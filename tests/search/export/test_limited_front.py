@@ -12,7 +12,7 @@ import pytest
 
 from bitfront.evaluators.tasks.quality import standard_error
 from bitfront.search.export.evidence import posterior_of
-from bitfront.search.export.limited_front import larger_than_asked, narrowed, violations
+from bitfront.search.export.limited_front import narrowed, violations
 from bitfront.search.export.selection import chosen_row, default_choice, shortlist_of
 from bitfront.search.problem.limits import Limit
 from bitfront.search.runs.reader import RecordedRun
