@@ -12,7 +12,7 @@ import functools
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -30,6 +30,7 @@ from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of, largest_factor
 from bitfront.spaces import BitConfig, EncoderBits, Kind
+from bitfront.spaces.config import collapse
 from bitfront.spaces.precision import MAX_BITS
 
 # Makes the document that a file of a configuration carries, as far as its length is concerned.
@@ -100,6 +101,19 @@ class Part(NamedTuple):
     width: int
 
 
+class _Price(NamedTuple):
+    """What a part takes more than at 8 bits: in one encoder of its shape, in a further one, in all."""
+
+    encoders: int
+    first: int
+    further: int
+    everywhere: int
+
+    def of(self, count: int) -> int:
+        """In so many encoders: where none is left at 8 bits, what those share is not there either."""
+        return self.everywhere if count == self.encoders else self.first + (count - 1) * self.further
+
+
 @dataclass(frozen=True, eq=False)
 class GraphSizes:
     """Sizes of a model's exported graphs at any configuration, and of its float graph.
@@ -119,9 +133,12 @@ class GraphSizes:
     def size_bytes(self, config: BitConfig) -> int:
         """Bytes of the files of a configuration."""
         total = float(self._base) + self.files.document_bytes(self.document_of(config)) - self._documented
-        for part, count in Counter(self._parts_of(config)).items():
-            first, further = self._more(part)
-            total += first + (count - 1) * further
+        parts = Counter(self._parts_of(config))
+        total += sum(self._price(part).of(count) for part, count in parts.items())
+        # Shapes and layers share some constants, too.
+        together = Counter((part.kind, part.layer is None, part.width) for part in parts)
+        for (kind, whole, width), present in together.items():
+            total += self._shared(kind, whole, width) * (present - 1)
         return round(total)
 
     @functools.cached_property
@@ -186,29 +203,50 @@ class GraphSizes:
                 yield Part(shape, "attention", None, encoder.attention)
 
     @functools.cache  # noqa: B019 - it lives as long as the search that asks
-    def _more(self, part: Part) -> tuple[float, float]:
-        """What a part takes more than at 8 bits: in the first encoder of its shape, and in a further one."""
-        alike = [encoder.index for encoder in self._wide.encoders if self._shape(encoder.index) == part.shape]
-        first = self._measured(self._with(part, alike[:1])) - self._base
-        if len(alike) == 1:
-            return float(first), float(first)
-        everywhere = self._measured(self._with(part, alike)) - self._base
-        return float(first), (everywhere - first) / (len(alike) - 1)
+    def _price(self, part: Part) -> _Price:
+        """What a part takes more than at 8 bits, by how many encoders of its shape have it."""
+        alike = self._alike(part.shape)
 
-    def _with(self, part: Part, indices: list[int]) -> BitConfig:
-        """All at 8 bits but for a part, in some encoders."""
-        chosen = [
-            self._narrowed(encoder, part) if encoder.index in indices else encoder
-            for encoder in self._wide.encoders
+        def more(count: int) -> int:
+            return self._measured(self._with([(part, alike[:count])])) - self._base
+
+        first, everywhere = more(1), more(len(alike))
+        further = more(2) - first if len(alike) > 2 else 0
+        return _Price(len(alike), first, further, everywhere)
+
+    @functools.cache  # noqa: B019 - the same
+    def _shared(self, kind: Kind, whole: bool, width: int) -> float:
+        """What each further shape or layer takes less than alone, where a kind is narrow in all of them."""
+        wide = self._wide.encoders
+        shapes = {self._shape(encoder.index): encoder.index for encoder in wide}
+        parts = [
+            Part(shape, kind, layer, width)
+            for shape, index in shapes.items()
+            for layer in ([None] if whole else sorted(self.prepared.blueprint.encoders[index].linear()))
         ]
-        return replace(self._wide, encoders=tuple(chosen))
+        if len(parts) == 1:
+            return 0.0
+        changed = self._with([(part, self._alike(part.shape)) for part in parts])
+        apart = sum(self._price(part).everywhere for part in parts)
+        return (self._measured(changed) - self._base - apart) / (len(parts) - 1)
+
+    def _alike(self, shape: tuple[int, ...]) -> list[int]:
+        return [encoder.index for encoder in self._wide.encoders if self._shape(encoder.index) == shape]
+
+    def _with(self, changes: Sequence[tuple[Part, Sequence[int]]]) -> BitConfig:
+        """All at 8 bits but for some parts, each in some encoders."""
+        encoders = list(self._wide.encoders)
+        for part, indices in changes:
+            for index in indices:
+                encoders[index] = self._narrowed(encoders[index], part)
+        return replace(self._wide, encoders=tuple(encoders))
 
     def _narrowed(self, encoder: EncoderBits, part: Part) -> EncoderBits:
         if part.layer is None:
             return _with_bits(encoder, part.kind, part.width)
         names = self.prepared.blueprint.encoders[encoder.index].linear()
-        bits = tuple(sorted((name, part.width if name == part.layer else MAX_BITS) for name in names))
-        return _with_bits(encoder, part.kind, bits)
+        bits = {name: encoder.bits(part.kind, name) for name in names} | {part.layer: part.width}
+        return _with_bits(encoder, part.kind, collapse(bits))
 
 
 def _with_bits(encoder: EncoderBits, kind: Kind, bits: Any) -> EncoderBits:

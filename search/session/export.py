@@ -197,18 +197,19 @@ def _check_size(run: RecordedRun, writing: Writing, files: list[Path]) -> None:
     """
     size = sum(path.stat().st_size for path in files)
     broken = broken_sizes(run, size, writing.chosen.measured.get("size_bytes"))
-    if not broken:
+    own = next((name for name in SIZED if format_named(name) is writing.form), PACKED)
+    # What a packed file says of itself is no part of the size that is searched: that is told, not refused.
+    if not broken or own == PACKED:
         return
     limit = min(broken, key=lambda found: found.threshold)
-    sizes = writing.sizes(name for name in SIZED if format_named(name) is not writing.form)
-    keeping = [
-        f"--format {name} ({own / 1e6:.4g} MB)" for name, own in sizes.items() if own <= limit.threshold
-    ]
+    sizes = writing.sizes(name for name in SIZED if name != own)
+    within = {name: found for name, found in sizes.items() if found <= limit.threshold}
+    keeping = [f"--format {name} ({found / 1e6:.4g} MB)" for name, found in within.items()]
     kept = f"{' or '.join(keeping)} keeps it" if keeping else "no other format keeps it"
-    own = next((name for name in SIZED if format_named(name) is writing.form), PACKED)
+    told = told_larger(run, limit, [path.name for path in files], size)
     raise UserError(
-        f"{told_larger(run, limit, [path.name for path in files], size)}: {kept}; search with --size-of {own} "
-        "to bound these files, or write it all the same with --allow-larger"
+        f"{told}: {kept}; search with --size-of {own} to bound these files, or write it all the same with "
+        "--allow-larger"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bitfront.evaluators.tasks.quality import standard_error
 from bitfront.search.export.evidence import posterior_of
-from bitfront.search.export.limited_front import narrowed, violations
+from bitfront.search.export.limited_front import broken_sizes, narrowed, told_larger, violations
 from bitfront.search.export.selection import chosen_row, default_choice, shortlist_of
 from bitfront.search.problem.limits import Limit
 from bitfront.search.runs.reader import RecordedRun
@@ -173,16 +173,13 @@ def test_violations_are_shares_of_the_limit(run: Run) -> None:
     assert excess[:, 0] == pytest.approx(run.front["size_bytes"] / 1e6 - 1)
 
 
-def test_files_that_are_larger_than_the_packed_one_that_was_searched_are_told(
-    run: Run, tmp_path: Path
-) -> None:
-    files = [tmp_path / "model.xml", tmp_path / "model.bin"]
-    for path, size in zip(files, (200_000, 700_001), strict=True):
-        path.write_bytes(bytes(size))
+def test_files_that_are_larger_than_what_was_bounded_are_told(run: Run) -> None:
     found = run.within(max_size="900kB")
-    [told] = larger_than_asked(found, files, 850_000)
-    assert told.startswith("model.xml and model.bin take 0.9 MB, more than --max-size 900kB, which is of the")
-    assert "(0.85 MB)" in told
-    assert list(larger_than_asked(found, files[1:], 850_000)) == []
-    assert list(larger_than_asked(run, files, 850_000)) == []
-    assert list(larger_than_asked(found, files, None)) == []
+    [limit] = broken_sizes(found, 900_001, 850_000)
+    assert told_larger(found, limit, ["model.xml", "model.bin"], 900_001) == (
+        "model.xml and model.bin take 0.9 MB, more than --max-size 900kB, which run digits-1 held by the "
+        "size of packed files"
+    )
+    assert broken_sizes(found, 700_001, 850_000) == []
+    assert broken_sizes(run, 900_001, 850_000) == []
+    assert broken_sizes(found, 900_001, None) == []
