@@ -165,3 +165,30 @@ class TestWhatSuits:
     def test_an_unsettled_scheme_prepares_nothing(self) -> None:
         with pytest.raises(UserError, match="unknown scheme 'auto'"):
             EvaluationSpec().check()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_size": "1MB", "latency": "measured:openvino"}, "openvino"),
+        ({"max_size": "1MB", "latency": "measured:onnxruntime"}, "onnx"),
+        ({"max_size": "1MB", "latency": "measured:torch"}, ""),
+        ({"latency": "measured:openvino"}, ""),
+        ({"max_size": "1MB", "latency": "measured:openvino", "size_of": "packed"}, "packed"),
+        ({"size_of": "onnx", "latency": "measured:torch"}, "onnx"),
+    ],
+)
+def test_a_limit_bounds_the_files_of_the_runtime(options: dict[str, Any], expected: str) -> None:
+    pytest.importorskip("openvino")
+    evaluation = EvaluationSpec(model="digits_deit", scheme="deploy")
+    spec, _ = completed_spec(RunSpec(evaluation, **options))
+    assert spec.size_of == expected
+    assert RunSpec.from_json(spec.to_json()) == spec
+
+
+def test_sizes_of_graphs_are_for_a_scheme_that_has_graphs() -> None:
+    evaluation = EvaluationSpec(model="digits_deit", scheme="fq-vit")
+    with pytest.raises(UserError, match="--size-of onnx is for scheme deploy, not fq-vit"):
+        completed_spec(RunSpec(evaluation, size_of="onnx", latency="model:bops"))
+    with pytest.raises(UserError, match="unknown --size-of 'xml'"):
+        completed_spec(RunSpec(evaluation, size_of="xml", latency="model:bops"))
