@@ -24,7 +24,8 @@ from bitfront.evaluators.deployment.graph.model import float_graph
 from bitfront.evaluators.deployment.graph.operands import ONNXRUNTIME
 from bitfront.evaluators.deployment.graph.parts import GraphParts, check_graph_scheme
 from bitfront.evaluators.deployment.graph_files import carried, onnx_bytes, save_openvino, write_openvino
-from bitfront.evaluators.models.blueprint import Blueprint, LinearParts
+from bitfront.evaluators.models.blueprint import Blueprint
+from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -95,7 +96,7 @@ def _together(files: tuple[Path, ...]) -> int:
 class Part(NamedTuple):
     """Tensors of an encoder that take a width together: a kind, of one layer or of all (None)."""
 
-    shape: tuple[int, ...]
+    shape: tuple[object, ...]
     kind: Kind
     layer: str | None
     width: int
@@ -183,12 +184,13 @@ class GraphSizes:
     def _measured(self, config: BitConfig) -> int:
         return self.files.bytes_of(self._graph, config, self.document_of(self._wide))
 
-    def _shape(self, index: int) -> tuple[int, ...]:
+    def _shape(self, index: int) -> tuple[object, ...]:
         encoder = self.prepared.blueprint.encoders[index]
         window = 0 if encoder.window is None else encoder.window.rows.shape[1]
         masked = int(encoder.window is not None and encoder.window.mask is not None)
-        hidden = encoder.fc1.weight.shape[0]
-        return (encoder.tokens, encoder.channels, encoder.heads, hidden, window, masked)
+        layers = tuple(tuple(parts.weight.shape) for parts in encoder.linear().values())
+        between = encoder.peculiarities(), encoder.hidden_scales is not None
+        return (encoder.tokens, encoder.heads, layers, window, masked, *between)
 
     def _parts_of(self, config: BitConfig) -> Iterator[Part]:
         """What a configuration has at fewer than 8 bits."""
@@ -230,7 +232,7 @@ class GraphSizes:
         apart = sum(self._price(part).everywhere for part in parts)
         return (self._measured(changed) - self._base - apart) / (len(parts) - 1)
 
-    def _alike(self, shape: tuple[int, ...]) -> list[int]:
+    def _alike(self, shape: tuple[object, ...]) -> list[int]:
         return [encoder.index for encoder in self._wide.encoders if self._shape(encoder.index) == shape]
 
     def _with(self, changes: Sequence[tuple[Part, Sequence[int]]]) -> BitConfig:
