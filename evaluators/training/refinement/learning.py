@@ -18,6 +18,7 @@ from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.training.refinement.network import LearnedModel
+from bitfront.evaluators.training.refinement.products import quick_products
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 
 # Learning rates of Adam by what a parameter's name ends with: continuous codes in code steps, logarithms of
@@ -72,7 +73,9 @@ class Learning:
         self._named = dict(model.named_parameters())
         self._rates = {name: RATES[name.rpartition(".")[2]] * spec.rate for name in self._named}
         self._adam = torch.optim.Adam(
-            [{"params": [parameter], "lr": 0.0} for parameter in self._named.values()], betas=BETAS
+            [{"params": [parameter], "lr": 0.0} for parameter in self._named.values()],
+            betas=BETAS,
+            fused=True,
         )
         self.steps_of_a_pass = max(1, len(images) // spec.batch)
 
@@ -87,7 +90,8 @@ class Learning:
         total, step = 0.0, number * self.steps_of_a_pass
         for chosen in self._batches(generator):
             self._set_rates(step)
-            total += self._step(varied(self._images, chosen, generator))
+            with quick_products():
+                total += self._step(varied(self._images, chosen, generator))
             step += 1
             done(step)
         return total / self.steps_of_a_pass
@@ -141,7 +145,7 @@ class Learning:
         for name, parameter in self._named.items():
             parameter.copy_(state[f"value.{name}"])
             self._adam.state[parameter] = {
-                part: state[f"adam.{name}.{part}"].to("cpu" if part == "step" else parameter.device)
+                part: state[f"adam.{name}.{part}"].to(parameter.device)
                 for part in ("step", "exp_avg", "exp_avg_sq")
             }
 

@@ -18,6 +18,7 @@ from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.evaluators.training.refinement.encoder import LearnedEncoder
 from bitfront.evaluators.training.refinement.fake_quantization import rounded
+from bitfront.evaluators.training.refinement.products import quick_products
 from bitfront.spaces import BitConfig
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
@@ -124,7 +125,9 @@ class LearnedModel(nn.Module):
             return found
 
         kv = layer("norm", x[:, pool.first :], self._blueprint.readout.norm)
-        token = layer("pool.context", float_stages.pooled_values(pool, kv))
+        with quick_products(False):  # of floats
+            context = float_stages.pooled_values(pool, kv)
+        token = layer("pool.context", context)
         inner = layer("pool.norm", token if pool.norm is None else float_stages.normed(token, pool.norm))
         token = token + layer("pool.gelu", float_stages.ACTIVATIONS[pool.activation](inner))
         return _quantized(token, self._out)

@@ -20,6 +20,7 @@ from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.training.refinement.fake_quantization import rounded, rounded_weight
 from bitfront.evaluators.training.refinement.network import LearnedModel
+from bitfront.evaluators.training.refinement.products import quick_products
 from bitfront.spaces import BitConfig
 
 PORTABLE = PortableKernels(torch.device("cpu"))
@@ -73,7 +74,7 @@ def sites_of(
     pairs = []
     for index, (encoder, parts) in enumerate(zip(model.encoders, prepared.blueprint.encoders, strict=True)):
         mine: dict[str, torch.Tensor] = {}
-        with torch.no_grad():
+        with torch.no_grad(), quick_products():
             x = encoder(seen[prepared.blueprint.entering(index)], IMAGES, mine.__setitem__)
         terms = prepared.encoder(config.encoders[index]).attention
         for site in SITES:
@@ -123,7 +124,7 @@ def test_so_it_has_of_what_was_learned(name: str, bits: Bits) -> None:
     for site, wanted, got in sites_of(model, after, config):
         assert torch.equal(wanted, got), site
     images = case(name).images[:IMAGES]
-    with torch.no_grad():
+    with torch.no_grad(), quick_products():
         assert torch.equal(model(images), after.assemble(config)(images))
 
 
