@@ -10,7 +10,7 @@ from additive_runtime import clock
 
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.source import LatencySource
-from bitfront.evaluators.latency.table import TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import TableLatency, encoder_shape, timed_encoders
 from bitfront.evaluators.latency.timed_runtime import Subject
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import triples
@@ -54,5 +54,5 @@ class LatencySourceContract:
         one, other = (source.table(subject, source.batch or 2) for _ in range(2))
         assert one == other
         needed = triples(subject.prepared.widths)
-        latency = TableLatency(one, subject.prepared.blueprint, needed)
+        latency = TableLatency(one, timed_encoders(subject.prepared.blueprint), needed)
         assert latency.latency_ms(subject.widest) > one.rest.milliseconds

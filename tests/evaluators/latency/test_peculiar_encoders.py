@@ -15,7 +15,7 @@ from bitfront.evaluators.latency.bench import torch_entries
 from bitfront.evaluators.latency.graph_runtime import GraphRuntime
 from bitfront.evaluators.latency.measured import measure_table
 from bitfront.evaluators.latency.roofline import Operator, Widths, encoder_operators, outer_operators
-from bitfront.evaluators.latency.table import TableLatency, encoder_shape
+from bitfront.evaluators.latency.table import TableLatency, encoder_shape, timed_encoders
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -124,7 +124,7 @@ def subject(name: str) -> Subject:
 def check_table(runtime: TimedRuntime, name: str) -> None:
     found = subject(name)
     table = measure_table(runtime, found, 2, QUICK)
-    latency = TableLatency(table, found.prepared.blueprint, [(8, 8, 8)])
+    latency = TableLatency(table, timed_encoders(found.prepared.blueprint), [(8, 8, 8)])
     assert latency.latency_ms(found.widest) > table.rest.milliseconds > 0.0
 
 
