@@ -2,8 +2,8 @@
 
     python examples/own_model.py
 
-Takes about a minute on two cores. Here the module is the embedded one; yours is any timm ViT, DeiT or Swin
-with weights that you have trained.
+Takes about a minute on two cores. Here the module is the embedded one; yours is any of timm's vision
+transformers with weights that you have trained.
 """
 
 from __future__ import annotations
