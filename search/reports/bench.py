@@ -61,7 +61,7 @@ def bench_document(
 
 
 def _row(row: Measured, reference: Measured) -> Document:
-    label, memory = row.label, row.memory
+    label = row.label
     return {
         "batch": row.batch,
         "contestant": label.short,
@@ -75,6 +75,14 @@ def _row(row: Measured, reference: Measured) -> Document:
         "p90_ms": row.p90_ms,
         "images_per_second": row.images_per_second,
         "times_eager_float32": reference.p50_ms / row.p50_ms,
+        **conditions(row),
+    }
+
+
+def conditions(row: Measured) -> Document:
+    """What a record says of a measurement beside its times: spread, memory, file, products and repeats."""
+    memory = row.memory
+    return {
         "spread_percent": row.spread_percent,
         "peak_rss_bytes": None if memory is None else memory.peak_bytes,
         "imports_rss_bytes": None if memory is None else memory.imports_bytes,

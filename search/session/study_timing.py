@@ -18,6 +18,7 @@ from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, m
 from bitfront.evaluators.latency.bench.torch_entries import TorchEntry, saved_bytes
 from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.evaluators.models.families import blueprint_of
+from bitfront.search.reports.bench import conditions
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.study_folder import StudyFolder
 from bitfront.search.session.study_variants import BITS, uniform
@@ -122,7 +123,7 @@ class Timing:
 
 
 def _row(row: Measured) -> dict[str, Any]:
-    label, memory = row.label, row.memory
+    label = row.label
     return {
         "model": label.model,
         "variant": label.variant,
@@ -132,15 +133,7 @@ def _row(row: Measured) -> dict[str, Any]:
         "p50_ms": row.p50_ms,
         "p90_ms": row.p90_ms,
         "images_per_second": row.images_per_second,
-        "spread_percent": row.spread_percent,
-        "peak_rss_bytes": None if memory is None else memory.peak_bytes,
-        "imports_rss_bytes": None if memory is None else memory.imports_bytes,
-        "file_bytes": row.file_bytes,
-        "integer_products": row.products.on_integers,
-        "products": row.products.total,
-        "warmup": row.warmup,
-        "iterations": row.iterations,
-        "repeats": len(row.medians_ms),
+        **conditions(row),
     }
 
 

@@ -78,7 +78,7 @@ def test_and_a_plain_statement_where_they_are_not_those_published() -> None:
 
 def test_folders_of_this_machine_are_not_named() -> None:
     for source, shown in (
-        ("cifar10:/work/data/c.tar", "cifar10:c.tar"), ("/my/photos", "photos"), ("digits", "digits"),
+        ("cifar10:/my/data/c.tar", "cifar10:c.tar"), ("/my/photos", "photos"), ("digits", "digits"),
     ):  # fmt: skip
         assert data_name(figures(source=source)) == shown
 
