@@ -1,4 +1,4 @@
-"""The bit configuration: which precision every searched tensor of a model takes, and rules on it."""
+"""The bit configuration: which number format every searched tensor of a model takes, and rules on it."""
 
 from __future__ import annotations
 
@@ -9,51 +9,53 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bitfront.spaces.errors import UserError
+from bitfront.spaces.formats import Choices, FormatName, Triple, read_format
 from bitfront.spaces.precision import MAX_BITS, MIN_BITS
 from bitfront.spaces.schemes import SCHEMES, pinned_bits
-from bitfront.spaces.sites import EncoderLayers, Kind
+from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
 FORMAT = "bitfront/bit-config"
 VERSION = 1
-LayerBits = int | tuple[tuple[str, int], ...]
+# A width where integers are plain, or the name of another format: of all layers, or as pairs (layer, format).
+LayerBits = FormatName | tuple[tuple[str, FormatName], ...]
 
 
-def collapse(bits: Mapping[str, int]) -> LayerBits:
-    """Bits by layer: one number, or sorted pairs where layers differ (equal assignments compare equal)."""
+def collapse(bits: Mapping[str, FormatName]) -> LayerBits:
+    """Formats by layer: one, or sorted pairs where layers differ (equal assignments compare equal)."""
     widths = set(bits.values())
     return widths.pop() if len(widths) == 1 else tuple(sorted(bits.items()))
 
 
 @dataclass(frozen=True)
 class EncoderBits:
-    """Bits of one encoder; ``weights`` and ``activations`` are one number, or pairs (layer, bits)."""
+    """Formats of one encoder; ``weights`` and ``activations`` are one, or pairs (layer, format)."""
 
     index: int
     name: str
     weights: LayerBits
     activations: LayerBits
-    attention: int
+    attention: FormatName
 
-    def bits(self, kind: Kind, layer: str) -> int:
-        """The width of ``kind`` at ``layer`` (ignored for attention).
+    def bits(self, kind: Kind, layer: str) -> FormatName:
+        """The format of ``kind`` at ``layer`` (ignored for attention).
 
         Raises:
-            UserError: The widths are given by layer, and ``layer`` is not among them.
+            UserError: The formats are given by layer, and ``layer`` is not among them.
         """
         value: LayerBits = getattr(self, kind)
-        if isinstance(value, int):
+        if not isinstance(value, tuple):
             return value
         by_layer = dict(value)
         if layer not in by_layer:
             raise UserError(
-                f"bit config: {self.name} has no {kind} bits for layer {layer}; expected one number for all "
+                f"bit config: {self.name} has no {kind} bits for layer {layer}; expected one value for all "
                 "layers, or an object with every layer"
             )
         return by_layer[layer]
 
     def named_layers(self) -> frozenset[str]:
-        """Layers whose widths are given by name; none where one number holds for all."""
-        maps = (value for value in (self.weights, self.activations) if not isinstance(value, int))
+        """Layers whose formats are given by name; none where one holds for all."""
+        maps = (value for value in (self.weights, self.activations) if isinstance(value, tuple))
         return frozenset(layer for pairs in maps for layer, _ in pairs)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,15 +63,19 @@ class EncoderBits:
         return {
             "index": self.index,
             "name": self.name,
-            "weights": self.weights if isinstance(self.weights, int) else dict(self.weights),
-            "activations": self.activations if isinstance(self.activations, int) else dict(self.activations),
+            "weights": _to_json(self.weights),
+            "activations": _to_json(self.activations),
             "attention": self.attention,
         }
 
 
+def _to_json(value: LayerBits) -> FormatName | dict[str, FormatName]:
+    return dict(value) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True)
 class BitConfig:
-    """An assignment of bits to every encoder of a model: what a search finds and an export carries.
+    """An assignment of number formats to every encoder of a model: what a search finds and an export carries.
 
     Attributes:
         model: The model's name.
@@ -91,10 +97,8 @@ class BitConfig:
             object.__setattr__(self, "pinned", usual)
 
     @classmethod
-    def uniform(
-        cls, model: str, scheme: str, encoders: Sequence[EncoderLayers], bits: tuple[int, int, int]
-    ) -> BitConfig:
-        """The same (weights, activations, attention) bits in every encoder."""
+    def uniform(cls, model: str, scheme: str, encoders: Sequence[EncoderLayers], bits: Triple) -> BitConfig:
+        """The same formats of (weights, activations, attention) in every encoder."""
         weights, activations, attention = bits
         chosen = tuple(EncoderBits(e.index, e.name, weights, activations, attention) for e in encoders)
         return cls(model, scheme, chosen)
@@ -105,14 +109,15 @@ class BitConfig:
         canonical = json.dumps(self._identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
-    def widths(self) -> frozenset[int]:
-        """Every searched width that occurs."""
-        found: set[int] = set()
+    def formats(self) -> Choices:
+        """Every format that occurs, by kind."""
+        found: dict[Kind, set[FormatName]] = {kind: set() for kind in KINDS}
         for encoder in self.encoders:
-            found.add(encoder.attention)
-            for value in (encoder.weights, encoder.activations):
-                found.update([value] if isinstance(value, int) else dict(value).values())
-        return frozenset(found)
+            found["attention"].add(encoder.attention)
+            for kind in KINDS[:2]:
+                value: LayerBits = getattr(encoder, kind)
+                found[kind].update(dict(value).values() if isinstance(value, tuple) else [value])
+        return Choices(*(tuple(found[kind]) for kind in KINDS))
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -176,10 +181,11 @@ def _read_bits(value: object, where: str) -> int:
     return value
 
 
-def _read_layer_bits(value: object, where: str) -> LayerBits:
+def _read_layers(entry: Mapping[str, object], kind: Kind, where: str) -> LayerBits:
+    value = entry.get(kind)
     if isinstance(value, dict) and value:
-        return collapse({str(k): _read_bits(v, f"{where}.{k}") for k, v in value.items()})
-    return _read_bits(value, where)
+        return collapse({str(k): read_format(v, kind, f"{where}.{kind}.{k}") for k, v in value.items()})
+    return read_format(value, kind, f"{where}.{kind}")
 
 
 def _read_encoder(entry: object, position: int) -> EncoderBits:
@@ -196,9 +202,9 @@ def _read_encoder(entry: object, position: int) -> EncoderBits:
     return EncoderBits(
         position,
         entry["name"],
-        _read_layer_bits(entry.get("weights"), f"{where}.weights"),
-        _read_layer_bits(entry.get("activations"), f"{where}.activations"),
-        _read_bits(entry.get("attention"), f"{where}.attention"),
+        _read_layers(entry, "weights", where),
+        _read_layers(entry, "activations", where),
+        read_format(entry.get("attention"), "attention", f"{where}.attention"),
     )
 
 
@@ -221,18 +227,23 @@ class NotUniform:
     neither all at the lowest nor all at the highest width.
     """
 
-    width: int
+    width: FormatName
 
     @property
     def name(self) -> str:
         """``not_all_4bit`` for width 4."""
-        return f"not_all_{self.width}bit"
+        return f"not_all_{self.width}bit" if isinstance(self.width, int) else f"not_all_{self.width}"
 
     def violation(self, config: BitConfig) -> float:
-        """1 where every searched width is ``width``, else 0."""
-        return 1.0 if config.widths() == {self.width} else 0.0
+        """1 where every searched tensor has that format, else 0."""
+        return 1.0 if config.formats().every == (self.width,) else 0.0
 
 
-def mixed_only(widths: tuple[int, ...]) -> tuple[StructuralConstraint, ...]:
-    """Constraint 2 as two rules: not all at the lowest, not all at the highest width."""
-    return (NotUniform(min(widths)), NotUniform(max(widths)))
+def mixed_only(choices: Choices) -> tuple[StructuralConstraint, ...]:
+    """Constraint 2 as two rules: not all in the narrowest, not all in the widest format.
+
+    Where kinds have formats of their own, no one format is that of all.
+    """
+    if not choices.same:
+        return ()
+    return NotUniform(choices.weights[0]), NotUniform(choices.weights[-1])

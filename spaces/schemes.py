@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitfront.spaces.errors import UserError
+from bitfront.spaces.formats import FORMATS, Choices
 
 FQ_VIT, DEPLOY = "fq-vit", "deploy"
 # Stands for the scheme that suits where latency comes from, until that is known.
@@ -50,3 +51,16 @@ def pinned_bits(scheme: str) -> tuple[tuple[str, int], ...]:
     """
     check_scheme(scheme)
     return SCHEMES[scheme].pinned
+
+
+def check_formats(choices: Choices, scheme: str) -> None:
+    """Refuses formats that a scheme does not compute with.
+
+    Raises:
+        UserError: The scheme is all integers, and a format is none of the plain ones.
+    """
+    others = [FORMATS[value].name for value in choices.every if not FORMATS[value].plain]
+    if others and scheme == FQ_VIT:
+        raise UserError(
+            f"scheme {FQ_VIT} takes plain integers alone, not {', '.join(others)}: use --scheme {DEPLOY}"
+        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal["weights", "activations", "attention"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Triple = tuple[int, int, int]  # bits of weights, activations and attention
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,6 @@ class EncoderLayers:
     index: int
     name: str
     linear: tuple[str, ...]
-
-
-def triples(widths: Iterable[int]) -> list[Triple]:
-    """All combinations of the widths, the widest first."""
-    descending = sorted(set(widths), reverse=True)
-    return [(w, a, t) for w in descending for a in descending for t in descending]
 
 
 def encoder_layers(sites: Sequence[QuantSite], names: Sequence[str]) -> tuple[EncoderLayers, ...]:

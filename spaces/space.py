@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitfront.spaces.config import BitConfig, EncoderBits, collapse
 from bitfront.spaces.errors import UserError
+from bitfront.spaces.formats import Choices, FormatName, in_order
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
 if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the command line has no use for it
@@ -22,7 +24,7 @@ ATTENTION_LAYER = "attn"
 
 @dataclass(frozen=True)
 class Slot:
-    """One width that a gene sets: a kind of tensor at a layer of an encoder."""
+    """One tensor whose format a gene sets: a kind, at a layer of an encoder."""
 
     encoder: int
     kind: Kind
@@ -31,10 +33,17 @@ class Slot:
 
 @dataclass(frozen=True)
 class Gene:
-    """One choice of a genome: a named width that all its slots share."""
+    """One choice of a genome: a named format that all its slots share.
+
+    Attributes:
+        name: Such as ``encoder03.weights``.
+        slots: What it sets.
+        choices: The formats that it may take, narrow to wide.
+    """
 
     name: str
     slots: tuple[Slot, ...]
+    choices: tuple[FormatName, ...]
 
 
 def _slots(encoder: EncoderLayers) -> list[Slot]:
@@ -53,23 +62,23 @@ def _gene_name(granularity: Granularity, slot: Slot) -> str:
 
 
 class SearchSpace:
-    """All assignments of the allowed widths at one granularity.
+    """All assignments of the allowed number formats at one granularity.
 
-    A genome is an int64 vector of shape ``[genes]`` with indices into ``widths``.
+    A genome is an int64 vector of shape ``[genes]`` with indices into each gene's choices, narrow to wide.
 
     Args:
         model: The model's name, carried into every config.
         scheme: The quantization scheme, carried into every config too.
         encoders: The encoders and their linear layers, in order.
-        widths: Allowed bit widths, ascending.
+        choices: Allowed formats by kind; a sequence is those of all kinds. A kind with one is not searched.
         granularity: ``encoder`` (one gene an encoder), ``encoder-kind`` (weights, activations and attention
             of each encoder) or ``layer`` (weights and input of each linear layer, each attention matrix).
-        fixed: Kinds that are not searched, with the width that they have everywhere.
-        kept: Single genes that are not searched, by name, with the width that they have.
+        fixed: Kinds that are not searched, with the format that they have everywhere.
+        kept: Single genes that are not searched, by name, with the format that they have.
 
     Raises:
-        UserError: Fewer than two widths, no encoders, an unknown granularity, or a kind or gene that cannot
-            be fixed.
+        UserError: No kind with two formats, no encoders, an unknown granularity, or a kind or gene that
+            cannot be fixed.
     """
 
     def __init__(
@@ -77,40 +86,48 @@ class SearchSpace:
         model: str,
         scheme: str,
         encoders: Sequence[EncoderLayers],
-        widths: Sequence[int],
+        choices: Choices | Sequence[FormatName],
         granularity: Granularity = "encoder-kind",
-        fixed: Iterable[tuple[Kind, int]] = (),
-        kept: Iterable[tuple[str, int]] = (),
+        fixed: Iterable[tuple[Kind, FormatName]] = (),
+        kept: Iterable[tuple[str, FormatName]] = (),
     ) -> None:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
-        if len(set(widths)) < 2:
+        found = choices if isinstance(choices, Choices) else Choices.alike(choices)
+        if all(len(found.of(kind)) < 2 for kind in KINDS):
+            listed = ",".join(map(str, found.every))
+            raise UserError(f"--bits {listed}: a search needs at least two widths, such as 4,8")
+        if granularity == "encoder" and not found.same:
             raise UserError(
-                f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
+                "one gene for each encoder sets all its kinds, so that they have the same formats: search "
+                "kinds with formats of their own in space encoder-kind or layer"
             )
         if not encoders:
             raise UserError("the model has no encoders to search over")
         self.model = model
         self.scheme = scheme
         self.encoders = tuple(encoders)
-        self.widths = tuple(sorted(set(widths)))
+        self.choices = found
         self.granularity: Granularity = granularity
-        self.fixed: dict[Kind, int] = dict(fixed)
-        check_fixed(self.fixed, self.widths, granularity)
+        self.fixed: dict[Kind, FormatName] = dict(fixed)
+        check_fixed(self.fixed, found, granularity)
+        single = {kind: found.of(kind)[0] for kind in KINDS if len(found.of(kind)) == 1}
         grouped: dict[str, list[Slot]] = {}
-        # Widths that no gene sets.
-        self._settled: dict[Slot, int] = {}
+        # Formats that no gene sets.
+        self._settled: dict[Slot, FormatName] = {}
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                if slot.kind in self.fixed:
-                    self._settled[slot] = self.fixed[slot.kind]
+                settled = self.fixed.get(slot.kind, single.get(slot.kind))
+                if settled is not None:
+                    self._settled[slot] = settled
                 else:
                     grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
-        self.kept: dict[str, int] = dict(kept)
-        check_kept(self.kept, tuple(grouped), self.widths)
-        for name, width in self.kept.items():
-            self._settled |= dict.fromkeys(grouped.pop(name), width)
-        self.genes = tuple(Gene(name, tuple(slots)) for name, slots in grouped.items())
+        genes = {name: Gene(name, tuple(slots), found.of(slots[0].kind)) for name, slots in grouped.items()}
+        self.kept: dict[str, FormatName] = dict(kept)
+        check_kept(self.kept, genes)
+        for name, value in self.kept.items():
+            self._settled |= dict.fromkeys(genes.pop(name).slots, value)
+        self.genes = tuple(genes.values())
 
     def __len__(self) -> int:
         return len(self.genes)
@@ -121,17 +138,27 @@ class SearchSpace:
         return tuple(gene.name for gene in self.genes)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many choices each gene has, in genome order."""
+        return tuple(len(gene.choices) for gene in self.genes)
+
+    @property
+    def widths(self) -> tuple[FormatName, ...]:
+        """Every format that some gene may take, narrow to wide."""
+        return in_order(value for gene in self.genes for value in gene.choices)
+
+    @property
     def cardinality(self) -> int:
         """How many genomes there are."""
-        return int(len(self.widths) ** len(self.genes))
+        return math.prod(self.sizes)
 
-    def keeping(self, kept: Mapping[str, int]) -> SearchSpace:
-        """The part of this space in which some of its genes, by name, have one width."""
+    def keeping(self, kept: Mapping[str, FormatName]) -> SearchSpace:
+        """The part of this space in which some of its genes, by name, have one format."""
         return SearchSpace(
             self.model,
             self.scheme,
             self.encoders,
-            self.widths,
+            self.choices,
             self.granularity,
             self.fixed.items(),
             {**self.kept, **kept}.items(),
@@ -141,12 +168,12 @@ class SearchSpace:
         """``count`` genomes drawn uniformly, shape ``[count, genes]``."""
         import numpy as np
 
-        return rng.integers(len(self.widths), size=(count, len(self.genes)), dtype=np.int64)
+        return rng.integers(np.array(self.sizes), size=(count, len(self.genes)), dtype=np.int64)
 
-    def bits(self, genome: Genome) -> dict[str, int]:
-        """The genome as bits by gene name."""
+    def bits(self, genome: Genome) -> dict[str, FormatName]:
+        """The genome as formats by gene name."""
         self._check(genome)
-        return {gene.name: self.widths[int(i)] for gene, i in zip(self.genes, genome, strict=True)}
+        return {gene.name: gene.choices[int(i)] for gene, i in zip(self.genes, genome, strict=True)}
 
     def decode(self, genome: Genome) -> BitConfig:
         """The configuration that a genome stands for; raises ValueError for a wrong shape or index."""
@@ -154,7 +181,7 @@ class SearchSpace:
         chosen = dict(self._settled)
         for gene, index in zip(self.genes, genome, strict=True):
             for slot in gene.slots:
-                chosen[slot] = self.widths[int(index)]
+                chosen[slot] = gene.choices[int(index)]
         return BitConfig(self.model, self.scheme, tuple(_encoder_bits(e, chosen) for e in self.encoders))
 
     def encode(self, config: BitConfig) -> Genome:
@@ -170,66 +197,65 @@ class SearchSpace:
                 f"the bit config has {len(config.encoders)} encoders that do not match the "
                 f"{len(self.encoders)} of {self.model}"
             )
-        for slot, width in self._settled.items():
-            found = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
-            if found != width:
+        for slot, value in self._settled.items():
+            has = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
+            if has != value:
                 raise UserError(
-                    f"the bit config has {slot.kind} of {found} bits in encoder {slot.encoder}; this space "
-                    f"fixes {width}"
+                    f"the bit config has {slot.kind} of {has} bits in encoder {slot.encoder}; this space "
+                    f"fixes {value}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):
-            widths = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
-            if len(widths) != 1 or not widths <= set(self.widths):
+            found = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
+            if len(found) != 1 or not found <= set(gene.choices):
                 raise UserError(
-                    f"{gene.name} has {sorted(widths)} bits; space {self.granularity} takes one of "
-                    f"{list(self.widths)}"
+                    f"{gene.name} has {list(in_order(found))} bits; space {self.granularity} takes one of "
+                    f"{list(gene.choices)}"
                 )
-            genome[position] = self.widths.index(widths.pop())
+            genome[position] = gene.choices.index(found.pop())
         return genome
 
     def _check(self, genome: Genome) -> None:
         if genome.shape != (len(self.genes),):
             raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
-        if genome.min() < 0 or genome.max() >= len(self.widths):
-            raise ValueError(f"genome entries are indices 0 to {len(self.widths) - 1}")
+        if (genome < 0).any() or (genome >= self.sizes).any():
+            raise ValueError(f"genome entries are indices below {self.sizes}")
 
 
-def check_fixed(fixed: Mapping[Kind, int], widths: Sequence[int], granularity: Granularity) -> None:
-    """Refuses kinds that cannot be fixed at their width.
+def check_fixed(fixed: Mapping[Kind, FormatName], choices: Choices, granularity: Granularity) -> None:
+    """Refuses kinds that cannot be fixed at their format.
 
     Raises:
-        UserError: One gene sets all kinds of an encoder, or the width is none that is prepared.
+        UserError: One gene sets all kinds of an encoder, or the format is none that is prepared.
     """
     if fixed and granularity == "encoder":
         raise UserError(
             "one gene for each encoder sets all its kinds: fix kinds in space encoder-kind or layer"
         )
-    foreign = [width for width in fixed.values() if width not in widths]
-    if foreign:
-        raise UserError(
-            f"a kind cannot be fixed at {foreign[0]} bits: choose among {', '.join(map(str, widths))}"
-        )
+    for kind, value in fixed.items():
+        if value not in choices.of(kind):
+            listed = ", ".join(map(str, choices.of(kind)))
+            raise UserError(f"a kind cannot be fixed at {value} bits: choose among {listed}")
 
 
-def check_kept(kept: Mapping[str, int], genes: Sequence[str], widths: Sequence[int]) -> None:
-    """Refuses genes that cannot be kept at their width.
+def check_kept(kept: Mapping[str, FormatName], genes: Mapping[str, Gene]) -> None:
+    """Refuses genes that cannot be kept at their format.
 
     Raises:
-        UserError: There is no such gene or width, or nothing would be left to search.
+        UserError: There is no such gene or format, or nothing would be left to search.
     """
-    for name, width in kept.items():
-        if name not in genes or width not in widths:
-            raise UserError(
-                f"{name} cannot be kept at {width} bits: the space has no such gene, or it has other widths "
-                f"than {', '.join(map(str, widths))}"
-            )
+    for name, value in kept.items():
+        if name not in genes:
+            raise UserError(f"{name} cannot be kept at {value} bits: the space has no such gene")
+        if value not in genes[name].choices:
+            listed = ", ".join(map(str, genes[name].choices))
+            raise UserError(f"{name} cannot be kept at {value} bits: choose among {listed}")
     if kept and len(kept) == len(genes):
         raise UserError(f"all {len(genes)} genes would be kept at one width: leave one to search")
 
 
-def _encoder_bits(encoder: EncoderLayers, chosen: dict[Slot, int]) -> EncoderBits:
-    def by_layer(kind: Kind) -> dict[str, int]:
+def _encoder_bits(encoder: EncoderLayers, chosen: dict[Slot, FormatName]) -> EncoderBits:
+    def by_layer(kind: Kind) -> dict[str, FormatName]:
         return {layer: chosen[Slot(encoder.index, kind, layer)] for layer in encoder.linear}
 
     return EncoderBits(

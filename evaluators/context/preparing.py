@@ -27,7 +27,7 @@ from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.evaluators.tasks.metric import ARGUMENT, Outputs
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import KINDS, BitConfig, Choices, UserError
 from bitfront.spaces.schemes import FQ_VIT
 
 # Prepared beside the searched widths: the uniform 8-bit model is the reference of constraint 4.
@@ -112,22 +112,22 @@ def calibrated_for(
     spec: EvaluationSpec, blueprint: Blueprint, images: PreprocessedImages, progress: ShareDone = unreported
 ) -> CalibratedModel:
     """What the calibration images decide for a spec, from the cache where it can be had there."""
-    recipe, widths = spec.whole_recipe, prepared_widths(spec)
+    recipe, choices = spec.whole_recipe, prepared_choices(spec)
     observer = spec.observer or recipe.observer
     return cached_calibrated_model(
-        blueprint, images, CALIBRATION_BATCH, widths, recipe, observer, spec.scheme, progress
+        blueprint, images, CALIBRATION_BATCH, choices, recipe, observer, spec.scheme, progress
     )
 
 
 def prepared_with(
     spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False, only: BitConfig | None = None
 ) -> PreparedModel:
-    """The calibrated model at the searched widths and the reference width, for any configuration or one."""
+    """The calibrated model in the searched formats and at the reference width, for any configuration or one."""
     return PreparedModel(
         calibrated.blueprint,
         calibrated.calibration,
         spec.scheme,
-        prepared_widths(spec),
+        prepared_choices(spec),
         weight_ranges(spec),
         calibrated.layers,
         calibrated.log_steps,
@@ -159,8 +159,9 @@ def refined_with(
             "and recipe that it was learned with, on the same kind of processor; refine again"
         )
     calibrated = load_refinement(path, float_blueprint, float_blueprint.patch.weight.device)
-    widths = tuple(sorted({*spec.widths, *document.config.widths()}))
-    return prepared_with(dataclasses.replace(spec, widths=widths), calibrated, keep_codes, document.config)
+    formats = document.config.formats()
+    choices = spec.choices.including({kind: formats.of(kind) for kind in KINDS})
+    return prepared_with(with_choices(spec, choices), calibrated, keep_codes, document.config)
 
 
 def weight_ranges(spec: EvaluationSpec) -> str:
@@ -168,6 +169,14 @@ def weight_ranges(spec: EvaluationSpec) -> str:
     return "mse" if CLIPPED_WEIGHTS in spec.whole_recipe else "minmax"
 
 
-def prepared_widths(spec: EvaluationSpec) -> list[int]:
-    """The searched widths and that of the reference model, ascending."""
-    return sorted({*spec.widths, REFERENCE_BITS})
+def with_choices(spec: EvaluationSpec, choices: Choices) -> EvaluationSpec:
+    """The spec with formats of each kind; with widths alone where these are plain and the same for all."""
+    if choices.plain and choices.same:
+        widths = tuple(value for value in choices.every if isinstance(value, int))
+        return dataclasses.replace(spec, widths=widths, formats=())
+    return dataclasses.replace(spec, formats=choices.texts)
+
+
+def prepared_choices(spec: EvaluationSpec) -> Choices:
+    """The searched formats and that of the reference model."""
+    return spec.choices.including(dict.fromkeys(KINDS, (REFERENCE_BITS,)))

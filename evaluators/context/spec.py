@@ -18,8 +18,8 @@ from bitfront.evaluators.models.digits_models import DEFAULT, data_of, widths_of
 from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
-from bitfront.spaces import Precision, UserError, check_scheme, parse_bits
-from bitfront.spaces.schemes import AUTO
+from bitfront.spaces import Choices, Precision, UserError, check_scheme, parse_bits, parse_formats
+from bitfront.spaces.schemes import AUTO, check_formats
 
 # Percentage points between two models that matter where no limit says otherwise.
 HALF_A_POINT = 0.5
@@ -27,12 +27,13 @@ HALF_A_POINT = 0.5
 DATA_PLACES = ("data", "calibration_data", "test_data")
 PLACES = ("checkpoint", *DATA_PLACES, "class_map", "refinement")
 # Fields that are lists in JSON, with the type of their entries.
-_LISTS = {"widths": int, "without": str, "metrics": str, "columns": str}
+_LISTS = {"widths": int, "formats": str, "without": str, "metrics": str, "columns": str}
 # Lists that may be absent.
 _OPTIONAL_LISTS = {"image_size": int, "mean": float, "std": float}
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
 WHERE_SET = (
-    *("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", "refinement"),
+    *("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", "formats"),
+    "refinement",
     *OPTIONS,
 )
 
@@ -58,6 +59,8 @@ class EvaluationSpec:
             ``auto`` for what suits where latency comes from
             (:func:`bitfront.evaluators.latency.registry.settled`).
         widths: Bit widths to prepare, ascending; none for 4 and 8, or what a built-in model is searched with.
+        formats: Number formats of kinds of tensors that have others than plain integers of ``widths``, such
+            as ``weights=int4,int8,bf16``.
         calibration_images: Images used to calibrate.
         search_images: Images of the search split, or None for as many as ``tell_apart`` takes.
         test_images: Images of the test split, or None for all the rest.
@@ -122,6 +125,7 @@ class EvaluationSpec:
     interpolation: str | None = None
     columns: tuple[str, ...] = ()
     refinement: str | None = None
+    formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Takes lists, what people write for widths and preprocessing, and paths for what they stand for."""
@@ -130,7 +134,7 @@ class EvaluationSpec:
         taken = {name: str(place) if isinstance(place, Path) else place for name, place in taken.items()}
         widths = widths or widths_of(self.model)
         taken["widths"] = parse_bits(widths) if isinstance(widths, str) else tuple(widths)
-        taken |= {name: tuple(getattr(self, name)) for name in ("without", "metrics", "columns")}
+        taken |= {name: tuple(getattr(self, name)) for name in ("without", "metrics", "columns", "formats")}
         taken["data"] = taken["data"] or data_of(self.model)
         taken |= read_image_options({name: getattr(self, name) for name in OPTIONS})
         source, _, folder = self.model.partition(":")
@@ -138,6 +142,11 @@ class EvaluationSpec:
             taken["model"] = f"{source}:{Path(folder).resolve()}"  # so that it holds in any folder
         for name, value in taken.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def choices(self) -> Choices:
+        """The formats that each kind may take; :class:`UserError` where they cannot be read."""
+        return parse_formats(self.formats, self.widths)
 
     @property
     def image_options(self) -> ImageOptions:
@@ -180,6 +189,7 @@ class EvaluationSpec:
             )
         for width in self.widths:
             Precision(width, signed=False)
+        check_formats(self.choices, self.scheme)
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} is too small: give 0 or more")
         for option, number in (("--batch-size", self.batch_size), ("--threads", self.threads)):
