@@ -12,6 +12,7 @@ from bitfront.spaces.formats import (
     parse_fixed,
     parse_formats,
     parse_uniform,
+    plain_width,
     triples,
 )
 from bitfront.spaces.precision import Precision, parse_bits
@@ -24,5 +25,5 @@ __all__ = [
     "EncoderLayers", "FormatName", "Gene", "Genome", "Granularity", "Kind", "NotUniform", "NumberFormat",
     "Precision", "QuantSite", "SearchSpace", "StructuralConstraint", "Triple", "UserError", "check_fixed",
     "check_scheme", "encoder_layers", "mixed_only", "number_format", "parse_bits", "parse_fixed",
-    "parse_formats", "parse_uniform", "pinned_bits", "triples",
+    "parse_formats", "parse_uniform", "pinned_bits", "plain_width", "triples",
 ]  # fmt: skip

@@ -75,6 +75,7 @@ FORMATS: Mapping[FormatName, NumberFormat] = {
         NumberFormat("fp32", 32, KINDS, "IEEE single precision", floating=True),
     )
 }
+_ORDER = {found.key: place for place, found in enumerate(sorted(FORMATS.values(), key=lambda f: f.bits))}
 _NAMED = {found.name: found for found in FORMATS.values()}
 _LABELLED = {found.label: found for found in FORMATS.values()}
 _LABEL = r"(\d{1,3}a?|[a-z]{2}\d{1,3})"
@@ -86,10 +87,14 @@ def number_format(value: FormatName) -> NumberFormat:
     return FORMATS[value]
 
 
+def order(value: FormatName) -> int:
+    """Where a format stands from narrow to wide; of equal bits the plain integers come first."""
+    return _ORDER[value]
+
+
 def in_order(values: Iterable[FormatName]) -> tuple[FormatName, ...]:
-    """Formats from narrow to wide, each once; of equal bits the plain integers come first."""
-    known = list(FORMATS)
-    return tuple(sorted(set(values), key=lambda value: (FORMATS[value].bits, known.index(value))))
+    """Formats from narrow to wide, each once."""
+    return tuple(sorted(set(values), key=order))
 
 
 def label(triple: Iterable[FormatName]) -> str:
@@ -133,6 +138,18 @@ def read_format(value: object, kind: Kind, where: str) -> FormatName:
             f"one of {', '.join(_others(kind))}"
         )
     return found.key
+
+
+def named_format(text: str, kind: Kind) -> FormatName:
+    """A format as tables have it: a width, or a name.
+
+    Raises:
+        ValueError: It is none of such tensors.
+    """
+    key: FormatName = int(text) if text.isdigit() else _NAMED[text].key if text in _NAMED else text
+    if key not in FORMATS or kind not in FORMATS[key].kinds:
+        raise ValueError(f"{text!r} is no format of {kind}")
+    return key
 
 
 def _others(kind: Kind) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from bitfront.evaluators.context.preparing import CALIBRATION_BATCH
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.models.sites import site_width
+from bitfront.evaluators.models.sites import site_format
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -55,7 +55,8 @@ class Inspector:
             self._check_saturation(self._sites[site], value)
 
     def _check_saturation(self, site: QuantSite, codes: torch.Tensor) -> None:
-        bits, calibration = site_width(site, self._config), self._calibration
+        bits, calibration = site_format(site, self._config), self._calibration
+        assert isinstance(bits, int), "floats have no codes"
         grid = calibration.power_of_two.get(site.name) or calibration.grid(site.name, bits)
         usual = calibration.outermost.get((site.name, bits), 0.0)  # none is kept of power-of-two grids
         share = float((((codes == 0) | (codes == grid.qmax)) & (codes != grid.zero_point)).double().mean())

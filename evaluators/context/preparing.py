@@ -122,7 +122,7 @@ def calibrated_for(
 def prepared_with(
     spec: EvaluationSpec, calibrated: CalibratedModel, keep_codes: bool = False, only: BitConfig | None = None
 ) -> PreparedModel:
-    """The calibrated model in the searched formats and at the reference width, for any configuration or one."""
+    """The calibrated model in the searched formats and the reference width, for any configuration or one."""
     return PreparedModel(
         calibrated.blueprint,
         calibrated.calibration,

@@ -29,8 +29,9 @@ from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of, largest_factor
-from bitfront.spaces import BitConfig, EncoderBits, Kind
+from bitfront.spaces import BitConfig, EncoderBits, FormatName, Kind, number_format
 from bitfront.spaces.config import collapse
 from bitfront.spaces.precision import MAX_BITS
 
@@ -99,7 +100,7 @@ class Part(NamedTuple):
     shape: tuple[object, ...]
     kind: Kind
     layer: str | None
-    width: int
+    width: FormatName
 
 
 class _Price(NamedTuple):
@@ -167,7 +168,7 @@ class GraphSizes:
         blueprint, grouped = self.prepared.blueprint, GROUPED_WEIGHTS in self.recipe
 
         @functools.cache
-        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:  # noqa: ARG001
+        def layer(index: int, name: str, bits: FormatName, inputs: FormatName) -> FittedLayer:  # noqa: ARG001
             return made_up(blueprint.encoders[index].linear()[name], bits, grouped, f"{index}.{name}.{bits}")
 
         @functools.cache
@@ -193,15 +194,15 @@ class GraphSizes:
         return (encoder.tokens, encoder.heads, layers, window, masked, *between)
 
     def _parts_of(self, config: BitConfig) -> Iterator[Part]:
-        """What a configuration has at fewer than 8 bits."""
+        """What a configuration has in another format than 8-bit integers."""
         kinds: tuple[Kind, Kind] = ("weights", "activations")
         for encoder in config.encoders:
             shape = self._shape(encoder.index)
             for kind in kinds:
                 bits = getattr(encoder, kind)
-                by_layer = [(None, bits)] if isinstance(bits, int) else bits
-                yield from (Part(shape, kind, layer, width) for layer, width in by_layer if width < MAX_BITS)
-            if encoder.attention < MAX_BITS:
+                by_layer = bits if isinstance(bits, tuple) else [(None, bits)]
+                yield from (Part(shape, kind, layer, held) for layer, held in by_layer if held != MAX_BITS)
+            if encoder.attention != MAX_BITS:
                 yield Part(shape, "attention", None, encoder.attention)
 
     @functools.cache  # noqa: B019 - it lives as long as the search that asks
@@ -217,7 +218,7 @@ class GraphSizes:
         return _Price(len(alike), first, further, everywhere)
 
     @functools.cache  # noqa: B019 - the same
-    def _shared(self, kind: Kind, whole: bool, width: int) -> float:
+    def _shared(self, kind: Kind, whole: bool, width: FormatName) -> float:
         """What each further shape or layer takes less than alone, where a kind is narrow in all of them."""
         wide = self._wide.encoders
         shapes = {self._shape(encoder.index): encoder.index for encoder in wide}
@@ -256,16 +257,24 @@ def _with_bits(encoder: EncoderBits, kind: Kind, bits: Any) -> EncoderBits:
     return replace(encoder, **changed)
 
 
-def made_up(parts: LinearParts, bits: int, grouped: bool, name: str) -> FittedLayer:
-    """A quantized layer of the right shapes; its values are drawn by its name, so that none is another's."""
+def made_up(parts: LinearParts, held: FormatName, grouped: bool, name: str) -> FittedLayer:
+    """A layer of the right shapes; its values are drawn by its name, so that none is another's."""
     outputs, inputs = parts.weight.shape
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    kind = number_format(held)
+    bits = kind.bits
+    if kind.floating:
+        values = FloatWeight.of(torch.rand((outputs, inputs), generator=generator), kind.name, name)
+        return FittedLayer(values, torch.rand(outputs, generator=generator))
     low, high = -(1 << (bits - 1)) + 1, 1 << (bits - 1)
     codes = torch.randint(low, high, (outputs, inputs), generator=generator, dtype=torch.int8)
     factors = None
-    if grouped and (largest := largest_factor(bits)) > 1:
+    if grouped and kind.plain and (largest := largest_factor(bits)) > 1:
         shape = (outputs, groups_of(inputs))
         factors = torch.randint(1, largest + 1, shape, generator=generator, dtype=torch.int64).to(torch.uint8)
     scales = torch.rand(outputs, generator=generator) + 0.5
     weight = QuantizedWeight.of_narrow_codes(codes, scales, bits, factors)
+    if kind.zero_points:
+        zeros = torch.randint(low, high, (outputs,), generator=generator, dtype=torch.int8)
+        weight = replace(weight, zeros=zeros)
     return FittedLayer(weight, torch.rand(outputs, generator=generator))

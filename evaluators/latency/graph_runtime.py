@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.runtimes.runtime import Runtime
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
 from bitfront.evaluators.preparation.log_base import LOG_BITS
-from bitfront.spaces import BitConfig, Triple
+from bitfront.spaces import BitConfig, Triple, number_format
+from bitfront.spaces.precision import MAX_BITS
 
 # Whole models in memory side by side, each with weights of its own.
 MODELS_AT_ONCE = 8
@@ -52,13 +54,16 @@ class GraphRuntime:
         """The processor's name."""
         return cpu_name()
 
-    def program(self, bits: Triple) -> tuple[bool, bool, bool]:
+    def program(self, bits: Triple) -> Hashable:
         """Whether activations are narrow, and attention narrow or logarithmic: what adds operators.
 
-        Weights of every width are 8-bit integers before the first run.
+        Weights of every width are 8-bit integers before the first run; those with zero points and floats run
+        other operators, and floats of every format are float32 by then.
         """
-        _, activations, attention = bits
-        return activations < 8, attention < 8, attention <= LOG_BITS
+        weights, inputs, matrix = map(number_format, bits)
+        narrow = inputs.bits < MAX_BITS, matrix.bits < MAX_BITS, matrix.bits <= LOG_BITS
+        others = weights.zero_points, weights.floating, inputs.floating, matrix.floating
+        return (*narrow, *others) if any(others) else narrow
 
     def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The whole float model as a graph, in float32."""

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from bitfront.evaluators.context.machine import device_named
-from bitfront.evaluators.context.preparing import REFERENCE_BITS, compute_in_float32
+from bitfront.evaluators.context.preparing import compute_in_float32, prepared_choices
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.latency.table import (
     Latency,
@@ -91,7 +91,7 @@ def measure_with_models(
     keys: dict[tuple[str, Triple], Hashable] = {}
     for index, encoder in enumerate(prepared.blueprint.encoders):
         shape = encoder_shape(encoder)
-        for triple in triples(prepared.widths):
+        for triple in triples(prepared.choices):
             program = shape, runtime.program(triple)
             keys.setdefault((shape, triple), program)
             if program not in runs:
@@ -116,8 +116,9 @@ def measure_with_models(
 
 def _filled_up(table: LatencyTable, subject: Subject, whole: Latency) -> LatencyTable:
     """The table whose sum for the greatest width is no less than the whole model's time."""
-    bits = max(subject.prepared.widths)
-    latency = TableLatency(table, timed_encoders(subject.prepared.blueprint), [(bits, bits, bits)])
+    latency = TableLatency(
+        table, timed_encoders(subject.prepared.blueprint), triples(subject.widest.formats())
+    )
     missing = max(0.0, whole.milliseconds - latency.latency_ms(subject.widest))
     rest = dataclasses.replace(table.rest, milliseconds=table.rest.milliseconds + missing)
     return dataclasses.replace(table, rest=rest)
@@ -226,13 +227,13 @@ def stand_in(spec: EvaluationSpec, keep_codes: bool, progress: ShareDone) -> Sub
     model, blueprint = load_shapes(spec)
     drawn = torch.randn(IMAGES, *blueprint.image_shape, generator=torch.Generator().manual_seed(0))
     images = drawn.to(blueprint.patch.weight.device)
-    widths = sorted({*spec.widths, REFERENCE_BITS})
-    found = calibrate_model(blueprint, lambda: [images], widths, recipe, observer, spec.scheme, progress)
+    choices = prepared_choices(spec)
+    found = calibrate_model(blueprint, lambda: [images], choices, recipe, observer, spec.scheme, progress)
     prepared = PreparedModel(
         found.blueprint,
         found.calibration,
         spec.scheme,
-        widths,
+        choices,
         "minmax",
         log_steps=found.log_steps,
         keep_codes=keep_codes,

@@ -19,7 +19,7 @@ from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_sha
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts, PoolParts
 from bitfront.evaluators.models.sites import attention_macs
-from bitfront.spaces import Triple, pinned_bits, triples
+from bitfront.spaces import Choices, FormatName, Triple, number_format, pinned_bits, triples
 
 _LOGIT_BITS = 32
 
@@ -175,14 +175,18 @@ def seconds(profile: HardwareProfile, operators: Iterable[Operator]) -> Fraction
 
 
 def model_table(
-    profile: HardwareProfile, blueprint: Blueprint, widths: Sequence[int], scheme: str, batch: int = 1
+    profile: HardwareProfile,
+    blueprint: Blueprint,
+    choices: Choices | Sequence[FormatName],
+    scheme: str,
+    batch: int = 1,
 ) -> LatencyTable:
     """A table of modelled times.
 
     Args:
         profile: The machine.
         blueprint: The model.
-        widths: Widths of the search.
+        choices: Formats of the search; a product of floats runs at a rate of their bits, or as float does.
         scheme: The quantization scheme: what it leaves in float is moved as such.
         batch: Images of a batch.
     """
@@ -196,12 +200,13 @@ def model_table(
         return Latency(float(1000 * duration))
 
     def at(triple: Triple) -> Widths:
-        return Widths(*triple, stream)
+        weights, inputs, matrix = (number_format(held).bits for held in triple)
+        return Widths(weights, inputs, matrix, stream)
 
     encoders = {
         (encoder_shape(encoder), triple): entry(encoder_seconds(encoder, at(triple)))
         for encoder in blueprint.encoders
-        for triple in triples(widths)
+        for triple in triples(choices)
     }
     outer = at((pinned["embedding"], pinned["embedding"], pinned["embedding"]))
     in_float = dataclasses.replace(at((whole, whole, whole)), stream=whole, whole=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitfront.spaces import BitConfig, Triple, UserError
+from bitfront.spaces.formats import label, order
 
 if TYPE_CHECKING:  # recorded shapes are added up without torch
     from bitfront.evaluators.models.blueprint import Blueprint
@@ -133,6 +134,10 @@ class LatencyTable:
     machine: str = ""
 
 
+def _wide(triple: Triple) -> tuple[int, ...]:
+    return tuple(map(order, triple))
+
+
 class TableLatency:
     """Latency of a model's configurations as the sum of a table's entries.
 
@@ -154,12 +159,13 @@ class TableLatency:
         self.table = table
         self._shapes = [encoder.shape for encoder in encoders]
         self._macs = [encoder.macs for encoder in encoders]
-        self._keys = list(itertools.product(sorted(set(self._shapes)), sorted(needed, reverse=True)))
+        self._keys = list(
+            itertools.product(sorted(set(self._shapes)), sorted(needed, key=_wide, reverse=True))
+        )
         for shape, triple in self._keys:
             if (shape, triple) not in table.encoders:
-                w, a, t = triple
                 raise UserError(
-                    f"the latency table has no entry for encoder shape {shape} at W{w}A{a}T{t}: it "
+                    f"the latency table has no entry for encoder shape {shape} at {label(triple)}: it "
                     "belongs to another model or other --bits; build one with `bitfront latency-table`"
                 )
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.files import csv_text
 from bitfront.evaluators.latency.table import Latency, LatencyTable, encoder_shape
-from bitfront.spaces import KINDS, SCHEMES, Triple, UserError, triples
+from bitfront.spaces import KINDS, SCHEMES, Choices, FormatName, Triple, UserError, triples
+from bitfront.spaces.formats import label, named_format, order
 
 if TYPE_CHECKING:
     from bitfront.evaluators.models.blueprint import Blueprint
@@ -55,9 +56,9 @@ class _Rows:
         what = row["part"] or ""
         part: str | tuple[str, Triple] = what
         if part == ENCODER:
-            w, a, t = (int(row[kind] or "") for kind in KINDS)
+            w, a, t = (named_format(row[kind] or "", kind) for kind in KINDS)
             shape = row["shape"] or ""
-            part, what = (shape, (w, a, t)), f"encoder {shape} at W{w}A{a}T{t}"
+            part, what = (shape, (w, a, t)), f"encoder {shape} at {label((w, a, t))}"
         elif part not in (REST, FLOAT_MODEL):
             raise ValueError(f"part {part!r} is unknown")
         if part in self.parts:
@@ -94,20 +95,28 @@ def table_csv(table: LatencyTable) -> str:
         spread = f"{entry.spread_percent:.3g}"
         return [repr(entry.milliseconds), spread, str(table.batch), table.source, table.scheme, table.machine]
 
-    encoders = [(key, cells(entry)) for key, entry in sorted(table.encoders.items())]
+    encoders = [(key, cells(entry)) for key, entry in sorted(table.encoders.items(), key=_place)]
     return _csv(encoders, cells(table.rest), cells(table.float_model))
 
 
-def template_csv(blueprint: Blueprint, widths: Iterable[int], batch: int, scheme: str) -> str:
+def _place(entry: tuple[tuple[str, Triple], Latency]) -> tuple[str, tuple[int, ...]]:
+    """Where a row stands: by shape, and from narrow to wide."""
+    (shape, triple), _ = entry
+    return shape, tuple(map(order, triple))
+
+
+def template_csv(
+    blueprint: Blueprint, choices: Choices | Iterable[FormatName], batch: int, scheme: str
+) -> str:
     """A table of a model without milliseconds, to be filled in.
 
     Args:
         blueprint: The model.
-        widths: Widths of the search; the row of 8 bits throughout is always there.
+        choices: Formats of the search; the row of 8 bits throughout is always there.
         batch: Images of a batch.
         scheme: The quantization scheme.
     """
-    needed = dict.fromkeys([(8, 8, 8), *triples(widths)])
+    needed = dict.fromkeys([(8, 8, 8), *triples(choices)])
     shapes = dict.fromkeys(map(encoder_shape, blueprint.encoders))
     empty = ["", "", str(batch), "", scheme, ""]
     return _csv([(key, empty) for key in itertools.product(shapes, needed)], empty, empty)

@@ -47,9 +47,9 @@ class Subject:
 
     @property
     def widest(self) -> BitConfig:
-        """The configuration of its greatest width throughout."""
-        bits = max(self.prepared.widths)
-        return self.uniform((bits, bits, bits))
+        """The configuration of the greatest width of integers throughout."""
+        widths = (value for value in self.prepared.choices.every if isinstance(value, int))
+        return self.uniform((max(widths),) * 3)
 
 
 class TimedRuntime(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 
@@ -12,7 +12,8 @@ from bitfront.evaluators.models.sites import is_residual
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_plan import BYTE_BITS
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, EncoderBits, Triple
+from bitfront.spaces import BitConfig, EncoderBits, Triple, number_format
+from bitfront.spaces.precision import MAX_BITS
 
 
 class TorchRuntime:
@@ -36,8 +37,8 @@ class TorchRuntime:
         device = subject.prepared.kernels.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
-    def program(self, bits: Triple) -> tuple[int, bool]:
-        """Bytes of logarithmic codes, and whether activations are narrow.
+    def program(self, bits: Triple) -> Hashable:
+        """Bytes of logarithmic codes, and whether activations are narrow; or what is float beside that.
 
         Logarithmic attention of up to 3 bits is multiplied as one byte, wider one as two. Weights of every
         width run the same int8 kernels on equally large operands. Narrow codes of the query-key-value and
@@ -45,9 +46,17 @@ class TorchRuntime:
         Precisions with equal programs share one measurement, so that no noise between them can pass for a
         difference.
         """
-        _, activations, attention = bits
-        logarithmic_bytes = 0 if attention > LOG_BITS else 1 if 1 << attention <= BYTE_BITS else 2
-        return logarithmic_bytes, activations < 8
+        weights, inputs, matrix = map(number_format, bits)
+        logarithmic_bytes = 0 if matrix.bits > LOG_BITS else 1 if 1 << matrix.bits <= BYTE_BITS else 2
+        narrow = inputs.bits < MAX_BITS
+        # Zero points of 8 bits are taken back in a pass of its own.
+        moved = weights.zero_points and weights.bits == MAX_BITS
+        floats = weights.floating, inputs.floating and inputs.name, matrix.floating and matrix.name
+        return (
+            (logarithmic_bytes, narrow, moved, *floats)
+            if moved or any(floats)
+            else (logarithmic_bytes, narrow)
+        )
 
     def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The float module, run eagerly."""

@@ -101,7 +101,7 @@ def _advance(blueprint: Blueprint, index: int, x: torch.Tensor, tap: Tap) -> tor
         return value if encoder.post_norm else normed(value, norm)
 
     qkv = _linear(seen("norm1", source(x, encoder.norm1)), encoder.qkv)
-    context = _attend(encoder, seen("attn.qkv", operands(encoder, qkv)), tap)
+    context = attended(encoder, seen("attn.qkv", operands(encoder, qkv)), tap)
     if encoder.context_norm is not None:
         context = normed(context, encoder.context_norm)
     update = _linear(seen("attn.context", context), encoder.proj)
@@ -149,8 +149,24 @@ def heads_of(encoder: EncoderParts, qkv: torch.Tensor) -> tuple[torch.Tensor, ..
     return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
-    """Attention over ``[batch, tokens, 3 * channels]``, within the encoder's windows where it has some."""
+def attended(
+    encoder: EncoderParts,
+    qkv: torch.Tensor,
+    tap: Tap | None = None,
+    held: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Attention over queries, keys and values, within the encoder's windows where it has some.
+
+    Args:
+        encoder: The encoder.
+        qkv: ``[batch, tokens, 3 * heads * head_dim]``.
+        tap: Sees scores, position biases and the attention matrix by site name.
+        held: What becomes of the matrix before it is multiplied with the values.
+
+    Returns:
+        ``[batch, tokens, heads * head_dim]``.
+    """
+    tap = tap or unseen
     batch, window = len(qkv), encoder.window
     q, k, v = heads_of(encoder, qkv)
     scores = (q @ k.transpose(-2, -1)).mul_(encoder.score_scales.to(q.dtype)[:, None, None])
@@ -162,6 +178,8 @@ def _attend(encoder: EncoderParts, qkv: torch.Tensor, tap: Tap) -> torch.Tensor:
         windows = scores.reshape(-1, len(window.mask), *scores.shape[1:])
         scores = windows.masked_fill(window.mask[:, None], -torch.inf).reshape(scores.shape)
     attention = scores.softmax(-1)
+    if held is not None:
+        attention = held(attention)
     tap(f"{encoder.name}.attn.softmax", attention)
     context = (attention @ v).transpose(1, 2).reshape(batch, -1, encoder.heads * encoder.head_dim)
     return context if window is None else context.index_select(1, window.places)

@@ -9,7 +9,7 @@ import torch
 from bitfront.evaluators.models.blueprint import Blueprint, blueprint_on
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts
-from bitfront.spaces import BitConfig, QuantSite
+from bitfront.spaces import BitConfig, FormatName, QuantSite
 from bitfront.spaces.space import ATTENTION_LAYER
 
 # By the last part of a site's name: the residual stream, which feeds LayerNorms.
@@ -170,8 +170,8 @@ def attention_macs(encoder: EncoderParts) -> int:
     return encoder.tokens * seen * encoder.heads * encoder.head_dim
 
 
-def site_width(site: QuantSite, config: BitConfig) -> int:
-    """The width that a configuration gives a site, pinned or searched."""
+def site_format(site: QuantSite, config: BitConfig) -> FormatName:
+    """The number format that a configuration gives a site, pinned or searched."""
     if site.encoder is None or site.pinned:
         return dict(config.pinned)[site.layer]
     return config.encoders[site.encoder].bits(site.kind, site.layer)

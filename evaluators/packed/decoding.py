@@ -24,6 +24,7 @@ from bitfront.evaluators.packed.tensors import (
 )
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import (
     LARGEST_EXPONENT,
     SMALLEST_SCALE,
@@ -63,9 +64,12 @@ def decode_weight(packed: PackedWeight, tensors: Tensors) -> FittedLayer:
     """A linear layer.
 
     Raises:
-        UserError: Bits that belong to no code are not 0, or a scale is out of range.
+        UserError: Bits that belong to no code are not 0, or a scale or zero point is out of range.
     """
     name, (outputs, inputs) = packed.site.name, packed.shape
+    if packed.held.floating:
+        values = FloatWeight(tensors[name].float(), packed.held.name)
+        return FittedLayer(values, tensors[f"{name}.bias"])
     content, factors = tensors[name], None
     try:
         codes = unpack(content[: packed.code_bytes], packed.width, outputs * inputs, signed=True)
@@ -78,6 +82,10 @@ def decode_weight(packed: PackedWeight, tensors: Tensors) -> FittedLayer:
     scales, bias = tensors[f"{name}.scale"], tensors[f"{name}.bias"]
     _check_within(f"{name}.scale", scales, _LEAST_WEIGHT, _LARGEST)
     weight = QuantizedWeight.of_narrow_codes(codes.view(outputs, inputs), scales, packed.width, factors)
+    if packed.held.zero_points:
+        zeros, half = tensors[f"{name}.zero_point"], 1 << (packed.width - 1)
+        _check_within(f"{name}.zero_point", zeros, -half, half - 1)
+        weight = dataclasses.replace(weight, zeros=zeros)
     return FittedLayer(weight, bias)
 
 

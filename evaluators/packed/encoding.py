@@ -18,6 +18,7 @@ from bitfront.evaluators.packed.tensors import POSITIONS, PREFIX, bias_table, em
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid, codebook_lookup
 from bitfront.spaces import BitfrontError
 
@@ -52,17 +53,21 @@ def _fitted(prepared: PreparedModel, layout: PackedLayout, weight: PackedWeight)
     if site.encoder is None:
         return prepared.fitted_outer(weight.layer)
     activations = layout.config.encoders[site.encoder].bits("activations", site.layer)
-    return prepared.fitted(site.encoder, site.layer, weight.width, activations)
+    return prepared.fitted(site.encoder, site.layer, weight.held.key, activations)
 
 
 def _weight(weight: PackedWeight, layer: FittedLayer) -> dict[str, torch.Tensor]:
-    found, name = layer.weight, weight.site.name
+    name = weight.site.name
+    if isinstance(layer.weight, FloatWeight):
+        return {name: layer.weight.stored, f"{name}.bias": layer.bias}
+    found = layer.weight
     if (found.factors is None) != (weight.groups == 0):
         raise _other_recipe(f"groups of {name}")
     parts = [pack(found.narrow_codes, weight.width)]
     if found.factors is not None:
         parts.append(pack(found.factors - 1, weight.factor_width))
-    return {name: torch.cat(parts), f"{name}.scale": found.scales, f"{name}.bias": layer.bias}
+    zeros = {} if found.zeros is None else {f"{name}.zero_point": found.zeros}
+    return {name: torch.cat(parts), f"{name}.scale": found.scales, **zeros, f"{name}.bias": layer.bias}
 
 
 def _grid(packed: PackedGrid, calibration: Calibration) -> dict[str, torch.Tensor]:

@@ -10,8 +10,11 @@ a digest of everything in the file. The tensors are
     byte, the first in the low half. Where inputs come in groups of 16, there follow the groups' factors
     ``[out, groups]``, from a new byte on, each minus one and in as many bits as a code leaves of eight. A
     weight is code times factor times scale.
+    Weights in a float format are BF16, F16 or F32 ``[out, in]``, without scales.
 ``<layer>.weight.scale``, ``<layer>.weight.bias``
     F32, of each output channel.
+``<layer>.weight.zero_point``
+    I8, of each output channel, where weights have zero points: a weight is code less zero point, times scale.
 ``<site>.scale``, ``<site>.zero_point``, ``<site>.exponents``
     The grid of an activation tensor, F32 and U8; in the residual stream of scheme ``fq-vit`` the scale of
     channel ``c`` is ``scale * 2^exponents[c]``.
@@ -113,8 +116,8 @@ class PackedModel:
         embedding, merges, readout = build.around_encoders(here.outer)
         encoders = []
         for bits, parts in zip(self.config.encoders, here.blueprint.encoders, strict=True):
-            linear = {layer: build.linear(here.layers[bits.index, layer]) for layer in parts.linear()}
-            encoders.append(build.encoder(bits, linear))
+            layers = {layer: here.layers[bits.index, layer] for layer in parts.linear()}
+            encoders.append(build.encoder(bits, layers, build.integer_layers(bits, layers)))
         return QuantizedModel(embedding, tuple(encoders), merges, readout)
 
     def _on(self, device: torch.device) -> PackedModel:

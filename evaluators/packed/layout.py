@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.sites import is_quantized, is_residual, role, site_width
+from bitfront.evaluators.models.sites import is_quantized, is_residual, role, site_format
 from bitfront.evaluators.packed.tensors import (
     StoredTensor,
     embedded_tensors,
@@ -21,9 +21,11 @@ from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
 from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK, AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
-from bitfront.spaces import BitConfig, QuantSite
+from bitfront.spaces import BitConfig, NumberFormat, QuantSite, number_format
 from bitfront.spaces.precision import MAX_BITS
 
+# Of float formats.
+STORED_TYPES = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
 # One tensor of a kind for the whole model.
 SCORE_SCALES, CODEBOOKS, LOG_STEPS = "score_scales", "levels", "log_steps"
 # Of files in which the codes are all there is.
@@ -36,13 +38,18 @@ class PackedWeight:
 
     Attributes:
         site: The site of its weight.
-        width: Bits of a code.
+        held: Its number format.
         groups: Groups of inputs that have a factor, of each output channel; 0 where they have none.
     """
 
     site: QuantSite
-    width: int
+    held: NumberFormat
     groups: int
+
+    @property
+    def width(self) -> int:
+        """Bits of a code."""
+        return self.held.bits
 
     @property
     def layer(self) -> str:
@@ -65,10 +72,16 @@ class PackedWeight:
         return MAX_BITS - self.width
 
     def tensors(self) -> Iterator[StoredTensor]:
-        """Codes with factors behind them, scales and biases."""
+        """Codes with factors behind them, scales, zero points and biases; or floats and biases."""
+        if self.held.floating:
+            yield StoredTensor(self.site.name, STORED_TYPES[self.held.name], self.shape)
+            yield StoredTensor(f"{self.site.name}.bias", "F32", (self.site.channels,))
+            return
         factors = packed_bytes(self.site.channels * self.groups, self.factor_width)
         yield StoredTensor(self.site.name, "U8", (self.code_bytes + factors,))
         yield StoredTensor(f"{self.site.name}.scale", "F32", (self.site.channels,))
+        if self.held.zero_points:
+            yield StoredTensor(f"{self.site.name}.zero_point", "I8", (self.site.channels,))
         yield StoredTensor(f"{self.site.name}.bias", "F32", (self.site.channels,))
 
 
@@ -144,17 +157,23 @@ class PackedLayout:
         return tuple(map(self._weight, (site for site in self.sites if site.kind == "weights")))
 
     def _weight(self, site: QuantSite) -> PackedWeight:
-        width = site_width(site, self.config)
-        grouped = GROUPED_WEIGHTS in self.recipe and not site.pinned and largest_factor(width) > 1
-        return PackedWeight(site, width, groups_of(site.elements // site.channels) if grouped else 0)
+        held = number_format(site_format(site, self.config))
+        grouped = (
+            GROUPED_WEIGHTS in self.recipe
+            and not site.pinned
+            and held.plain
+            and largest_factor(held.bits) > 1
+        )
+        return PackedWeight(site, held, groups_of(site.elements // site.channels) if grouped else 0)
 
     @cached_property
     def grids(self) -> tuple[PackedGrid, ...]:
-        """The grids of the activation sites."""
-        return tuple(map(self._grid, (site for site in self.sites if site.kind != "weights")))
+        """The grids of the activation sites of integers."""
+        sites = (site for site in self.sites if site.kind != "weights")
+        widths = ((site, site_format(site, self.config)) for site in sites)
+        return tuple(self._grid(site, width) for site, width in widths if isinstance(width, int))
 
-    def _grid(self, site: QuantSite) -> PackedGrid:
-        width = site_width(site, self.config)
+    def _grid(self, site: QuantSite, width: int) -> PackedGrid:
         has_codebook = (
             not site.pinned and role(site.name) in self.recipe.codebook_roles and width <= WIDEST_CODEBOOK
         )

@@ -14,7 +14,9 @@ from bitfront.spaces import QuantSite
 
 # A safetensors file: 8 bytes of header length, the JSON header padded to 8 bytes, then the tensors.
 LENGTH_BYTES = 8
-_TYPES = {"U8": 1, "I8": 1, "F32": 4}
+# Bytes of a value, in the order in which the writer puts types of equal size.
+_TYPES = {"U8": 1, "I8": 1, "F16": 2, "BF16": 2, "F32": 4}
+_RANKS = list(_TYPES)
 PREFIX, POSITIONS, QUERY = "prefix", "positions", "pool.query"
 
 
@@ -37,7 +39,7 @@ def safetensors_bytes(tensors: Iterable[StoredTensor]) -> int:
     header: dict[str, object] = {}
     offset = 0
     # The writer's own order, widest type first and then by name: it decides the digits of the offsets.
-    for tensor in sorted(tensors, key=lambda tensor: (-_TYPES[tensor.dtype], tensor.name)):
+    for tensor in sorted(tensors, key=lambda tensor: (-_RANKS.index(tensor.dtype), tensor.name)):
         header[tensor.name] = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),

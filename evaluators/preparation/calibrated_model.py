@@ -24,6 +24,7 @@ from bitfront.evaluators.preparation.recipes import (
 )
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.observers import RangeObserver
+from bitfront.spaces import Choices, FormatName
 from bitfront.spaces.schemes import DEPLOY
 
 # Shares of the time that the steps before the fit of the layers are done after, in order.
@@ -77,7 +78,7 @@ class CalibratedModel:
 def calibrate_model(
     blueprint: Blueprint,
     batches: Batches,
-    widths: Sequence[int],
+    choices: Choices | Sequence[FormatName],
     recipe: Recipe,
     observer: RangeObserver,
     scheme: str,
@@ -88,7 +89,7 @@ def calibrate_model(
     Args:
         blueprint: The float model.
         batches: Yields the batches of normalised images, from the first on at each call.
-        widths: Widths that searched tensors may take.
+        choices: Formats that searched tensors may take, by kind or for all kinds.
         recipe: What is done.
         observer: Chooses the ranges of activations.
         scheme: Whose sites are calibrated.
@@ -97,6 +98,8 @@ def calibrate_model(
     Raises:
         BitfrontError: NaN or infinity at a site or in a weight, which is named.
     """
+    found = choices if isinstance(choices, Choices) else Choices.alike(choices)
+    widths = [value for value in (*found.activations, *found.attention) if isinstance(value, int)]
     equalized = equalize(blueprint, recipe, batches, scheme)
     progress(_EQUALIZED)
     roles = recipe.codebook_roles
@@ -104,8 +107,8 @@ def calibrate_model(
     log_steps = search_log_steps(equalized, batches) if LOG_BASE in recipe else {}
     progress(_CALIBRATED)
     layers: dict[LayerKey, FittedLayer] = {}
-    for index, found in fit_layers(equalized, batches, calibration, widths, recipe):
-        layers.update(found)
+    for index, fitted in fit_layers(equalized, batches, calibration, found, recipe):
+        layers.update(fitted)
         progress(_CALIBRATED + (1.0 - _CALIBRATED) * (index + 1) / len(equalized.encoders))
     progress(1.0)
     return CalibratedModel(equalized, calibration, layers, log_steps)

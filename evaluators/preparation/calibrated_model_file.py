@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint, preparation_key, sources_digest
 from bitfront.evaluators.preparation.store.store import DamagedEntryError, PreparationStore
 from bitfront.evaluators.progress import ShareDone
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of
+from bitfront.spaces import Choices, number_format
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +57,7 @@ def to_entry(
     for (site, bits), codebook in calibration.codebooks.items():
         tensors[f"levels.{site}.{bits}"] = codebook
     for key, layer in calibrated.layers.items():
-        parts = {"codes": layer.weight.codes, "scales": layer.weight.scales, "bias": layer.bias}
-        if layer.weight.factors is not None:
-            parts["factors"] = layer.weight.factors
-        tensors |= {_part_name(key, part): tensor for part, tensor in parts.items()}
+        tensors |= {_part_name(key, part): tensor for part, tensor in _parts(layer).items()}
     document = {
         "format": FORMAT,
         "blueprint": equalized,
@@ -67,7 +66,7 @@ def to_entry(
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
         "levels": [list(key) for key in calibration.codebooks],
-        "layers": [[*key, layer.weight.factors is not None] for key, layer in calibrated.layers.items()],
+        "layers": [[*key, "factors" in _parts(layer)] for key, layer in calibrated.layers.items()],
         "log_steps": [[index, float(step)] for index, step in calibrated.log_steps.items()],
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, document
@@ -172,6 +171,16 @@ def _calibration(tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any
     )
 
 
+def _parts(layer: FittedLayer) -> dict[str, torch.Tensor]:
+    """The tensors of a fitted layer by what they are."""
+    weight = layer.weight
+    if isinstance(weight, FloatWeight):
+        return {"values": weight.values, "bias": layer.bias}
+    found = {"codes": weight.codes, "scales": weight.scales, "bias": layer.bias}
+    others = {"factors": weight.factors, "zeros": weight.zeros}
+    return found | {name: tensor for name, tensor in others.items() if tensor is not None}
+
+
 def _part_name(key: LayerKey, part: str) -> str:
     """Name of a fitted layer's tensor, such as ``layers.3.attn.qkv.w4a8.codes``."""
     index, layer, bits, activations = key
@@ -185,24 +194,27 @@ def _layer(
     tensors: Mapping[str, torch.Tensor],
     device: torch.device,
 ) -> FittedLayer:
-    index, layer, bits, _ = key
+    index, layer, held, _ = key
     outputs, inputs = blueprint.encoders[index].linear()[layer].weight.shape
 
     def part(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         found = _part_name(key, name)
         return _like(found, tensors[found], shape, dtype).to(device)
 
-    codes = part("codes", (outputs, inputs), torch.int8)
-    scales, bias = (part(name, (outputs,), torch.float32) for name in ("scales", "bias"))
+    kind, bias = number_format(held), part("bias", (outputs,), torch.float32)
+    if kind.floating:
+        return FittedLayer(FloatWeight(part("values", (outputs, inputs), torch.float32), kind.name), bias)
+    codes, scales = part("codes", (outputs, inputs), torch.int8), part("scales", (outputs,), torch.float32)
     factors = part("factors", (outputs, groups_of(inputs)), torch.uint8) if grouped else None
-    return FittedLayer(QuantizedWeight(codes, scales, bits, factors), bias)
+    zeros = part("zeros", (outputs,), torch.int8) if kind.zero_points else None
+    return FittedLayer(QuantizedWeight(codes, scales, kind.bits, factors, zeros), bias)
 
 
 def cached_calibrated_model(
     blueprint: Blueprint,
     images: PreprocessedImages,
     batch_size: int,
-    widths: Sequence[int],
+    choices: Choices,
     recipe: Recipe,
     observer: str,
     scheme: str,
@@ -214,7 +226,7 @@ def cached_calibrated_model(
         blueprint: The float model.
         images: The calibration images.
         batch_size: How many of them the float model sees at a time.
-        widths: Widths that searched tensors may take.
+        choices: Formats that searched tensors may take.
         recipe: What is done.
         observer: Name of the observer of the activations' ranges.
         scheme: Whose sites are calibrated.
@@ -238,7 +250,7 @@ def cached_calibrated_model(
         "scheme": scheme,
         "recipe": recipe.ingredients,
         "observer": observer,
-        "widths": list(widths),
+        "formats": choices.texts,
         "batch_size": batch_size,
     }
     store, key = PreparationStore.default(), preparation_key(blueprint, images, settings)
@@ -256,7 +268,7 @@ def cached_calibrated_model(
         return (batch.to(device) for batch, _ in images.batches(batch_size))
 
     started = time.perf_counter()
-    made = calibrate_model(blueprint, batches, widths, recipe, observer_named(observer), scheme, progress)
+    made = calibrate_model(blueprint, batches, choices, recipe, observer_named(observer), scheme, progress)
     log.info("prepared %s in %.1f s", blueprint.name, time.perf_counter() - started)
     tensors, document = to_entry(made, blueprint)
     store.save(key, tensors, document)

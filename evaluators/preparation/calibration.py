@@ -10,6 +10,7 @@ import torch
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches, forward
 from bitfront.evaluators.models.sites import is_centred, is_quantized, is_residual, keeps_full_range, role
+from bitfront.evaluators.quantizers.floats import rounded_to
 from bitfront.evaluators.quantizers.grids import (
     GRID_BITS,
     WIDEST_CODEBOOK,
@@ -25,7 +26,7 @@ from bitfront.evaluators.quantizers.observers import (
     TensorStatistics,
     check_finite,
 )
-from bitfront.spaces import BitfrontError, pinned_bits
+from bitfront.spaces import BitfrontError, FormatName, number_format, pinned_bits
 
 # Of the residual stream, wherever it is on a power-of-two grid.
 RESIDUAL_BITS = 8
@@ -64,8 +65,11 @@ class Calibration:
         codes, codebook = self.grid(site, bits).quantize(x), self.codebooks.get((site, bits))
         return codes if codebook is None else codebook.to(x.device)[codes.long()]
 
-    def quantized(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
-        """Float values of a site as its codes of ``bits`` bits stand for them, float32, same shape."""
+    def quantized(self, site: str, held: FormatName, x: torch.Tensor) -> torch.Tensor:
+        """Float values of a site as they are in a number format, float32, same shape."""
+        if number_format(held).floating:
+            return rounded_to(x, str(held))
+        bits = number_format(held).bits
         return self.grid(site, bits).dequantize(self.codes(site, bits, x))
 
     def stream(self, site: str) -> PowerOfTwoGrid:

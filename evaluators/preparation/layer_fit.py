@@ -22,7 +22,8 @@ from bitfront.evaluators.preparation.recipes import (
     TOKEN_WEIGHTS,
     Recipe,
 )
-from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
+from bitfront.evaluators.quantizers.weights import HeldWeight, QuantizedWeight, held_weight
+from bitfront.spaces import Choices, FormatName, number_format
 
 # Variance that every centred input has at least, as a share of the inputs' mean square.
 LEAST_SPREAD = 1e-9
@@ -98,30 +99,30 @@ def layer_moments(
     blueprint: Blueprint,
     batches: Batches,
     calibration: Calibration,
-    widths: Sequence[int],
+    inputs_held: Sequence[FormatName],
     weights: TokenWeights | None = None,
-) -> Iterator[tuple[int, dict[tuple[str, int], LayerMoments]]]:
-    """Yields each encoder's index and moments by (layer, activation bits), in one pass over the set.
+) -> Iterator[tuple[int, dict[tuple[str, FormatName], LayerMoments]]]:
+    """Yields each encoder's index and moments by (layer, format of its input), in one pass over the set.
 
     Args:
         blueprint: The float model.
         batches: Yields the batches of normalised images, from the first on at each call.
         calibration: Grids of the inputs.
-        widths: Widths of the inputs.
+        inputs_held: Formats of the inputs.
         weights: Of the tokens; all alike where None.
     """
     walk = EncoderWalk(blueprint, batches())
     for index, encoder in enumerate(blueprint.encoders):
         inputs = {f"{encoder.name}.{site}": layer for layer, site in LAYER_INPUTS.items()}
-        sums = {(layer, bits): _Sums() for layer in inputs.values() for bits in widths}
+        sums = {(layer, held): _Sums() for layer in inputs.values() for held in inputs_held}
 
         def look(batch: int, site: str, value: torch.Tensor) -> None:
             if site not in inputs:  # noqa: B023 - called within this turn of the loop
                 return
             layer, x = inputs[site], value.reshape(-1, value.shape[-1])  # noqa: B023
             of_tokens = x.new_ones(len(x)) if weights is None else weights[index, layer][batch]  # noqa: B023
-            for bits in widths:
-                sums[layer, bits].add(x, calibration.quantized(site, bits, x), of_tokens)  # noqa: B023
+            for held in inputs_held:
+                sums[layer, held].add(x, calibration.quantized(site, held, x), of_tokens)  # noqa: B023
 
         walk.advance(look)
         yield index, {key: found.moments() for key, found in sums.items()}
@@ -129,29 +130,35 @@ def layer_moments(
 
 @dataclass(frozen=True, eq=False)
 class FittedLayer:
-    """A quantized linear layer: codes with their scales, and the float32 bias ``[out]``."""
+    """A linear layer as a format holds its weight, and the float32 bias ``[out]``."""
 
-    weight: QuantizedWeight
+    weight: HeldWeight
     bias: torch.Tensor
 
+    @property
+    def quantized(self) -> QuantizedWeight:
+        """Its weight where that is of integers, as those of every layer outside the encoders are."""
+        assert isinstance(self.weight, QuantizedWeight), "asked for where it is"
+        return self.weight
 
-LayerKey = tuple[int, str, int, int]  # encoder, layer, weight bits and activation bits
+
+LayerKey = tuple[int, str, FormatName, FormatName]  # encoder, layer, formats of weight and input
 FittedLayers = Mapping[LayerKey, FittedLayer]
 
 
 def fit_layers(
-    blueprint: Blueprint, batches: Batches, calibration: Calibration, widths: Sequence[int], recipe: Recipe
+    blueprint: Blueprint, batches: Batches, calibration: Calibration, choices: Choices, recipe: Recipe
 ) -> Iterator[tuple[int, dict[LayerKey, FittedLayer]]]:
-    """Yields each encoder's index and fitted layers, at all pairs of weight and activation bits.
+    """Yields each encoder's index and fitted layers, at all pairs of formats of weight and input.
 
-    A layer is fitted to its own input at each width, with everything before it in float: what it yields then
+    A layer is fitted to its own input in each format, with everything before it in float: what it yields then
     does not depend on the rest of a configuration.
 
     Args:
         blueprint: The float model, equalized where the recipe has it so.
         batches: Yields the batches of normalised images, from the first on at each call.
         calibration: Grids of its activation sites.
-        widths: Widths that searched tensors may take.
+        choices: Formats that searched tensors may take.
         recipe: What is fitted.
 
     Raises:
@@ -160,41 +167,45 @@ def fit_layers(
     if not FITTING & set(recipe.ingredients):
         return
     weights = token_weights(blueprint, batches) if TOKEN_WEIGHTS in recipe else None
-    for index, moments in layer_moments(blueprint, batches, calibration, widths, weights):
+    for index, moments in layer_moments(blueprint, batches, calibration, choices.activations, weights):
         encoder, fitted = blueprint.encoders[index], {}
         for (layer, activations), found in moments.items():
             parts, name = encoder.linear()[layer], f"{encoder.name}.{layer}"
-            for bits in widths:
-                key = (index, layer, bits, activations)
-                fitted[key] = fit_layer(parts, found, (bits, activations), recipe, name=name)
+            for held in choices.weights:
+                key = (index, layer, held, activations)
+                fitted[key] = fit_layer(parts, found, (held, activations), recipe, name=name)
         yield index, fitted
 
 
 def fit_layer(
-    parts: LinearParts, moments: LayerMoments, bits: tuple[int, int], recipe: Recipe, *, name: str
+    parts: LinearParts,
+    moments: LayerMoments,
+    held: tuple[FormatName, FormatName],
+    recipe: Recipe,
+    *,
+    name: str,
 ) -> FittedLayer:
     """Quantizes a layer so that its outputs at quantized inputs come near the float ones.
 
     Args:
         parts: The float layer.
         moments: Of its inputs.
-        bits: Widths of weights and activations.
+        held: Formats of weight and input.
         recipe: What is fitted.
         name: Of the layer, for errors.
     """
-    width, activations = bits
+    weights, inputs = map(number_format, held)
     about = moments.centred() if CORRECTED_BIASES in recipe else moments
     weight = parts.weight
-    if REGRESSED_WEIGHTS in recipe and activations <= WIDEST_COMPENSATED:
+    if REGRESSED_WEIGHTS in recipe and inputs.bits <= WIDEST_COMPENSATED:
         weight = regressed(weight, about)
-    compensated = COMPENSATED_ROUNDING in recipe and width <= WIDEST_COMPENSATED
+    compensated = COMPENSATED_ROUNDING in recipe and weights.bits <= WIDEST_COMPENSATED
     ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
     second = about.second if compensated else None
-    found = quantize_weight(weight, width, ranges, second, grouped=GROUPED_WEIGHTS in recipe, name=name)
+    found = held_weight(weight, weights.key, ranges, second, grouped=GROUPED_WEIGHTS in recipe, name=name)
     bias = parts.bias
     if CORRECTED_BIASES in recipe:
-        restored = found.codes.double() * found.scales.double()[:, None]
-        error = parts.weight.double() @ moments.mean - restored @ moments.quantized_mean
+        error = parts.weight.double() @ moments.mean - found.restored() @ moments.quantized_mean
         bias = (bias.double() + error).float()
     return FittedLayer(found, bias)
 

@@ -17,8 +17,10 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms
+from bitfront.evaluators.quantized.mixed import FloatNormed
 from bitfront.evaluators.quantized.scheme import Norm, ScoreTerms
 from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.spaces import FormatName
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
 _PINNED = dict(pinned_bits(DEPLOY))
@@ -54,12 +56,13 @@ class Deploy:
         """See :class:`Scheme`."""
         return _stream_norm(self.blueprint.embed_norm)
 
-    def norm(self, index: int, number: int, bits: int) -> FloatNorm | FloatCodes:
+    def norm(self, index: int, number: int, held: FormatName) -> FloatNorm | FloatCodes | FloatNormed:
         """See :class:`Scheme`."""
         encoder = self.blueprint.encoders[index]
-        parts = encoder.norm1 if number == 1 else encoder.norm2
-        grid = self.calibration.grid(f"{encoder.name}.norm{number}", bits)
-        return self._codes_of(None if encoder.post_norm else parts, grid)
+        parts = None if encoder.post_norm else encoder.norm1 if number == 1 else encoder.norm2
+        if not isinstance(held, int):
+            return FloatNormed(parts, held)
+        return self._codes_of(parts, self.calibration.grid(f"{encoder.name}.norm{number}", held))
 
     def _codes_of(self, parts: NormParts | None, grid: AffineGrid) -> FloatNorm | FloatCodes:
         """A norm with quantized output; kernels have LayerNorm alone."""
@@ -110,7 +113,7 @@ class Deploy:
         assert parts is not None, "asked for where there is one"
         grids = {site: self.calibration.grid(site, _PINNED["head"]) for site in sites}
         linear = {
-            name: self.kernels.linear(layers[name].weight, layers[name].bias) for name in parts.linear()
+            name: self.kernels.linear(layers[name].quantized, layers[name].bias) for name in parts.linear()
         }
         return FloatAttentionPool(parts, self.final_norm(), grids, linear)
 
@@ -177,7 +180,7 @@ class FloatProjection:
     def __init__(
         self, layer: FittedLayer, source: AffineGrid, kernels: Kernels, norm: NormParts | None = None
     ) -> None:
-        self._layer = kernels.linear(layer.weight, layer.bias)
+        self._layer = kernels.linear(layer.quantized, layer.bias)
         self._source, self._norm = source, norm
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores,
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.scheme import ScoreTerms
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid
-from bitfront.spaces import UserError
+from bitfront.spaces import FormatName, UserError, plain_width
 from bitfront.spaces.schemes import FQ_VIT, pinned_bits
 
 _PINNED = dict(pinned_bits(FQ_VIT))
@@ -96,8 +96,9 @@ class FqVit:
             None if parts is None else IntegerNorm(parts, stream("embed_sum"), stream("embed"), self.kernels)
         )
 
-    def norm(self, index: int, number: int, bits: int) -> IntegerNorm:
+    def norm(self, index: int, number: int, held: FormatName) -> IntegerNorm:
         """See :class:`Scheme`."""
+        bits = plain_width(held, f"scheme {FQ_VIT}")
         encoder = self.blueprint.encoders[index]
         first = number == 1
         source = self.blueprint.entering(index) if first else f"{encoder.name}.residual1"

@@ -103,7 +103,7 @@ class CodeProjection:
     """A linear layer onto the stream's grid; the channels' powers of two go into the output scales."""
 
     def __init__(self, layer: FittedLayer, source: AffineGrid, out: Grid, kernels: Kernels) -> None:
-        weight, bias = layer.weight, layer.bias
+        weight, bias = layer.quantized, layer.bias
         if isinstance(out, PowerOfTwoGrid):
             factors = torch.exp2(-torch.from_numpy(out.exponents).double()).float().to(kernels.device)
             weight = dataclasses.replace(weight, scales=weight.scales * factors)

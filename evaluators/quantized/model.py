@@ -16,6 +16,7 @@ from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, requantize
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
 from bitfront.evaluators.quantized.kernels.portable import portable_attention
+from bitfront.evaluators.quantized.mixed import MixedEncoder
 from bitfront.evaluators.quantized.scheme import Norm, Pooling, Projection, Scheme, Update
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.spaces import BitfrontError
@@ -176,6 +177,10 @@ def _codes(value: torch.Tensor, grid: AffineGrid, codebook: torch.Tensor | None)
     return codes if codebook is None else replace_codes(codes, codebook)
 
 
+# One of integers throughout, or with a float format at some tensor.
+Encoder = QuantizedEncoder | MixedEncoder
+
+
 @dataclass(frozen=True)
 class QuantizedMerging:
     """Puts tokens side by side, normalises and projects them.
@@ -257,7 +262,7 @@ class QuantizedModel:
     """
 
     embedding: QuantizedEmbedding
-    encoders: tuple[QuantizedEncoder, ...]
+    encoders: tuple[Encoder, ...]
     merges: Mapping[int, QuantizedMerging]
     readout: QuantizedReadout
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
-from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.models.sites import FOLLOWS, LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.log_base import LOG_BITS
@@ -18,7 +18,9 @@ from bitfront.evaluators.quantized.fq_vit import FqVit
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
+from bitfront.evaluators.quantized.mixed import MixedEncoder, ZeroPointLinear, product_of
 from bitfront.evaluators.quantized.model import (
+    Encoder,
     QuantizedEmbedding,
     QuantizedEncoder,
     QuantizedMerging,
@@ -26,7 +28,9 @@ from bitfront.evaluators.quantized.model import (
     TokenReader,
 )
 from bitfront.evaluators.quantized.scheme import Scheme
-from bitfront.spaces import EncoderBits, pinned_bits
+from bitfront.evaluators.quantizers.weights import QuantizedWeight
+from bitfront.spaces import Choices, EncoderBits, FormatName, pinned_bits
+from bitfront.spaces.precision import MAX_BITS
 from bitfront.spaces.schemes import DEPLOY, FQ_VIT, check_scheme
 
 
@@ -89,15 +93,33 @@ class PartsBuilder:
         return embedding, merges, QuantizedReadout(stages, pool, heads, read, parts.read_site)
 
     def linear(self, layer: FittedLayer) -> IntegerLinear:
-        """A linear layer as kernels run it."""
-        return self._kernels.linear(layer.weight, layer.bias)
+        """A linear layer of integers as kernels run it."""
+        weight = layer.quantized
+        if weight.zeros is None:
+            return self._kernels.linear(weight, layer.bias)
+        if weight.bits < MAX_BITS:  # the codes less their zero points are 8-bit integers, too
+            codes = weight.codes - weight.zeros[:, None]
+            return self._kernels.linear(QuantizedWeight(codes, weight.scales, weight.bits), layer.bias)
+        return ZeroPointLinear(self._kernels.linear(weight, layer.bias), weight)
 
-    def prepare_encoders(self, widths: Sequence[int]) -> None:
-        """Builds what encoders need beside their linear layers, at all combinations of widths."""
+    def integer_layers(
+        self, bits: EncoderBits, layers: Mapping[str, FittedLayer]
+    ) -> dict[str, IntegerLinear]:
+        """Those of an encoder's linear layers that multiply integers by integers, as kernels run them."""
+        return {
+            name: self.linear(layer)
+            for name, layer in layers.items()
+            if isinstance(bits.bits("activations", name), int) and isinstance(layer.weight, QuantizedWeight)
+        }
+
+    def prepare_encoders(self, choices: Choices) -> None:
+        """Builds what encoders need beside their linear layers, at all combinations of formats."""
         encoders = range(len(self._blueprint.encoders))
-        for index, number, bits in itertools.product(encoders, (1, 2), widths):
-            self._norm(index, number, bits)
-        for index, operands, attention, out in itertools.product(encoders, widths, widths, widths):
+        for index, number, held in itertools.product(encoders, (1, 2), choices.activations):
+            self._norm(index, number, held)
+        widths = [_width_of(held) for held in choices.activations]
+        matrices = [_width_of(held) for held in choices.attention]
+        for index, operands, attention, out in itertools.product(encoders, widths, matrices, widths):
             self._attention(index, operands, attention, out)
         for index in encoders:
             self._updates(index)
@@ -132,35 +154,71 @@ class PartsBuilder:
         )
         return self._attentions[key]
 
-    def encoder(self, bits: EncoderBits, linear: Mapping[str, IntegerLinear]) -> QuantizedEncoder:
-        """One encoder at the given bits.
+    def encoder(
+        self, bits: EncoderBits, layers: Mapping[str, FittedLayer], linear: Mapping[str, IntegerLinear]
+    ) -> Encoder:
+        """One encoder in the given formats.
 
         Args:
-            bits: Its bits.
-            linear: Its linear layers at these bits by name, such as ``attn.qkv``.
+            bits: Its formats.
+            layers: Its linear layers in these formats by name, such as ``attn.qkv``; not asked for where all
+                is integers.
+            linear: Those of integers as kernels run them.
         """
         index, name, tables = bits.index, bits.name, self._calibration.codebooks
-        widths = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
+        held = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
+        widths = {site: value for site, value in held.items() if isinstance(value, int)}
         codebooks = {
             site: tables[f"{name}.{site}", width].to(self._kernels.device)
             for site, width in widths.items()
             if (f"{name}.{site}", width) in tables
         }
-        sum1, sum2 = self._updates(index)
         parts = self._blueprint.encoders[index]
+        (sum1, sum2), out = self._updates(index), _width_of(held["attn.context"])
+        grids = {site: self._calibration.grid(f"{name}.{site}", width) for site, width in widths.items()}
+        attention = self._attention(index, _width_of(held["attn.qkv"]), _width_of(bits.attention), out)
+        norm1, norm2 = (self._norm(index, number, held[f"norm{number}"]) for number in (1, 2))
+        if (
+            len(linear) < len(parts.linear())
+            or len(widths) < len(held)
+            or not isinstance(bits.attention, int)
+        ):
+            return MixedEncoder(
+                name=name,
+                kernels=self._kernels,
+                parts=parts,
+                held={**held, "attn.softmax": bits.attention},
+                grids=grids,
+                codebooks=codebooks,
+                products={
+                    layer: product_of(layers[layer], linear.get(layer), grids.get(LAYER_INPUTS[layer]))
+                    for layer in parts.linear()
+                },
+                attention=attention,
+                unit=self._calibration.grid(f"{name}.attn.context", out).scale,
+                norm1=norm1,
+                sum1=sum1,
+                norm2=norm2,
+                sum2=sum2,
+            )
         return QuantizedEncoder(
             name=name,
             kernels=self._kernels,
-            grids={site: self._calibration.grid(f"{name}.{site}", width) for site, width in widths.items()},
+            grids=grids,
             codebooks=codebooks,
             linear=linear,
-            attention=self._attention(index, widths["attn.qkv"], bits.attention, widths["attn.context"]),
-            norm1=self._norm(index, 1, widths["norm1"]),
+            attention=attention,
+            norm1=norm1,
             sum1=sum1,
-            norm2=self._norm(index, 2, widths["norm2"]),
+            norm2=norm2,
             sum2=sum2,
             parts=parts if parts.alters_operands or parts.alters_hidden or parts.context_norm else None,
         )
+
+
+def _width_of(held: FormatName) -> int:
+    """The width of integers; of a float format one that every site is calibrated at."""
+    return held if isinstance(held, int) else MAX_BITS
 
 
 def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:

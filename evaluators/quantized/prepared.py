@@ -1,19 +1,33 @@
-"""Everything a quantized model needs at every allowed precision, prepared once."""
+"""Everything a quantized model needs in every allowed format, prepared once."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import LinearParts
+from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import Calibration
-from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
+from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers, LayerKey
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantized.model import QuantizedEncoder, QuantizedModel
+from bitfront.evaluators.quantized.mixed import product_of
+from bitfront.evaluators.quantized.model import Encoder, QuantizedModel
 from bitfront.evaluators.quantized.parts import PartsBuilder
-from bitfront.evaluators.quantizers.weights import quantize_weight
-from bitfront.spaces import BitConfig, BitfrontError, EncoderBits, UserError, pinned_bits
+from bitfront.evaluators.quantizers.weights import held_weight
+from bitfront.spaces import (
+    KINDS,
+    BitConfig,
+    BitfrontError,
+    Choices,
+    EncoderBits,
+    FormatName,
+    UserError,
+    number_format,
+    pinned_bits,
+)
 
 
 def check_config(config: BitConfig, blueprint: Blueprint, scheme: str) -> None:
@@ -58,13 +72,13 @@ def _assignment(config: BitConfig) -> tuple[object, ...]:
 
 
 class PreparedModel:
-    """Quantized weights and stage constants of a model at all widths; assembles any configuration.
+    """Quantized weights and stage constants of a model in all formats; assembles any configuration.
 
     Args:
         blueprint: The float model.
         calibration: Grids of its activation sites.
         scheme: ``fq-vit`` or ``deploy``.
-        widths: Widths that searched tensors may take.
+        choices: Formats that searched tensors may take, by kind or for all kinds.
         weight_ranges: ``mse`` or ``minmax`` (see :func:`quantize_weight`).
         layers: Fitted linear layers of the encoders; those that are missing are rounded to nearest.
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder; 1 where it is missing.
@@ -84,7 +98,7 @@ class PreparedModel:
         blueprint: Blueprint,
         calibration: Calibration,
         scheme: str,
-        widths: Sequence[int],
+        choices: Choices | Sequence[FormatName],
         weight_ranges: str = "mse",
         layers: FittedLayers | None = None,
         log_steps: Mapping[int, float] | None = None,
@@ -97,7 +111,7 @@ class PreparedModel:
         self.only = only
         self.calibration = calibration
         self.scheme = scheme
-        self.widths = tuple(widths)
+        self.choices = choices if isinstance(choices, Choices) else Choices.alike(choices)
         self.kernels = kernels or kernels_for(blueprint.patch.weight.device)
         steps = log_steps or {}
         self.log_steps = {index: steps.get(index, 1.0) for index in range(len(blueprint.encoders))}
@@ -106,11 +120,12 @@ class PreparedModel:
         self._build = PartsBuilder(blueprint, calibration, scheme, self.log_steps, self.kernels)
         around = self._build.around_encoders(self._outer_layers(outer or {}))
         self.embedding, self.merges, self.readout = around
+        self._floats: dict[LayerKey, FittedLayer] = {}  # layers of float products
         self._linear = self._linears(layers or {})
-        self._build.prepare_encoders(self.widths)
+        self._build.prepare_encoders(self.choices)
 
-    def _rounded(self, name: str, parts: LinearParts, bits: int) -> FittedLayer:
-        return FittedLayer(quantize_weight(parts.weight, bits, self._weight_ranges, name=name), parts.bias)
+    def _rounded(self, name: str, parts: LinearParts, held: FormatName) -> FittedLayer:
+        return FittedLayer(held_weight(parts.weight, held, self._weight_ranges, name=name), parts.bias)
 
     def _keep(self, key: Hashable, layer: FittedLayer) -> FittedLayer:
         if self._kept is not None:
@@ -125,37 +140,58 @@ class PreparedModel:
             found[name] = self._keep(name, fitted.get(name) or self._rounded(name, parts, bits))
         return found
 
-    def _linears(self, fitted: FittedLayers) -> dict[tuple[int, str, int, int], IntegerLinear]:
-        """Every linear layer of the encoders by encoder, layer, weight bits and activation bits."""
-        prepared: dict[tuple[int, str, int, int], IntegerLinear] = {}
+    def _linears(self, fitted: FittedLayers) -> dict[LayerKey, IntegerLinear]:
+        """Every linear layer of the encoders by encoder, layer, and formats of weight and input."""
+        prepared: dict[LayerKey, IntegerLinear] = {}
         for index, encoder in enumerate(self.blueprint.encoders):
             for layer, parts in encoder.linear().items():
-                for bits in self.widths:
-                    rounded: tuple[FittedLayer, IntegerLinear] | None = None
-                    for activations in self.widths:
-                        key = (index, layer, bits, activations)
-                        if key in fitted:
-                            prepared[key] = self._build.linear(self._keep(key, fitted[key]))
-                            continue
-                        if rounded is None:  # shared by the widths of activations that no layer is fitted to
-                            found = self._rounded(f"{encoder.name}.{layer}", parts, bits)
-                            rounded = found, self._build.linear(found)
-                        self._keep(key, rounded[0])
-                        prepared[key] = rounded[1]
+                for held in self.choices.weights:
+                    rounded: FittedLayer | None = None
+                    shared: IntegerLinear | None = None
+                    for inputs in self.choices.activations:
+                        key = (index, layer, held, inputs)
+                        found = fitted.get(key)
+                        if found is None:  # shared by the formats of inputs that no layer is fitted to
+                            rounded = rounded or self._rounded(f"{encoder.name}.{layer}", parts, held)
+                        layer_here = found or rounded
+                        assert layer_here is not None, "one of the two"
+                        self._keep(key, layer_here)
+                        if number_format(held).floating or number_format(inputs).floating:
+                            self._floats[key] = layer_here
+                        elif found is not None:
+                            prepared[key] = self._build.linear(found)
+                        else:
+                            shared = shared or self._build.linear(layer_here)
+                            prepared[key] = shared
         return prepared
 
-    def linear(self, index: int, layer: str, weight_bits: int, activation_bits: int) -> IntegerLinear:
-        """A linear layer of an encoder as kernels run it; KeyError for widths that were not prepared."""
-        return self._linear[index, layer, weight_bits, activation_bits]
+    def linear(
+        self, index: int, layer: str, weights: FormatName, inputs: FormatName
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A linear layer of an encoder as it is computed: float32 ``[rows, out]`` from what its site holds.
 
-    def fitted(self, index: int, layer: str, weight_bits: int, activation_bits: int) -> FittedLayer:
+        Raises:
+            KeyError: It was not prepared in these formats.
+        """
+        key, site = (index, layer, weights, inputs), LAYER_INPUTS[layer]
+        name = f"{self.blueprint.encoders[index].name}.{site}"
+        grid = self.calibration.grid(name, inputs) if isinstance(inputs, int) else None
+        if key in self._floats:
+            return product_of(self._floats[key], None, grid)
+        integers = self._linear[key]
+        assert grid is not None, "its input is of integers"
+        return lambda x: integers.to_float(x, grid)
+
+    def fitted(
+        self, index: int, layer: str, weight_bits: FormatName, activation_bits: FormatName
+    ) -> FittedLayer:
         """Codes, scales and bias of a linear layer of an encoder.
 
         Args:
             index: Of the encoder.
             layer: Its name within the encoder, such as ``attn.qkv``.
-            weight_bits: Width of its codes.
-            activation_bits: Width of the inputs that they were fitted to.
+            weight_bits: Format of its weight.
+            activation_bits: Format of the inputs that it was fitted to.
 
         Raises:
             BitfrontError: The codes were not kept, or there is no such layer or width.
@@ -183,14 +219,15 @@ class PreparedModel:
             raise BitfrontError(f"{self.blueprint.name} was prepared without {name}")
         return self._kept[key]
 
-    def encoder(self, bits: EncoderBits) -> QuantizedEncoder:
-        """One encoder at the given bits, from prepared parts."""
-        index, width = bits.index, bits.bits
-        layers = {
-            layer: self.linear(index, layer, width("weights", layer), width("activations", layer))
-            for layer in self.blueprint.encoders[index].linear()
+    def encoder(self, bits: EncoderBits) -> Encoder:
+        """One encoder in the given formats, from prepared parts; KeyError for one that was not prepared."""
+        keys = {
+            layer: (bits.index, layer, bits.bits("weights", layer), bits.bits("activations", layer))
+            for layer in self.blueprint.encoders[bits.index].linear()
         }
-        return self._build.encoder(bits, layers)
+        layers = {layer: self._floats[key] for layer, key in keys.items() if key in self._floats}
+        linear = {layer: self._linear[key] for layer, key in keys.items() if layer not in layers}
+        return self._build.encoder(bits, layers, linear)
 
     def check(self, config: BitConfig) -> None:
         """Refuses a configuration that is for another model, or not what the model was refined for.
@@ -212,8 +249,13 @@ class PreparedModel:
             UserError: The configuration is for another scheme, other encoders, layers or widths.
         """
         self.check(config)
-        missing = config.widths() - set(self.widths)
-        if missing:
-            raise UserError(f"widths {sorted(missing)} were not prepared; prepared are {list(self.widths)}")
+        formats = config.formats()
+        for kind in KINDS:
+            missing = [value for value in formats.of(kind) if value not in self.choices.of(kind)]
+            if missing:
+                raise UserError(
+                    f"widths {missing} of {kind} were not prepared; "
+                    f"prepared are {list(self.choices.of(kind))}"
+                )
         encoders = tuple(map(self.encoder, config.encoders))
         return QuantizedModel(self.embedding, encoders, self.merges, self.readout)

@@ -17,8 +17,10 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import IntegerScores
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.spaces import FormatName
 
-# A LayerNorm that leaves the residual stream: uint8 codes [rows, channels] of a stream [rows, channels].
+# A LayerNorm that leaves the residual stream: uint8 codes [rows, channels] of a stream [rows, channels], or
+# float32 values where the tensor is in a float format.
 Norm = Callable[[torch.Tensor], torch.Tensor]
 # A linear layer whose output begins a residual stream: [rows, out] from uint8 codes [rows, in].
 Projection = Callable[[torch.Tensor], torch.Tensor]
@@ -73,8 +75,8 @@ class Scheme(Protocol):
     def embed_norm(self) -> StreamStage | None:
         """The LayerNorm of the embedded tokens, where there is one."""
 
-    def norm(self, index: int, number: int, bits: int) -> Norm:
-        """LayerNorm 1 or 2 of encoder ``index``."""
+    def norm(self, index: int, number: int, held: FormatName) -> Norm:
+        """LayerNorm 1 or 2 of encoder ``index``, its output in a format that the scheme computes with."""
 
     def updates(self, index: int) -> tuple[Update, Update]:
         """The two residual updates of encoder ``index``."""

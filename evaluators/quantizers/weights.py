@@ -1,13 +1,15 @@
-"""Symmetric weight quantization: codes, clipping ranges, group factors, nearest and compensated rounding."""
+"""Quantized weights: codes, clipping ranges, group factors, zero points, nearest and compensated rounding."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import SMALLEST_SCALE
-from bitfront.spaces import BitfrontError, Precision, UserError
+from bitfront.spaces import BitfrontError, FormatName, Precision, UserError, number_format
 from bitfront.spaces.precision import MAX_BITS
 
 # Inputs that share a factor.
@@ -26,16 +28,33 @@ class QuantizedWeight:
     Attributes:
         codes: int8 ``[out, in]`` as kernels take them; narrower widths are carried in int8, and where inputs
             come in groups a code is the narrow one that is stored times its group's factor.
-        scales: float32 ``[out]``; the weight is ``codes * scales[:, None]``.
+        scales: float32 ``[out]``; the weight is ``codes * scales[:, None]``, or with zero points
+            ``(codes - zeros[:, None]) * scales[:, None]``.
         bits: Width of the codes that are stored.
         factors: Of each group of :data:`GROUP` inputs, uint8 ``[out, groups]``, from 1 to
             :func:`largest_factor`; None where inputs come in no groups.
+        zeros: The code that stands for zero in each output channel, int8 ``[out]``; None where it is 0.
     """
 
     codes: torch.Tensor
     scales: torch.Tensor
     bits: int
     factors: torch.Tensor | None = None
+    zeros: torch.Tensor | None = None
+
+    def restored(self) -> torch.Tensor:
+        """The weight that the codes stand for, float64 ``[out, in]``."""
+        codes = self.codes.double()
+        if self.zeros is not None:
+            codes = codes - self.zeros.double()[:, None]
+        return codes * self.scales.double()[:, None]
+
+    def sums(self) -> torch.Tensor:
+        """Sum of the weights of each output channel, float64 ``[out]``."""
+        total = self.codes.double().sum(1)
+        if self.zeros is not None:
+            total = total - self.codes.shape[1] * self.zeros.double()
+        return total * self.scales.double()
 
     @property
     def narrow_codes(self) -> torch.Tensor:
@@ -52,6 +71,9 @@ class QuantizedWeight:
         if factors is None:
             return cls(codes, scales, bits)
         return cls((codes * spread_out(factors, codes.shape[1])).to(torch.int8), scales, bits, factors)
+
+
+HeldWeight: TypeAlias = QuantizedWeight | FloatWeight
 
 
 def largest_factor(bits: int) -> int:
@@ -76,6 +98,7 @@ def quantize_weight(
     hessian: torch.Tensor | None = None,
     *,
     grouped: bool = False,
+    zero_points: bool = False,
     name: str = "a weight",
 ) -> QuantizedWeight:
     """Quantizes a weight ``[out, in]`` per output channel.
@@ -89,6 +112,7 @@ def quantize_weight(
             are compensated (GPTQ), otherwise codes are rounded to nearest.
         grouped: Whether groups of inputs have integer factors of their own (a scale for each group that
             leaves products those of 8-bit integers), where ``bits`` leave room for factors.
+        zero_points: Whether ranges need not lie evenly about zero; such weights have no groups.
         name: Of the layer, for errors.
 
     Raises:
@@ -100,6 +124,8 @@ def quantize_weight(
     if ranges not in WEIGHT_RANGES:
         raise UserError(f"unknown weight ranges {ranges!r}: choose one of {', '.join(WEIGHT_RANGES)}")
     precision = Precision(bits, signed=True)
+    if zero_points:
+        return _with_zero_points(weight, precision, ranges, hessian)
     full = (weight.abs().amax(1) / precision.qmax).clamp_min(SMALLEST_SCALE)
     scales, factors = full, None
     if grouped and largest_factor(bits) > 1:
@@ -115,6 +141,30 @@ def quantize_weight(
     if factors is not None:
         codes = codes * spread_out(factors, weight.shape[1])
     return QuantizedWeight(codes.to(torch.int8), scales, bits, factors)
+
+
+def _with_zero_points(
+    weight: torch.Tensor, precision: Precision, ranges: str, hessian: torch.Tensor | None
+) -> QuantizedWeight:
+    """Codes over each channel's own range; ``mse`` shrinks it to the share with the least squared error."""
+    low, high = weight.amin(1).clamp_max(0.0), weight.amax(1).clamp_min(0.0)
+    scales, zeros = torch.empty_like(low), torch.empty_like(low)
+    least = torch.full_like(low, torch.inf)
+    for share in _shares(precision) if ranges == "mse" else torch.ones(1):
+        steps = ((high - low) * share / (precision.qmax - precision.qmin)).clamp_min(SMALLEST_SCALE)
+        centre = (precision.qmin - low * share / steps).round_().clamp_(precision.qmin, precision.qmax)
+        codes = (weight / steps[:, None] + centre[:, None]).round_().clamp_(precision.qmin, precision.qmax)
+        errors = (codes - centre[:, None]).mul_(steps[:, None]).sub_(weight).square_().sum(1)
+        better = errors < least
+        scales, zeros = torch.where(better, steps, scales), torch.where(better, centre, zeros)
+        least = torch.where(better, errors, least)
+    # Moved by whole steps, the weight is one whose codes lie evenly about zero.
+    moved = weight + (zeros * scales)[:, None]
+    if hessian is None:
+        codes = (weight / scales[:, None] + zeros[:, None]).round_().clamp_(precision.qmin, precision.qmax)
+    else:
+        codes, _ = _least_error(moved, scales[:, None], precision, hessian, refine=False)
+    return QuantizedWeight(codes.to(torch.int8), scales, precision.bits, None, zeros.to(torch.int8))
 
 
 def _group_factors(
@@ -138,16 +188,44 @@ def _group_factors(
     return scales, best
 
 
+def held_weight(
+    weight: torch.Tensor,
+    held: FormatName,
+    ranges: str = "mse",
+    hessian: torch.Tensor | None = None,
+    *,
+    grouped: bool = False,
+    name: str = "a weight",
+) -> HeldWeight:
+    """A weight ``[out, in]`` in a number format; arguments and errors as of :func:`quantize_weight`."""
+    found = number_format(held)
+    if found.floating:
+        return FloatWeight.of(weight, found.name, name)
+    zero_points = found.zero_points
+    return quantize_weight(
+        weight,
+        found.bits,
+        ranges,
+        hessian,
+        grouped=grouped and not zero_points,
+        zero_points=zero_points,
+        name=name,
+    )
+
+
 def _round(weight: torch.Tensor, steps: torch.Tensor, precision: Precision) -> torch.Tensor:
     return (weight / steps).round_().clamp_(precision.qmin, precision.qmax)
 
 
+def _shares(precision: Precision) -> torch.Tensor:
+    """Tried of a range: eight-bit ones never shrink far; the narrower the codes, the more clipping pays."""
+    return torch.linspace(0.8, 1.0, 21) if precision.bits > 6 else torch.linspace(0.3, 1.0, 57)
+
+
 def _least_squares_scales(weight: torch.Tensor, full: torch.Tensor, precision: Precision) -> torch.Tensor:
-    # Eight-bit ranges never shrink far; the narrower the codes, the more clipping pays.
-    shares = torch.linspace(0.8, 1.0, 21) if precision.bits > 6 else torch.linspace(0.3, 1.0, 57)
     best_scales = full.clone()
     best_errors = torch.full_like(full, torch.inf)
-    for share in shares:
+    for share in _shares(precision):
         scales = full * share
         restored = _round(weight, scales[:, None], precision).mul_(scales[:, None])
         errors = restored.sub_(weight).square_().sum(1)

@@ -16,7 +16,7 @@ from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.preparation.log_base import LOG_BITS, logarithmic
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, pinned_bits
+from bitfront.spaces import BitConfig, FormatName, number_format, pinned_bits
 from bitfront.spaces.space import ATTENTION_LAYER
 
 # Images of 224 x 224 pixels; of smaller ones, which small models see, there are more, and more at a time.
@@ -149,12 +149,12 @@ class State:
     Attributes:
         encoder: Index of the encoder.
         layer: A linear layer, or ``attn`` for the attention matrix.
-        bits: Widths of the layer's weights and of the activations of its gene; of the attention matrix alone.
+        bits: Formats of the layer's weights and of the activations of its gene; of the attention matrix alone.
     """
 
     encoder: int
     layer: str
-    bits: tuple[int, ...]
+    bits: tuple[FormatName, ...]
 
 
 class StateErrors:
@@ -188,25 +188,28 @@ class StateErrors:
             for bits, value in self._outputs(index, layer, x):
                 yield State(index, layer, bits), site, value.view_as(seen[site]) - seen[site]
         site = f"{name}.{SOFTMAX}"
-        for width in self._prepared.widths:
-            error = self._attention(index, site, seen[site], width) - seen[site]
-            yield State(index, ATTENTION_LAYER, (width,)), site, error
+        for held in self._prepared.choices.attention:
+            error = self._attention(index, site, seen[site], held) - seen[site]
+            yield State(index, ATTENTION_LAYER, (held,)), site, error
 
     def _outputs(
         self, index: int, layer: str, x: torch.Tensor
-    ) -> Iterator[tuple[tuple[int, int], torch.Tensor]]:
-        """What follows takes of a layer, ``[batch, tokens, out]``, by the bits of weights and activations."""
+    ) -> Iterator[tuple[tuple[FormatName, FormatName], torch.Tensor]]:
+        """What follows takes of a layer, ``[batch, tokens, out]``, by the formats of weights and input."""
         prepared, calibration = self._prepared, self._prepared.calibration
         encoder = prepared.blueprint.encoders[index]
         name = encoder.name
         source, out = f"{name}.{LAYER_INPUTS[layer]}", f"{name}.{LAYER_OUTPUTS[layer]}"
-        for activations in prepared.widths:
-            codes = calibration.codes(source, activations, x.reshape(-1, x.shape[-1]))
-            for weights in prepared.widths:
-                linear = prepared.linear(index, layer, weights, activations)
-                value = linear.to_float(codes, calibration.grid(source, activations))
+        for activations in prepared.choices.activations:
+            rows = x.reshape(-1, x.shape[-1])
+            if isinstance(activations, int):
+                entering = calibration.codes(source, activations, rows)
+            else:
+                entering = calibration.quantized(source, activations, rows)
+            for weights in prepared.choices.weights:
+                value = prepared.linear(index, layer, weights, activations)(entering)
                 value = value.view(*x.shape[:-1], -1)
-                bits = activations if layer == QKV else self._residual_bits
+                bits: FormatName | None = activations if layer == QKV else self._residual_bits
                 if layer == QKV:
                     value = operands(encoder, value)
                 if layer == HIDDEN_LAYER:
@@ -215,7 +218,8 @@ class StateErrors:
                     value = calibration.quantized(out, bits, value)
                 yield (weights, activations), value
 
-    def _attention(self, index: int, site: str, matrix: torch.Tensor, bits: int) -> torch.Tensor:
+    def _attention(self, index: int, site: str, matrix: torch.Tensor, held: FormatName) -> torch.Tensor:
+        bits = number_format(held).bits
         if bits > LOG_BITS:
-            return self._prepared.calibration.quantized(site, bits, matrix)
+            return self._prepared.calibration.quantized(site, held, matrix)
         return logarithmic(matrix, self._prepared.log_steps[index] if bits == LOG_BITS else 1.0, bits)

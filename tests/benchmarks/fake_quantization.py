@@ -11,7 +11,7 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts, MergeParts
-from bitfront.evaluators.models.sites import site_width
+from bitfront.evaluators.models.sites import site_format
 from bitfront.evaluators.preparation.layer_fit import FITTING
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, recipe_named
@@ -59,7 +59,7 @@ def _fake_quantizer(site: QuantSite, config: BitConfig, prepared: PreparedModel)
         scales = torch.from_numpy(stream.channel_scales).float()
         zeros = torch.full((len(scales),), stream.zero_point, dtype=torch.int32)
         return lambda x: torch.fake_quantize_per_channel_affine(x, scales, zeros, x.ndim - 1, 0, stream.qmax)
-    bits = site_width(site, config)
+    bits = site_format(site, config)
     if site.kind == "attention" and bits <= LOG_BITS:
         assert site.encoder is not None, "attention lies in an encoder"
         step = prepared.log_steps[site.encoder] if bits == LOG_BITS else 1.0

@@ -21,13 +21,17 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.evaluators.quantizers.weights import GROUP, QuantizedWeight, largest_factor
+from bitfront.spaces import FormatName
 from bitfront.spaces.precision import MAX_BITS
 
 # The narrowest integers that ONNX and both runtimes store.
 PACKED_BITS = 4
 WIDEST = (1 << MAX_BITS) - 1
+# Types of float formats.
+_STORED: Mapping[str, Any] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 # From unsigned codes to signed ones of the same values.
 SIGNED = 128
 
@@ -40,8 +44,18 @@ def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) 
     """
     integers = integer_weight(writer, weight, name)
     scales = writer.constant(weight.scales.cpu().numpy())
-    zeros = writer.constant(np.zeros(len(weight.scales), np.int8))
+    zeros = writer.constant(
+        np.zeros(len(weight.scales), np.int8) if weight.zeros is None else weight.zeros.cpu().numpy()
+    )
     return writer.op("DequantizeLinear", integers, scales, zeros, axis=1)
+
+
+def float_weight(writer: GraphWriter, weight: FloatWeight, name: str) -> str:
+    """A weight ``[in, out]`` in float32, stored in its format."""
+    kind = _STORED[weight.format]
+    values = np.ascontiguousarray(_transposed(weight.values).astype(kind))
+    stored = writer.constant(values, f"{name}.weight")
+    return stored if kind is np.float32 else writer.op("Cast", stored, to=TensorProto.FLOAT)
 
 
 def integer_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> str:
@@ -125,11 +139,13 @@ class FloatArithmetic:
 class IntegerArithmetic:
     """Tensors as their codes stand for them; see :class:`Arithmetic`.
 
+    Those in a float format stay as they are: a runtime rounds them where it computes in that format.
+
     Attributes:
         writer: Of the graph.
         dialect: What the runtime wants to see.
-        bits: Width of every activation and attention site.
-        grids: Grids of the sites.
+        bits: Format of every activation and attention site.
+        grids: Grids of the sites of integers.
         codebooks: The level of each code, uint8 ``[256]``, of the sites that have a codebook.
         layers: The linear layers by name.
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
@@ -137,7 +153,7 @@ class IntegerArithmetic:
 
     writer: GraphWriter
     dialect: Dialect
-    bits: Mapping[str, int]
+    bits: Mapping[str, FormatName]
     grids: Mapping[str, AffineGrid]
     codebooks: Mapping[str, torch.Tensor]
     layers: Mapping[str, FittedLayer]
@@ -145,7 +161,9 @@ class IntegerArithmetic:
 
     def norm(self, x: str, parts: NormParts, site: str) -> Operand:
         """See :class:`Arithmetic`; the zero point is folded into the norm's bias."""
-        grid = self.grids[site]
+        grid = self.grids.get(site)
+        if grid is None:
+            return Operand(write_norm(self.writer, x, parts))
         offset = grid.zero_point * grid.scale
         value = write_norm(self.writer, x, parts, offset)
         codes = self._codes(value, site, zero_point=0)
@@ -153,7 +171,9 @@ class IntegerArithmetic:
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
         """See :class:`Arithmetic`; codes are moved, which are smaller than floats."""
-        grid = self.grids[site]
+        grid = self.grids.get(site)
+        if grid is None:
+            return Operand(x if moves is None else moves(x))
         codes = self._codes(x, site, grid.zero_point)
         moved = codes if moves is None else moves(codes)
         return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
@@ -163,18 +183,21 @@ class IntegerArithmetic:
 
         The bias has the three axes of the product: ONNX Runtime would make a float Gemm of a flat one.
         """
-        assert x.scale is not None, "integer layers take codes"
         fitted = self.layers[layer]
-        scales = fitted.weight.scales
-        sums = fitted.weight.codes.double().sum(1) * scales.double()
-        bias = integer_bias(fitted.bias, scales, x.scale).double() - x.offset * sums
-        product = self.writer.op("MatMul", x.name, dequantized_weight(self.writer, fitted.weight, layer))
+        weight, bias = fitted.weight, fitted.bias
+        if isinstance(weight, FloatWeight):
+            held = float_weight(self.writer, weight, layer)
+        else:
+            held = dequantized_weight(self.writer, weight, layer)
+            bias = bias if x.scale is None else integer_bias(bias, weight.scales, x.scale)
+        bias = bias.double() - x.offset * weight.sums()
+        product = self.writer.op("MatMul", x.name, held)
         return self.writer.op("Add", product, self.writer.constant(bias.float().view(1, 1, -1).cpu().numpy()))
 
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
         """See :class:`Arithmetic`."""
-        grid = self.grids[site]
-        if not self.dialect.operands_apart:
+        grid = self.grids.get(site)
+        if grid is None or not self.dialect.operands_apart:
             return heads.together(self.quantized(heads.side_by_side(qkv), site).name)
         found = []
         for number, part in enumerate(heads.parts(qkv)):
@@ -188,6 +211,8 @@ class IntegerArithmetic:
     def attention(self, probability: str, site: str, index: int) -> str:
         """See :class:`Arithmetic`; logarithmic codes have no integer kernel anywhere and stay floats."""
         bits = self.bits[site]
+        if not isinstance(bits, int):
+            return probability
         if bits > LOG_BITS:
             return self.quantized(probability, site).name
         return self._logarithmic(probability, bits, self.log_steps[index] if bits == LOG_BITS else 1.0)

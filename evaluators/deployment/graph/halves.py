@@ -14,6 +14,7 @@ import torch
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
+from bitfront.evaluators.quantizers.floats import FloatWeight
 
 
 def has_neighbours(encoder: EncoderParts) -> bool:
@@ -30,8 +31,13 @@ def in_halves(blueprint: Blueprint) -> Blueprint:
 def layer_in_halves(encoder: EncoderParts, layer: FittedLayer) -> FittedLayer:
     """The quantized layer of queries, keys and values in that order; ``encoder`` is as it was."""
     rows, weight = _outputs(encoder, layer.bias.device), layer.weight
+    if isinstance(weight, FloatWeight):
+        return FittedLayer(dataclasses.replace(weight, values=weight.values[rows]), layer.bias[rows])
     factors = None if weight.factors is None else weight.factors[rows]
-    moved = dataclasses.replace(weight, codes=weight.codes[rows], scales=weight.scales[rows], factors=factors)
+    zeros = None if weight.zeros is None else weight.zeros[rows]
+    moved = dataclasses.replace(
+        weight, codes=weight.codes[rows], scales=weight.scales[rows], factors=factors, zeros=zeros
+    )
     return FittedLayer(moved, layer.bias[rows])
 
 

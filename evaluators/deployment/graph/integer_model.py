@@ -110,6 +110,7 @@ class _GoldenModel:
     def _encode(self, bits: EncoderBits, x: str) -> str:
         """Codes of the stream behind an encoder."""
         encoder, operators = self.prepared.encoder(bits), self.operators
+        assert isinstance(encoder, QuantizedEncoder), "the scheme is of integers"
 
         def normed(codes: str, number: int) -> str:
             width = bits.bits("activations", FOLLOWS[f"norm{number}"])

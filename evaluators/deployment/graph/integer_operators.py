@@ -75,8 +75,8 @@ class IntegerOperators:
 
     def linear(self, codes: str, grid: AffineGrid, layer: FittedLayer, name: str) -> str:
         """A linear layer's float32 values, of the integer sums that go by ``<name>.sums``."""
-        writer, scales = self.writer, layer.weight.scales
-        weight = writer.op("Cast", integer_weight(writer, layer.weight, name), to=TensorProto.DOUBLE)
+        writer, scales = self.writer, layer.quantized.scales
+        weight = writer.op("Cast", integer_weight(writer, layer.quantized, name), to=TensorProto.DOUBLE)
         sums = writer.op("MatMul", self.centred(codes, grid.zero_point), weight, output=f"{name}.sums")
         factors = output_factors(scales, grid.scale).cpu().numpy()
         bias = integer_bias(layer.bias, scales, grid.scale).cpu().numpy()

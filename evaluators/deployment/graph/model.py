@@ -19,7 +19,7 @@ from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.sites import FOLLOWS, POOL_INPUTS
-from bitfront.spaces import BitConfig
+from bitfront.spaces import BitConfig, FormatName
 
 IMAGES, LOGITS, BATCH = "images", "logits", "batch"
 STREAM_IN, STREAM_OUT = "stream_in", "stream_out"
@@ -82,12 +82,13 @@ def _whole(
 
 def _integers(parts: GraphParts, config: BitConfig, dialect: Dialect) -> IntegerArithmetic:
     """The arithmetic of a configuration, of a graph that is still empty."""
-    bits = _widths(parts.blueprint, config)
+    bits = _formats(parts.blueprint, config)
     calibration = parts.calibration
-    grids = {site: calibration.grid(site, width) for site, width in bits.items()}
+    widths = {site: width for site, width in bits.items() if isinstance(width, int)}
+    grids = {site: calibration.grid(site, width) for site, width in widths.items()}
     codebooks = {
         site: calibration.codebooks[site, width]
-        for site, width in bits.items()
+        for site, width in widths.items()
         if (site, width) in calibration.codebooks
     }
     layers = {name: parts.outer(name) for name in parts.blueprint.outer()}
@@ -98,10 +99,10 @@ def _integers(parts: GraphParts, config: BitConfig, dialect: Dialect) -> Integer
     return IntegerArithmetic(GraphWriter(), dialect, bits, grids, codebooks, layers, parts.log_steps)
 
 
-def _widths(blueprint: Blueprint, config: BitConfig) -> dict[str, int]:
-    """The width of every activation and attention site."""
+def _formats(blueprint: Blueprint, config: BitConfig) -> dict[str, FormatName]:
+    """The format of every activation and attention site."""
     pinned = dict(config.pinned)
-    found = {"image": pinned["embedding"], "norm": pinned["head"]}
+    found: dict[str, FormatName] = {"image": pinned["embedding"], "norm": pinned["head"]}
     if blueprint.readout.pool is not None:
         found |= dict.fromkeys((*POOL_INPUTS, blueprint.readout.read_site), pinned["head"])
     found |= {f"{merge.name}.norm": pinned["embedding"] for merge in blueprint.merges.values()}

@@ -12,8 +12,8 @@ from bitfront.evaluators.models.parts import LinearParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.evaluators.quantizers.weights import quantize_weight
-from bitfront.spaces import SCHEMES, UserError
+from bitfront.evaluators.quantizers.weights import held_weight
+from bitfront.spaces import SCHEMES, FormatName, UserError
 
 SCHEME = "deploy"
 QKV = "attn.qkv"
@@ -27,14 +27,14 @@ class GraphParts:
         blueprint: The float model, its rotated channels in halves.
         calibration: Grids of its activations.
         log_steps: Binary logarithm of the base of 4-bit attention codes by encoder.
-        layer: A linear layer by encoder, name, weight bits and activation bits.
+        layer: A linear layer by encoder, name, and formats of weight and input.
         outer: A layer outside the encoders by name.
     """
 
     blueprint: Blueprint
     calibration: Calibration
     log_steps: Mapping[int, float]
-    layer: Callable[[int, str, int, int], FittedLayer]
+    layer: Callable[[int, str, FormatName, FormatName], FittedLayer]
     outer: Callable[[str], FittedLayer]
 
     @classmethod
@@ -48,7 +48,7 @@ class GraphParts:
         encoders = prepared.blueprint.encoders
 
         @functools.cache
-        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:
+        def layer(index: int, name: str, bits: FormatName, activations: FormatName) -> FittedLayer:
             found = prepared.fitted(index, name, bits, activations)
             moved = name == QKV and has_neighbours(encoders[index])
             return layer_in_halves(encoders[index], found) if moved else found
@@ -72,7 +72,7 @@ class GraphParts:
         blueprint = in_halves(prepared.blueprint)
 
         @functools.cache
-        def layer(index: int, name: str, bits: int, activations: int) -> FittedLayer:  # noqa: ARG001
+        def layer(index: int, name: str, bits: FormatName, inputs: FormatName) -> FittedLayer:  # noqa: ARG001
             return _rounded(blueprint.encoders[index].linear()[name], bits)
 
         @functools.cache
@@ -82,8 +82,8 @@ class GraphParts:
         return cls(blueprint, prepared.calibration, prepared.log_steps, layer, outer)
 
 
-def _rounded(parts: LinearParts, bits: int) -> FittedLayer:
-    return FittedLayer(quantize_weight(parts.weight, bits, "minmax"), parts.bias)
+def _rounded(parts: LinearParts, held: FormatName) -> FittedLayer:
+    return FittedLayer(held_weight(parts.weight, held, "minmax"), parts.bias)
 
 
 def check_graph_scheme(scheme: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import BitConfig, UserError, plain_width
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Its output, queries, keys and values, takes the width of its input: operands of both attention products.
 _QKV = "attn.qkv"
+_TOOLCHAINS = "a mapping to a toolchain"
 # The layers of an encoder that modules of other names are, or are parts of.
 _PARTS = {
     **dict.fromkeys(("attn.q_proj", "attn.k_proj", "attn.v_proj"), _QKV),
@@ -125,8 +126,8 @@ def assign(config: BitConfig, layers: Sequence[ModelLayer]) -> Assignment:
     """Gives every layer its bits; those outside the encoders take the pinned ones.
 
     Raises:
-        UserError: The configuration is of another model: an encoder of it has no layers here, or names
-            others.
+        UserError: The configuration is of another model (an encoder of it has no layers here, or names
+            others), or has a format that toolchains have no setting for.
     """
     assigned: list[LayerAssignment] = []
     seen: dict[int, set[str]] = {encoder.index: set() for encoder in config.encoders}
@@ -141,9 +142,10 @@ def assign(config: BitConfig, layers: Sequence[ModelLayer]) -> Assignment:
         local = layer.name.removeprefix(f"{encoder.name}.")
         local = _PARTS.get(local, local)
         seen[encoder.index].add(local)
-        inputs = encoder.bits("activations", local)
+        inputs = plain_width(encoder.bits("activations", local), _TOOLCHAINS)
         outputs = inputs if local == _QKV else None
-        assigned.append(LayerAssignment(layer, encoder.bits("weights", local), inputs, outputs))
+        weights = plain_width(encoder.bits("weights", local), _TOOLCHAINS)
+        assigned.append(LayerAssignment(layer, weights, inputs, outputs))
     for encoder in config.encoders:
         found = seen[encoder.index]
         missing = sorted(encoder.named_layers() - found)
@@ -153,5 +155,8 @@ def assign(config: BitConfig, layers: Sequence[ModelLayer]) -> Assignment:
                 f"bit config: {what} is no layer of this model; expected the modules of {config.model}: "
                 "export for the model that the config was made for"
             )
-    attention = tuple((f"{encoder.name}.{_ATTENTION}", encoder.attention) for encoder in config.encoders)
+    attention = tuple(
+        (f"{encoder.name}.{_ATTENTION}", plain_width(encoder.attention, _TOOLCHAINS))
+        for encoder in config.encoders
+    )
     return Assignment(tuple(assigned), attention)

@@ -41,7 +41,7 @@ class LearnedLayer(nn.Module):
 
     def __init__(self, fitted: FittedLayer) -> None:
         super().__init__()
-        weight = fitted.weight
+        weight = fitted.quantized
         codes, self._bits, self._stored = weight.narrow_codes.float(), weight.bits, weight.factors
         self._factors = None if self._stored is None else spread_out(self._stored, codes.shape[1]).float()
         self._start = weight.scales

@@ -19,7 +19,7 @@ from bitfront.evaluators.quantizers.grids import AffineGrid
 from bitfront.evaluators.training.refinement.encoder import LearnedEncoder
 from bitfront.evaluators.training.refinement.fake_quantization import rounded
 from bitfront.evaluators.training.refinement.products import quick_products
-from bitfront.spaces import BitConfig
+from bitfront.spaces import BitConfig, plain_width
 from bitfront.spaces.schemes import DEPLOY, pinned_bits
 
 _PINNED = dict(pinned_bits(DEPLOY))
@@ -30,9 +30,10 @@ class FixedLinear(nn.Module):
 
     def __init__(self, fitted: FittedLayer, grid: AffineGrid) -> None:
         super().__init__()
-        self._codes = fitted.weight.codes.float()
-        self._factors = fitted.weight.scales * grid.scale
-        self._bias = integer_bias(fitted.bias, fitted.weight.scales, grid.scale)
+        weight = fitted.quantized
+        self._codes = weight.codes.float()
+        self._factors = weight.scales * grid.scale
+        self._bias = integer_bias(fitted.bias, weight.scales, grid.scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float32 ``[rows, out]`` at codes less their zero point ``[rows, in]``."""
@@ -147,7 +148,8 @@ class LearnedModel(nn.Module):
             assert isinstance(encoder, LearnedEncoder), "no other module is among them"
             parts.append(encoder.parts())
             for site, grid in encoder.grids().items():
-                affine[f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site])] = grid
+                width = plain_width(bits.bits("activations", FOLLOWS[site]), "refining")
+                affine[f"{bits.name}.{site}", width] = grid
             for layer, fitted in encoder.layers().items():
                 key = (index, layer, bits.bits("weights", layer), bits.bits("activations", layer))
                 layers[key] = fitted

@@ -232,7 +232,7 @@ def _prepared(calibrated: CalibratedModel, config: BitConfig, weight_ranges: str
         calibrated.blueprint,
         calibrated.calibration,
         DEPLOY,
-        sorted(config.widths()),
+        config.formats(),
         weight_ranges,
         calibrated.layers,
         calibrated.log_steps,
