@@ -87,6 +87,11 @@ def number_format(value: FormatName) -> NumberFormat:
     return FORMATS[value]
 
 
+def multiplies_integers(weights: FormatName, inputs: FormatName) -> bool:
+    """Whether a linear layer of these formats is a product of integers."""
+    return not FORMATS[weights].floating and not FORMATS[inputs].floating
+
+
 def order(value: FormatName) -> int:
     """Where a format stands from narrow to wide; of equal bits the plain integers come first."""
     return _ORDER[value]

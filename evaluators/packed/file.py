@@ -69,6 +69,7 @@ from bitfront.evaluators.quantized.parts import PartsBuilder
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.errors import one_line
+from bitfront.spaces.formats import multiplies_integers
 
 _LONGEST_REASON = 300
 
@@ -116,8 +117,14 @@ class PackedModel:
         embedding, merges, readout = build.around_encoders(here.outer)
         encoders = []
         for bits, parts in zip(self.config.encoders, here.blueprint.encoders, strict=True):
-            layers = {layer: here.layers[bits.index, layer] for layer in parts.linear()}
-            encoders.append(build.encoder(bits, layers, build.integer_layers(bits, layers)))
+            layers, linear = {}, {}
+            for name in parts.linear():
+                layer = here.layers[bits.index, name]
+                if multiplies_integers(bits.bits("weights", name), bits.bits("activations", name)):
+                    linear[name] = build.linear(layer)
+                else:
+                    layers[name] = layer
+            encoders.append(build.encoder(bits, layers, linear))
         return QuantizedModel(embedding, tuple(encoders), merges, readout)
 
     def _on(self, device: torch.device) -> PackedModel:

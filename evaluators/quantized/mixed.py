@@ -80,16 +80,18 @@ class FloatNormed:
 Product = Callable[[torch.Tensor], torch.Tensor]
 
 
-def product_of(layer: FittedLayer, linear: IntegerLinear | None, grid: AffineGrid | None) -> Product:
-    """A linear layer at a site.
+def integer_product(linear: IntegerLinear, grid: AffineGrid) -> Product:
+    """A linear layer of integers at a site of codes on ``grid``."""
+    return lambda x: linear.to_float(x, grid)
+
+
+def float_product(layer: FittedLayer, grid: AffineGrid | None) -> Product:
+    """A linear layer whose weight or input is of floats.
 
     Args:
         layer: Its weight in whatever format, and its bias.
-        linear: As kernels run it, where its weight is of integers.
-        grid: Of the site's codes; None where its values are floats.
+        grid: Of the input's codes; None where the input is of floats.
     """
-    if linear is not None and grid is not None:
-        return lambda x: linear.to_float(x, grid)
     weight, bias = layer.weight.restored().float(), layer.bias
     if grid is None:
         return lambda x: F.linear(x, weight, bias)
@@ -139,7 +141,7 @@ class MixedEncoder:
         following: Norm | None,
         tap: Tap | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Runs the encoder; ``normed`` and what ``following`` yields are codes or floats as at their sites."""
+        """Runs the encoder; ``normed`` and what ``following`` yields are codes or floats, as sites are."""
 
         def seen(site: str, value: torch.Tensor) -> torch.Tensor:
             if tap is not None:

@@ -18,7 +18,7 @@ from bitfront.evaluators.quantized.fq_vit import FqVit
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantized.mixed import MixedEncoder, ZeroPointLinear, product_of
+from bitfront.evaluators.quantized.mixed import MixedEncoder, ZeroPointLinear, float_product, integer_product
 from bitfront.evaluators.quantized.model import (
     Encoder,
     QuantizedEmbedding,
@@ -102,16 +102,6 @@ class PartsBuilder:
             return self._kernels.linear(QuantizedWeight(codes, weight.scales, weight.bits), layer.bias)
         return ZeroPointLinear(self._kernels.linear(weight, layer.bias), weight)
 
-    def integer_layers(
-        self, bits: EncoderBits, layers: Mapping[str, FittedLayer]
-    ) -> dict[str, IntegerLinear]:
-        """Those of an encoder's linear layers that multiply integers by integers, as kernels run them."""
-        return {
-            name: self.linear(layer)
-            for name, layer in layers.items()
-            if isinstance(bits.bits("activations", name), int) and isinstance(layer.weight, QuantizedWeight)
-        }
-
     def prepare_encoders(self, choices: Choices) -> None:
         """Builds what encoders need beside their linear layers, at all combinations of formats."""
         encoders = range(len(self._blueprint.encoders))
@@ -161,9 +151,8 @@ class PartsBuilder:
 
         Args:
             bits: Its formats.
-            layers: Its linear layers in these formats by name, such as ``attn.qkv``; not asked for where all
-                is integers.
-            linear: Those of integers as kernels run them.
+            layers: Its linear layers whose weight or input is of floats, by name, such as ``attn.qkv``.
+            linear: The others, as kernels run them.
         """
         index, name, tables = bits.index, bits.name, self._calibration.codebooks
         held = {site: bits.bits("activations", layer) for site, layer in FOLLOWS.items()}
@@ -183,6 +172,12 @@ class PartsBuilder:
             or len(widths) < len(held)
             or not isinstance(bits.attention, int)
         ):
+            products = {
+                layer: float_product(found, grids.get(LAYER_INPUTS[layer])) for layer, found in layers.items()
+            }
+            products |= {
+                layer: integer_product(found, grids[LAYER_INPUTS[layer]]) for layer, found in linear.items()
+            }
             return MixedEncoder(
                 name=name,
                 kernels=self._kernels,
@@ -190,10 +185,7 @@ class PartsBuilder:
                 held={**held, "attn.softmax": bits.attention},
                 grids=grids,
                 codebooks=codebooks,
-                products={
-                    layer: product_of(layers[layer], linear.get(layer), grids.get(LAYER_INPUTS[layer]))
-                    for layer in parts.linear()
-                },
+                products=products,
                 attention=attention,
                 unit=self._calibration.grid(f"{name}.attn.context", out).scale,
                 norm1=norm1,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-
-import torch
+from collections.abc import Hashable, Mapping, Sequence
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import LinearParts
@@ -13,7 +11,7 @@ from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers, LayerKey
 from bitfront.evaluators.quantized.kernels.backend import Kernels, kernels_for
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
-from bitfront.evaluators.quantized.mixed import product_of
+from bitfront.evaluators.quantized.mixed import Product, float_product, integer_product
 from bitfront.evaluators.quantized.model import Encoder, QuantizedModel
 from bitfront.evaluators.quantized.parts import PartsBuilder
 from bitfront.evaluators.quantizers.weights import held_weight
@@ -25,9 +23,9 @@ from bitfront.spaces import (
     EncoderBits,
     FormatName,
     UserError,
-    number_format,
     pinned_bits,
 )
+from bitfront.spaces.formats import multiplies_integers
 
 
 def check_config(config: BitConfig, blueprint: Blueprint, scheme: str) -> None:
@@ -156,7 +154,7 @@ class PreparedModel:
                         layer_here = found or rounded
                         assert layer_here is not None, "one of the two"
                         self._keep(key, layer_here)
-                        if number_format(held).floating or number_format(inputs).floating:
+                        if not multiplies_integers(held, inputs):
                             self._floats[key] = layer_here
                         elif found is not None:
                             prepared[key] = self._build.linear(found)
@@ -165,9 +163,7 @@ class PreparedModel:
                             prepared[key] = shared
         return prepared
 
-    def linear(
-        self, index: int, layer: str, weights: FormatName, inputs: FormatName
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
+    def linear(self, index: int, layer: str, weights: FormatName, inputs: FormatName) -> Product:
         """A linear layer of an encoder as it is computed: float32 ``[rows, out]`` from what its site holds.
 
         Raises:
@@ -177,10 +173,9 @@ class PreparedModel:
         name = f"{self.blueprint.encoders[index].name}.{site}"
         grid = self.calibration.grid(name, inputs) if isinstance(inputs, int) else None
         if key in self._floats:
-            return product_of(self._floats[key], None, grid)
-        integers = self._linear[key]
+            return float_product(self._floats[key], grid)
         assert grid is not None, "its input is of integers"
-        return lambda x: integers.to_float(x, grid)
+        return integer_product(self._linear[key], grid)
 
     def fitted(
         self, index: int, layer: str, weight_bits: FormatName, activation_bits: FormatName

@@ -149,7 +149,7 @@ class State:
     Attributes:
         encoder: Index of the encoder.
         layer: A linear layer, or ``attn`` for the attention matrix.
-        bits: Formats of the layer's weights and of the activations of its gene; of the attention matrix alone.
+        bits: Formats of the layer's weights and of its gene's activations; of the attention matrix alone.
     """
 
     encoder: int

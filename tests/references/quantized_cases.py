@@ -20,10 +20,11 @@ from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
-from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers
+from bitfront.spaces import BitConfig, Choices, EncoderBits, EncoderLayers, FormatName, Kind, Triple
 
 WIDTHS = (4, 8)
-Bits = tuple[int, int, int] | str
+PLAIN = Choices.alike(WIDTHS)
+Bits = Triple | str
 # Weights, activations and attention of every encoder, and two assignments that differ by layer.
 ASSIGNMENTS: tuple[Bits, ...] = ((8, 8, 8), (8, 8, 4), (4, 8, 8), (8, 4, 8), (4, 4, 4), "mixed 1", "mixed 2")
 SMALL_VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 7}
@@ -52,12 +53,12 @@ class Case:
         batches = self.images[: self.calibration_images].split(32)
         return calibrate(self.blueprint, lambda: batches, WIDTHS, observer_named("minmax"), scheme)
 
-    def calibrated(self, scheme: str, recipe: Recipe) -> CalibratedModel:
+    def calibrated(self, scheme: str, recipe: Recipe, choices: Choices = PLAIN) -> CalibratedModel:
         """What a recipe makes of the model on the calibration images."""
         batches = self.images[: self.calibration_images].split(32)
         observer = observer_named(recipe.observer)
         return calibrate_model(
-            self.blueprint, lambda: batches, WIDTHS, recipe, observer, scheme, lambda share: None
+            self.blueprint, lambda: batches, choices, recipe, observer, scheme, lambda share: None
         )
 
 
@@ -130,17 +131,26 @@ def layers_of(blueprint: Blueprint) -> list[EncoderLayers]:
     return [EncoderLayers(i, e.name, tuple(e.linear())) for i, e in enumerate(blueprint.encoders)]
 
 
-def config_of(blueprint: Blueprint, scheme: str, bits: Bits) -> BitConfig:
-    """One of :data:`ASSIGNMENTS`; ``"mixed <seed>"`` draws the width of every layer's operands."""
+def config_of(blueprint: Blueprint, scheme: str, bits: Bits, choices: Choices = PLAIN) -> BitConfig:
+    """One of :data:`ASSIGNMENTS`; ``"mixed <seed>"`` draws the format of every layer's operands."""
     if not isinstance(bits, str):
         return BitConfig.uniform(blueprint.name, scheme, layers_of(blueprint), bits)
     rng = np.random.default_rng(int(bits.removeprefix("mixed ")))
 
-    def drawn(layers: EncoderLayers) -> tuple[tuple[str, int], ...]:
-        return tuple(sorted((layer, int(rng.choice(WIDTHS))) for layer in layers.linear))
+    def one(kind: Kind) -> FormatName:
+        return choices.of(kind)[int(rng.choice(len(choices.of(kind))))]
+
+    def drawn(kind: Kind, layers: EncoderLayers) -> tuple[tuple[str, FormatName], ...]:
+        return tuple(sorted((layer, one(kind)) for layer in layers.linear))
 
     encoders = tuple(
-        EncoderBits(layers.index, layers.name, drawn(layers), drawn(layers), int(rng.choice(WIDTHS)))
+        EncoderBits(
+            layers.index,
+            layers.name,
+            drawn("weights", layers),
+            drawn("activations", layers),
+            one("attention"),
+        )
         for layers in layers_of(blueprint)
     )
     return BitConfig(blueprint.name, scheme, encoders)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from quantized_cases import WIDTHS, Bits, Case, config_of
+from quantized_cases import PLAIN, Bits, Case, config_of
 from quantized_reference import QuantizedReference, fitted_layers, quantized_weights
 
 from bitfront.evaluators.preparation.recipes import recipe_named
@@ -15,6 +15,7 @@ from bitfront.evaluators.quantized.kernels.cpu import CpuKernels
 from bitfront.evaluators.quantized.kernels.portable import PortableKernels
 from bitfront.evaluators.quantized.model import QuantizedModel
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.spaces import Choices
 
 KERNELS: dict[str, Callable[[], Kernels]] = {
     "cpu": CpuKernels,
@@ -83,18 +84,25 @@ class Comparison:
         kernels: Of :data:`KERNELS`.
         ranges: Of the weights that no recipe fits.
         recipe: Name of the quantization recipe.
+        choices: Formats that are prepared.
     """
 
     def __init__(
-        self, case: Case, scheme: str, kernels: str = "cpu", ranges: str = "mse", recipe: str = "fq-vit"
+        self,
+        case: Case,
+        scheme: str,
+        kernels: str = "cpu",
+        ranges: str = "mse",
+        recipe: str = "fq-vit",
+        choices: Choices = PLAIN,
     ) -> None:
-        self.case, self.scheme, self.ranges = case, scheme, ranges
-        self.calibrated = case.calibrated(scheme, recipe_named(recipe))
+        self.case, self.scheme, self.ranges, self.choices = case, scheme, ranges, choices
+        self.calibrated = case.calibrated(scheme, recipe_named(recipe), choices)
         self.prepared = PreparedModel(
             self.calibrated.blueprint,
             self.calibrated.calibration,
             scheme,
-            WIDTHS,
+            choices,
             ranges,
             self.calibrated.layers,
             self.calibrated.log_steps,
@@ -104,7 +112,7 @@ class Comparison:
     def models(self, bits: Bits) -> tuple[QuantizedModel, QuantizedReference, QuantizedReference]:
         """The evaluator's model, the float64 reference and the same in float32."""
         calibrated = self.calibrated
-        config = config_of(calibrated.blueprint, self.scheme, bits)
+        config = config_of(calibrated.blueprint, self.scheme, bits, self.choices)
         fitted = fitted_layers(calibrated.blueprint, config, calibrated.layers)
         weights = quantized_weights(calibrated.blueprint, config, self.ranges)
         weights |= {key: layer.weight for key, layer in fitted.items()}

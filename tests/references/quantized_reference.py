@@ -34,28 +34,28 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.parts import EncoderParts, NormParts, RotaryParts
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, FittedLayers
-from bitfront.evaluators.quantizers.weights import QuantizedWeight, quantize_weight
+from bitfront.evaluators.quantizers.weights import HeldWeight, held_weight, quantize_weight
 from bitfront.spaces import BitConfig
 
-Weights = Mapping[Hashable, QuantizedWeight]
+Weights = Mapping[Hashable, HeldWeight]
 Biases = Mapping[tuple[int, str], torch.Tensor]
 Tap = Callable[[str, torch.Tensor], None]
 
 
 def quantized_weights(
     blueprint: Blueprint, config: BitConfig, ranges: str = "mse"
-) -> dict[Hashable, QuantizedWeight]:
+) -> dict[Hashable, HeldWeight]:
     """Codes of every linear layer, rounded to nearest, by the keys that :class:`QuantizedReference` takes."""
     outer = {"patch": blueprint.patch}
     outer |= {f"head{i}": head for i, head in enumerate(blueprint.readout.heads)}
     outer |= {merge.name: merge.reduction for merge in blueprint.merges.values()}
     outer |= {} if blueprint.readout.pool is None else blueprint.readout.pool.linear()
-    weights: dict[Hashable, QuantizedWeight] = {
+    weights: dict[Hashable, HeldWeight] = {
         key: quantize_weight(parts.weight, PINNED, ranges) for key, parts in outer.items()
     }
     for encoder, bits in zip(blueprint.encoders, config.encoders, strict=True):
         for layer, parts in encoder.linear().items():
-            weights[bits.index, layer] = quantize_weight(parts.weight, bits.bits("weights", layer), ranges)
+            weights[bits.index, layer] = held_weight(parts.weight, bits.bits("weights", layer), ranges)
     return weights
 
 

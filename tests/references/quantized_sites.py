@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from quantized_stages import Grid
+from quantized_stages import FLOATS, Grid
 
 from bitfront.evaluators.models.sites import FOLLOWS
 from bitfront.evaluators.preparation.calibration import Calibration
@@ -41,10 +41,9 @@ class SiteGrids:
     def inner(self, index: int, site: str) -> Grid | None:
         """Grid of a site of encoder ``index``: at the activation bits of the layer it follows, if any."""
         bits = self._config.encoders[index]
-        if site == "attn.softmax":
-            return self._calibration.affine[f"{bits.name}.{site}", bits.attention]
-        if site in FOLLOWS:
-            return self._calibration.affine[f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site])]
+        if site == "attn.softmax" or site in FOLLOWS:
+            held = bits.attention if site not in FOLLOWS else bits.bits("activations", FOLLOWS[site])
+            return FLOATS[held] if held in FLOATS else self._calibration.affine[f"{bits.name}.{site}", held]
         return self.outer(f"{bits.name}.{site}")
 
     def levels(self, index: int, site: str) -> torch.Tensor | None:
@@ -56,9 +55,10 @@ class SiteGrids:
             (f"{bits.name}.{site}", bits.bits("activations", FOLLOWS[site]))
         )
 
-    def attention_bits(self, index: int) -> int:
-        """Attention bits of encoder ``index``."""
-        return self._config.encoders[index].attention
+    def attention_bits(self, index: int) -> int | None:
+        """Attention bits of encoder ``index``; None where it stays floats."""
+        held = self._config.encoders[index].attention
+        return held if isinstance(held, int) else None
 
 
 def tiled(grid: Grid | None, copies: int) -> PowerOfTwoGrid | None:

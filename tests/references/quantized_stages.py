@@ -7,6 +7,7 @@ Sections and equations are those of FQ-ViT (Lin et al., arXiv 2111.13824) unless
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -14,10 +15,37 @@ import torch
 import torch.nn.functional as F
 
 from bitfront.evaluators.models.parts import NormParts
+from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
-from bitfront.evaluators.quantizers.weights import QuantizedWeight
+from bitfront.evaluators.quantizers.weights import HeldWeight, QuantizedWeight
 
-Grid = AffineGrid | PowerOfTwoGrid
+
+@dataclasses.dataclass(frozen=True)
+class FloatGrid:
+    """The numbers of a float format.
+
+    Attributes:
+        precision: Significant bits, the leading one among them.
+        least: Exponent of the smallest step between numbers.
+    """
+
+    precision: int
+    least: int
+
+    def nearest(self, x: torch.Tensor) -> torch.Tensor:
+        """The nearest number of each value, the even one at ties."""
+        step = self.step(x)
+        return torch.round(x / step) * step
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        """Distance of neighbouring numbers about each value."""
+        exponent = torch.frexp(x).exponent.to(x.dtype) - self.precision
+        return torch.exp2(exponent.clamp_min(self.least))
+
+
+# IEEE 754 (2019), table 3.5: bfloat16 has single precision's exponents with 8 significant bits.
+FLOATS = {"bf16": FloatGrid(8, -133), "fp16": FloatGrid(11, -24), "fp32": FloatGrid(24, -149)}
+Grid = AffineGrid | PowerOfTwoGrid | FloatGrid
 
 LOG_BITS = 4  # attention of up to this many bits takes logarithmic codes
 LOG_UNIT = 2.0**-15  # their values are multiples of it
@@ -39,22 +67,34 @@ def put(x: torch.Tensor, grid: Grid | None) -> torch.Tensor:
     """Codes ``clip(round(x / s) + z, 0, qmax)``, with PTF eq. 8; the values where there is no grid."""
     if grid is None:
         return x
+    if isinstance(grid, FloatGrid):
+        return grid.nearest(x)
     return (torch.round(x / steps(grid, x.dtype)) + grid.zero_point).clamp(0, grid.qmax)
 
 
 def value(x: torch.Tensor, grid: Grid | None) -> torch.Tensor:
     """Values ``(q - z) s`` of codes; the values as they are where there is no grid."""
-    return x if grid is None else (x - grid.zero_point) * steps(grid, x.dtype)
+    return x if grid is None or isinstance(grid, FloatGrid) else (x - grid.zero_point) * steps(grid, x.dtype)
 
 
 def linear(
-    codes: torch.Tensor, grid: AffineGrid, weight: QuantizedWeight, bias: torch.Tensor
+    codes: torch.Tensor, grid: AffineGrid | FloatGrid, weight: HeldWeight, bias: torch.Tensor
 ) -> torch.Tensor:
-    """A linear layer on codes; its bias is whole steps ``s_x s_w`` (Jacob et al., arXiv 1712.05877, 2.4)."""
+    """A linear layer on codes; its bias is whole steps ``s_x s_w`` (Jacob et al., arXiv 1712.05877, 2.4).
+
+    Where its input or its weight is of floats, its bias is one.
+    """
+    if isinstance(weight, FloatWeight):
+        return F.linear(value(codes, grid), weight.values.to(codes.dtype), bias.to(codes.dtype))
     weight_scales = weight.scales.to(codes.dtype)
+    weights = weight.codes.to(codes.dtype)
+    if weight.zeros is not None:
+        weights = weights - weight.zeros.to(codes.dtype)[:, None]
+    weights = weights * weight_scales[:, None]
+    if isinstance(grid, FloatGrid):
+        return F.linear(codes, weights, bias.to(codes.dtype))
     step = weight_scales * steps(grid, codes.dtype)
     integer_bias = torch.round(bias.to(codes.dtype) / step)
-    weights = weight.codes.to(codes.dtype) * weight_scales[:, None]
     return F.linear(value(codes, grid), weights, integer_bias * step)
 
 
@@ -165,13 +205,16 @@ def probabilities(scores: torch.Tensor, grid: AffineGrid | None, mask: torch.Ten
     return softmax(scores, mask) if grid is None else integer_softmax(scores, grid, mask)
 
 
-def attention_codes(shares: torch.Tensor, grid: AffineGrid, bits: int, log_step: float = 1.0) -> torch.Tensor:
+def attention_codes(
+    shares: torch.Tensor, grid: AffineGrid | FloatGrid, bits: int | None, log_step: float = 1.0
+) -> torch.Tensor:
     """Attention in units of :func:`attention_unit`.
 
     Up to four bits: the power of the code ``round(-log_b p)``, and 0 where the code needs more bits. The base
-    ``b`` is 2 in eq. 15, and ``2^log_step`` here (as in AdaLog, arXiv 2407.12951). Above: uniform codes.
+    ``b`` is 2 in eq. 15, and ``2^log_step`` here (as in AdaLog, arXiv 2407.12951). Above: uniform codes. None
+    stands for floats.
     """
-    if bits > LOG_BITS:
+    if bits is None or bits > LOG_BITS:
         return put(shares, grid)
     code = torch.ceil(-torch.log2(shares) / log_step - 0.5)
     powers = [2.0 ** (-c * log_step) for c in range(2**bits)]
@@ -184,8 +227,10 @@ def levelled(codes: torch.Tensor, levels: torch.Tensor | None) -> torch.Tensor:
     return codes if levels is None else levels.to(codes)[codes.long()]
 
 
-def attention_unit(grid: AffineGrid, bits: int) -> torch.Tensor:
+def attention_unit(grid: AffineGrid | FloatGrid, bits: int | None) -> torch.Tensor:
     """What one unit of :func:`attention_codes` is worth."""
+    if isinstance(grid, FloatGrid):
+        return torch.ones((), dtype=torch.float64)
     return torch.as_tensor(grid.scale if bits > LOG_BITS else 1.0, dtype=torch.float64)
 
 

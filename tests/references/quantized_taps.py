@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 import torch
 from quantized_cases import Bits
-from quantized_comparison import Comparison, differ_by_ties
+from quantized_comparison import TIES, Comparison, differ_by_ties
 from quantized_reference import QuantizedReference
-from quantized_stages import LOG_BITS
+from quantized_stages import LOG_BITS, FloatGrid
+
+from bitfront.evaluators.models.sites import FOLLOWS
 
 # float32 values may differ by this share of the largest.
 ROUNDING = 2e-6
+SINGLE_PRECISION = 24
 
 
 class Tapped:
@@ -39,18 +42,32 @@ class Tapped:
             self.reference.grids.attention_bits(index),
             self.reference.grids.inner(index, "attn.softmax"),
         )
-        return value if bits <= LOG_BITS else torch.round(value / grid.scale)
+        return value if bits is None or bits <= LOG_BITS else torch.round(value / grid.scale)
 
     def _index(self, name: str) -> int:
         return [encoder.name for encoder in self.reference.blueprint.encoders].index(name)
 
     def agrees(self, site: str, wanted: torch.Tensor) -> bool:
-        """Whether codes are equal but for ties, and float32 values but for rounding."""
-        got = self[site]
+        """Whether codes and narrow floats are equal but for ties, and float32 values but for rounding."""
+        got, held = self[site], self._held(site)
         assert got.shape == wanted.shape
+        if held is not None and held.precision < SINGLE_PRECISION:
+            # What cancels leaves a float32 rounding of its operands, which may be many small steps.
+            error = ROUNDING * float(wanted.abs().max())
+            difference = ((got - wanted).abs() - error).clamp_min(0.0) / held.step(wanted)
+            return float(difference.max()) <= 1 and float((difference > 0).double().mean()) < TIES
         if self._sites[site].is_floating_point() and not site.endswith("attn.softmax"):
             return float((got - wanted).abs().max()) <= ROUNDING * float(wanted.abs().max())
         return differ_by_ties(self._ranks(site, got), self._ranks(site, wanted))
+
+    def _held(self, site: str) -> FloatGrid | None:
+        """The float format of a site of an encoder, where it has one."""
+        for index, encoder in enumerate(self.reference.blueprint.encoders):
+            local = site.removeprefix(f"{encoder.name}.")
+            if local != site and (local in FOLLOWS or local == "attn.softmax"):
+                grid = self.reference.grids.inner(index, local)
+                return grid if isinstance(grid, FloatGrid) else None
+        return None
 
     def _ranks(self, site: str, codes: torch.Tensor) -> torch.Tensor:
         """Numbers of which neighbouring ones differ by 1, where neighbouring codes may differ by more."""
@@ -60,7 +77,11 @@ class Tapped:
         if name is None:
             return codes
         index, local = self._index(name), site.removeprefix(f"{name}.")
-        if local == "attn.softmax" and (bits := self.reference.grids.attention_bits(index)) <= LOG_BITS:
+        if (
+            local == "attn.softmax"
+            and (self.reference.grids.attention_bits(index) or LOG_BITS + 1) <= LOG_BITS
+        ):
+            bits = self.reference.grids.attention_bits(index)
             exponents = torch.round(-torch.log2(codes) / self.reference.log_steps.get(index, 1.0))
             return exponents.clamp(max=2**bits)
         levels = self.reference.grids.levels(index, local)
