@@ -1,4 +1,4 @@
-"""Encoders of mixed arithmetic against the reference: every format at every tensor, with every peculiarity."""
+"""Encoders of mixed arithmetic against the reference: every format at every tensor."""
 
 from __future__ import annotations
 
