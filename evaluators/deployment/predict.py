@@ -303,7 +303,11 @@ def _openvino(path: Path, threads: int | None) -> Callable[..., Array]:
     import openvino
 
     # Left to itself, OpenVINO computes in bfloat16 what is not quantized, where the processor can.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:

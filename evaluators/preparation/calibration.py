@@ -30,6 +30,8 @@ from bitfront.spaces import BitfrontError, FormatName, number_format, pinned_bit
 
 # Of the residual stream, wherever it is on a power-of-two grid.
 RESIDUAL_BITS = 8
+# In the place of a grid where values are floats.
+UNIT = AffineGrid(1.0, 0, (1 << GRID_BITS) - 1)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Calibration:
         if (site, bits) not in self.affine:
             raise BitfrontError(_unreached(site, f" at {bits} bits"))
         return self.affine[site, bits]
+
+    def steps(self, site: str, held: FormatName) -> AffineGrid:
+        """The affine grid of a site, or one of steps of 1 where its values stay floats; see :meth:`grid`."""
+        return self.grid(site, held) if isinstance(held, int) else UNIT
 
     def codes(self, site: str, bits: int, x: torch.Tensor) -> torch.Tensor:
         """Codes of float values of a site on its grid, or levels where the site has a codebook; uint8."""

@@ -76,10 +76,10 @@ class Deploy:
         norms = (encoder.norm1, encoder.norm2) if encoder.post_norm else (None, None)
         return FloatSum(self.kernels, norms[0]), FloatSum(self.kernels, norms[1])
 
-    def scores(self, index: int, activations: int) -> ScoreTerms:
+    def scores(self, index: int, operands: FormatName) -> ScoreTerms:
         """See :class:`Scheme`."""
         encoder = self.blueprint.encoders[index]
-        step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale
+        step = self.calibration.steps(f"{encoder.name}.attn.qkv", operands).scale
         bias = None if encoder.window is None else encoder.window.bias
         return ScoreTerms(step * step * encoder.score_scales, bias, None)
 

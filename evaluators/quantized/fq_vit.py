@@ -117,8 +117,9 @@ class FqVit:
             IntegerSum(middle, grid(f"{name}.mlp.fc2", bits), last, self.kernels),
         )
 
-    def scores(self, index: int, activations: int) -> ScoreTerms:
+    def scores(self, index: int, operands: FormatName) -> ScoreTerms:
         """See :class:`Scheme`."""
+        activations = plain_width(operands, f"scheme {FQ_VIT}")
         encoder, bits = self.blueprint.encoders[index], _PINNED["scores"]
         grid = self.calibration.grid(f"{encoder.name}.attn.scores", bits)
         step = self.calibration.grid(f"{encoder.name}.attn.qkv", activations).scale

@@ -64,7 +64,7 @@ class PartsBuilder:
         self._norm = functools.cache(self._stages.norm)
         self._updates = functools.cache(self._stages.updates)
         self._scores = functools.cache(self._stages.scores)
-        self._attentions: dict[tuple[int, int, int, int], AttentionTerms] = {}
+        self._attentions: dict[tuple[int, FormatName, FormatName, FormatName], AttentionTerms] = {}
 
     def around_encoders(
         self, outer: Mapping[str, FittedLayer]
@@ -107,20 +107,22 @@ class PartsBuilder:
         encoders = range(len(self._blueprint.encoders))
         for index, number, held in itertools.product(encoders, (1, 2), choices.activations):
             self._norm(index, number, held)
-        widths = [_width_of(held) for held in choices.activations]
-        matrices = [_width_of(held) for held in choices.attention]
-        for index, operands, attention, out in itertools.product(encoders, widths, matrices, widths):
+        inputs = choices.activations
+        for index, operands, attention, out in itertools.product(encoders, inputs, choices.attention, inputs):
             self._attention(index, operands, attention, out)
         for index in encoders:
             self._updates(index)
 
-    def _attention(self, index: int, operands: int, attention: int, out: int) -> AttentionTerms:
-        """The attention of encoder ``index``, by the bits of operands, attention matrix and output."""
+    def _attention(
+        self, index: int, operands: FormatName, attention: FormatName, out: FormatName
+    ) -> AttentionTerms:
+        """The attention of encoder ``index``, by the formats of operands, attention matrix and output."""
         key = (index, operands, attention, out)
+        bits = attention if isinstance(attention, int) else MAX_BITS
         if key in self._attentions:
             return self._attentions[key]
-        encoder, grid, device = self._blueprint.encoders[index], self._calibration.grid, self._kernels.device
-        scores, window, logarithmic = self._scores(index, operands), encoder.window, attention <= LOG_BITS
+        encoder, grid, device = self._blueprint.encoders[index], self._calibration.steps, self._kernels.device
+        scores, window, logarithmic = self._scores(index, operands), encoder.window, bits <= LOG_BITS
         qkv = grid(f"{encoder.name}.attn.qkv", operands)
         codes = grid(f"{encoder.name}.attn.softmax", attention)
         context = grid(f"{encoder.name}.attn.context", out)
@@ -135,7 +137,7 @@ class PartsBuilder:
             factors=scores.factors.to(device),
             softmax=scores.softmax,
             attention_scale=1.0 if logarithmic else codes.scale,
-            attention_codes=1 << attention,
+            attention_codes=1 << bits,
             logarithmic=logarithmic,
             out_factor=(1.0 if logarithmic else codes.scale) * qkv.scale / context.scale,
             out_zero=context.zero_point,
@@ -163,9 +165,9 @@ class PartsBuilder:
             if (f"{name}.{site}", width) in tables
         }
         parts = self._blueprint.encoders[index]
-        (sum1, sum2), out = self._updates(index), _width_of(held["attn.context"])
+        sum1, sum2 = self._updates(index)
         grids = {site: self._calibration.grid(f"{name}.{site}", width) for site, width in widths.items()}
-        attention = self._attention(index, _width_of(held["attn.qkv"]), _width_of(bits.attention), out)
+        attention = self._attention(index, held["attn.qkv"], bits.attention, held["attn.context"])
         norm1, norm2 = (self._norm(index, number, held[f"norm{number}"]) for number in (1, 2))
         if (
             len(linear) < len(parts.linear())
@@ -187,7 +189,7 @@ class PartsBuilder:
                 codebooks=codebooks,
                 products=products,
                 attention=attention,
-                unit=self._calibration.grid(f"{name}.attn.context", out).scale,
+                unit=self._calibration.steps(f"{name}.attn.context", held["attn.context"]).scale,
                 norm1=norm1,
                 sum1=sum1,
                 norm2=norm2,
@@ -206,11 +208,6 @@ class PartsBuilder:
             sum2=sum2,
             parts=parts if parts.alters_operands or parts.alters_hidden or parts.context_norm else None,
         )
-
-
-def _width_of(held: FormatName) -> int:
-    """The width of integers; of a float format one that every site is calibrated at."""
-    return held if isinstance(held, int) else MAX_BITS
 
 
 def scheme_named(name: str, blueprint: Blueprint, calibration: Calibration, kernels: Kernels) -> Scheme:

@@ -81,8 +81,8 @@ class Scheme(Protocol):
     def updates(self, index: int) -> tuple[Update, Update]:
         """The two residual updates of encoder ``index``."""
 
-    def scores(self, index: int, activations: int) -> ScoreTerms:
-        """The scores of encoder ``index`` whose queries and keys have ``activations`` bits."""
+    def scores(self, index: int, operands: FormatName) -> ScoreTerms:
+        """The scores of encoder ``index``, by the format of its queries and keys."""
 
     def merge_norm(self, index: int) -> Norm:
         """LayerNorm of the patch merging before encoder ``index``."""

@@ -43,7 +43,7 @@ class LatencySourceContract:
     ) -> None:
         table = source.table(subject, source.batch or 2)
         shapes = {encoder_shape(encoder) for encoder in subject.prepared.blueprint.encoders}
-        expected = set(itertools.product(shapes, triples(subject.prepared.widths)))
+        expected = set(itertools.product(shapes, triples(subject.prepared.choices)))
         assert expected <= set(table.encoders)
         assert table.batch == (source.batch or 2)
         times = [table.rest, table.float_model, *(table.encoders[key] for key in expected)]
@@ -53,6 +53,6 @@ class LatencySourceContract:
     def test_the_same_table_twice_and_sums_of_it(self, source: LatencySource, subject: Subject) -> None:
         one, other = (source.table(subject, source.batch or 2) for _ in range(2))
         assert one == other
-        needed = triples(subject.prepared.widths)
+        needed = triples(subject.prepared.choices)
         latency = TableLatency(one, timed_encoders(subject.prepared.blueprint), needed)
         assert latency.latency_ms(subject.widest) > one.rest.milliseconds

@@ -23,7 +23,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
 from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid
-from bitfront.evaluators.quantizers.weights import GROUP, QuantizedWeight, largest_factor
+from bitfront.evaluators.quantizers.weights import GROUP, HeldWeight, QuantizedWeight, largest_factor
 from bitfront.spaces import FormatName
 from bitfront.spaces.precision import MAX_BITS
 
@@ -32,6 +32,7 @@ PACKED_BITS = 4
 WIDEST = (1 << MAX_BITS) - 1
 # Types of float formats.
 _STORED: Mapping[str, Any] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
+_NARROW = {"bf16": TensorProto.BFLOAT16, "fp16": TensorProto.FLOAT16}
 # From unsigned codes to signed ones of the same values.
 SIGNED = 128
 
@@ -50,11 +51,20 @@ def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) 
     return writer.op("DequantizeLinear", integers, scales, zeros, axis=1)
 
 
-def float_weight(writer: GraphWriter, weight: FloatWeight, name: str) -> str:
-    """A weight ``[in, out]`` in float32, stored in its format."""
+def float_weight(writer: GraphWriter, weight: HeldWeight, name: str) -> str:
+    """A weight ``[in, out]`` in float32, stored in its format, for a product of floats.
+
+    Its integers are multiplied by their scales in so many words: of a ``DequantizeLinear`` before such a
+    product ONNX Runtime makes one that rounds the other operand to 8 bits of its own.
+    """
+    if isinstance(weight, QuantizedWeight):
+        values = writer.op("Cast", integer_weight(writer, weight, name), to=TensorProto.FLOAT)
+        if weight.zeros is not None:
+            values = writer.op("Sub", values, writer.constant(weight.zeros.float().cpu().numpy()))
+        return writer.op("Mul", values, writer.constant(weight.scales.cpu().numpy()))
     kind = _STORED[weight.format]
-    values = np.ascontiguousarray(_transposed(weight.values).astype(kind))
-    stored = writer.constant(values, f"{name}.weight")
+    numbers = np.ascontiguousarray(_transposed(weight.values).astype(kind))
+    stored = writer.constant(numbers, f"{name}.weight")
     return stored if kind is np.float32 else writer.op("Cast", stored, to=TensorProto.FLOAT)
 
 
@@ -139,7 +149,8 @@ class FloatArithmetic:
 class IntegerArithmetic:
     """Tensors as their codes stand for them; see :class:`Arithmetic`.
 
-    Those in a float format stay as they are: a runtime rounds them where it computes in that format.
+    Those in a float format are rounded to it where the runtime does so in float32; else they stay as they are,
+    for runtimes that compute in that format.
 
     Attributes:
         writer: Of the graph.
@@ -163,7 +174,7 @@ class IntegerArithmetic:
         """See :class:`Arithmetic`; the zero point is folded into the norm's bias."""
         grid = self.grids.get(site)
         if grid is None:
-            return Operand(write_norm(self.writer, x, parts))
+            return Operand(self._rounded(write_norm(self.writer, x, parts), site))
         offset = grid.zero_point * grid.scale
         value = write_norm(self.writer, x, parts, offset)
         codes = self._codes(value, site, zero_point=0)
@@ -173,7 +184,8 @@ class IntegerArithmetic:
         """See :class:`Arithmetic`; codes are moved, which are smaller than floats."""
         grid = self.grids.get(site)
         if grid is None:
-            return Operand(x if moves is None else moves(x))
+            rounded = self._rounded(x, site)
+            return Operand(rounded if moves is None else moves(rounded))
         codes = self._codes(x, site, grid.zero_point)
         moved = codes if moves is None else moves(codes)
         return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
@@ -185,11 +197,11 @@ class IntegerArithmetic:
         """
         fitted = self.layers[layer]
         weight, bias = fitted.weight, fitted.bias
-        if isinstance(weight, FloatWeight):
+        if isinstance(weight, FloatWeight) or x.scale is None:
             held = float_weight(self.writer, weight, layer)
         else:
             held = dequantized_weight(self.writer, weight, layer)
-            bias = bias if x.scale is None else integer_bias(bias, weight.scales, x.scale)
+            bias = integer_bias(bias, weight.scales, x.scale)
         bias = bias.double() - x.offset * weight.sums()
         product = self.writer.op("MatMul", x.name, held)
         return self.writer.op("Add", product, self.writer.constant(bias.float().view(1, 1, -1).cpu().numpy()))
@@ -212,10 +224,17 @@ class IntegerArithmetic:
         """See :class:`Arithmetic`; logarithmic codes have no integer kernel anywhere and stay floats."""
         bits = self.bits[site]
         if not isinstance(bits, int):
-            return probability
+            return self._rounded(probability, site)
         if bits > LOG_BITS:
             return self.quantized(probability, site).name
         return self._logarithmic(probability, bits, self.log_steps[index] if bits == LOG_BITS else 1.0)
+
+    def _rounded(self, x: str, site: str) -> str:
+        """A tensor as the float format of its site holds it."""
+        narrow = _NARROW.get(str(self.bits[site]))
+        if narrow is None or not self.dialect.rounds_floats:
+            return x
+        return self.writer.op("Cast", self.writer.op("Cast", x, to=narrow), to=TensorProto.FLOAT)
 
     def _logarithmic(self, probability: str, bits: int, step: float) -> str:
         """``2^(-c step)``, to ``2^-15``, for codes ``c = round(-log2(p) / step)``; 0 beyond the last code."""

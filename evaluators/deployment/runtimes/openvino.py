@@ -23,6 +23,8 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
 from bitfront.spaces import BitfrontError, UserError
 
 DEVICE = "CPU"
+# A property of compilation, and the option of a file that asks for it: rounding of floats in groups, 0 for none.
+DYNAMIC_QUANTIZATION = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 _PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 # What executes one each, whatever it is called: with what follows it fused, it may go by that one's name.
 _EXECUTED = ("FullyConnected", "MatMul", "Convolution")
@@ -118,12 +120,14 @@ class OpenVinoRuntime:
         try:
             if batch is not None:
                 model.reshape([batch, *model.inputs[0].partial_shape[1:]])
-            # Left to itself, OpenVINO computes in bfloat16 what is not quantized, where the CPU can.
+            # Left to itself, OpenVINO computes in bfloat16 what is not quantized, where the CPU can, and rounds
+            # the inputs of float products with stored integers to 8 bits of its own.
             settings = {
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": precision,
+                DYNAMIC_QUANTIZATION: "0",
             }
             compiled = core.compile_model(model, DEVICE, settings)
         except RuntimeError as error:

@@ -47,7 +47,7 @@ def test_twenty_random_configurations_have_the_size_that_was_foretold(
         blueprint.name,
         SCHEME,
         blueprint.encoder_layers(),
-        model.widths,
+        model.choices,
         "layer" if kind == "onnx" else "encoder-kind",
     )
     sizes = GraphSizes(GRAPH_FILES[kind](), model, RECIPE, document_of)

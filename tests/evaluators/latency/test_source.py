@@ -144,7 +144,7 @@ class TestModels:
         source = latency_source(f"model:{name}", "fq-vit")
         assert (source.measured, source.batch, source.timer.source) == (False, None, "measured:torch")
         table = source.table(Subject(prepared, module), 64)
-        expected = model_table(profile_named(name), prepared.blueprint, prepared.widths, "fq-vit", 64)
+        expected = model_table(profile_named(name), prepared.blueprint, prepared.choices, "fq-vit", 64)
         assert table == expected
         assert (table.source, table.batch) == (f"model:{name}", 64)
         assert source.notes((4, 8)) == profile_named(name).notes((4, 8))

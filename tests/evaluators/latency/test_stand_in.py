@@ -11,7 +11,7 @@ from bitfront.evaluators.latency.measured import load_shapes, measure_models, st
 from bitfront.evaluators.latency.timed_runtime import Subject, TimingProtocol
 from bitfront.evaluators.latency.torch_runtime import TorchRuntime, sample_images
 from bitfront.evaluators.models.loading import load_model
-from bitfront.spaces import UserError
+from bitfront.spaces import Choices, UserError
 
 QUICK = TimingProtocol(warmup=1, iterations=1, repeats=1, fewest=1)
 
@@ -35,7 +35,7 @@ def test_it_runs_what_the_real_model_runs(scheme: str) -> None:
     shares: list[float] = []
     found = stand_in(EvaluationSpec(model="digits_deit", scheme=scheme), False, shares.append)
     assert kernels_of(found) == kernels_of(real)
-    assert found.prepared.widths == (4, 8)
+    assert found.prepared.choices == Choices.alike((4, 8))
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from quantized_cases import WIDTHS, Case, small_case
+from quantized_cases import PLAIN, WIDTHS, Case, small_case
 
 from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.parts import LinearParts
@@ -203,7 +203,7 @@ class TestModels:
         calibration = calibrate(
             case.blueprint, lambda: case.images[:64].split(32), WIDTHS, observer_named("omse")
         )
-        groups = fit_layers(case.blueprint, lambda: case.images[:64].split(32), calibration, WIDTHS, recipe)
+        groups = fit_layers(case.blueprint, lambda: case.images[:64].split(32), calibration, PLAIN, recipe)
         return {key: layer for _, group in groups for key, layer in group.items()}
 
     def test_nothing_is_fitted_without_an_ingredient_that_fits(self, name: str) -> None:

@@ -6,8 +6,8 @@ import functools
 
 import pytest
 import torch
-from peculiar_cases import peculiar_case
-from quantized_cases import SMALL, Bits, small_case
+from format_cases import ASSIGNMENTS, CHOICES, case
+from quantized_cases import Bits
 from quantized_comparison import Comparison, Deviations
 from quantized_taps import Tapped, stages_of
 
@@ -17,28 +17,13 @@ from bitfront.evaluators.quantized.model import QuantizedEncoder
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import Choices, UserError
 
-CHOICES = Choices((4, 8, "int4a", "int8a", "bf16", "fp16", "fp32"), (4, 8, "bf16", "fp16"), (4, 8, "bf16"))
-# Weights alone in floats or with zero points, inputs alone, attention alone, all, and three drawn by layer.
-ASSIGNMENTS: tuple[Bits, ...] = (
-    ("int8a", 8, 8),
-    ("int4a", 4, 4),
-    ("bf16", 8, 4),
-    (4, "bf16", 8),
-    (8, 8, "bf16"),
-    ("fp16", "fp16", 4),
-    ("fp32", "bf16", "bf16"),
-    "mixed 1",
-    "mixed 2",
-    "mixed 3",
-)
 PLAIN = ("vit", "swin")
 OTHERS = ("gate last", "inner norms", "res-post-norm", "eva02", "dinov3", "swin v2")
 
 
 @functools.cache
 def comparison(name: str, kernels: str = "cpu", seed: int = 0) -> Comparison:
-    case = small_case(name, 24, seed) if name in SMALL else peculiar_case(name, 24, seed)
-    return Comparison(case, "deploy", kernels, recipe="best", choices=CHOICES)
+    return Comparison(case(name, seed), "deploy", kernels, recipe="best", choices=CHOICES)
 
 
 def check_stages(compared: Comparison, bits: Bits) -> None:
