@@ -94,14 +94,7 @@ class SearchSpace:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
         found = choices if isinstance(choices, Choices) else Choices.alike(choices)
-        if all(len(found.of(kind)) < 2 for kind in KINDS):
-            listed = ",".join(map(str, found.every))
-            raise UserError(f"--bits {listed}: a search needs at least two widths, such as 4,8")
-        if granularity == "encoder" and not found.same:
-            raise UserError(
-                "one gene for each encoder sets all its kinds, so that they have the same formats: search "
-                "kinds with formats of their own in space encoder-kind or layer"
-            )
+        check_choices(found, granularity)
         if not encoders:
             raise UserError("the model has no encoders to search over")
         self.model = model
@@ -141,6 +134,11 @@ class SearchSpace:
     def sizes(self) -> tuple[int, ...]:
         """How many choices each gene has, in genome order."""
         return tuple(len(gene.choices) for gene in self.genes)
+
+    @property
+    def widest(self) -> tuple[int, ...]:
+        """The genome of the widest choices."""
+        return tuple(size - 1 for size in self.sizes)
 
     @property
     def widths(self) -> tuple[FormatName, ...]:
@@ -220,6 +218,27 @@ class SearchSpace:
             raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
         if (genome < 0).any() or (genome >= self.sizes).any():
             raise ValueError(f"genome entries are indices below {self.sizes}")
+
+
+def check_choices(choices: Choices, granularity: Granularity) -> None:
+    """Refuses formats that leave nothing to search, or that no gene of a space could take.
+
+    Raises:
+        UserError: No kind has two formats, or one gene sets kinds with formats of their own.
+    """
+    if all(len(choices.of(kind)) < 2 for kind in KINDS):
+        if choices.plain and choices.same:
+            listed = ",".join(map(str, choices.every))
+            raise UserError(f"--bits {listed}: a search needs at least two widths, such as 4,8")
+        raise UserError(
+            f"--formats {' '.join(choices.texts)}: a search needs a kind with at least two formats, such as "
+            "weights=int4,int8"
+        )
+    if granularity == "encoder" and not choices.same:
+        raise UserError(
+            "one gene for each encoder sets all its kinds, so that they have the same formats: search "
+            "kinds with formats of their own in space encoder-kind or layer"
+        )
 
 
 def check_fixed(fixed: Mapping[Kind, FormatName], choices: Choices, granularity: Granularity) -> None:
