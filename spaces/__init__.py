@@ -31,6 +31,6 @@ __all__ = [
     "FORMATS", "GRANULARITIES", "KINDS", "SCHEMES", "BitConfig", "BitfrontError", "Choices", "EncoderBits",
     "EncoderLayers", "FormatName", "Gene", "Genome", "Granularity", "Kind", "NotUniform", "NumberFormat",
     "Precision", "QuantSite", "SearchSpace", "StructuralConstraint", "Triple", "UserError", "check_choices",
-    "check_fixed", "check_scheme", "encoder_layers", "mixed_only", "number_format", "parse_bits", "parse_fixed",
-    "parse_formats", "parse_uniform", "pinned_bits", "triples",
+    "check_fixed", "check_scheme", "encoder_layers", "mixed_only", "number_format", "parse_bits",
+    "parse_fixed", "parse_formats", "parse_uniform", "pinned_bits", "triples",
 ]  # fmt: skip

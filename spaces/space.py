@@ -104,15 +104,14 @@ class SearchSpace:
         self.granularity: Granularity = granularity
         self.fixed: dict[Kind, FormatName] = dict(fixed)
         check_fixed(self.fixed, found, granularity)
-        single = {kind: found.of(kind)[0] for kind in KINDS if len(found.of(kind)) == 1}
         grouped: dict[str, list[Slot]] = {}
         # Formats that no gene sets.
         self._settled: dict[Slot, FormatName] = {}
+        held = self.held
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                settled = self.fixed.get(slot.kind, single.get(slot.kind))
-                if settled is not None:
-                    self._settled[slot] = settled
+                if slot.kind in held:
+                    self._settled[slot] = held[slot.kind]
                 else:
                     grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
         genes = {name: Gene(name, tuple(slots), found.of(slots[0].kind)) for name, slots in grouped.items()}
@@ -124,6 +123,12 @@ class SearchSpace:
 
     def __len__(self) -> int:
         return len(self.genes)
+
+    @property
+    def held(self) -> dict[Kind, FormatName]:
+        """The formats of kinds that are not searched: those that are fixed or have no other."""
+        single = {kind: self.choices.of(kind)[0] for kind in KINDS if len(self.choices.of(kind)) == 1}
+        return single | self.fixed
 
     @property
     def gene_names(self) -> tuple[str, ...]:
@@ -220,8 +225,13 @@ class SearchSpace:
             raise ValueError(f"genome entries are indices below {self.sizes}")
 
 
-def check_choices(choices: Choices, granularity: Granularity) -> None:
+def check_choices(choices: Choices, granularity: Granularity, what: str = "a search needs") -> None:
     """Refuses formats that leave nothing to search, or that no gene of a space could take.
+
+    Args:
+        choices: The formats of each kind.
+        granularity: Of the space.
+        what: Needs two formats, for the error.
 
     Raises:
         UserError: No kind has two formats, or one gene sets kinds with formats of their own.
@@ -229,9 +239,9 @@ def check_choices(choices: Choices, granularity: Granularity) -> None:
     if all(len(choices.of(kind)) < 2 for kind in KINDS):
         if choices.plain and choices.same:
             listed = ",".join(map(str, choices.every))
-            raise UserError(f"--bits {listed}: a search needs at least two widths, such as 4,8")
+            raise UserError(f"--bits {listed}: {what} at least two widths, such as 4,8")
         raise UserError(
-            f"--formats {' '.join(choices.texts)}: a search needs a kind with at least two formats, such as "
+            f"--formats {' '.join(choices.texts)}: {what} at least two formats of a kind, such as "
             "weights=int4,int8"
         )
     if granularity == "encoder" and not choices.same:

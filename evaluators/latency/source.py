@@ -26,7 +26,7 @@ from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.spaces import UserError
+from bitfront.spaces import FORMATS, Choices, FormatName, UserError
 from bitfront.spaces.plugins import plugins
 
 # Entry points of other packages.
@@ -48,8 +48,8 @@ class LatencySource(Protocol):
     def timer(self) -> TimedRuntime:
         """What whole models are timed in, to compare with its times."""
 
-    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
-        """What must be known of its times at these widths, one line each."""
+    def notes(self, widths: Iterable[FormatName]) -> tuple[str, ...]:
+        """What must be known of its times in these formats, one line each."""
 
     def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:
         """The table; ``progress`` hears the share that is done."""
@@ -63,7 +63,7 @@ class MeasuredSource:
     measured = True
     batch = None
 
-    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:  # noqa: ARG002
+    def notes(self, widths: Iterable[FormatName]) -> tuple[str, ...]:  # noqa: ARG002
         """Nothing."""
         return ()
 
@@ -85,7 +85,7 @@ class TableSource:
         """The batch size of the table."""
         return self.found.batch
 
-    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:  # noqa: ARG002
+    def notes(self, widths: Iterable[FormatName]) -> tuple[str, ...]:  # noqa: ARG002
         """Whether it was modelled, or measured on another machine."""
         if f"{MODEL}:" in self.found.source:
             return (f"latencies are modelled ({self.found.source}), not measured",)
@@ -107,18 +107,21 @@ class ModelSource:
     measured = False
     batch = None
 
-    def notes(self, widths: Iterable[int]) -> tuple[str, ...]:
+    def notes(self, widths: Iterable[FormatName]) -> tuple[str, ...]:
         """What the profile is, and what it has no rate for."""
-        return self.profile.notes(widths)
+        integers = (FORMATS[value] for value in widths)
+        return self.profile.notes(found.bits for found in integers if not found.floating)
 
     def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:  # noqa: ARG002
         """Computes times."""
         prepared = subject.prepared
         return self.modelled(prepared.blueprint, prepared.widths, prepared.scheme, batch)
 
-    def modelled(self, blueprint: Blueprint, widths: Sequence[int], scheme: str, batch: int) -> LatencyTable:
+    def modelled(
+        self, blueprint: Blueprint, choices: Choices | Sequence[FormatName], scheme: str, batch: int
+    ) -> LatencyTable:
         """The same of a model that is not prepared: shapes are all that counts."""
-        return model_table(self.profile, blueprint, widths, scheme, batch)
+        return model_table(self.profile, blueprint, choices, scheme, batch)
 
 
 def latency_source(name: str, scheme: str) -> LatencySource:

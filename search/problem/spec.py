@@ -179,8 +179,8 @@ class RunSpec:
         """Refuses what can be seen to be impossible before anything is loaded.
 
         Raises:
-            UserError: The space is unknown, a number is too small, there is nothing to choose from, kinds cannot
-                be fixed at their format, or a limit cannot be read.
+            UserError: The space is unknown, a number is too small, there is nothing to choose from, a kind
+                cannot be fixed at its format, or a limit cannot be read.
         """
         choices = self.evaluation.choices
         if self.space not in GRANULARITIES:
