@@ -99,8 +99,8 @@ class GeneScores:
 
 def _choices(listed: Any, genes: int) -> tuple[tuple[FormatName, ...], ...]:
     """The formats of each gene: one list of all genes, or a list for each."""
-    rows = listed if isinstance(listed, list) and listed else [None]
-    rows = rows if all(isinstance(row, list) for row in rows) else [rows] * genes
+    rows: list[Any] = listed if isinstance(listed, list) else []
+    rows = rows if rows and all(isinstance(row, list) for row in rows) else [rows] * genes
     known = all(row and all(type(value) in (int, str) and value in FORMATS for value in row) for row in rows)
     if len(rows) != genes or not known or any(list(in_order(row)) != row for row in rows):
         raise UserError('gene scores: "widths" must be lists of formats that ascend, such as [4, 8]')

@@ -48,9 +48,9 @@ def genes_to_keep(problem: SearchProblem) -> KeptGenes:
     has more than a limit allows. What is within the noise of latencies or below a thousandth of the size,
     both of an encoder, is no difference.
 
-    Where one narrower choice saves something the kind is searched at all of its choices. Costs are taken to be
-    sums over encoders, to which layers contribute alike: they have shares of one table of latencies, so that
-    a kind saves most where all its layers are narrow.
+    Where one narrower choice saves something the kind is searched at all of them. Costs are taken to be sums
+    over encoders, to which layers contribute alike: they have shares of one table of latencies, so that a
+    kind saves most where all its layers are narrow.
 
     Args:
         problem: With all genes searched.
@@ -173,7 +173,7 @@ class _Prices:
             for column in columns
         )
 
-    def what_narrower_costs(self, bits: Mapping[str, int], columns: Sequence[str]) -> str:
+    def what_narrower_costs(self, bits: Mapping[str, FormatName], columns: Sequence[str]) -> str:
         """What the model costs with genes at the best of the narrower widths, and with them at the widest."""
         space = self.space
         genes = [index for index, name in enumerate(space.gene_names) if name in bits]

@@ -47,6 +47,8 @@ _INCH = 72.0
 _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
 _FLOAT_SHADES = LinearSegmentedColormap.from_list("floats", ["#C9A6DA", "#5B1E78"])
 
+_Shade = tuple[float, float, float, float]
+
 
 class BitMapRow(NamedTuple):
     """One front point: trial, quality in its unit, size in bytes, whether it is the knee, what is behind."""
@@ -285,9 +287,9 @@ def _draw_legend(figure: Figure, info: BitMapInfo) -> float:
     return write_legend(figure, patches, [FORMATS[value].title for value in info.formats])
 
 
-def _shades(formats: Sequence[FormatName]) -> list[tuple[float, ...]]:
+def _shades(formats: Sequence[FormatName]) -> list[_Shade]:
     """Integers from light to dark blue, floats from light to dark violet."""
-    found: dict[FormatName, tuple[float, ...]] = {}
+    found: dict[FormatName, _Shade] = {}
     for floating, ramp in ((False, _SHADES), (True, _FLOAT_SHADES)):
         own = [value for value in formats if FORMATS[value].floating == floating]
         shades = ramp.resampled(max(1, len(own)))
