@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitfront.spaces.config import BitConfig, EncoderBits, collapse
 from bitfront.spaces.errors import UserError
-from bitfront.spaces.formats import Choices, FormatName, in_order
+from bitfront.spaces.formats import Choices, FormatName, in_order, titled
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
 if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the command line has no use for it
@@ -204,7 +204,7 @@ class SearchSpace:
             has = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
             if has != value:
                 raise UserError(
-                    f"the bit config has {slot.kind} of {has} bits in encoder {slot.encoder}; this space "
+                    f"the bit config has {slot.kind} of {titled([has])} in encoder {slot.encoder}; this space "
                     f"fixes {value}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
@@ -212,8 +212,8 @@ class SearchSpace:
             found = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
             if len(found) != 1 or not found <= set(gene.choices):
                 raise UserError(
-                    f"{gene.name} has {list(in_order(found))} bits; space {self.granularity} takes one of "
-                    f"{list(gene.choices)}"
+                    f"{gene.name} has {titled(found)}; space {self.granularity} takes one of "
+                    f"{titled(gene.choices)}"
                 )
             genome[position] = gene.choices.index(found.pop())
         return genome
@@ -222,7 +222,7 @@ class SearchSpace:
         if genome.shape != (len(self.genes),):
             raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
         if (genome < 0).any() or (genome >= self.sizes).any():
-            raise ValueError(f"genome entries are indices below {self.sizes}")
+            raise ValueError(f"genome entries are indices from 0 to below {self.sizes}")
 
 
 def check_choices(choices: Choices, granularity: Granularity, what: str = "a search needs") -> None:
@@ -264,7 +264,7 @@ def check_fixed(fixed: Mapping[Kind, FormatName], choices: Choices, granularity:
     for kind, value in fixed.items():
         if value not in choices.of(kind):
             listed = ", ".join(map(str, choices.of(kind)))
-            raise UserError(f"a kind cannot be fixed at {value} bits: choose among {listed}")
+            raise UserError(f"{kind} cannot be fixed at {titled([value])}: choose among {listed}")
 
 
 def check_kept(kept: Mapping[str, FormatName], genes: Mapping[str, Gene]) -> None:
@@ -275,10 +275,10 @@ def check_kept(kept: Mapping[str, FormatName], genes: Mapping[str, Gene]) -> Non
     """
     for name, value in kept.items():
         if name not in genes:
-            raise UserError(f"{name} cannot be kept at {value} bits: the space has no such gene")
+            raise UserError(f"{name} cannot be kept at {titled([value])}: the space has no such gene")
         if value not in genes[name].choices:
             listed = ", ".join(map(str, genes[name].choices))
-            raise UserError(f"{name} cannot be kept at {value} bits: choose among {listed}")
+            raise UserError(f"{name} cannot be kept at {titled([value])}: choose among {listed}")
     if kept and len(kept) == len(genes):
         raise UserError(f"all {len(genes)} genes would be kept at one width: leave one to search")
 
