@@ -204,8 +204,8 @@ class SearchSpace:
             has = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
             if has != value:
                 raise UserError(
-                    f"the bit config has {slot.kind} of {titled([has])} in encoder {slot.encoder}; this space "
-                    f"fixes {value}"
+                    f"the bit config has {slot.kind} of {titled([has])} in encoder {slot.encoder}; this "
+                    f"space fixes {value}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):

@@ -70,7 +70,7 @@ def show(name: str, context: EvaluationContext, calibrated: CalibratedModel, con
         calibrated.blueprint,
         calibrated.calibration,
         "deploy",
-        sorted(config.widths()),
+        config.formats().every,
         layers=calibrated.layers,
         log_steps=calibrated.log_steps,
     )

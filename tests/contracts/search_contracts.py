@@ -37,7 +37,7 @@ class PoolContract:
         cloudpickle.register_pickle_by_value(synthetic)  # for pools whose workers are other processes
 
         def score(config: BitConfig, required: float | None = None) -> object:
-            if 4 in config.widths():
+            if 4 in config.formats().every:
                 raise RuntimeError("saturated")
             return synthetic.score(config, required)
 

@@ -42,7 +42,7 @@ def prepared_of(model: CalibratedModel, config: BitConfig, kernels: Kernels | No
         model.blueprint,
         model.calibration,
         "deploy",
-        sorted(config.widths()),
+        config.formats().every,
         "mse",
         model.layers,
         model.log_steps,

@@ -82,13 +82,15 @@ class Cost:
         return self.size_bytes(narrowest(space))
 
     def maximum_size_bytes(self, space: SearchSpace) -> int:
-        return self.size_bytes(
-            BitConfig.uniform(space.model, space.scheme, space.encoders, triples(space.choices)[0])
-        )
+        return self.size_bytes(widest(space))
 
 
 def narrowest(space: SearchSpace) -> BitConfig:
     return BitConfig.uniform(space.model, space.scheme, space.encoders, triples(space.choices)[-1])
+
+
+def widest(space: SearchSpace) -> BitConfig:
+    return BitConfig.uniform(space.model, space.scheme, space.encoders, triples(space.choices)[0])
 
 
 def uniform(space: SearchSpace, bits: int) -> BitConfig:
