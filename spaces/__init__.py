@@ -18,12 +18,21 @@ from bitfront.spaces.formats import (
 from bitfront.spaces.precision import Precision, parse_bits
 from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, encoder_layers
-from bitfront.spaces.space import GRANULARITIES, Gene, Genome, Granularity, SearchSpace, check_fixed
+from bitfront.spaces.space import (
+    GRANULARITIES,
+    Gene,
+    Genome,
+    Granularity,
+    SearchSpace,
+    check_choices,
+    check_fixed,
+)
 
 __all__ = [
     "FORMATS", "GRANULARITIES", "KINDS", "SCHEMES", "BitConfig", "BitfrontError", "Choices", "EncoderBits",
     "EncoderLayers", "FormatName", "Gene", "Genome", "Granularity", "Kind", "NotUniform", "NumberFormat",
-    "Precision", "QuantSite", "SearchSpace", "StructuralConstraint", "Triple", "UserError", "check_fixed",
-    "check_scheme", "encoder_layers", "mixed_only", "number_format", "parse_bits", "parse_fixed",
-    "parse_formats", "parse_uniform", "pinned_bits", "plain_width", "triples",
+    "Precision", "QuantSite", "SearchSpace", "StructuralConstraint", "Triple", "UserError", "check_choices",
+    "check_fixed", "check_scheme", "encoder_layers", "mixed_only", "number_format", "parse_bits",
+    "parse_fixed", "parse_formats", "parse_uniform", "pinned_bits", "plain_width",
+    "triples",
 ]  # fmt: skip

@@ -48,6 +48,13 @@ class NumberFormat:
         return self.bits if self.plain else self.name
 
     @property
+    def title(self) -> str:
+        """What it is called in texts and legends: ``8 bits``, ``8 bits, zero points`` or ``bfloat16``."""
+        if self.floating:
+            return {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[self.name]
+        return f"{self.bits} bits{', zero points' * self.zero_points}"
+
+    @property
     def label(self) -> str:
         """What it is called within ``W8aA8T8``: ``8``, ``8a`` or ``bf16``."""
         return self.name.removeprefix("int")
@@ -100,6 +107,27 @@ def order(value: FormatName) -> int:
 def in_order(values: Iterable[FormatName]) -> tuple[FormatName, ...]:
     """Formats from narrow to wide, each once."""
     return tuple(sorted(set(values), key=order))
+
+
+def written_format(value: object) -> FormatName | None:
+    """The format that a cell of a table stands for, a number or text; None for an empty cell.
+
+    Raises:
+        ValueError: It is no format.
+    """
+    text = "" if value is None or value != value else str(value).strip().removesuffix(".0")
+    found = int(text) if text.isdecimal() else text
+    if text and found not in FORMATS:
+        raise ValueError(f"{text!r} is no number format")
+    return found if text else None
+
+
+def titled(values: Iterable[FormatName]) -> str:
+    """Formats in words, such as ``4, 8 bits`` or ``4 bits, bfloat16``."""
+    found = in_order(values)
+    if all(isinstance(value, int) for value in found):
+        return f"{', '.join(map(str, found))} bits"
+    return ", ".join(FORMATS[value].title if value in FORMATS else str(value) for value in found)
 
 
 def label(triple: Iterable[FormatName]) -> str:
@@ -221,6 +249,13 @@ class Choices:
     def same(self) -> bool:
         """Whether all kinds have the same ones."""
         return self.weights == self.activations == self.attention
+
+    @property
+    def words(self) -> str:
+        """Such as ``4, 8``, or ``weights 4, 8, bf16; activations 8, bf16; attention 8``."""
+        if self.same:
+            return ", ".join(map(str, self.weights))
+        return "; ".join(f"{kind} {', '.join(map(str, self.of(kind)))}" for kind in KINDS)
 
 
 def triples(choices: Choices | Iterable[FormatName]) -> list[Triple]:

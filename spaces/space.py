@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bitfront.spaces.config import BitConfig, EncoderBits, collapse
 from bitfront.spaces.errors import UserError
-from bitfront.spaces.formats import Choices, FormatName, in_order
+from bitfront.spaces.formats import Choices, FormatName, in_order, titled
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
 if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the command line has no use for it
@@ -94,14 +94,7 @@ class SearchSpace:
         if granularity not in GRANULARITIES:
             raise UserError(f"unknown search space {granularity!r}: choose one of {', '.join(GRANULARITIES)}")
         found = choices if isinstance(choices, Choices) else Choices.alike(choices)
-        if all(len(found.of(kind)) < 2 for kind in KINDS):
-            listed = ",".join(map(str, found.every))
-            raise UserError(f"--bits {listed}: a search needs at least two widths, such as 4,8")
-        if granularity == "encoder" and not found.same:
-            raise UserError(
-                "one gene for each encoder sets all its kinds, so that they have the same formats: search "
-                "kinds with formats of their own in space encoder-kind or layer"
-            )
+        check_choices(found, granularity)
         if not encoders:
             raise UserError("the model has no encoders to search over")
         self.model = model
@@ -111,15 +104,14 @@ class SearchSpace:
         self.granularity: Granularity = granularity
         self.fixed: dict[Kind, FormatName] = dict(fixed)
         check_fixed(self.fixed, found, granularity)
-        single = {kind: found.of(kind)[0] for kind in KINDS if len(found.of(kind)) == 1}
         grouped: dict[str, list[Slot]] = {}
         # Formats that no gene sets.
         self._settled: dict[Slot, FormatName] = {}
+        held = self.held
         for encoder in self.encoders:
             for slot in _slots(encoder):
-                settled = self.fixed.get(slot.kind, single.get(slot.kind))
-                if settled is not None:
-                    self._settled[slot] = settled
+                if slot.kind in held:
+                    self._settled[slot] = held[slot.kind]
                 else:
                     grouped.setdefault(_gene_name(granularity, slot), []).append(slot)
         genes = {name: Gene(name, tuple(slots), found.of(slots[0].kind)) for name, slots in grouped.items()}
@@ -133,6 +125,12 @@ class SearchSpace:
         return len(self.genes)
 
     @property
+    def held(self) -> dict[Kind, FormatName]:
+        """The formats of kinds that are not searched: those that are fixed or have no other."""
+        single = {kind: self.choices.of(kind)[0] for kind in KINDS if len(self.choices.of(kind)) == 1}
+        return single | self.fixed
+
+    @property
     def gene_names(self) -> tuple[str, ...]:
         """Names of the genes in genome order, such as ``encoder00.weights``."""
         return tuple(gene.name for gene in self.genes)
@@ -141,6 +139,11 @@ class SearchSpace:
     def sizes(self) -> tuple[int, ...]:
         """How many choices each gene has, in genome order."""
         return tuple(len(gene.choices) for gene in self.genes)
+
+    @property
+    def widest(self) -> tuple[int, ...]:
+        """The genome of the widest choices."""
+        return tuple(size - 1 for size in self.sizes)
 
     @property
     def widths(self) -> tuple[FormatName, ...]:
@@ -201,16 +204,16 @@ class SearchSpace:
             has = config.encoders[slot.encoder].bits(slot.kind, slot.layer)
             if has != value:
                 raise UserError(
-                    f"the bit config has {slot.kind} of {has} bits in encoder {slot.encoder}; this space "
-                    f"fixes {value}"
+                    f"the bit config has {slot.kind} of {titled([has])} in encoder {slot.encoder}; this "
+                    f"space fixes {value}"
                 )
         genome = np.empty(len(self.genes), dtype=np.int64)
         for position, gene in enumerate(self.genes):
             found = {config.encoders[s.encoder].bits(s.kind, s.layer) for s in gene.slots}
             if len(found) != 1 or not found <= set(gene.choices):
                 raise UserError(
-                    f"{gene.name} has {list(in_order(found))} bits; space {self.granularity} takes one of "
-                    f"{list(gene.choices)}"
+                    f"{gene.name} has {titled(found)}; space {self.granularity} takes one of "
+                    f"{titled(gene.choices)}"
                 )
             genome[position] = gene.choices.index(found.pop())
         return genome
@@ -219,7 +222,33 @@ class SearchSpace:
         if genome.shape != (len(self.genes),):
             raise ValueError(f"a genome has shape ({len(self.genes)},), not {genome.shape}")
         if (genome < 0).any() or (genome >= self.sizes).any():
-            raise ValueError(f"genome entries are indices below {self.sizes}")
+            raise ValueError(f"genome entries are indices from 0 to below {self.sizes}")
+
+
+def check_choices(choices: Choices, granularity: Granularity, what: str = "a search needs") -> None:
+    """Refuses formats that leave nothing to search, or that no gene of a space could take.
+
+    Args:
+        choices: The formats of each kind.
+        granularity: Of the space.
+        what: Needs two formats, for the error.
+
+    Raises:
+        UserError: No kind has two formats, or one gene sets kinds with formats of their own.
+    """
+    if all(len(choices.of(kind)) < 2 for kind in KINDS):
+        if choices.plain and choices.same:
+            listed = ",".join(map(str, choices.every))
+            raise UserError(f"--bits {listed}: {what} at least two widths, such as 4,8")
+        raise UserError(
+            f"--formats {' '.join(choices.texts)}: {what} at least two formats of a kind, such as "
+            "weights=int4,int8"
+        )
+    if granularity == "encoder" and not choices.same:
+        raise UserError(
+            "one gene for each encoder sets all its kinds, so that they have the same formats: search "
+            "kinds with formats of their own in space encoder-kind or layer"
+        )
 
 
 def check_fixed(fixed: Mapping[Kind, FormatName], choices: Choices, granularity: Granularity) -> None:
@@ -235,7 +264,7 @@ def check_fixed(fixed: Mapping[Kind, FormatName], choices: Choices, granularity:
     for kind, value in fixed.items():
         if value not in choices.of(kind):
             listed = ", ".join(map(str, choices.of(kind)))
-            raise UserError(f"a kind cannot be fixed at {value} bits: choose among {listed}")
+            raise UserError(f"{kind} cannot be fixed at {titled([value])}: choose among {listed}")
 
 
 def check_kept(kept: Mapping[str, FormatName], genes: Mapping[str, Gene]) -> None:
@@ -246,10 +275,10 @@ def check_kept(kept: Mapping[str, FormatName], genes: Mapping[str, Gene]) -> Non
     """
     for name, value in kept.items():
         if name not in genes:
-            raise UserError(f"{name} cannot be kept at {value} bits: the space has no such gene")
+            raise UserError(f"{name} cannot be kept at {titled([value])}: the space has no such gene")
         if value not in genes[name].choices:
             listed = ", ".join(map(str, genes[name].choices))
-            raise UserError(f"{name} cannot be kept at {value} bits: choose among {listed}")
+            raise UserError(f"{name} cannot be kept at {titled([value])}: choose among {listed}")
     if kept and len(kept) == len(genes):
         raise UserError(f"all {len(genes)} genes would be kept at one width: leave one to search")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import TableLatency
 
 Indices = tuple[int, ...]
-# Genes that take one width together, and groups of them that are varied together.
+# Genes with the same choices that take one together, and groups of them that are varied together.
 Group = tuple[int, ...]
 Move = tuple[Group, ...]
 
@@ -125,9 +125,9 @@ def least_cost(
         return any(rule.violation(config_of(genome)) > 0 for rule in rules)
 
     def variations(genome: Indices, moves: Iterable[Move]) -> Iterator[Indices]:
-        """The genome with every combination of widths in the groups of genes of each move."""
+        """The genome with every combination of choices in the groups of genes of each move."""
         for groups in moves:
-            for choice in itertools.product(range(len(space.widths)), repeat=len(groups)):
+            for choice in itertools.product(*(range(space.sizes[group[0]]) for group in groups)):
                 changed = list(genome)
                 for group, index in zip(groups, choice, strict=True):
                     for gene in group:

@@ -26,7 +26,7 @@ from bitfront.evaluators.latency.table import LatencyTable
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.spaces import Choices, FormatName, UserError, number_format
+from bitfront.spaces import FORMATS, Choices, FormatName, UserError
 from bitfront.spaces.plugins import plugins
 
 # Entry points of other packages.
@@ -109,7 +109,8 @@ class ModelSource:
 
     def notes(self, formats: Iterable[FormatName]) -> tuple[str, ...]:
         """What the profile is, and what it has no rate for."""
-        return self.profile.notes(number_format(held).bits for held in formats)
+        integers = (FORMATS[value] for value in formats)
+        return self.profile.notes(found.bits for found in integers if not found.floating)
 
     def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:  # noqa: ARG002
         """Computes times."""

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.evaluators.progress import ShareDone, unreported
-from bitfront.spaces import SearchSpace, UserError
+from bitfront.spaces import FORMATS, FormatName, SearchSpace, UserError
+from bitfront.spaces.formats import in_order
+from bitfront.spaces.genomes import gene_table, narrow_choices, narrowed
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -30,35 +32,48 @@ class GeneScores:
 
     Attributes:
         names: Of the genes, in genome order.
-        widths: Allowed widths, ascending; a genome's entries are indices into them.
+        choices: Formats of each gene, narrow to wide; a genome's entries are indices into them.
         moments: Half the mean products of the errors' projections, ``[n, n]`` with
-            ``n = genes * (widths - 1)``: gene by gene, and within a gene from the lowest width on.
+            ``n`` the choices that are not the widest of their gene: gene by gene, and within a gene from the
+            narrowest on.
     """
 
     names: tuple[str, ...]
-    widths: tuple[int, ...]
+    choices: tuple[tuple[FormatName, ...], ...]
     moments: Matrix
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many choices each gene has."""
+        return tuple(map(len, self.choices))
+
+    @property
     def additive(self) -> Matrix:
-        """Divergence of each gene alone at each width, nats, ``[genes, widths]``; 0 at the widest."""
-        narrow = self.moments.diagonal().reshape(len(self.names), -1)
-        return np.column_stack([narrow, np.zeros(len(self.names))])
+        """Divergence of each gene alone at each choice, nats, ``[genes, most choices]``; 0 at the widest.
+
+        NaN where a gene has fewer choices.
+        """
+        found = gene_table(self.sizes)
+        found[:, :-1][narrow_choices(self.sizes)] = self.moments.diagonal()
+        return found
 
     def predicted_kl(self, genomes: NDArray[np.int64]) -> Matrix:
         """Divergence of genomes ``[count, genes]`` from the widest, nats, ``[count]``; less is better."""
-        chosen = np.asarray(genomes)[:, :, None] == np.arange(len(self.widths) - 1)
-        x = chosen.reshape(len(chosen), -1).astype(np.float64)
+        x = narrowed(genomes, self.sizes).astype(np.float64)
         found: Matrix = np.maximum(0.0, ((x @ self.moments) * x).sum(1))
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON document; of the symmetric moments the lower triangle."""
+        """A JSON document; of the symmetric moments the lower triangle.
+
+        Choices are one list where all genes have the same, else one for each gene.
+        """
+        same = len(set(self.choices)) == 1
         return {
             "format": FORMAT,
             "version": VERSION,
             "genes": list(self.names),
-            "widths": list(self.widths),
+            "widths": list(self.choices[0]) if same else [list(values) for values in self.choices],
             "moments": [row[: number + 1].tolist() for number, row in enumerate(self.moments)],
         }
 
@@ -74,18 +89,22 @@ class GeneScores:
             raise UserError(
                 f'not gene scores: expected a JSON object with "format": "{FORMAT}", "version": {VERSION}'
             )
-        names, widths = _entries(found, "genes", str), _entries(found, "widths", int)
-        if sorted(set(widths)) != widths:
-            raise UserError('gene scores: "widths" must ascend')
-        moments = _moments(found.get("moments"), len(names) * (len(widths) - 1))
-        return cls(tuple(names), tuple(widths), moments)
+        names = found.get("genes")
+        if not isinstance(names, list) or not names or any(type(name) is not str for name in names):
+            raise UserError('gene scores: "genes" must be a list of names')
+        choices = _choices(found.get("widths"), len(names))
+        moments = _moments(found.get("moments"), sum(len(values) - 1 for values in choices))
+        return cls(tuple(names), choices, moments)
 
 
-def _entries(document: dict[str, Any], key: str, kind: type) -> list[Any]:
-    value = document.get(key)
-    if not isinstance(value, list) or not value or any(type(entry) is not kind for entry in value):
-        raise UserError(f'gene scores: "{key}" must be a list of {kind.__name__} values')
-    return value
+def _choices(listed: Any, genes: int) -> tuple[tuple[FormatName, ...], ...]:
+    """The formats of each gene: one list of all genes, or a list for each."""
+    rows: list[Any] = listed if isinstance(listed, list) else []
+    rows = rows if rows and all(isinstance(row, list) for row in rows) else [rows] * genes
+    known = all(row and all(type(value) in (int, str) and value in FORMATS for value in row) for row in rows)
+    if len(rows) != genes or not known or any(list(in_order(row)) != row for row in rows):
+        raise UserError('gene scores: "widths" must be lists of formats that ascend, such as [4, 8]')
+    return tuple(map(tuple, rows))
 
 
 def _moments(rows: Any, count: int) -> Matrix:
@@ -105,7 +124,7 @@ def _moments(rows: Any, count: int) -> Matrix:
 def gene_scores(
     context: EvaluationContext, space: SearchSpace, progress: ShareDone = unreported
 ) -> GeneScores:
-    """Scores every gene at every width by one pass of gradients over images of the search split, unlabelled.
+    """Scores every gene at every choice by one pass of gradients over images of the search split, unlabelled.
 
     The search split it is, because a model is sure of the images that it was trained on, which those for
     calibration often are: their divergence says little of that of others.
@@ -128,16 +147,16 @@ def gene_scores(
 
 def scores_of(projections: Projections, space: SearchSpace) -> GeneScores:
     """The scores of a space's genes; parts of the same gene and image count together."""
-    widest = len(space.widths) - 1
-    base = np.full(len(space), widest, dtype=np.int64)
+    base = np.array(space.widest, dtype=np.int64)
     whole = projections.of(space.decode(base))
     moved = []
     for gene in range(len(space)):
-        for index in range(widest):
+        for index in range(base[gene]):
             genome = base.copy()
             genome[gene] = index
             moved.append(projections.of(space.decode(genome)) - whole)
-    return GeneScores(space.gene_names, space.widths, shrunk_moments(np.stack(moved)))
+    choices = tuple(gene.choices for gene in space.genes)
+    return GeneScores(space.gene_names, choices, shrunk_moments(np.stack(moved)))
 
 
 def shrunk_moments(samples: Matrix) -> Matrix:

@@ -64,7 +64,7 @@ def one_flips(
         BitfrontError: A configuration yields NaN, infinity or saturation; the tensor is named.
     """
     task = context.task
-    widest = np.full(len(space), len(space.widths) - 1, dtype=np.int64)
+    widest = np.array(space.widest, dtype=np.int64)
     widest_outputs = context.outputs(context.logits(space.decode(widest), "search"), "search")
     base = task.quality(widest_outputs)
     found = []

@@ -20,7 +20,8 @@ from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.search.runs.refined import file_of
-from bitfront.spaces import BitConfig, UserError, parse_uniform
+from bitfront.spaces import KINDS, BitConfig, UserError, parse_uniform
+from bitfront.spaces.formats import label
 
 # Prepared by every run, whatever its widths.
 _REFERENCE_BITS = 8
@@ -98,24 +99,24 @@ def refined_point(run: RecordedRun, choice: Choice) -> tuple[Chosen, Path]:
 
 
 def chosen_uniform(run: RecordedRun, text: str) -> Chosen:
-    """The same widths in every encoder of a run's model.
+    """The same formats in every encoder of a run's model.
 
     Args:
         run: The run.
-        text: Such as ``W8A8T8``; the widths must be ones that the run prepared.
+        text: Such as ``W8A8T8``; the formats must be ones that the run prepared.
 
     Raises:
-        UserError: The text is not of that form, or the run prepared no such width.
+        UserError: The text is not of that form, or the run prepared no such format.
     """
-    bits, space = parse_uniform(text), read_space(run.path)
-    missing = set(bits) - {*space.widths, _REFERENCE_BITS}
-    if missing:
-        raise UserError(
-            f"--uniform {text}: run {run.name} has the widths {', '.join(map(str, space.widths))}, "
-            f"not {min(missing)}"
-        )
-    config = BitConfig.uniform(space.model, space.scheme, space.encoders, bits)
-    return Chosen(config, f"{text.upper()}-{config.digest}", {}, _origin(run))
+    formats, space = parse_uniform(text), read_space(run.path)
+    for kind, value in zip(KINDS, formats, strict=True):
+        if value not in (*space.choices.of(kind), _REFERENCE_BITS):
+            raise UserError(
+                f"--uniform {text}: run {run.name} has the widths {space.choices.words}, not {value}"
+                f"{'' if space.choices.same else f' for {kind}'}"
+            )
+    config = BitConfig.uniform(space.model, space.scheme, space.encoders, formats)
+    return Chosen(config, f"{label(formats)}-{config.digest}", {}, _origin(run))
 
 
 def write_config(
@@ -182,14 +183,18 @@ def config_of(run: RecordedRun, row: pd.Series) -> BitConfig:
     missing = [name for name in space.gene_names if name not in row.index]
     if missing:
         raise UserError(f"{run.path / 'front.csv'} has no column {missing[0]!r} of the run's search space")
-    bits = [float(row[name]) for name in space.gene_names]
-    strange = [value for value in bits if value not in space.widths]
-    if strange:
+    genome = [
+        gene.choices.index(row[gene.name]) if row[gene.name] in gene.choices else -1 for gene in space.genes
+    ]
+    if -1 in genome:
+        strange = space.genes[genome.index(-1)]
+        value = row[strange.name]
         raise UserError(
-            f"{run.path / 'front.csv'}: trial {row['trial']} has a gene of {strange[0]:g} bits; "
-            f"the run's search space has {', '.join(map(str, space.widths))}"
+            f"{run.path / 'front.csv'}: trial {row['trial']} has a gene of "
+            f"{value if isinstance(value, str) else f'{value:g} bits'}; "
+            f"the run's search space has {', '.join(map(str, strange.choices))}"
         )
-    config = space.decode(np.array([space.widths.index(int(value)) for value in bits], dtype=np.int64))
+    config = space.decode(np.array(genome, dtype=np.int64))
     if config.digest != row["digest"]:
         raise UserError(
             f"{run.path / 'front.csv'}: trial {row['trial']} has digest {row['digest']}, but its genes give "

@@ -17,7 +17,7 @@ from bitfront.evaluators.deployment.verification import Verification, verify
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.task import Task
-from bitfront.spaces import BitConfig
+from bitfront.spaces import FORMATS, BitConfig
 from bitfront.spaces.config import LayerBits
 from bitfront.spaces.precision import MAX_BITS
 
@@ -147,7 +147,7 @@ def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[s
         return []
     weights = [_least(encoder.weights) for encoder in config.encoders]
     activations = sum(_least(encoder.activations) < MAX_BITS for encoder in config.encoders)
-    attention = sum(encoder.attention <= LOG_BITS for encoder in config.encoders)
+    attention = sum(_least(encoder.attention) <= LOG_BITS for encoder in config.encoders)
     notes = []
     if packed := sum(bits <= PACKED_BITS for bits in weights):
         notes.append(
@@ -175,5 +175,7 @@ def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[s
     return notes
 
 
-def _least(bits: LayerBits) -> int:
-    return bits if isinstance(bits, int) else min(dict(bits).values())
+def _least(formats: LayerBits) -> int:
+    """Bits of the narrowest format."""
+    values = [value for _, value in formats] if isinstance(formats, tuple) else [formats]
+    return min(FORMATS[value].bits for value in values)

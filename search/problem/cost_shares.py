@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from bitfront.search.problem.problem import SearchProblem
 
 Array = NDArray[np.float64]
 Genomes = NDArray[np.int64]
-# So many genomes are listed at most, and so many combinations of an encoder's widths tabled.
+# So many genomes are listed at most, and so many combinations of an encoder's choices tabled.
 LISTABLE, COMBINATIONS = 1 << 16, 1 << 12
 # Shares are sums of numbers that are rounded.
 ROUNDING = 1e-12
@@ -36,7 +37,7 @@ class CostShares:
         costs: These.
         bounds: The most of each cost, in the order of ANALYTIC; infinite where there is no limit.
         blocks: The genes of each encoder.
-        options: Combinations of widths of each encoder's genes, ``[combinations, genes]``: all, or, of an
+        options: Combinations of choices of each encoder's genes, ``[combinations, genes]``: all, or, of an
             encoder that has more than 4,096, those in which all genes of a kind are alike.
         complete: Whether they are all.
     """
@@ -51,8 +52,7 @@ class CostShares:
         for index, gene in enumerate(self._space.genes):
             blocks.setdefault(gene.slots[0].encoder, []).append(index)
         self.blocks = list(blocks.values())
-        widths = len(self._space.widths)
-        self.complete = all(widths ** len(genes) <= COMBINATIONS for genes in self.blocks)
+        self.complete = all(self._combinations(genes) <= COMBINATIONS for genes in self.blocks)
         self.options = [self._options(genes) for genes in self.blocks]
 
     def of(self, genomes: Genomes) -> Array:
@@ -94,9 +94,8 @@ class CostShares:
         None where there are more than 65,536 of them, or where that cannot be told.
         """
         if not self.costs.additive or not self.complete:
-            every, genes = range(len(self._space.widths)), len(self._space)
             small = self._space.cardinality <= LISTABLE
-            return np.array(list(itertools.product(every, repeat=genes))) if small else None
+            return np.array(list(itertools.product(*map(range, self._space.sizes)))) if small else None
         mixes = self._mixes()
         bound = 1.0 + ROUNDING + mixes @ self.slack
         parts = [part @ mixes.T for part in self._tabled]
@@ -121,13 +120,17 @@ class CostShares:
         return found
 
     def _options(self, genes: list[int]) -> Genomes:
-        every = range(len(self._space.widths))
         alike = [self._space.genes[gene].slots[0].kind for gene in genes]
-        complete = len(every) ** len(genes) <= COMBINATIONS
+        complete = self._combinations(genes) <= COMBINATIONS
         groups = list(map(str, genes)) if complete else list(map(str, alike))
         places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-        combinations = np.array(list(itertools.product(every, repeat=len(places))), dtype=np.int64)
+        sizes = {group: self._space.sizes[gene] for group, gene in zip(groups, genes, strict=True)}
+        every = (range(sizes[group]) for group in places)
+        combinations = np.array(list(itertools.product(*every)), dtype=np.int64)
         return combinations[:, [places[group] for group in groups]]
+
+    def _combinations(self, genes: list[int]) -> int:
+        return math.prod(self._space.sizes[gene] for gene in genes)
 
     @cached_property
     def _tabled(self) -> list[Array]:
@@ -137,10 +140,10 @@ class CostShares:
 
     def _parts(self, encoder: int, values: Genomes) -> Array:
         """Shares that an encoder's genes add at values ``[count, genes]``, ``[count, limited]``."""
-        widths = len(self._space.widths)
-        if len(self.options[encoder]) < widths ** values.shape[1]:
-            return self._shares(self.priced(self.blocks[encoder], values))
-        place = np.ravel_multi_index(tuple(values.T), (widths,) * values.shape[1])
+        genes = self.blocks[encoder]
+        if len(self.options[encoder]) < self._combinations(genes):
+            return self._shares(self.priced(genes, values))
+        place = np.ravel_multi_index(tuple(values.T), [self._space.sizes[gene] for gene in genes])
         found: Array = self._tabled[encoder][place]
         return found
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.spaces import SearchSpace
+from bitfront.spaces.genomes import gene_table
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class CostTables:
         self.base = self._price(anchor)
         self._terms: dict[Genes, NDArray[np.float64]] = {}
         for genes in _sets(space):
-            self._terms[genes] = self._term(genes, len(space.widths))
+            self._terms[genes] = self._term(genes)
         rows = np.concatenate([space.sample(np.random.default_rng(0), CHECKS), _alike(space)])
         sums, prices = self._sums(rows), self._one_by_one(rows)
         self.error: NDArray[np.float64] = 2.0 * np.abs(sums - prices).max(0)
@@ -60,12 +61,14 @@ class CostTables:
         return self._sums(genomes) if self.additive else self._one_by_one(genomes)
 
     def by_gene(self) -> NDArray[np.float64]:
-        """What each gene alone adds at each width to all genes at the lowest, ``[2, genes, widths]``."""
-        space = self._problem.space
-        found = np.zeros((len(ANALYTIC), len(space), len(space.widths)))
+        """What each gene alone adds at each choice to all genes at the lowest, ``[2, genes, most choices]``.
+
+        NaN where a gene has fewer choices.
+        """
+        found = np.stack([gene_table(self._problem.space.sizes) for _ in ANALYTIC])
         for genes, term in self._terms.items():
             if len(genes) == 1:
-                found[:, genes[0]] = term
+                found[:, genes[0], : term.shape[1]] = term
         return found
 
     def _sums(self, genomes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -81,10 +84,11 @@ class CostTables:
         values = self._problem.prepare([int(index) for index in genome]).values
         return np.array([float(values[column]) for column in ANALYTIC])
 
-    def _term(self, genes: Genes, widths: int) -> NDArray[np.float64]:
+    def _term(self, genes: Genes) -> NDArray[np.float64]:
         """What is left of the cost of a set of genes when that of all its parts is taken away."""
-        term = np.zeros((len(ANALYTIC), *(widths for _ in genes)))
-        for combination in itertools.product(range(1, widths), repeat=len(genes)):
+        sizes = [self._problem.space.sizes[gene] for gene in genes]
+        term = np.zeros((len(ANALYTIC), *sizes))
+        for combination in itertools.product(*(range(1, size) for size in sizes)):
             genome = np.zeros(len(self._problem.space), dtype=np.int64)
             genome[list(genes)] = combination
             left = self._price(genome) - self.base
@@ -100,13 +104,14 @@ def _alike(space: SearchSpace) -> NDArray[np.int64]:
     """Genomes with all genes of a kind at one end: some tensors are there once for all encoders."""
     kinds = [gene.slots[0].kind for gene in space.genes]
     places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
-    corners = list(itertools.product((0, len(space.widths) - 1), repeat=len(places)))
-    alike: NDArray[np.int64] = np.array(corners, dtype=np.int64)[:, [places[kind] for kind in kinds]]
+    corners = list(itertools.product((0, 1), repeat=len(places)))
+    raised = np.array(corners, dtype=np.int64)[:, [places[kind] for kind in kinds]]
+    alike: NDArray[np.int64] = raised * np.array(space.widest, dtype=np.int64)
     return alike
 
 
 def _entries(term: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Entries of a term ``[costs, widths, ...]`` at indices ``[count, genes]``, ``[costs, count]``."""
+    """Entries of a term ``[costs, choices, ...]`` at indices ``[count, genes]``, ``[costs, count]``."""
     flat = np.ravel_multi_index(tuple(chosen.T), term.shape[1:])
     entries: NDArray[np.float64] = term.reshape(len(term), -1)[:, flat]
     return entries

@@ -11,7 +11,8 @@ import numpy as np
 
 from bitfront.search.problem.objectives import ANALYTIC, NEGLIGIBLE
 from bitfront.search.problem.problem import SearchProblem
-from bitfront.spaces import KINDS, SearchSpace
+from bitfront.spaces import KINDS, FormatName, SearchSpace
+from bitfront.spaces.formats import titled
 
 Indices = tuple[int, ...]
 # Genes of one kind in one encoder, and the indices of widths that are worth searching, group by group.
@@ -30,11 +31,11 @@ class KeptGenes:
     """Genes that are not searched because nothing narrower pays.
 
     Attributes:
-        bits: Their width by name.
+        bits: Their format by name.
         note: One line that says so with the figures; empty where there is nothing to say.
     """
 
-    bits: Mapping[str, int]
+    bits: Mapping[str, FormatName]
     note: str = ""
 
 
@@ -47,9 +48,9 @@ def genes_to_keep(problem: SearchProblem) -> KeptGenes:
     has more than a limit allows. What is within the noise of latencies or below a thousandth of the size,
     both of an encoder, is no difference.
 
-    Where one narrower width saves something the kind is searched at all widths: a space has the same ones at
-    every gene. Costs are taken to be sums over encoders, to which layers contribute alike: they have shares
-    of one table of latencies, so that a kind saves most where all its layers are narrow.
+    Where one narrower choice saves something the kind is searched at all of them. Costs are taken to be sums
+    over encoders, to which layers contribute alike: they have shares of one table of latencies, so that a
+    kind saves most where all its layers are narrow.
 
     Args:
         problem: With all genes searched.
@@ -70,34 +71,37 @@ def genes_to_keep(problem: SearchProblem) -> KeptGenes:
     if left and len(kept) == len(prices.groups):
         return KeptGenes({}, prices.nothing_saves(columns))
     names = space.gene_names
-    bits = {names[gene]: space.widths[-1] for gene in sorted(itertools.chain.from_iterable(kept))}
+    bits = {names[gene]: space.genes[gene].choices[-1] for gene in sorted(itertools.chain(*kept))}
     return kept_at_widest(problem, bits) if _achievable(problem, space.keeping(bits)) else KeptGenes({})
 
 
-def kept_at_widest(problem: SearchProblem, bits: Mapping[str, int]) -> KeptGenes:
+def kept_at_widest(problem: SearchProblem, bits: Mapping[str, FormatName]) -> KeptGenes:
     """Genes that are known to be kept, with what narrower ones would cost.
 
     Args:
         problem: With all genes searched.
-        bits: The widest width by name of the gene.
+        bits: The widest choice by name of the gene.
     """
     if not bits:
         return KeptGenes({})
-    prices, every = _Prices(problem), set(range(len(problem.space.widths)))
-    names = problem.space.gene_names
-    left = [{max(every)} if names[genes[0]] in bits else every for genes in prices.groups]
+    prices, names = _Prices(problem), problem.space.gene_names
+    left = [
+        {prices.widest(group)} if names[genes[0]] in bits else set(range(prices.widest(group) + 1))
+        for group, genes in enumerate(prices.groups)
+    ]
     columns = [*prices.traded, *prices.limited(left, prices.traded)]
     return KeptGenes(bits, prices.what_narrower_costs(bits, columns))
 
 
 def _worth_searching(prices: _Prices, columns: Sequence[str]) -> Left:
     """The widths of each group without those that save nothing."""
-    groups, widest = prices.groups, prices.wide[0]
-    left = [set(range(widest + 1)) for _ in groups]
+    groups = range(len(prices.groups))
+    left = [set(range(prices.widest(group) + 1)) for group in groups]
+    narrow = [(group, width) for group in groups for width in range(prices.widest(group))]
     dropped = True
     while dropped:
         dropped = False
-        for group, width in itertools.product(range(len(groups)), range(widest)):
+        for group, width in narrow:
             if width in left[group] and not prices.saves(group, width, left, columns):
                 left[group].remove(width)
                 dropped = True
@@ -131,7 +135,7 @@ class _Prices:
         self._problem = problem
         self._known: dict[tuple[str, Indices], float] = {}
         self.space = problem.space
-        self.wide = (len(self.space.widths) - 1,) * len(self.space)
+        self.wide = self.space.widest
         grouped: dict[tuple[int, str], list[int]] = {}
         for index, gene in enumerate(self.space.genes):
             grouped.setdefault((gene.slots[0].encoder, gene.slots[0].kind), []).append(index)
@@ -142,6 +146,10 @@ class _Prices:
         errors = LATENCY_ERRORS * math.sqrt(2.0) * problem.cost.latency_noise
         # Of a cost: what is less is no difference.
         self._shares = {LATENCY: min(max(errors, _ROUNDING), LATENCY_SHARE), SIZE: NEGLIGIBLE}
+
+    def widest(self, group: int) -> int:
+        """The index of the widest choice of a group, whose genes have the same."""
+        return self.wide[self.groups[group][0]]
 
     def limited(self, left: Left, known: Sequence[str]) -> list[str]:
         """Columns beside those known of which some configuration has more than a limit allows."""
@@ -165,24 +173,33 @@ class _Prices:
             for column in columns
         )
 
-    def what_narrower_costs(self, bits: Mapping[str, int], columns: Sequence[str]) -> str:
+    def what_narrower_costs(self, bits: Mapping[str, FormatName], columns: Sequence[str]) -> str:
         """What the model costs with genes at the best of the narrower widths, and with them at the widest."""
-        space, widest = self.space, self.space.widths[-1]
+        space = self.space
         genes = [index for index, name in enumerate(space.gene_names) if name in bits]
-        narrow = [_with(self.wide, genes, width) for width in range(self.wide[0])]
+        steps = range(max(self.wide[gene] for gene in genes))
+        narrow = [_narrowed(self.wide, genes, step) for step in steps]
         best = min(narrow, key=lambda genome: [self.of(column, genome) for column in columns])
         found = {slot.kind for gene in genes for slot in space.genes[gene].slots}
         kinds = "widths" if space.granularity == "encoder" else _listed([k for k in KINDS if k in found])
+        wide, lower = (
+            titled(space.genes[gene].choices[genome[gene]] for gene in genes) for genome in (self.wide, best)
+        )
         return (
-            f"{kinds} are kept at {widest} bits in {len(genes)} of {len(space)} genes: at "
-            f"{space.widths[best[genes[0]]]} bits the model {self._compared(best, columns)}; --all-genes "
-            "searches them, too"
+            f"{kinds} are kept at {wide} in {len(genes)} of {len(space)} genes: at {lower} the model "
+            f"{self._compared(best, columns)}; --all-genes searches them, too"
         )
 
     def nothing_saves(self, columns: Sequence[str]) -> str:
         """What to say where no gene pays."""
-        widest = self.space.widths[-1]
         named = _listed([{LATENCY: "time", SIZE: "bytes"}[column] for column in columns], "or")
+        ends = {gene.choices[-1] for gene in self.space.genes}
+        widest = ends.pop()
+        if ends or not isinstance(widest, int):
+            return (
+                f"no format narrower than the widest saves {named}, so that the model in the widest formats "
+                "is as good as any; all genes are searched all the same"
+            )
         return (
             f"no width below {widest} bits saves {named}, so that the uniform {widest}-bit model is as good "
             "as any; all genes are searched all the same"
@@ -247,6 +264,14 @@ def _with(genome: Indices, genes: Sequence[int], width: int) -> Indices:
     changed = list(genome)
     for gene in genes:
         changed[gene] = width
+    return tuple(changed)
+
+
+def _narrowed(wide: Indices, genes: Sequence[int], step: int) -> Indices:
+    """The widest genome with genes at a choice of theirs that is narrower."""
+    changed = list(wide)
+    for gene in genes:
+        changed[gene] = min(step, wide[gene] - 1)
     return tuple(changed)
 
 

@@ -58,7 +58,7 @@ class Candidate:
     """A candidate with all that is known before its evaluation.
 
     Attributes:
-        genome: Index into the space's widths for every gene.
+        genome: Index into the choices of every gene.
         config: The configuration it stands for.
         digest: The configuration's digest.
         values: ``latency_ms`` and ``size_bytes``.

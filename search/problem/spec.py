@@ -16,10 +16,12 @@ from bitfront.search.problem.limits import TOP1, AskedLimit, read_bounds, read_l
 from bitfront.search.problem.objectives import default_objectives, parse_objectives
 from bitfront.spaces import (
     GRANULARITIES,
+    FormatName,
     Granularity,
     Kind,
     StructuralConstraint,
     UserError,
+    check_choices,
     check_fixed,
     mixed_only,
     parse_fixed,
@@ -144,8 +146,8 @@ class RunSpec:
             object.__setattr__(self, "time_budget", parse_duration(budget))
 
     @cached_property
-    def fixed(self) -> tuple[tuple[Kind, int], ...]:
-        """Kinds that are not searched, with their widths; :class:`UserError` where they cannot be read."""
+    def fixed(self) -> tuple[tuple[Kind, FormatName], ...]:
+        """Kinds that are not searched, with their formats; :class:`UserError` where they cannot be read."""
         return () if self.hold is None else parse_fixed(self.hold)
 
     @cached_property
@@ -171,16 +173,16 @@ class RunSpec:
     @property
     def structural(self) -> tuple[StructuralConstraint, ...]:
         """Constraints on configurations alone: constraint 2 unless it is switched off."""
-        return () if self.allow_uniform else mixed_only(self.evaluation.widths)
+        return () if self.allow_uniform else mixed_only(self.evaluation.choices)
 
     def check(self) -> None:
         """Refuses what can be seen to be impossible before anything is loaded.
 
         Raises:
-            UserError: The space is unknown, a number is too small, there are too few widths, kinds cannot be
-                fixed at their width, or a limit cannot be read.
+            UserError: The space is unknown, a number is too small, there is nothing to choose from, a kind
+                cannot be fixed at its format, or a limit cannot be read.
         """
-        widths = self.evaluation.widths
+        choices = self.evaluation.choices
         if self.space not in GRANULARITIES:
             raise UserError(f"unknown space {self.space!r}: choose one of {', '.join(GRANULARITIES)}")
         for option, number in (("--evaluations", self.evaluations), ("--plateau", self.plateau)):
@@ -200,16 +202,13 @@ class RunSpec:
                 f"--size-of {self.size_of} is for scheme {DEPLOY}, not {self.evaluation.scheme}: leave it "
                 f"out, or give --scheme {DEPLOY}"
             )
-        if len(widths) < 2:
-            raise UserError(
-                f"--bits {','.join(map(str, widths))}: a search needs at least two widths, such as 4,8"
-            )
+        check_choices(choices, self.space)
         if self.evaluation.refinement is not None:
             raise UserError(
                 f"{self.evaluation.refinement} refines one configuration, and a search is of many: "
                 "leave it out, and refine a point of the front afterwards"
             )
-        check_fixed(dict(self.fixed), widths, self.space)
+        check_fixed(dict(self.fixed), choices, self.space)
         self.limits  # noqa: B018 - reading them raises
 
     def to_json(self) -> dict[str, Any]:

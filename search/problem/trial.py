@@ -18,7 +18,7 @@ class Trial:
     Attributes:
         number: Position in the order of asking, from 0.
         digest: Digest of its bit configuration.
-        genome: Index into the space's widths for every gene.
+        genome: Index into the choices of every gene.
         state: ``complete`` (evaluated on the whole search split), ``screened`` (evaluated on a part of it,
             which showed that it cannot stand on the front), ``failed`` (the evaluation ended in an error) or
             ``rejected`` (violates a constraint that needs no evaluation, so it was never evaluated).

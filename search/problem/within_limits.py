@@ -50,7 +50,7 @@ class WithinLimits:
         """Genomes ``[count, genes]`` brought within the limits as far as single encoders can, one by one.
 
         The encoders of a genome that exceeds a limit are taken in random order, which some genomes share.
-        Each takes the widths that exceed the limits least; of several, those that change fewest genes. What
+        Each takes the choices that exceed the limits least; of several, those that change fewest genes. What
         satisfies the limits stays.
 
         Args:
@@ -93,12 +93,12 @@ class WithinLimits:
     @cached_property
     def seeds(self) -> tuple[Indices, ...]:
         """Where a search begins: the cheapest genomes, the all-narrow one, its one-flips; within limits."""
-        genes, widths = len(self._problem.space), len(self._problem.space.widths)
-        narrow = (0,) * genes
+        sizes = self._problem.space.sizes
+        narrow = (0,) * len(sizes)
         flips = [
-            (*narrow[:gene], width, *narrow[gene + 1 :])
-            for gene in range(genes)
-            for width in range(1, widths)
+            (*narrow[:gene], index, *narrow[gene + 1 :])
+            for gene, size in enumerate(sizes)
+            for index in range(1, size)
         ]
         return tuple(g for g in dict.fromkeys((*self.cheapest, narrow, *flips)) if self.admits(g))
 
@@ -151,10 +151,10 @@ class WithinLimits:
         if self.admits(genome):
             return genome
         flips = [
-            (*genome[:gene], width, *genome[gene + 1 :])
+            (*genome[:gene], index, *genome[gene + 1 :])
             for gene in rng.permutation(len(genome)).tolist()
-            for width in range(len(self._problem.space.widths))
-            if width != genome[gene]
+            for index in range(self._problem.space.sizes[gene])
+            if index != genome[gene]
         ]
         return next(filter(self.admits, flips), genome)
 

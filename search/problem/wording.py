@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import DECIMALS, SHARE_DECIMALS
 from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.spaces import FORMATS, KINDS, Choices, FormatName
 from bitfront.spaces.quantities import count_of
 
 MISSING = "\N{EM DASH}"
+# A format of all genes, or those by kind.
+Ends = FormatName | Mapping[str, FormatName]
 _DIGITS = 4
 # Shares that have a word, and how near to one, as a share of it, counts as it.
 _FRACTIONS = {
@@ -48,6 +51,32 @@ def percent(value: float, decimals: int = 2) -> str:
 def quality(value: float, unit: str) -> str:
     """A metric with its unit, to as many decimals as chance leaves of a share, or of nats."""
     return f"{percent(value, SHARE_DECIMALS if unit == '%' else DECIMALS)} {unit}".rstrip()
+
+
+def choice_ends(choices: Choices) -> tuple[Ends, Ends]:
+    """The narrowest and the widest format, by kind where kinds differ."""
+    if choices.same:
+        return choices.every[0], choices.every[-1]
+    narrow, wide = ({str(kind): choices.of(kind)[place] for kind in KINDS} for place in (0, -1))
+    return narrow, wide
+
+
+def ended_words(narrow: Ends, wide: Ends) -> tuple[str, str]:
+    """What a gene that is narrowed has, and what the others have; by kind where kinds differ."""
+    if isinstance(narrow, Mapping) or isinstance(wide, Mapping):
+        return "its narrowest format", "their widest"
+    if isinstance(narrow, int) and isinstance(wide, int):
+        return f"{narrow} bits", f"{wide}"
+    return FORMATS[narrow].title, FORMATS[wide].title
+
+
+def narrowed_words(narrow: Ends, wide: Ends) -> str:
+    """Such as ``at 4 instead of 8 bits``; by kind where kinds differ."""
+    if isinstance(narrow, Mapping) or isinstance(wide, Mapping):
+        return "in its narrowest instead of its widest format"
+    if isinstance(narrow, int) and isinstance(wide, int):
+        return f"at {narrow} instead of {wide} bits"
+    return f"at {FORMATS[narrow].title} instead of {FORMATS[wide].title}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from bitfront.spaces import Triple
+from bitfront.spaces import FormatName, Triple
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.measuring import Measured
@@ -97,7 +97,7 @@ def _against_bfloat16(own: Sequence[Measured]) -> Iterator[str]:
 
 
 def _narrower_weights(own: Sequence[Measured]) -> Iterator[str]:
-    for name, pairs in _pairs(own, lambda bits, wide: bits[0] < wide[0] == 8 and bits[1:] == wide[1:]):
+    for name, pairs in _pairs(own, lambda bits, wide: _narrower(bits[0], wide[0]) and bits[1:] == wide[1:]):
         sizes = [100.0 * (narrow.file_bytes / wide.file_bytes - 1.0) for narrow, wide in pairs]
         least, most = f"{min(sizes):+.0f}", f"{max(sizes):+.0f}"
         files = f"{least} %" if least == most else f"{least} to {most} %"
@@ -121,6 +121,11 @@ def _pairs(
         if alike and bits is not None and wide is not None and related(bits, wide):
             groups[f"{row.label.variant} against {other.label.variant}"].append((row, other))
     return groups.items()
+
+
+def _narrower(value: FormatName, wide: FormatName) -> bool:
+    """Whether plain integers are of fewer bits than 8-bit ones."""
+    return isinstance(value, int) and value < 8 == wide
 
 
 def _changes(pairs: Sequence[Pair]) -> str:

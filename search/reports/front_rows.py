@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,9 +22,9 @@ from bitfront.search.problem.wording import (
 )
 from bitfront.search.runs.columns import DIFFERENCE_ERROR, MeanBits, Schema, gene_columns_named, mean_bits
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces import FORMATS, UserError, parse_uniform
 from bitfront.spaces.quantities import count_of
 
-_UNIFORM = re.compile(r"W(\d+)A(\d+)T(\d+)")
 _FLOAT_BITS = MeanBits(32.0, 32.0, 32.0)
 _UNKNOWN_BITS = MeanBits(math.nan, math.nan, math.nan)
 SHOWN_FAILURES = 3
@@ -171,8 +170,7 @@ def star_note(run: RecordedRun, star: DefaultChoice | None) -> str:
 
 
 def _reference_row(schema: Schema, reference: Reference, base: Reference | None, whole: float) -> FrontRow:
-    match = _UNIFORM.fullmatch(reference.name)
-    bits = MeanBits(*map(float, match.groups())) if match else _UNKNOWN_BITS
+    bits = _uniform_bits(reference.name)
     known = {"digest": "", "bits": _FLOAT_BITS if reference.name == FLOAT_NAME else bits}
     return _row(
         schema,
@@ -185,6 +183,14 @@ def _reference_row(schema: Schema, reference: Reference, base: Reference | None,
         knee=False,
         **known,
     )
+
+
+def _uniform_bits(name: str) -> MeanBits:
+    """Of a reference that is called by its formats, such as ``W8A8T8``."""
+    try:
+        return MeanBits(*(float(FORMATS[value].bits) for value in parse_uniform(name)))
+    except UserError:
+        return _UNKNOWN_BITS
 
 
 def _row(

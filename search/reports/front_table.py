@@ -41,6 +41,7 @@ from bitfront.search.runs.columns import violation_column
 from bitfront.search.runs.listing import RunSummary, run_state
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces.formats import written_format
 from bitfront.spaces.quantities import count_of
 
 # Columns of a terminal, how many the front takes with both differences to the float model, and with words.
@@ -161,7 +162,8 @@ def front_document(run: RecordedRun, by: str | None = None) -> dict[str, Any]:
     rows, counted = in_order(run, front_rows(run), by), run.schema.task.counted
     star = default_choice(run)
     genes = {str(point["trial"]): point for point in run.front.to_dict("records")}
-    bits = {row: {g.name: int(point[g.name]) for g in run.genes} for row, point in genes.items()}
+    names = [gene.name for gene in run.genes]
+    bits = {row: {name: written_format(point[name]) for name in names} for row, point in genes.items()}
     return {
         "run": run.name,
         "prices": None if run.prices is None else dataclasses.asdict(run.prices),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.models.sites import role
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.wording import MISSING, megabytes, quantization
+from bitfront.search.problem.wording import MISSING, ended_words, megabytes, narrowed_words, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.profile_document import GRADIENT
 from bitfront.search.reports.tables import Table
-from bitfront.spaces import KINDS
+from bitfront.spaces import KINDS, FormatName
+from bitfront.spaces.formats import label
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Site = Mapping[str, Any]
 
 def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     """Prints what :func:`bitfront.search.reports.profile_document.sensitivity_document` gives."""
-    first = f"{document['narrow']} instead of {document['wide']} bits"
+    first = narrowed_words(document["narrow"], document["wide"]).removeprefix("at ")
     task, ranks = task_named(document["task"]), document["genes"][0]["ranks"]
     headings = [
         each
@@ -78,9 +79,9 @@ def _notes(document: Mapping[str, Any], task: Task) -> Iterable[str]:
         loss, distance, counted = (
             _measure_name(task, name) for name in (task.loss, task.distance, task.counted)
         )
-        narrow, wide = document["narrow"], document["wide"]
+        narrow, wide = ended_words(document["narrow"], document["wide"])
         yield (
-            f"{loss}, {distance}, {counted}: this gene at {narrow} bits and the others at {wide} against all "
+            f"{loss}, {distance}, {counted}: this gene at {narrow} and the others at {wide} against all "
             f"at {wide}, on {document['images']} search images; {counted} with its paired standard error"
         )
     if GRADIENT in ranks:
@@ -118,8 +119,8 @@ def print_profile(document: Mapping[str, Any]) -> None:
 
 def _headings(document: Mapping[str, Any]) -> Iterable[str]:
     sizes = {"float32": document["fp32_size_bytes"]} | {
-        f"W{bits}A{bits}T{bits}": document["uniform_size_bytes"][str(bits)]
-        for bits in reversed(document["widths"])
+        label([value] * 3): document["uniform_size_bytes"][str(value)]
+        for value in reversed(_uniform(document))
     }
     largest = max(sizes.values())
     images = document["calibration_images"]
@@ -172,12 +173,13 @@ def _costs(document: Mapping[str, Any], widths: Sequence[str], sites: Sequence[S
         found = [site["packed_bytes"].get(bits) for site in sites]
         return MISSING if None in found else f"{sum(found) / 1e3:,.1f}"
 
-    stored = sum(site["packed_bytes"].get(widths[-1], 0) for site in sites if site["kind"] == "weights")
+    widest = str(_uniform(document)[-1])
+    stored = sum(site["packed_bytes"].get(widest, 0) for site in sites if site["kind"] == "weights")
     macs = sum(site["macs"] for site in sites)
     return [
         f"{sum(site['elements'] for site in sites):,}",
         *map(kilobytes, widths),
-        _share(stored, document["uniform_size_bytes"][widths[-1]]),
+        _share(stored, document["uniform_size_bytes"][widest]),
         f"{macs / 1e6:,.3f}" if macs else MISSING,
         _share(macs, document["macs"]),
     ]
@@ -189,15 +191,15 @@ def _share(part: float, whole: float) -> str:
 
 def _range_table(document: Mapping[str, Any]) -> Table:
     """Lowest and highest value of every activation of an encoder, at the narrowest width."""
-    bits = str(document["widths"][0])
     columns = [site for site in document["sites"] if site["encoder"] == 0 and _is_ranged(site)]
-    logarithmic = _is_logarithmic(document)
-    table = Table([f"{bits}-bit ranges", *(role(site["name"]) for site in columns), *["base"] * logarithmic])
+    logarithmic, narrowest = _is_logarithmic(document), {next(iter(site["grids"])) for site in columns}
+    title = f"{narrowest.pop()}-bit ranges" if len(narrowest) == 1 else "ranges"
+    table = Table([title, *(role(site["name"]) for site in columns), *["base"] * logarithmic])
     for index, name in enumerate(document["encoders"]):
         sites = [site for site in document["sites"] if site["encoder"] == index]
-        ranged = [site["grids"][bits] for site in sites if _is_ranged(site)]
+        ranged = [_narrowest_grid(site) for site in sites if _is_ranged(site)]
         ranges = [f"{_short(grid['low'])}..{_short(grid['high'])}" for grid in ranged]
-        scales = [site["grids"][bits] for site in sites if site["kind"] == "attention"]
+        scales = [_narrowest_grid(site) for site in sites if site["kind"] == "attention"]
         bases = [f"{2 ** grid['log2_base']:.3f}" if "log2_base" in grid else MISSING for grid in scales]
         table.add(name, *ranges, *bases[: int(logarithmic)])
     return table
@@ -208,8 +210,17 @@ def _is_ranged(site: Site) -> bool:
 
 
 def _is_logarithmic(document: Mapping[str, Any]) -> bool:
-    bits = str(document["widths"][0])
-    return any("log2_base" in (site["grids"] or {}).get(bits, {}) for site in document["sites"])
+    return any("log2_base" in _narrowest_grid(site) for site in document["sites"])
+
+
+def _narrowest_grid(site: Site) -> Mapping[str, Any]:
+    """The grid of the fewest bits; none of weights."""
+    return next(iter((site["grids"] or {}).values()), {})
+
+
+def _uniform(document: Mapping[str, Any]) -> list[FormatName]:
+    """The formats that all kinds may take, narrow to wide."""
+    return [value for value in document["widths"] if str(value) in document["uniform_size_bytes"]]
 
 
 def _short(value: float) -> str:

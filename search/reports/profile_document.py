@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitfront.evaluators.tasks.task import Task
-from bitfront.spaces import BitConfig, QuantSite, SearchSpace, pinned_bits
+from bitfront.search.problem.wording import choice_ends
+from bitfront.spaces import FORMATS, KINDS, BitConfig, FormatName, QuantSite, SearchSpace, pinned_bits
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
@@ -36,13 +37,17 @@ def _measures(task: Task) -> dict[str, tuple[str, bool]]:
     }
 
 
-def site_widths(context: EvaluationContext, site: QuantSite) -> tuple[int, ...]:
-    """The widths that a site may take: those prepared, or the one it is pinned to."""
-    return (dict(pinned_bits(context.spec.scheme))[site.layer],) if site.pinned else context.prepared.widths
+def site_formats(context: EvaluationContext, site: QuantSite) -> tuple[FormatName, ...]:
+    """The formats that a site may take: those prepared, or the width it is pinned to."""
+    from bitfront.evaluators.context.preparing import prepared_choices
+
+    if site.pinned:
+        return (dict(pinned_bits(context.spec.scheme))[site.layer],)
+    return prepared_choices(context.spec).of(site.kind)
 
 
 def site_grids(context: EvaluationContext, site: QuantSite) -> dict[str, dict[str, Any]] | None:
-    """The grid of an activation site at each of its widths; None for weights.
+    """The grid of an activation site at each of its widths; None for weights, nothing for floats.
 
     ``low`` and ``high`` are the least and the greatest value that has a code and ``scale`` the step between
     codes; a residual stream has the step of its finest channels and an exponent for each. Sites that take
@@ -52,7 +57,7 @@ def site_grids(context: EvaluationContext, site: QuantSite) -> dict[str, dict[st
 
     if site.kind == "weights":
         return None
-    widths = site_widths(context, site)
+    widths = [value for value in site_formats(context, site) if isinstance(value, int)]
     if is_residual(site.name):
         return {str(bits): _stream(context, site) for bits in widths}
     return {str(bits): _grid(context, site, bits) for bits in widths}
@@ -85,10 +90,13 @@ def _described(low: float, high: float, scale: float, zero_point: int) -> dict[s
 
 def profile_document(context: EvaluationContext) -> dict[str, Any]:
     """Everything that ``bitfront profile`` tells; sizes are bytes, MACs are those of one image."""
-    spec, widths = context.spec, context.prepared.widths
+    from bitfront.evaluators.context.preparing import prepared_choices
+
+    spec, choices = context.spec, prepared_choices(context.spec)
     uniform = {
-        bits: BitConfig.uniform(spec.model, spec.scheme, context.encoders, (bits, bits, bits))
-        for bits in widths
+        value: BitConfig.uniform(spec.model, spec.scheme, context.encoders, (value, value, value))
+        for value in choices.every
+        if all(value in choices.of(kind) for kind in KINDS)
     }
     return {
         "model": spec.model,
@@ -101,12 +109,12 @@ def profile_document(context: EvaluationContext) -> dict[str, Any]:
         "observer": spec.observer,
         "ingredients": _ingredients(context),
         "notes": _notes(context),
-        "widths": list(widths),
+        "widths": list(choices.every),
         "encoders": [encoder.name for encoder in context.encoders],
         "parameters": sum(parameter.numel() for parameter in context.model.module.parameters()),
         "macs": model_macs(context.sites),
         "fp32_size_bytes": context.size.float_bytes(),
-        "uniform_size_bytes": {str(bits): context.size.size_bytes(uniform[bits]) for bits in widths},
+        "uniform_size_bytes": {str(value): context.size.size_bytes(uniform[value]) for value in uniform},
         "sites": [_site(context, site) for site in context.sites],
     }
 
@@ -121,7 +129,7 @@ def model_macs(sites: Sequence[QuantSite]) -> int:
 def _site(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
     from bitfront.evaluators.packed.tensors import packed_bytes
 
-    widths = site_widths(context, site)
+    formats = site_formats(context, site)
     return {
         "name": site.name,
         "kind": site.kind,
@@ -130,7 +138,7 @@ def _site(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
         "pinned": site.pinned,
         "elements": site.elements,
         "macs": site.macs,
-        "packed_bytes": {str(bits): packed_bytes(site.elements, bits) for bits in widths},
+        "packed_bytes": {str(value): packed_bytes(site.elements, FORMATS[value].bits) for value in formats},
         "grids": site_grids(context, site),
     }
 
@@ -188,6 +196,7 @@ def sensitivity_document(
     from bitfront.search.samplers.surrogate.additive import gene_costs
 
     genes: list[dict[str, Any]] = []
+    narrow, wide = choice_ends(space.choices)
     # Of each gene alone, at its lowest width.
     for gene, change in zip(space.genes, gene_costs(space, context.size.size_bytes)[:, 0], strict=True):
         kinds = {slot.kind for slot in gene.slots}
@@ -208,8 +217,8 @@ def sensitivity_document(
     return {
         "task": context.task.name,
         "space": space.granularity,
-        "narrow": space.widths[0],
-        "wide": space.widths[-1],
+        "narrow": narrow,
+        "wide": wide,
         "images": len(context.images("search")),
         "genes": [
             {**gene, "ranks": {name: ranks[name][position] for name in ranks}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR
-from bitfront.spaces import KINDS, Kind, SearchSpace
+from bitfront.spaces import FORMATS, KINDS, Kind, SearchSpace
 
 # The paired standard error, on the test split, of the difference to the float model in quality.
 DIFFERENCE_ERROR = "test_difference_standard_error"
@@ -181,7 +182,7 @@ class GeneColumn(NamedTuple):
 
 
 class MeanBits(NamedTuple):
-    """Mean width of each kind over its genes, in bits."""
+    """Mean width of each kind over its genes, in bits of a stored value."""
 
     weights: float
     activations: float
@@ -209,11 +210,15 @@ def gene_columns_named(columns: Iterable[str]) -> tuple[GeneColumn, ...]:
     )
 
 
+def _bits(value: Any) -> float:
+    return float(FORMATS[value].bits if isinstance(value, str) else math.nan if value is None else value)
+
+
 def mean_bits(row: Mapping[str, Any], genes: Sequence[GeneColumn]) -> MeanBits:
     """Mean bits of one assignment, every gene counting once; NaN for a kind without genes."""
 
     def mean(kind: Kind) -> float:
-        bits = [float(row[gene.name]) for gene in genes if gene.kind in (kind, None)]
+        bits = [_bits(row[gene.name]) for gene in genes if gene.kind in (kind, None)]
         return sum(bits) / len(bits) if bits else float("nan")
 
     return MeanBits(*(mean(kind) for kind in KINDS))

@@ -15,6 +15,7 @@ from bitfront.evaluators.files import explained, readable
 from bitfront.search.runs.columns import Column
 from bitfront.search.runs.names import run_command
 from bitfront.spaces import UserError
+from bitfront.spaces.formats import written_format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,9 @@ def read_table(
     genes: Iterable[str] = (),
     text: str | None = None,
 ) -> pd.DataFrame:
-    """A CSV table of a run: numbers and genes as float64 (NaN where empty), ``feasible`` as booleans.
+    """A CSV table of a run: numbers as float64 (NaN where empty), ``feasible`` as booleans.
+
+    Genes are float64, too, where widths are all that they have, else widths and names of formats.
 
     Args:
         path: The file.
@@ -96,11 +99,22 @@ def _typed(table: pd.DataFrame, columns: Mapping[str, Column], genes: Iterable[s
     texts = [column.name for column in known if column.kind == "text"]
     flags = [column.name for column in known if column.kind == "flag"]
     table = table.assign(
-        **{name: pd.to_numeric(table[name]).astype(float) for name in (*numbers, *genes)},
+        **{name: pd.to_numeric(table[name]).astype(float) for name in numbers},
+        **{name: _formats(table[name]) for name in genes},
         **{name: table[name].fillna("") for name in texts},
         **{name: table[name].str.lower().isin(["true", "1"]) for name in flags},
     )
     return table.assign(trial=table["trial"].astype("int64"))
+
+
+def _formats(column: pd.Series) -> pd.Series:
+    """Widths as numbers; where there are names of formats, these and whole numbers (None where empty)."""
+    import pandas as pd
+
+    known = column.dropna()
+    if pd.to_numeric(known, errors="coerce").notna().all():
+        return pd.to_numeric(column).astype(float)
+    return pd.Series([written_format(value) for value in column], index=column.index, dtype=object)
 
 
 def absent_file(path: Path) -> UserError:

@@ -17,7 +17,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.files import SPEC, damaged_file, portable, read_json, read_spec_document
 from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import checked_name, command_line, plain_name, runs_dir_options
-from bitfront.spaces import BitfrontError, EncoderLayers, SearchSpace, UserError
+from bitfront.spaces import KINDS, BitfrontError, Choices, EncoderLayers, FormatName, SearchSpace, UserError
 
 # Files of a run: its search space, the images of each split, and the gradient scores of its genes.
 SPACE, SPLITS, GENE_SCORES = "space.json", "splits.json", "gene_scores.json"
@@ -186,7 +186,9 @@ def write_space(folder: Path, space: SearchSpace) -> Path:
         "model": space.model,
         "scheme": space.scheme,
         "granularity": space.granularity,
-        "widths": list(space.widths),
+        "widths": list(space.choices.every),
+        # Only where they differ: spaces of earlier versions have the same formats for all kinds.
+        **({} if space.choices.same else {"formats": {k: list(space.choices.of(k)) for k in KINDS}}),
         "held": dict(space.fixed),
         # Only where there are any: spaces of earlier versions have none.
         **({"kept": space.kept} if space.kept else {}),
@@ -217,10 +219,19 @@ def read_space(folder: Path) -> SearchSpace:
             str(document["model"]),
             str(document["scheme"]),
             encoders,
-            [int(width) for width in document["widths"]],
+            _read_choices(document),
             document["granularity"],
-            [(kind, int(width)) for kind, width in document.get("held", {}).items()],
-            [(str(name), int(width)) for name, width in document.get("kept", {}).items()],
+            [(kind, _read_format(value)) for kind, value in document.get("held", {}).items()],
+            [(str(name), _read_format(value)) for name, value in document.get("kept", {}).items()],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error
+
+
+def _read_choices(document: Mapping[str, Any]) -> Choices:
+    by_kind = document.get("formats") or dict.fromkeys(KINDS, document["widths"])
+    return Choices(*(tuple(map(_read_format, by_kind[kind])) for kind in KINDS))
+
+
+def _read_format(value: Any) -> FormatName:
+    return value if isinstance(value, str) else int(value)

@@ -27,7 +27,7 @@ from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name, plain_name
 from bitfront.search.runs.refined import RefinedPoint, refined_points
 from bitfront.search.runs.right_images import Split, read_right_images
-from bitfront.spaces import UserError
+from bitfront.spaces import Choices, FormatName, UserError, parse_formats
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class RecordedRun:
         limits: The limits in force, from ``summary.json``.
         summary: ``summary.json``; empty while it does not exist.
         genes: The gene columns of both tables, in genome order.
-        settled: Widths of the genes that were not searched, by name.
+        settled: Formats of the genes that were not searched, by name.
         refined: What ``bitfront refine`` made of trials, by trial.
         prices: Whose latencies these are where they are not those of the search; see
             :func:`bitfront.search.runs.prices.priced`.
@@ -91,7 +91,7 @@ class RecordedRun:
     limits: tuple[Limit, ...]
     summary: dict[str, Any]
     genes: tuple[GeneColumn, ...]
-    settled: Mapping[str, int] = field(default_factory=dict)
+    settled: Mapping[str, FormatName] = field(default_factory=dict)
     narrowed: tuple[Limit, ...] = ()
     refined: tuple[RefinedPoint, ...] = ()
     prices: Prices | None = None
@@ -136,6 +136,12 @@ class RecordedRun:
     def evaluation(self) -> dict[str, Any]:
         """The ``evaluation`` part of the spec."""
         return dict(self.spec.get("evaluation") or {})
+
+    @property
+    def choices(self) -> Choices:
+        """The formats that each kind could take; none where the run does not say."""
+        known = self.evaluation
+        return parse_formats(known.get("formats") or (), map(int, known.get("widths") or ()))
 
     @property
     def schema(self) -> Schema:
@@ -219,15 +225,15 @@ def _read_genes(folder: Path, schema: Schema) -> tuple[GeneColumn, ...]:
     return gene_columns_named(read_table(folder / "front.csv", schema.by_name, schema.front).columns)
 
 
-def _read_settled(folder: Path) -> dict[str, int]:
-    """By name, widths of the genes of kinds that were held and of those that were kept."""
+def _read_settled(folder: Path) -> dict[str, FormatName]:
+    """By name, formats of the genes of kinds that were held and of those that were kept."""
     if not (folder / SPACE).exists():
         return {}
     space = read_space(folder)
     held = {
-        f"encoder{encoder.index:02d}.{kind}": width
+        f"encoder{encoder.index:02d}.{kind}": value
         for encoder in space.encoders
-        for kind, width in space.fixed.items()
+        for kind, value in space.held.items()
     }
     return {**held, **space.kept}
 

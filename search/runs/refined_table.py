@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bitfront.evaluators.files import csv_text, write_atomically
 from bitfront.search.runs.columns import Column, Schema
 from bitfront.search.runs.refined import RefinedPoint, refined_points
+from bitfront.spaces.formats import written_format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ TABLE = "refined.csv"
 
 
 def write_refined_table(run: RecordedRun) -> None:
-    """Writes a row for each refined point; costs are those of the trial, whose bits it has.
+    """Writes a row for each refined point; costs are those of the trial, whose formats it has.
 
     Raises:
         UserError: The folder is not writable.
@@ -32,7 +33,8 @@ def write_refined_table(run: RecordedRun) -> None:
         values = {**trials.get(point.digest, {}), **points.get(point.digest, {}), **_values(point, schema)}
         bits = [values.get(name) for name in genes]
         cells = [[_cell(column, values.get(column.name)) for column in part] for part in (leading, further)]
-        rows.append([*cells[0], *("" if width is None else f"{width:.0f}" for width in bits), *cells[1]])
+        chosen = ("" if value is None else str(value) for value in map(written_format, bits))
+        rows.append([*cells[0], *chosen, *cells[1]])
     header = [*(column.name for column in leading), *genes, *(column.name for column in further)]
     write_atomically(run.path / TABLE, csv_text(header, rows))
 

@@ -61,8 +61,9 @@ class StudyRecord:
         self._problem = problem
         self._place = place
         self._unrecorded = unrecorded
-        widths: BaseDistribution = CategoricalDistribution(problem.space.widths)
-        self._distributions = dict.fromkeys(problem.space.gene_names, widths)
+        self._distributions: dict[str, BaseDistribution] = {
+            gene.name: CategoricalDistribution(gene.choices) for gene in problem.space.genes
+        }
         frozen = study.get_trials(deepcopy=False)
         self._finished = {
             t.number: read_trial(t, problem.space, problem.objectives, problem.constraint_names)
@@ -201,11 +202,10 @@ class StudyRecord:
 
     def _add(self, candidate: Candidate, state: TrialState, attributes: Mapping[str, Any]) -> int:
         number = len(self._finished) + len(self._running)
-        widths = self._problem.space.widths
-        genes = zip(self._problem.space.gene_names, candidate.genome, strict=True)
+        genes = zip(self._problem.space.genes, candidate.genome, strict=True)
         trial = create_trial(
             state=state,
-            params={name: widths[index] for name, index in genes},
+            params={gene.name: gene.choices[index] for gene, index in genes},
             distributions=self._distributions,
             user_attrs={DIGEST: candidate.digest, **candidate.values, **attributes},
             constraints=dict(candidate.violations),

@@ -51,7 +51,7 @@ def read_trial(
         attributes |= {objective.column: value for objective, value in pairs}
     elif state == "rejected" and measured:
         state = _SCREENED
-    genome = tuple(space.widths.index(frozen.params[name]) for name in space.gene_names)
+    genome = tuple(gene.choices.index(frozen.params[gene.name]) for gene in space.genes)
     violations = {name: frozen.constraints[name] for name in constraints if name in frozen.constraints}
     return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
 

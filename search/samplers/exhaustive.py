@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,13 +31,14 @@ def check_exhaustible(space: SearchSpace) -> None:
 
 
 def _counted(space: SearchSpace) -> str:
-    power = f"{len(space.widths)}^{len(space)}"
+    counts = Counter(space.sizes)
+    power = " x ".join(f"{size}^{genes}" for size, genes in sorted(counts.items()))
     return f"{space.cardinality:,} ({power})" if space.cardinality < 10**12 else power
 
 
 def _remedy(space: SearchSpace) -> str:
-    coarsest = len(space.widths) ** len(space.encoders)
-    if space.granularity != "encoder" and coarsest <= LISTABLE:
+    coarsest = len(space.choices.weights) ** len(space.encoders)
+    if space.granularity != "encoder" and space.choices.same and coarsest <= LISTABLE:
         return f"choose --space encoder, which has {coarsest:,}, or another --sampler"
     return "choose another --sampler"
 
@@ -85,8 +87,7 @@ class ExhaustiveSearch:
 
 def _genomes(space: SearchSpace) -> NDArray[np.int64]:
     """All genomes of a space, shape ``[cardinality, genes]``."""
-    shape = (len(space.widths),) * len(space)
-    return np.stack(np.unravel_index(np.arange(space.cardinality), shape), axis=1)
+    return np.stack(np.unravel_index(np.arange(space.cardinality), space.sizes), axis=1)
 
 
 def _dealt(genomes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -55,7 +55,7 @@ class Nsga2Sampler:
             n_obj=len(problem.objectives),
             n_ieq_constr=len(problem.constraint_names) + 1,
             xl=0,
-            xu=len(space.widths) - 1,
+            xu=np.array(space.widest),
             vtype=int,
         )
         first = first_population(space, population, self._rng, self._within)
@@ -65,7 +65,7 @@ class Nsga2Sampler:
             pop_size=population,
             sampling=np.array(first, dtype=np.int64),
             crossover=EncoderCrossover(encoder_blocks(space)),
-            mutation=ResampleMutation(len(space.widths)),
+            mutation=ResampleMutation(space.sizes),
             repair=RepairTowardsLimits(self._within, seed),
             eliminate_duplicates=NeverAgain(self._history),
             seed=seed,

@@ -152,9 +152,10 @@ def _sampler(name: str, population: int, seed: int) -> BaseSampler:
 
 
 def _distributions(name: str, problem: SearchProblem) -> dict[str, BaseDistribution]:
-    """Indices of widths by gene: a scale for distances between them (``gp``), choices for the others."""
-    top = len(problem.space.widths) - 1
-    widths: BaseDistribution = (
-        IntDistribution(0, top) if name == "gp" else CategoricalDistribution(range(top + 1))
-    )
-    return dict.fromkeys(problem.space.gene_names, widths)
+    """Indices of choices by gene: a scale for distances between them (``gp``), categories for the others."""
+
+    def distribution(size: int) -> BaseDistribution:
+        return IntDistribution(0, size - 1) if name == "gp" else CategoricalDistribution(range(size))
+
+    space = problem.space
+    return {gene: distribution(size) for gene, size in zip(space.gene_names, space.sizes, strict=True)}

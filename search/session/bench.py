@@ -22,12 +22,13 @@ from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import (
     Document,
+    at_formats,
     check_same,
     read_config_document,
     recorded_evaluation,
     recorded_spec,
 )
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import BitConfig, Choices, UserError
 from bitfront.spaces.quantities import count_of
 from bitfront.spaces.schemes import DEPLOY
 
@@ -88,7 +89,7 @@ def bench(
     Args:
         spec: Model and quantization; None for what the first configuration was found under, or the defaults.
         configs: Files of configurations, or their documents by file.
-        uniform: Configurations of the same widths in every encoder: a text such as ``W8A8T8,W4A8T8``,
+        uniform: Configurations of the same formats in every encoder: a text such as ``W8A8T8,W4A8T8``,
             ``none``, or a list.
         runtimes: Those that take part; None for all that are installed.
         baselines: Models of timm to compare with, or ``none``; None for the usual ones, and for none where
@@ -115,10 +116,11 @@ def bench(
     spec = bench_spec(configs) if spec is None else spec
     options = BenchOptions.of(spec.scheme, uniform, runtimes, baselines, batches, budget)
     named = _named_configs(configs, spec, options)
-    found = set().union(*options.uniform.values(), *(config.widths() for config in named.values()))
-    widths = tuple(sorted(found)) or (8,)
+    found = [config.formats() for config in named.values()]
+    found += [Choices(*((value,) for value in triple)) for triple in options.uniform.values()]
     # Nothing is classified; everything is timed on one thread of the CPU.
-    spec = dataclasses.replace(spec, widths=widths, device="cpu", batch_size=1, threads=1)
+    spec = at_formats(spec, found or [Choices.alike((8,))])
+    spec = dataclasses.replace(spec, device="cpu", batch_size=1, threads=1)
     place = RunStore(runs_root()).made() / default_name(spec.model) if folder is None else Path(folder)
     _check_folder(place, force)
     with reporter.stage(preparing(spec)) as share_done:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed, runtime_named
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TORCH
 from bitfront.spaces import SCHEMES, Triple, UserError, parse_uniform
+from bitfront.spaces.formats import label
 from bitfront.spaces.quantities import parse_duration
 
 # In the order in which they are shown.
@@ -64,10 +65,10 @@ class BenchOptions:
             UserError: A list has something else in it, or a runtime is not installed or does not run the
                 scheme.
         """
-        widths = map(parse_uniform, _words(uniform, "--uniform"))
+        uniform_formats = map(parse_uniform, _words(uniform, "--uniform"))
         taking_part, notes = _runtimes(runtimes, scheme)
         return cls(
-            {f"W{w}A{a}T{t}": (w, a, t) for w, a, t in widths},
+            {label(formats): formats for formats in uniform_formats},
             taking_part,
             None if baselines is None else _words(baselines, "--baselines"),
             _batches(batches),

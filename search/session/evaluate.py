@@ -143,9 +143,9 @@ def evaluate(
     """Measures one configuration on the test split: accuracy, latency and size, beside the float model.
 
     Args:
-        spec: Model, data and quantization; its widths are those of the configuration. None for what the file
+        spec: Model, data and quantization; its formats are those of the configuration. None for what the file
             of the configuration was found under, or else the defaults.
-        config: The configuration, its file (a bit config or an exported model), or the same widths in every
+        config: The configuration, its file (a bit config or an exported model), or the same formats in every
             encoder such as ``W8A8T4``.
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``; ``auto`` for a
             runtime of this machine that suits the scheme.
@@ -240,7 +240,7 @@ def _latencies(
     else:
         table = source.table(subject, batch, share_done)
         latency = TableLatency(
-            table, timed_encoders(context.prepared.blueprint), triples(context.spec.widths)
+            table, timed_encoders(context.prepared.blueprint), triples(context.spec.choices)
         )
         own, whole, named = latency.latency_ms(config), table.float_model.milliseconds, table.source
     return {
@@ -248,5 +248,5 @@ def _latencies(
         "fp32_latency_ms": whole,
         "latency_source": named,
         "latency_batch": batch,
-        "latency_notes": list(source.notes(context.spec.widths)),
+        "latency_notes": list(source.notes(context.spec.choices.every)),
     }

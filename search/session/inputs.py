@@ -112,7 +112,7 @@ def prepare_run(
     spec = dataclasses.replace(spec, evaluation=context.spec)
     folder.write_spec(spec)
     space = SearchSpace(
-        evaluation.model, evaluation.scheme, context.encoders, evaluation.widths, spec.space, spec.fixed
+        evaluation.model, evaluation.scheme, context.encoders, evaluation.choices, spec.space, spec.fixed
     )
     write_encoders(folder, timed_encoders(context.prepared.blueprint))
     costs, notes = _costs(spec, source, folder, context, space, stage)
@@ -194,12 +194,13 @@ def _costs(
     space: SearchSpace,
     stage: Stage,
 ) -> tuple[ModelCosts, tuple[str, ...]]:
+    from bitfront.evaluators.context.preparing import prepared_choices
     from bitfront.evaluators.latency.source import latency_source
     from bitfront.evaluators.latency.table_file import read_table, table_csv
     from bitfront.evaluators.latency.timed_runtime import Subject
 
     sizes = _sizes(spec, folder.name, context)
-    path, notes = folder.path / LATENCY_TABLE, source.notes(context.prepared.widths)
+    path, notes = folder.path / LATENCY_TABLE, source.notes(prepared_choices(context.spec).every)
     if path.exists():
         table = read_table(path)
         fallen_back = source.measured and table.source == FALLBACK
@@ -270,7 +271,7 @@ def _slower_than_float(spec: RunSpec, least: float, whole: float) -> str:
 
 
 def _model_costs(table: LatencyTable, context: EvaluationContext, sizes: Sizes) -> ModelCosts:
-    needed = {*triples(context.spec.widths), (8, 8, 8)}
+    needed = {*triples(context.spec.choices), (8, 8, 8)}
     return ModelCosts(TableLatency(table, timed_encoders(context.prepared.blueprint), needed), sizes)
 
 

@@ -15,7 +15,8 @@ from bitfront.search.reports.latency_table import CheckedModel, table_document
 from bitfront.search.runs.names import plain_name
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import settled_spec
-from bitfront.spaces import BitConfig, SearchSpace, UserError
+from bitfront.spaces import KINDS, BitConfig, Choices, SearchSpace, Triple, UserError, triples
+from bitfront.spaces.formats import label
 from bitfront.spaces.schemes import AUTO
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def write_template(
 
     Args:
         path: The file.
-        spec: The model, its scheme and the widths; None for the defaults.
+        spec: The model, its scheme and the formats; None for the defaults.
         latency_batch: Images of the batch that times are for.
         force: Whether the file may be overwritten.
 
@@ -92,7 +93,7 @@ def write_template(
     (spec, _), path = settled_spec(spec or EvaluationSpec()), Path(path)
     check_writable(path, overwrite=force)
     _, blueprint = load_shapes(spec)
-    text = template_csv(blueprint, spec.widths, latency_batch, spec.scheme)
+    text = template_csv(blueprint, spec.choices, latency_batch, spec.scheme)
     write_atomically(path, text)
     return TableTemplate(path, text.count("\n") - 1, spec.scheme, latency_batch)
 
@@ -112,7 +113,7 @@ def latency_table(
     Times depend on shapes and precisions, not on weights or images: a spec without weights gets random ones.
 
     Args:
-        spec: The model, its scheme and the widths to time; None for the defaults.
+        spec: The model, its scheme and the formats to time; None for the defaults.
         latency: ``measured:torch`` or another runtime that is timed on this machine; ``auto`` for one that
             suits the scheme.
         latency_batch: Images in a batch.
@@ -165,12 +166,22 @@ def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConf
     """
     import numpy as np
 
-    widths = subject.prepared.widths
-    uniform = dict.fromkeys((max(widths), min(widths)))
-    found = {f"W{bits}A{bits}T{bits}": subject.uniform((bits, bits, bits)) for bits in uniform}
-    if len(spec.widths) > 1:
+    from bitfront.evaluators.context.preparing import prepared_choices
+
+    found = {label(triple): subject.uniform(triple) for triple in _ends(prepared_choices(spec))}
+    if any(len(spec.choices.of(kind)) > 1 for kind in KINDS):
         encoders = subject.prepared.blueprint.encoder_layers()
-        space = SearchSpace(spec.model, spec.scheme, encoders, spec.widths)
+        space = SearchSpace(spec.model, spec.scheme, encoders, spec.choices)
         genomes = space.sample(np.random.default_rng(SEED), MIXED)
         found |= {f"mixed {place}": space.decode(genome) for place, genome in enumerate(genomes, start=1)}
     return found
+
+
+def _ends(choices: Choices) -> tuple[Triple, ...]:
+    """The widest integers that all kinds have, and the narrowest format of each kind.
+
+    The first one is that at which a table is filled up: graphs of floats have operators of their own.
+    """
+    shared = set(choices.weights) & set(choices.activations) & set(choices.attention)
+    widest = max(value for value in shared if isinstance(value, int))
+    return tuple(dict.fromkeys(((widest, widest, widest), triples(choices)[-1])))

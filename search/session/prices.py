@@ -19,6 +19,7 @@ from bitfront.search.runs.reader import RecordedRun, evaluation_of
 from bitfront.search.runs.recorded_costs import read_encoders
 from bitfront.search.session.reporter import Reporter
 from bitfront.spaces import UserError, triples
+from bitfront.spaces.formats import in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +65,8 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
 
         source, images = chosen_latency(latency, spec.scheme, batch)
         table = _table(run, latency, source, spec, images, reporter)
-        notes = source.notes(sorted({*spec.widths, 8}))
-    needed = {*triples(spec.widths), (8, 8, 8)}
+        notes = source.notes(in_order((*spec.choices.every, 8)))
+    needed = {*triples(spec.choices), (8, 8, 8)}
     found = priced(run, TableLatency(table, encoders, needed), latency, notes)
     return found if found.front.empty else _with_shortlist(found)
 
@@ -80,14 +81,14 @@ def _encoders(spec: EvaluationSpec) -> tuple[TimedEncoder, ...]:
 def _table(
     run: RecordedRun, name: str, source: LatencySource, spec: EvaluationSpec, batch: int, reporter: Reporter
 ) -> LatencyTable:
-    from bitfront.evaluators.context.preparing import REFERENCE_BITS
+    from bitfront.evaluators.context.preparing import prepared_choices
     from bitfront.evaluators.latency.measured import load_shapes, stand_in
     from bitfront.evaluators.latency.source import ModelSource
 
     if isinstance(source, ModelSource):
         with reporter.stage(f"shapes of {spec.model}"):
             _, blueprint = load_shapes(spec)
-        return source.modelled(blueprint, sorted({*spec.widths, REFERENCE_BITS}), spec.scheme, batch)
+        return source.modelled(blueprint, prepared_choices(spec), spec.scheme, batch)
     kept = run.path / PRICES / f"{plain_name(name)}-b{batch}.csv"
     if source.measured and kept.exists():
         table = read_table(kept)

@@ -12,7 +12,7 @@ from bitfront.search.reports.profile_document import profile_document, sensitivi
 from bitfront.search.session.inputs import preparing
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
 from bitfront.search.session.specs import settled_spec, with_test_folder
-from bitfront.spaces import Granularity, SearchSpace, UserError
+from bitfront.spaces import Granularity, SearchSpace, check_choices
 from bitfront.spaces.quantities import count_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def profile(
     """Prepares a model and tells what it consists of and what it is sensitive to.
 
     Args:
-        spec: Model, data, quantization and the widths to prepare; None for the defaults.
+        spec: Model, data, quantization and the formats to prepare; None for the defaults.
         space: Granularity of the genes whose sensitivities are found.
         sensitivities: ``gradient`` estimates those of all genes in one pass, ``both`` also evaluates each
             gene on the search images, ``none`` leaves them out.
@@ -76,9 +76,8 @@ def profile(
     from bitfront.search.session.given_inputs import given_inputs
 
     spec, reporter = with_test_folder(spec or EvaluationSpec()), reporter_of(progress)
-    if sensitivities != "none" and len(set(spec.widths)) < 2:
-        widths = ",".join(map(str, spec.widths))
-        raise UserError(f"--bits {widths}: sensitivities compare at least two widths, such as 4,8")
+    if sensitivities != "none":
+        check_choices(spec.choices, space, "sensitivities compare")
     if sensitivities != "both":  # nothing is classified, so that no batch size needs to be measured
         spec = dataclasses.replace(spec, batch_size=1)
     # Every gene is evaluated: their order shows on hundreds of images.
@@ -100,7 +99,7 @@ def _sensitivities(
     from bitfront.evaluators.sensitivity.one_flip import one_flips
 
     spec = context.spec
-    space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.widths, granularity)
+    space = SearchSpace(spec.model, spec.scheme, context.encoders, spec.choices, granularity)
     with reporter.stage(f"gradient scores of {count_of(len(space), 'gene')}, one pass") as share_done:
         scores = gene_scores(context, space, share_done)
     flips = None

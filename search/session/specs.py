@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
-from bitfront.spaces import BitConfig, BitfrontError, Triple, UserError, parse_uniform
+from bitfront.spaces import KINDS, BitConfig, BitfrontError, Choices, Triple, UserError, parse_uniform
 from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ def checked_spec(spec: RunSpec) -> RunSpec:
 def settled_spec(spec: EvaluationSpec, latency: str = AUTO) -> tuple[EvaluationSpec, str]:
     """The spec and the latency source with what ``auto`` stands for; see :func:`settled`.
 
-    A model with parts that ``fq-vit`` does not know takes ``deploy``.
+    Formats that are not plain integers take ``deploy``, and so does a model with parts that ``fq-vit`` does
+    not know.
     """
-    scheme, found = settled(spec.scheme, latency)
+    asked = DEPLOY if spec.scheme == AUTO and not spec.choices.plain else spec.scheme
+    scheme, found = settled(asked, latency)
     if spec.scheme == AUTO and scheme == FQ_VIT and _has_peculiarities(spec):
         scheme, found = settled(DEPLOY, latency)
     return dataclasses.replace(spec, scheme=scheme), found
@@ -219,13 +221,21 @@ def config_spec(
 
 
 def at_widths_of(config: BitConfig, spec: EvaluationSpec) -> EvaluationSpec:
-    """The spec with the widths that a configuration has.
+    """The spec with the formats that a configuration has.
 
     One with a refinement keeps its own: it holds for what calibration decided at all of these alone.
     """
-    if spec.refinement is not None:
-        return spec
-    return dataclasses.replace(spec, widths=tuple(sorted(config.widths())))
+    return spec if spec.refinement is not None else at_formats(spec, [config.formats()])
+
+
+def at_formats(spec: EvaluationSpec, found: Sequence[Choices]) -> EvaluationSpec:
+    """The spec with formats that occur; widths are prepared for all kinds where they are plain integers."""
+    from bitfront.evaluators.context.preparing import with_choices  # loads torch
+
+    choices = Choices((), (), ())
+    for each in found:
+        choices = choices.including({kind: each.of(kind) for kind in KINDS})
+    return with_choices(spec, Choices.alike(choices.every) if choices.plain else choices)
 
 
 def check_same(what: str, config: BitConfig, spec: EvaluationSpec) -> None:
@@ -238,11 +248,11 @@ def check_same(what: str, config: BitConfig, spec: EvaluationSpec) -> None:
 def spec_and_config(
     spec: EvaluationSpec | None, config: BitConfig | str | Path
 ) -> tuple[EvaluationSpec, BitConfig | Triple]:
-    """The spec with the widths of a configuration, and that configuration or the bits of every encoder.
+    """The spec with the formats of a configuration, and that configuration or those of every encoder.
 
     Args:
         spec: None for what the file of the configuration was found under, or else the defaults.
-        config: The configuration, its file, or the same widths in every encoder such as ``W8A8T4``.
+        config: The configuration, its file, or the same formats in every encoder such as ``W8A8T4``.
 
     Raises:
         UserError: The configuration cannot be read.
@@ -250,7 +260,7 @@ def spec_and_config(
     if isinstance(config, str) and not Path(config).suffix:
         bits = parse_uniform(config)
         spec = with_test_folder(spec or EvaluationSpec())
-        return dataclasses.replace(spec, widths=tuple(sorted(set(bits)))), bits
+        return at_formats(spec, [Choices(*((value,) for value in bits))]), bits
     if isinstance(config, BitConfig):
         found = config
         spec = spec or EvaluationSpec(model=found.model, scheme=found.scheme)

@@ -221,11 +221,10 @@ class ScoresContract:
     def test_the_widest_diverges_from_itself_by_nothing(
         self, scores: PriorScores, space: SearchSpace
     ) -> None:
-        genes, widths = len(space), len(space.widths)
-        assert scores.additive.shape == (genes, widths)
-        assert not scores.additive[:, -1].any()
-        widest = np.full((1, genes), widths - 1)
-        assert scores.predicted_kl(widest).tolist() == [0.0]
+        assert scores.additive.shape == (len(space), max(space.sizes))
+        assert np.isfinite(scores.additive).sum(1).tolist() == list(space.sizes)
+        assert not scores.additive[np.arange(len(space)), space.widest].any()
+        assert scores.predicted_kl(np.array([space.widest])).tolist() == [0.0]
         genomes = np.array(space.sample(np.random.default_rng(0), 4))
         assert scores.predicted_kl(genomes).shape == (4,)
         assert np.isfinite(scores.predicted_kl(genomes)).all()

@@ -50,6 +50,15 @@ class SamplerContract:
         assert len(set(genomes)) == len(genomes)
         assert within(problem) <= set(genomes)
 
+    def test_genes_have_choices_of_their_own(self, make: Make) -> None:
+        space = synthetic_search.space("encoder-kind", 2, synthetic_search.UNEVEN)
+        assert space.sizes == (3, 2, 3, 2)
+        spec = RunSpec(objectives=("top1", "size"), allow_larger=True, allow_slower=True)
+        problem = synthetic_search.problem(spec, space)
+        genomes, again = (asked(make(problem, 6, 0), problem, 10_000) for _ in range(2))
+        assert genomes == again
+        assert len(genomes) == len(set(genomes)) == space.cardinality == 36
+
     def test_failed_and_rejected_candidates_end_nothing(self, make: Make) -> None:
         problem = synthetic_search.problem(
             RunSpec(max_size="0.12x"), synthetic_search.space("encoder-kind", 6)
@@ -60,7 +69,7 @@ class SamplerContract:
 
 def within(problem: SearchProblem) -> set[GenomeTuple]:
     """All genomes of a small space that satisfy the constraints which need no evaluation."""
-    every = itertools.product(range(len(problem.space.widths)), repeat=len(problem.space))
+    every = itertools.product(*map(range, problem.space.sizes))
     return {genome for genome in every if problem.prepare(genome).admissible}
 
 

@@ -28,25 +28,36 @@ from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.search.runs.study import StudyRecord
 from bitfront.search.runs.tables import FolderWriter, RunTables
 from bitfront.search.samplers.registry import make_sampler
-from bitfront.spaces import BitConfig, BitfrontError, EncoderLayers, SearchSpace
+from bitfront.spaces import (
+    FORMATS,
+    KINDS,
+    BitConfig,
+    BitfrontError,
+    Choices,
+    EncoderLayers,
+    SearchSpace,
+    triples,
+)
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
+# Weights have three choices, activations two, and attention is not searched.
+UNEVEN = Choices((4, "int8a", "bf16"), (8, "bf16"), (8,))
+
+
 def space(
-    granularity: str = "encoder-kind", encoders: int = 12, widths: tuple[int, ...] = (4, 8)
+    granularity: str = "encoder-kind", encoders: int = 12, widths: tuple[int, ...] | Choices = (4, 8)
 ) -> SearchSpace:
     layers = [EncoderLayers(i, f"blocks.{i}", LINEAR) for i in range(encoders)]
-    return SearchSpace("synthetic", "fq-vit", layers, widths, granularity)
+    scheme = "deploy" if isinstance(widths, Choices) else "fq-vit"
+    return SearchSpace("synthetic", scheme, layers, widths, granularity)
 
 
 def bits_of(config: BitConfig) -> np.ndarray:
     """Mean bits, shape ``[encoders, 3]``."""
     rows = [
-        [
-            np.mean([e.bits(kind, layer) for layer in LINEAR])
-            for kind in ("weights", "activations", "attention")
-        ]
+        [np.mean([FORMATS[e.bits(kind, layer)].bits for layer in LINEAR]) for kind in KINDS]
         for e in config.encoders
     ]
     return np.array(rows)
@@ -65,13 +76,21 @@ class Cost:
         return int(20_000 + (bits_of(config)[:, 0] * (1000 + 100 * np.arange(len(config.encoders)))).sum())
 
     def minimum_latency_ms(self, space: SearchSpace, rules: object = ()) -> float:
-        return self.latency_ms(uniform(space, space.widths[0]))
+        return self.latency_ms(narrowest(space))
 
     def minimum_size_bytes(self, space: SearchSpace, rules: object = ()) -> int:
-        return self.size_bytes(uniform(space, space.widths[0]))
+        return self.size_bytes(narrowest(space))
 
     def maximum_size_bytes(self, space: SearchSpace) -> int:
-        return self.size_bytes(uniform(space, space.widths[-1]))
+        return self.size_bytes(widest(space))
+
+
+def narrowest(space: SearchSpace) -> BitConfig:
+    return BitConfig.uniform(space.model, space.scheme, space.encoders, triples(space.choices)[-1])
+
+
+def widest(space: SearchSpace) -> BitConfig:
+    return BitConfig.uniform(space.model, space.scheme, space.encoders, triples(space.choices)[0])
 
 
 def uniform(space: SearchSpace, bits: int) -> BitConfig:
@@ -80,7 +99,7 @@ def uniform(space: SearchSpace, bits: int) -> BitConfig:
 
 def score(config: BitConfig, required: float | None = None) -> Quality:
     """Every 4-bit choice costs accuracy, and 4-bit weights beside 4-bit activations cost more."""
-    narrow = (8 - bits_of(config)) / 4
+    narrow = np.maximum(8 - bits_of(config), 0) / 4
     cost = np.random.default_rng(7).gamma(1.0, 1.0, size=(64, 3))[: len(narrow)] * [0.6, 1.5, 0.5]
     loss = float((narrow * cost).sum() + (narrow[:, 0] * narrow[:, 1]).sum() * 0.3)
     top1 = 98.0 - 60.0 * loss / (loss + 15.0)
@@ -101,7 +120,8 @@ def references(space: SearchSpace) -> References:
 def at_widths_of(space: SearchSpace, spec: RunSpec | None = None) -> RunSpec:
     """A spec, by default the defaults, at the widths of a space."""
     spec = spec or RunSpec()
-    return dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, widths=space.widths))
+    own = {"widths": space.widths} if space.choices.plain else {"formats": space.choices.texts}
+    return dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, **own))
 
 
 def problem(spec: RunSpec | None = None, searched: SearchSpace | None = None) -> SearchProblem:

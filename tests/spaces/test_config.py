@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bitfront.spaces import BitConfig, EncoderBits, EncoderLayers, UserError
+from bitfront.spaces import BitConfig, Choices, EncoderBits, EncoderLayers, UserError
 from bitfront.spaces.config import collapse
 from bitfront.spaces.schemes import SCHEMES, pinned_bits
 
@@ -145,14 +145,23 @@ def test_widths_of_layers() -> None:
     assert [first.bits("weights", layer) for layer in ("attn.qkv", "mlp.fc1")] == [4, 4]
     assert [second.bits("weights", layer) for layer in ("attn.qkv", "mlp.fc1")] == [4, 8]
     assert (first.bits("attention", "attn"), second.bits("attention", "attn")) == (4, 8)
-    assert CONFIG.widths() == {4, 8}
-    assert BitConfig("m", "fq-vit", CONFIG.encoders[1:]).widths() == {4, 8}
-    assert BitConfig("m", "fq-vit", (EncoderBits(0, "b", (("a", 2), ("c", 3)), 5, 6),)).widths() == {
-        2,
-        3,
-        5,
-        6,
-    }
+    assert CONFIG.formats() == Choices((4, 8), (8,), (4, 8))
+    mixed = BitConfig("m", "fq-vit", (EncoderBits(0, "b", (("a", 2), ("c", 3)), 5, 6),))
+    assert mixed.formats() == Choices((2, 3), (5,), (6,))
+
+
+def test_formats_that_are_not_plain_go_by_name() -> None:
+    encoder = EncoderBits(0, "b", (("a", "int4a"), ("c", 8)), "bf16", 8)
+    config = BitConfig("m", "deploy", (encoder,))
+    assert config.formats() == Choices((8, "int4a"), ("bf16",), (8,))
+    document = json.loads(json.dumps(config.to_json()))
+    assert document["encoders"][0]["weights"] == {"a": "int4a", "c": 8}
+    again = BitConfig.from_json(document)
+    assert again == config
+    assert again.digest == config.digest
+    document["encoders"][0]["attention"] = "int8a"
+    with pytest.raises(UserError, match="attention is 'int8a'"):
+        BitConfig.from_json(document)
 
 
 def test_uniform() -> None:

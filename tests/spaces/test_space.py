@@ -7,9 +7,12 @@ import pytest
 
 from bitfront.spaces import (
     GRANULARITIES,
+    KINDS,
     BitConfig,
+    Choices,
     EncoderBits,
     EncoderLayers,
+    Granularity,
     SearchSpace,
     UserError,
     parse_fixed,
@@ -113,8 +116,8 @@ def test_samples_are_uniform_and_the_seed_decides() -> None:
     [
         (np.zeros(35, dtype=np.int64), r"a genome has shape \(36,\), not \(35,\)"),
         (np.zeros((1, 36), dtype=np.int64), r"not \(1, 36\)"),
-        (np.full(36, 2), "indices 0 to 1"),
-        (np.full(36, -1), "indices 0 to 1"),
+        (np.full(36, 2), r"indices from 0 to below \(2, 2"),
+        (np.full(36, -1), r"indices from 0 to below \(2, 2"),
     ],
 )
 def test_other_genomes_are_refused(genome: np.ndarray, match: str) -> None:
@@ -132,11 +135,9 @@ def test_configurations_of_other_models_are_refused() -> None:
 
 def test_configurations_outside_the_space_are_refused() -> None:
     layered = space("layer", encoders=1).decode(np.array([0, 1, 0, 0, 0, 0, 0, 0, 0]))
-    with pytest.raises(
-        UserError, match=r"encoder00.weights has \[4, 8\] bits; space encoder-kind takes one of"
-    ):
+    with pytest.raises(UserError, match=r"encoder00.weights has 4, 8 bits; space encoder-kind takes one of"):
         space("encoder-kind", encoders=1).encode(layered)
-    with pytest.raises(UserError, match=r"has \[4\] bits; space encoder-kind takes one of \[2, 8\]"):
+    with pytest.raises(UserError, match=r"has 4 bits; space encoder-kind takes one of 2, 8 bits"):
         space(widths=(2, 8)).encode(BitConfig.uniform("m", "fq-vit", ENCODERS, (8, 8, 4)))
 
 
@@ -147,7 +148,7 @@ def test_spaces_that_leave_no_choice_are_refused() -> None:
         space("block")
     with pytest.raises(UserError, match="--bits 8: a search needs at least two widths"):
         space(widths=(8,))
-    with pytest.raises(UserError, match="--bits 8,8: a search needs at least two widths"):
+    with pytest.raises(UserError, match="--bits 8: a search needs at least two widths"):
         space(widths=(8, 8))
     with pytest.raises(UserError, match="no encoders"):
         space(encoders=0)
@@ -200,3 +201,67 @@ def test_genes_that_cannot_be_kept_are_refused(kept: dict[str, int], expected: s
     granularity = "encoder" if "encoder00" in kept else "encoder-kind"
     with pytest.raises(UserError, match=expected):
         SearchSpace("m", "fq-vit", ENCODERS[:2], (4, 8), granularity).keeping(kept)
+
+
+UNEVEN = Choices((4, 8, "bf16"), (8, "bf16"), (8,))
+
+
+def test_kinds_may_have_formats_of_their_own() -> None:
+    found = SearchSpace("m", "deploy", ENCODERS[:2], UNEVEN)
+    assert found.gene_names == tuple(f"encoder{i:02d}.{kind}" for i in range(2) for kind in KINDS[:2])
+    assert (found.sizes, found.widest, found.cardinality) == ((3, 2, 3, 2), (2, 1, 2, 1), 36)
+    assert (found.widths, found.held, found.fixed) == ((4, 8, "bf16"), {"attention": 8}, {})
+    genome = np.array([2, 1, 0, 0])
+    config = found.decode(genome)
+    assert [(e.weights, e.activations) for e in config.encoders] == [("bf16", "bf16"), (4, 8)]
+    assert [e.attention for e in config.encoders] == [8, 8]
+    assert found.encode(config).tolist() == genome.tolist()
+    assert list(found.bits(genome).values()) == ["bf16", "bf16", 4, 8]
+    with pytest.raises(ValueError, match="indices from 0 to below"):
+        found.decode(np.array([0, 2, 0, 0]))
+    with pytest.raises(UserError, match="has 4 bits; space encoder-kind takes one of 8 bits, bfloat16"):
+        found.encode(BitConfig.uniform("m", "deploy", ENCODERS[:2], (4, 4, 8)))
+
+
+def test_samples_of_uneven_genes_are_uniform() -> None:
+    found = SearchSpace("m", "deploy", ENCODERS[:2], UNEVEN).sample(np.random.default_rng(0), 6000)
+    assert found.max(0).tolist() == [2, 1, 2, 1]
+    for gene, size in enumerate((3, 2, 3, 2)):
+        # Four standard errors of a share of 6,000 draws are at most 0.026.
+        assert np.abs(np.bincount(found[:, gene]) / 6000 - 1 / size).max() < 0.026
+
+
+def test_samples_of_even_genes_are_those_of_one_bound() -> None:
+    even = space(widths=(2, 4, 8))
+    one = np.random.default_rng(5).integers(3, size=(40, 36), dtype=np.int64)
+    assert (even.sample(np.random.default_rng(5), 40) == one).all()
+
+
+def test_uneven_genes_are_kept_at_their_own_formats() -> None:
+    whole = SearchSpace("m", "deploy", ENCODERS[:2], UNEVEN)
+    found = whole.keeping({"encoder00.weights": "bf16"})
+    assert found.sizes == (2, 3, 2)
+    assert found.decode(np.zeros(3, dtype=np.int64)).encoders[0].weights == "bf16"
+    with pytest.raises(UserError, match="cannot be kept at 4 bits: choose among 8, bf16"):
+        whole.keeping({"encoder00.activations": 4})
+
+
+@pytest.mark.parametrize(
+    ("choices", "granularity", "problem"),
+    [
+        (UNEVEN, "encoder", "search kinds with formats of their own in space encoder-kind or layer"),
+        (Choices((8,), (8,), ("bf16",)), "layer", "a search needs at least two formats of a kind"),
+    ],
+)
+def test_formats_that_a_space_cannot_search_are_refused(
+    choices: Choices, granularity: Granularity, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        SearchSpace("m", "deploy", ENCODERS[:2], choices, granularity)
+
+
+def test_a_kind_is_held_at_one_of_its_own_formats() -> None:
+    found = SearchSpace("m", "deploy", ENCODERS[:2], UNEVEN, fixed=parse_fixed("Abf16"))
+    assert (len(found), found.held) == (2, {"activations": "bf16", "attention": 8})
+    with pytest.raises(UserError, match="activations cannot be fixed at 4 bits: choose among 8, bf16"):
+        SearchSpace("m", "deploy", ENCODERS[:2], UNEVEN, fixed=parse_fixed("A4"))

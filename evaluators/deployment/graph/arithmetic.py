@@ -149,8 +149,7 @@ class FloatArithmetic:
 class IntegerArithmetic:
     """Tensors as their codes stand for them; see :class:`Arithmetic`.
 
-    Those in a float format are rounded to it where the runtime does so in float32; else they stay as they are,
-    for runtimes that compute in that format.
+    Those in a float format are rounded to it where the runtime lets itself be told so.
 
     Attributes:
         writer: Of the graph.

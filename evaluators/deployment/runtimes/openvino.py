@@ -23,7 +23,7 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
 from bitfront.spaces import BitfrontError, UserError
 
 DEVICE = "CPU"
-# A property of compilation, and the option of a file that asks for it: rounding of floats in groups, 0 for none.
+# A property of compilation, and the option of a file that asks for it: codes for groups of floats, 0 for none.
 DYNAMIC_QUANTIZATION = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 _PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 # What executes one each, whatever it is called: with what follows it fused, it may go by that one's name.
@@ -120,8 +120,8 @@ class OpenVinoRuntime:
         try:
             if batch is not None:
                 model.reshape([batch, *model.inputs[0].partial_shape[1:]])
-            # Left to itself, OpenVINO computes in bfloat16 what is not quantized, where the CPU can, and rounds
-            # the inputs of float products with stored integers to 8 bits of its own.
+            # Left to itself, OpenVINO computes in bfloat16 what is not quantized, where the CPU can, and
+            # rounds the inputs of float products with stored integers to 8 bits of its own.
             settings = {
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,

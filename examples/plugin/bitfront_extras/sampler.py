@@ -38,5 +38,5 @@ class NeighbourSearch:
 
     def _neighbour(self, genome: GenomeTuple) -> GenomeTuple:
         gene = int(self._rng.integers(len(genome)))
-        width = int(self._rng.integers(len(self._space.widths)))
-        return (*genome[:gene], width, *genome[gene + 1 :])
+        choice = int(self._rng.integers(self._space.sizes[gene]))
+        return (*genome[:gene], choice, *genome[gene + 1 :])

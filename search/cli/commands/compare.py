@@ -88,6 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     unused = dict.fromkeys(("hold", "evaluations", "time_budget", "plateau", "first_images"))
     parser.set_defaults(
         bits="4,8",
+        formats=(),
         space="encoder-kind",
         allow_uniform=False,
         objectives=(),

@@ -123,7 +123,6 @@ def _next(found: Comparison, args: argparse.Namespace) -> str:
     best = max(figures["samplers"], key=lambda sampler: sampler["hypervolume"][box][-1]["median"])
     if args.resume:
         return f"a search with --sampler {best['sampler']} and the options of this comparison"
-    further = [
-        name for name in ("bits", *RUN_OPTIONS, "latency_batch") if name not in ("sampler", "evaluations")
-    ]
+    named = ("bits", "formats", *RUN_OPTIONS, "latency_batch")
+    further = [name for name in named if name not in ("sampler", "evaluations")]
     return command_line("search", "--sampler", best["sampler"], *written_options(args, *further))

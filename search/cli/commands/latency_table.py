@@ -10,6 +10,7 @@ from bitfront.search.cli.options.common import option, positive
 from bitfront.search.cli.options.groups import (
     add_bits_option,
     add_device_option,
+    add_formats_option,
     add_latency_batch_option,
     add_quantization_options,
     add_weights_options,
@@ -41,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_quantization_options(parser)
     group = parser.add_argument_group("measuring")
     add_bits_option(group, "widths to time")
+    add_formats_option(group, "number formats to time")
     option(group, "--latency SOURCE", f"{measured_sources()} (default: %(default)s)", default=AUTO)
     add_latency_batch_option(group)
     add_device_option(group, "what measured:torch runs on")
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.latency_table import latency_table, write_template
 
-    spec, batch = evaluation_spec(args, written_bits(args)), args.latency_batch
+    spec, batch = evaluation_spec(args, written_bits(args), args.formats), args.latency_batch
     if args.template is not None:
         idle = [name for name in _OF_MEASURING if name in args.given]
         if idle:
@@ -98,4 +100,4 @@ def run(args: argparse.Namespace) -> int:
 def _search_command(args: argparse.Namespace, path: Path) -> str:
     from bitfront.search.cli.options.specs import written_options
 
-    return command_line("search", *written_options(args, "bits"), "--latency", f"table:{path}")
+    return command_line("search", *written_options(args, "bits", "formats"), "--latency", f"table:{path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,12 +11,14 @@ from bitfront.search.cli.options.common import option, positive
 from bitfront.search.cli.options.groups import (
     add_bits_option,
     add_device_option,
+    add_formats_option,
     add_model_options,
     add_quantization_options,
     add_seed_option,
 )
 from bitfront.search.runs.names import command_line
-from bitfront.spaces import GRANULARITIES, UserError
+from bitfront.spaces import GRANULARITIES, KINDS, Choices, UserError, triples
+from bitfront.spaces.formats import label
 
 if TYPE_CHECKING:
     from bitfront.search.session.profile import Sensitivities
@@ -42,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_quantization_options(parser)
     group = parser.add_argument_group("preparing")
     add_bits_option(group, "widths to prepare")
+    add_formats_option(group, "number formats to prepare")
     add_device_option(group, "what prepares the model")
     threads = "batches that are evaluated at the same time (default: what is quickest)"
     option(group, "--threads N", threads, positive)
@@ -67,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.reports.progress import stderr_reporter
     from bitfront.search.session.profile import profile
 
-    spec = evaluation_spec(args, written_bits(args))
-    sensitivities = _sensitivities(args, spec.widths)
+    spec = evaluation_spec(args, written_bits(args), args.formats)
+    sensitivities = _sensitivities(args, spec.choices)
     if args.plot is not None:
         check_writable(args.plot, overwrite=args.force)
     found = profile(spec, space=args.space, sensitivities=sensitivities, progress=stderr_reporter())
@@ -82,21 +84,21 @@ def run(args: argparse.Namespace) -> int:
         print_json(document)
         return 0
     print_profile(document)
-    narrow = min(spec.widths)
     hint(
-        command_line("evaluate", *written_options(args), "--uniform", f"W{narrow}A{narrow}T{narrow}"),
-        command_line("search", *written_options(args, "bits", "space")),
+        command_line("evaluate", *written_options(args), "--uniform", label(triples(spec.choices)[-1])),
+        command_line("search", *written_options(args, "bits", "formats", "space")),
     )
     return 0
 
 
-def _sensitivities(args: argparse.Namespace, widths: Sequence[int]) -> Sensitivities:
-    """What is asked for; none where there is one width alone, unless something was written.
+def _sensitivities(args: argparse.Namespace, choices: Choices) -> Sensitivities:
+    """What is asked for; none where kinds have one format alone, unless something was written.
 
     Raises:
         UserError: A plot of none.
     """
-    if len(widths) < 2 and not {"sensitivities", "plot"} & args.given:
+    single = all(len(choices.of(kind)) < 2 for kind in KINDS)
+    if single and not {"sensitivities", "plot"} & args.given:
         return "none"
     if args.sensitivities == "none" and args.plot is not None:
         raise UserError("--plot needs sensitivities to draw: leave out --sensitivities none")

@@ -204,6 +204,16 @@ def add_bits_option(group: Group, what: str) -> None:
     option(group, "--bits LIST", f"{what}, from 2 to 8 ({default})")
 
 
+def add_formats_option(group: Group, what: str) -> None:
+    """``--formats``."""
+    integers = "int2 to int8; of weights also int2a to int8a, with a zero point for each output channel"
+    meaning = (
+        f"{what} of kinds, where these are not those of --bits, such as weights=int4,int8,bf16 "
+        f"activations=int8,bf16: {integers}; bf16, fp16 and fp32"
+    )
+    option(group, "--formats KIND=LIST", meaning, nargs="+", default=())
+
+
 def add_space_options(parser: argparse.ArgumentParser) -> None:
     """Space, objectives and latency."""
     group = parser.add_argument_group("space and objectives")
@@ -212,8 +222,9 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--space", space, default="encoder-kind", choices=GRANULARITIES)
     add_bits_option(group, "allowed widths")
-    held = "kinds that are not searched and their width, such as A8T8 to search weights alone"
-    option(group, "--hold BITS", held)
+    add_formats_option(group, "allowed number formats")
+    held = "kinds that are not searched and their format, such as A8T8 to search weights alone"
+    option(group, "--hold FORMATS", held)
     option(group, "--all-genes", "also search genes of which no narrower width saves time or bytes")
     uniform = "also allow the same width everywhere (by default assignments are mixed)"
     option(group, "--allow-uniform", uniform)

@@ -22,7 +22,7 @@ def _fields(kind: type, *without: str) -> tuple[str, ...]:
 
 
 # Options that are fields of these under the same name.
-EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "first_images", "tell_apart", "refinement")
+EVALUATION_OPTIONS = _fields(EvaluationSpec, "widths", "formats", "first_images", "tell_apart", "refinement")
 # Of a training, whose seed and threads are its own.
 _TRAINED_OPTIONS = (
     *("model", "checkpoint", "pretrained", "data", "calibration_data", "test_data", "columns", "device"),
@@ -34,9 +34,12 @@ RUN_OPTIONS = _fields(RunSpec, "evaluation", "latency_batch", "begun_from", "bit
 WORKER_OPTIONS = _fields(WorkerOptions)
 
 
-def evaluation_spec(args: argparse.Namespace, widths: tuple[int, ...]) -> EvaluationSpec:
-    """The evaluation spec that arguments describe, at the given widths."""
-    return EvaluationSpec(**{name: _value(args, name) for name in EVALUATION_OPTIONS}, widths=widths)
+def evaluation_spec(
+    args: argparse.Namespace, widths: tuple[int, ...], formats: Sequence[str] = ()
+) -> EvaluationSpec:
+    """The evaluation spec that arguments describe, at the given widths and formats."""
+    own = {name: _value(args, name) for name in EVALUATION_OPTIONS}
+    return EvaluationSpec(**own, widths=widths, formats=tuple(formats))
 
 
 def training_spec(args: argparse.Namespace) -> TrainingSpec:
@@ -102,7 +105,7 @@ def run_spec(args: argparse.Namespace) -> RunSpec:
     Raises:
         UserError: An option cannot be read.
     """
-    evaluation = evaluation_spec(args, written_bits(args))
+    evaluation = evaluation_spec(args, written_bits(args), args.formats)
     return RunSpec(
         evaluation=dataclasses.replace(evaluation, first_images=args.first_images),
         latency_batch=written_batch(args),

@@ -316,7 +316,7 @@ class Charts {
     const columns = columnsOf(run), last = columns.at(-1)?.right || 1;
     const shade = run.widths.map((_, k) => mixed(colors.narrow, colors.wide, run.widths.length > 1 ? k / (run.widths.length - 1) : 1));
     const cells = rows.flatMap((i, r) => columns.map(({ gene, left, right }) => {
-      const digit = Number(run.genes[now.front.rows[i]][gene]);
+      const digit = placeOf(run.genes[now.front.rows[i]][gene]);
       return { row: now.front.rows[i], gene, digit, left, right, top: r, bottom: r + 1, color: shade[digit] || colors.limit };
     }));
     const wide = (r) => ({ left: 0, right: last, top: r, bottom: r + 1 });

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -44,10 +45,13 @@ from bitfront.search.reports.plots.hypervolume import reference_point
 from bitfront.search.reports.plots.run_plots import subject
 from bitfront.search.runs.names import command_line
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces import FORMATS, FormatName
+from bitfront.spaces.formats import in_order, written_format
 
 Floats = NDArray[np.float64]
 # Significant digits of figures that are shown, and of those that decide.
 _DIGITS, _EXACT = 7, 17
+_DIGITS_OF_36 = string.digits + string.ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,13 @@ class RunDocument:
         trial: Numbers.
         group: Positions in ``groups``.
         reason: Why a trial is not on the front; empty where it is.
-        genes: The chosen width of every gene as a digit, its position in ``widths``.
-        widths: Bits, ascending.
+        genes: The chosen format of every gene as a digit to the base 36, its position in ``widths``.
+        widths: Formats, narrow to wide.
+        width_labels: What each is called where room is short, such as ``8a``.
+        width_titles: What each is called in texts, such as ``8 bits``.
         gene_names: As in the tables, in the order of the digits.
         gene_places: Encoder, kind and layer of each gene; None where it covers all of them.
-        settled: Bits of genes that were not searched, by name.
+        settled: Formats of genes that were not searched, by name.
         values: By axis, the value of each trial; NaN where unknown.
         front: The front.
         star: Trial of the starred point; None where the front is empty.
@@ -136,10 +142,12 @@ class RunDocument:
     group: list[int]
     reason: list[str]
     genes: list[str]
-    widths: list[int]
+    widths: list[FormatName]
+    width_labels: list[str]
+    width_titles: list[str]
     gene_names: list[str]
     gene_places: list[tuple[int, str | None, str | None]]
-    settled: dict[str, int]
+    settled: dict[str, FormatName]
     values: dict[str, list[float]]
     front: FrontDocument
     star: int | None
@@ -166,7 +174,9 @@ def run_document(run: RecordedRun) -> RunDocument:
     """What the report of a run shows."""
     reasons, axes, rows = reasons_of(run), axes_of(run), front_rows(run)
     values = {axis.key: column_of(run, axis.key) for axis in axes}
-    star, listed = default_choice(run), shortlist_of(run)
+    star, listed, genes = default_choice(run), shortlist_of(run), _genes(run)
+    seen = {value for row in genes for value in row if value is not None}
+    formats = list(in_order([*run.choices.every, *seen]))
     return RunDocument(
         name=run.title,
         subject=subject(run).removeprefix(", "),
@@ -186,8 +196,10 @@ def run_document(run: RecordedRun) -> RunDocument:
         trial=run.trials["trial"].astype(int).tolist(),
         group=[GROUPS.index(reason.group) for reason in reasons],
         reason=[reason.words for reason in reasons],
-        genes=_digits(run),
-        widths=_widths(run),
+        genes=[_digits(row, formats) for row in genes],
+        widths=formats,
+        width_labels=[FORMATS[value].label for value in formats],
+        width_titles=[FORMATS[value].title for value in formats],
         gene_names=[gene.name for gene in run.genes],
         gene_places=[(gene.encoder, gene.kind, gene.layer) for gene in run.genes],
         settled=dict(run.settled),
@@ -208,17 +220,15 @@ def run_document(run: RecordedRun) -> RunDocument:
     )
 
 
-def _widths(run: RecordedRun) -> list[int]:
-    seen = run.trials[[gene.name for gene in run.genes]].to_numpy(dtype=np.float64)
-    widths = {int(width) for width in run.evaluation.get("widths") or ()}
-    return sorted(widths | {int(width) for width in np.unique(seen[np.isfinite(seen)])})
+def _genes(run: RecordedRun) -> list[list[FormatName | None]]:
+    """The formats of each trial; None for one that is not recorded."""
+    rows = run.trials[[gene.name for gene in run.genes]].to_numpy().tolist()
+    return [[written_format(value) for value in row] for row in rows]
 
 
-def _digits(run: RecordedRun) -> list[str]:
-    """A digit for each gene; there are fewer than ten widths. A width that is not recorded is a hyphen."""
-    places = {width: f"{place}" for place, width in enumerate(_widths(run))}
-    rows = run.trials[[gene.name for gene in run.genes]].to_numpy(dtype=np.float64)
-    return ["".join(places.get(width, "-") for width in row) for row in rows.tolist()]
+def _digits(row: Sequence[FormatName | None], formats: Sequence[FormatName]) -> str:
+    """A digit for each gene: there are fewer than 36 formats. One that is not recorded is a hyphen."""
+    return "".join("-" if value is None else _DIGITS_OF_36[formats.index(value)] for value in row)
 
 
 def _front(run: RecordedRun) -> FrontDocument:

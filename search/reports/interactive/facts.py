@@ -47,9 +47,9 @@ def _subject(run: RecordedRun) -> Iterator[tuple[str, str]]:
 
 def _search(run: RecordedRun) -> Iterator[tuple[str, str]]:
     spec, summary = run.spec, run.summary
-    widths = ", ".join(map(str, run.evaluation.get("widths") or ()))
+    widths = run.choices.words + " bits" * run.choices.plain if run.choices.every else ""
     searched = f"{spec.get('space') or ''}, {count_of(len(run.genes), 'gene')}"
-    yield "space", f"{searched} of {widths} bits" if widths else searched
+    yield "space", f"{searched} of {widths}" if widths else searched
     yield "objectives", ", ".join(run.objectives)
     yield "limits", ", ".join(limit.label for limit in run.limits)
     batch = f", batches of {run.latency_batch}" if run.latency_batch else ""

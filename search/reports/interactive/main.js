@@ -42,7 +42,7 @@ class Report {
     const selected = (i) => {
       const row = front.rows[i];
       if (state.brush && !(between(state.x, state.brush.x, row) && between(state.y, state.brush.y, row))) return false;
-      if (state.gene && Number(run.genes[row][state.gene.gene]) !== state.gene.digit) return false;
+      if (state.gene && placeOf(run.genes[row][state.gene.gene]) !== state.gene.digit) return false;
       return Object.entries(state.ranges).every(([key, ends]) => between(key, ends, row));
     };
     return {
@@ -304,8 +304,8 @@ class Report {
 function carriers(now) {
   const { run, state } = now;
   if (!state.gene) return "Click on a cell to see the points that have so many bits there.";
-  const carry = [...now.within].filter((i) => Number(run.genes[now.front.rows[i]][state.gene.gene]) === state.gene.digit);
-  return `${run.gene_names[state.gene.gene]} has ${run.widths[state.gene.digit]} bits in ${carry.length} of ${now.within.size} points.`;
+  const carry = [...now.within].filter((i) => placeOf(run.genes[now.front.rows[i]][state.gene.gene]) === state.gene.digit);
+  return `${run.gene_names[state.gene.gene]} has ${run.width_titles[state.gene.digit]} in ${carry.length} of ${now.within.size} points.`;
 }
 
 function legend(run) {

@@ -5,12 +5,12 @@
 function bitSquare(run, digit, title, changed = false) {
   const share = run.widths.length > 1 ? digit / (run.widths.length - 1) : 1;
   return el("i", { class: `${changed ? "changed " : ""}${share > 0.5 ? "wide" : ""}`, style: `--share:${share}`, title },
-    String(run.widths[digit] ?? "?"));
+    run.width_labels[digit] ?? "?");
 }
 
 /** Which colour of the bit map is which width. */
 function widthsKey(run) {
-  return el("b", {}, el("span", {}, "bits"), ...run.widths.map((bits, digit) => bitSquare(run, digit, `${bits} bits`)));
+  return el("b", {}, el("span", {}, "bits"), ...run.width_titles.map((title, digit) => bitSquare(run, digit, title)));
 }
 
 /** Bits of a trial: a line for each kind, a square for each gene; what differs from another is outlined. */
@@ -19,8 +19,8 @@ function bitStrip(run, row, other = null) {
   return el("div", { class: "bits" }, kinds.map((kind) => {
     const cells = columnsOf(run).filter((column) => column.kind === kind).map(({ gene, encoder }) => {
       const digit = run.genes[row][gene], changed = other !== null && run.genes[other][gene] !== digit;
-      const title = `encoder ${encoder}, ${run.gene_names[gene]}: ${run.widths[Number(digit)] ?? "?"} bits`;
-      return bitSquare(run, Number(digit), title, changed);
+      const title = `encoder ${encoder}, ${run.gene_names[gene]}: ${run.width_titles[placeOf(digit)] ?? "?"}`;
+      return bitSquare(run, placeOf(digit), title, changed);
     });
     return el("div", {}, el("span", {}, kind), el("b", {}, ...cells));
   }));
@@ -83,7 +83,7 @@ function filterChips(now, change) {
     delete ranges[key];
     chip(`${axis.short} ${written(axis, low)} to ${written(axis, high)}`, { ranges });
   }
-  if (state.gene) chip(`${run.gene_names[state.gene.gene]}: ${run.widths[state.gene.digit]} bits`, { gene: null });
+  if (state.gene) chip(`${run.gene_names[state.gene.gene]}: ${run.width_titles[state.gene.digit]}`, { gene: null });
   if (state.zoom) chip("zoomed", { zoom: null });
   return chips;
 }

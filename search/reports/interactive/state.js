@@ -25,8 +25,9 @@ function readState(report, hash) {
   if (brush.length === 4) state.brush = { x: brush.slice(0, 2), y: brush.slice(2) };
   if (zoom.length === 4) state.zoom = { x: zoom.slice(0, 2), y: zoom.slice(2) };
   const gene = (words.get("gene") || "").split(":");
-  if (run.gene_names.includes(gene[0]) && run.widths.includes(Number(gene[1]))) {
-    state.gene = { gene: run.gene_names.indexOf(gene[0]), digit: run.widths.indexOf(Number(gene[1])) };
+  const digit = run.widths.map(String).indexOf(gene[1]);
+  if (run.gene_names.includes(gene[0]) && digit >= 0) {
+    state.gene = { gene: run.gene_names.indexOf(gene[0]), digit };
   }
   state.pins = numbers(words.get("pins")).filter((trial) => trials.has(trial)).slice(0, MOST_PINS);
   const at = Number(words.get("at"));
@@ -87,6 +88,9 @@ function download(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+/** The position among the formats that a digit of a trial's genes stands for; NaN where none is recorded. */
+const placeOf = (digit) => parseInt(digit, 36);
+
 /** A cell of a table with commas; one that a spreadsheet would take for a formula is no formula any more. */
 function csvCell(value) {
   let text = value === null || value === undefined ? "" : String(value);
@@ -99,7 +103,7 @@ function csvOf(run, rows) {
   const lines = rows.map((row) => [
     run.trial[row], run.groups[run.group[row]], run.reason[row],
     ...run.axes.map((axis) => run.values[axis.key][row]),
-    ...Array.from(run.genes[row], (digit) => run.widths[Number(digit)]),
+    ...Array.from(run.genes[row], (digit) => run.widths[placeOf(digit)]),
   ]);
   return [header, ...lines].map((line) => line.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }

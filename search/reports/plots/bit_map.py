@@ -1,4 +1,4 @@
-"""The bit map: one row per listed front point, one column per gene, darker for more bits."""
+"""The bit map: one row per listed front point, one column per gene, darker for wider formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ from bitfront.search.reports.plots.layout import (
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
 from bitfront.search.runs.columns import GeneColumn
 from bitfront.search.runs.reader import RecordedRun
-from bitfront.spaces import KINDS
+from bitfront.spaces import FORMATS, KINDS, FormatName
+from bitfront.spaces.formats import in_order, written_format
 
 MAX_ROWS = 40
 # Letters of a metric that have room beside the headings of the kinds.
@@ -44,6 +45,9 @@ _SHORT, _WIDEST = 360.0, 1.6
 _APART = 1.25
 _INCH = 72.0
 _SHADES = LinearSegmentedColormap.from_list("bits", ["#E3ECF4", "#0B4F83"])
+_FLOAT_SHADES = LinearSegmentedColormap.from_list("floats", ["#C9A6DA", "#5B1E78"])
+
+_Shade = tuple[float, float, float, float]
 
 
 class BitMapRow(NamedTuple):
@@ -77,16 +81,16 @@ class BitMapInfo(NamedTuple):
     Attributes:
         rows: Front points, smallest first.
         groups: Columns grouped by kind, in the order weights, activations, attention.
-        bits: Widths, shape ``[rows, columns]``.
-        widths: Every width that may occur, ascending.
+        levels: Positions among the formats, shape ``[rows, columns]``.
+        formats: Every format that may occur, narrow to wide.
         hidden: Front points that are not shown.
         quality: The metric that is written beside each row.
     """
 
     rows: tuple[BitMapRow, ...]
     groups: tuple[BitMapGroup, ...]
-    bits: NDArray[np.int64]
-    widths: tuple[int, ...]
+    levels: NDArray[np.int64]
+    formats: tuple[FormatName, ...]
     hidden: int
     quality: Metric
 
@@ -105,8 +109,9 @@ def collect_bit_map(run: RecordedRun, everything: bool = False) -> BitMapInfo:
     shown = front.iloc[chosen]
     order = (None, *KINDS)
     genes = sorted(run.genes, key=lambda gene: (order.index(gene.kind), gene.encoder))
-    bits = shown[[gene.name for gene in genes]].to_numpy(dtype=np.int64)
-    widths = {int(width) for width in run.evaluation.get("widths", ())} | set(np.unique(bits).tolist())
+    cells = [[written_format(value) for value in shown[gene.name]] for gene in genes]
+    formats = in_order([*run.choices.every, *(value for row in cells for value in row if value is not None)])
+    levels = np.array([[formats.index(value) for value in row] for row in cells], dtype=np.int64).T
     rows = [
         BitMapRow(
             int(trial),
@@ -118,7 +123,7 @@ def collect_bit_map(run: RecordedRun, everything: bool = False) -> BitMapInfo:
         for trial, value, size in zip(shown["trial"], shown[quality.name], shown["size_bytes"], strict=True)
     ]
     hidden = len(run.front) - len(rows)
-    return BitMapInfo(tuple(rows), _groups(genes), bits, tuple(sorted(widths)), hidden, quality)
+    return BitMapInfo(tuple(rows), _groups(genes), levels, formats, hidden, quality)
 
 
 def _behind(alike: int, near: int) -> tuple[str, str]:
@@ -153,7 +158,7 @@ def draw_bit_map(info: BitMapInfo, heading: Heading, size: PictureSize = SCREEN)
         figure = style.new_figure(size.width or 1.0, 1.0)
         short = size.width is not None and size.width < inches(_SHORT)
         words = _Words.of(info, figure, short)
-        columns, room = info.bits.shape[1], (size.width or 0.0) - words.left - words.right
+        columns, room = info.levels.shape[1], (size.width or 0.0) - words.left - words.right
         gaps = inches(_GAP) * (len(info.groups) - 1)
         cell = inches(_CELL if columns < _MANY_COLUMNS else _NARROW_CELL)
         if size.width is None:
@@ -222,9 +227,8 @@ def _draw_group(axes: Axes, info: BitMapInfo, group: BitMapGroup, label: float) 
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     edges = np.arange(group.start, group.end + 1)
-    levels = np.searchsorted(info.widths, info.bits[:, group.start : group.end])
-    shades = _SHADES.resampled(len(info.widths))
-    bounds = BoundaryNorm(np.arange(len(info.widths) + 1) - 0.5, len(info.widths))
+    levels, shades = info.levels[:, group.start : group.end], ListedColormap(_shades(info.formats))
+    bounds = BoundaryNorm(np.arange(len(info.formats) + 1) - 0.5, len(info.formats))
     rims: Any = {"edgecolors": "white", "linewidth": style.points(0.6)}
     axes.pcolormesh(edges, np.arange(count + 1), levels, cmap=shades, norm=bounds, **rims)
     for _, start, width in group.encoders[1:]:
@@ -275,10 +279,19 @@ def _write(axes: Axes, text: str, row: int | None, *, x: float, offset: float, *
 
 
 def _draw_legend(figure: Figure, info: BitMapInfo) -> float:
-    """The shades of the widths; returns the height in inches."""
-    shades = _SHADES.resampled(len(info.widths))
+    """The shades of the formats; returns the height in inches."""
     patches = [
-        Patch(facecolor=shades(place), edgecolor=style.MUTED, linewidth=style.points(0.5))
-        for place in range(len(info.widths))
+        Patch(facecolor=shade, edgecolor=style.MUTED, linewidth=style.points(0.5))
+        for shade in _shades(info.formats)
     ]
-    return write_legend(figure, patches, [f"{width} bits" for width in info.widths])
+    return write_legend(figure, patches, [FORMATS[value].title for value in info.formats])
+
+
+def _shades(formats: Sequence[FormatName]) -> list[_Shade]:
+    """Integers from light to dark blue, floats from light to dark violet."""
+    found: dict[FormatName, _Shade] = {}
+    for floating, ramp in ((False, _SHADES), (True, _FLOAT_SHADES)):
+        own = [value for value in formats if FORMATS[value].floating == floating]
+        shades = ramp.resampled(max(1, len(own)))
+        found |= {value: shades(place) for place, value in enumerate(own)}
+    return [found[value] for value in formats]

@@ -40,7 +40,7 @@ from bitfront.spaces import UserError
 _TOLD_BY: dict[str, Callable[[RecordedRun], str]] = {
     "scheme": lambda run: str(run.evaluation.get("scheme") or ""),
     "recipe": lambda run: quantization({**run.evaluation, "scheme": ""}),
-    "widths": lambda run: f"{','.join(map(str, run.evaluation.get('widths') or ()))} bits",
+    "widths": lambda run: run.choices.words + " bits" * run.choices.plain,
     "space": lambda run: str(run.spec.get("space") or ""),
     "sampler": lambda run: str(run.spec.get("sampler") or ""),
     "seed": lambda run: f"seed {run.spec.get('seed')}",

@@ -9,7 +9,7 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from bitfront.evaluators.data.registry import path_of
-from bitfront.search.problem.wording import points, quantization
+from bitfront.search.problem.wording import choice_ends, narrowed_words, points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
@@ -92,8 +92,8 @@ def _further(
         found["hypervolume_time"] = draw_hypervolume([times], heading.asked(title, size), size)
     genes = collect_gene_scores(run) if "sensitivities" in wanted else []
     if genes:
-        widths = run.evaluation.get("widths") or ()
-        narrow = f"each gene alone at {min(widths)} instead of {max(widths)} bits" if widths else ""
+        choices = run.choices
+        narrow = f"each gene alone {narrowed_words(*choice_ends(choices))}" if choices.every else ""
         heading = Heading(f"Sensitivities{subject(run)}", narrow).asked(title, size)
         found["sensitivities"] = draw_gene_scores(genes, heading, size)
     return found

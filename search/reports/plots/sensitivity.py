@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bitfront.evaluators.sensitivity.gene_scores import GeneScores
 from bitfront.evaluators.tasks.registry import task_named
+from bitfront.search.problem.wording import narrowed_words
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
@@ -121,7 +122,7 @@ def collect_gene_scores(run: RecordedRun) -> list[Gene]:
 
 
 def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:
-    text = f"each gene alone at {document['narrow']} instead of {document['wide']} bits"
+    text = f"each gene alone {narrowed_words(document['narrow'], document['wide'])}"
     correlations, distance = document["rank_correlations"], task_named(document["task"]).distance
     correlation = correlations.get(f"{distance}/{_ESTIMATED}")
     if len(columns) == 2 and correlation == correlation:

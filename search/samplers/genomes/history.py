@@ -122,9 +122,8 @@ class History:
     def _listed(self) -> Genomes | None:
         if self._within is not None:
             return self._within.listed
-        every = range(len(self._space.widths))
         small = self._space.cardinality <= LISTABLE
-        return np.array(list(product(every, repeat=len(self._space)))) if small else None
+        return np.array(list(product(*map(range, self._space.sizes)))) if small else None
 
 
 def _tuples(rows: Genomes) -> list[GenomeTuple]:

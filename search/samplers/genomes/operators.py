@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def first_population(
 
 def _draw(space: SearchSpace, share: float, rng: np.random.Generator) -> GenomeTuple:
     """A genome whose indices are ``share`` of the way up on average, in random places."""
-    top = len(space.widths) - 1
+    top = np.array(space.widest, dtype=np.int64)
     position = rng.permutation(np.arange(len(space)) + rng.random()) / len(space)
     raised = share * top + (position - 0.5)
     return tuple(int(i) for i in np.clip(np.rint(raised), 0, top))
@@ -117,15 +117,15 @@ class EncoderCrossover(Crossover):  # type: ignore[misc]  # pymoo is untyped
 
 
 class ResampleMutation(Mutation):  # type: ignore[misc]  # pymoo is untyped
-    """Gives each gene another width with probability 1 / genes.
+    """Gives each gene another choice with probability 1 / genes.
 
     Args:
-        choices: Number of widths.
+        sizes: Choices of each gene.
     """
 
-    def __init__(self, choices: int) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__(prob=1.0)
-        self._choices = choices
+        self._sizes = np.array(sizes, dtype=np.int64)
 
     def _do(
         self,
@@ -136,8 +136,8 @@ class ResampleMutation(Mutation):  # type: ignore[misc]  # pymoo is untyped
         **_kwargs: Any,
     ) -> NDArray[np.int64]:
         hit = random_state.random(X.shape) < 1.0 / X.shape[1]
-        step = random_state.integers(1, self._choices, size=X.shape)
-        return np.where(hit, (X + step) % self._choices, X)
+        step = random_state.integers(1, self._sizes, size=X.shape)
+        return np.where(hit, (X + step) % self._sizes, X)
 
 
 class RepairTowardsLimits(Repair):  # type: ignore[misc]  # pymoo is untyped

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.spaces import BitConfig, BitfrontError, SearchSpace
+from bitfront.spaces.genomes import gene_table, narrow_choices
 
 Table = NDArray[np.float64]
 Genomes = NDArray[np.int64]
@@ -50,17 +51,18 @@ def silenced_stdout() -> Iterator[None]:
 
 
 def gene_costs(space: SearchSpace, cost: Callable[[BitConfig], float]) -> Table:
-    """What each gene alone adds to the cost of the widest, ``[genes, widths]``; 0 at the widest.
+    """What each gene alone adds to the cost of the widest, ``[genes, most choices]``; 0 at the widest.
+
+    NaN where a gene has fewer choices.
 
     Args:
         space: Whose genes are priced.
         cost: Of a configuration, such as its size in bytes; what genes cost together is left out.
     """
-    widest = len(space.widths) - 1
-    base = np.full(len(space), widest, dtype=np.int64)
-    whole, found = cost(space.decode(base)), np.zeros((len(space), len(space.widths)))
+    base = np.array(space.widest, dtype=np.int64)
+    whole, found = cost(space.decode(base)), gene_table(space.sizes)
     for gene in range(len(space)):
-        for index in range(widest):
+        for index in range(base[gene]):
             genome = base.copy()
             genome[gene] = index
             found[gene, index] = cost(space.decode(genome)) - whole
@@ -71,8 +73,9 @@ def additive_optimum(scores: Table, costs: Sequence[Table], bounds: Sequence[flo
     """The genome ``[genes]`` of the least sum of scores within every bound; None where there is none.
 
     Args:
-        scores: Of each gene at each width, ``[genes, widths]``; less is better.
-        costs: Of each gene at each width by resource, each ``[genes, widths]``.
+        scores: Of each gene at each choice, ``[genes, most choices]``; less is better. NaN where a gene has
+            fewer choices.
+        costs: Of each gene at each choice by resource, each ``[genes, most choices]``.
         bounds: The most that the sum of each resource may be.
 
     Raises:
@@ -81,17 +84,17 @@ def additive_optimum(scores: Table, costs: Sequence[Table], bounds: Sequence[flo
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
-    genes, widths = scores.shape
-    narrow = widths - 1
-    # One variable for each gene and narrow width; a gene with none of them at 1 is at the widest.
-    gain = (scores[:, :-1] - scores[:, -1:]).ravel()
+    sizes = np.isfinite(scores).sum(1)
+    there, genes = narrow_choices(sizes.tolist()), np.arange(len(sizes))
+    # One variable for each gene and narrow choice; a gene with none of them at 1 is at the widest.
+    gain = _from_widest(scores, sizes)[there]
     constraints = []
-    if narrow > 1:
-        columns = np.arange(genes * narrow)
-        one_each = csr_array((np.ones(genes * narrow), (columns // narrow, columns)))
+    if there.shape[1] > 1:
+        rows = np.repeat(genes, sizes - 1)
+        one_each = csr_array((np.ones(gain.size), (rows, np.arange(gain.size))))
         constraints.append(LinearConstraint(one_each, ub=1.0))
     for table, bound in zip(costs, bounds, strict=True):
-        change, room = (table[:, :-1] - table[:, -1:]).ravel(), bound - table[:, -1].sum()
+        change, room = _from_widest(table, sizes)[there], bound - table[genes, sizes - 1].sum()
         unit = _unit(change)
         constraints.append(LinearConstraint(change[None] * unit, ub=room * unit))
     gap = 0.0 if gain.size <= EXACT_CHOICES else RELATIVE_GAP
@@ -106,10 +109,17 @@ def additive_optimum(scores: Table, costs: Sequence[Table], bounds: Sequence[flo
     if found.status == 2:
         return None
     if found.x is None:
-        raise BitfrontError(f"the integer program of {genes} genes was not solved: {found.message}")
-    chosen = np.rint(found.x).reshape(genes, narrow) > 0
-    genome: Genomes = np.where(chosen.any(1), chosen.argmax(1), narrow).astype(np.int64)
+        raise BitfrontError(f"the integer program of {len(genes)} genes was not solved: {found.message}")
+    chosen = np.zeros(there.shape, dtype=bool)
+    chosen[there] = np.rint(found.x) > 0
+    genome: Genomes = np.where(chosen.any(1), chosen.argmax(1), sizes - 1).astype(np.int64)
     return genome
+
+
+def _from_widest(table: Table, sizes: NDArray[np.int64]) -> Table:
+    """What narrow choices differ by from the widest of their gene, ``[genes, most choices - 1]``."""
+    found: Table = table[:, :-1] - table[np.arange(len(sizes)), sizes - 1][:, None]
+    return found
 
 
 def _unit(values: Table) -> float:
@@ -133,7 +143,7 @@ def additive_front(
     best = additive_optimum(scores, costs[1:], bounds)
     if best is None:
         return np.zeros((0, len(scores)), dtype=np.int64)
-    least, most = costs[0].min(1).sum(), costs[0][np.arange(len(best)), best].sum()
+    least, most = np.nanmin(costs[0], axis=1).sum(), costs[0][np.arange(len(best)), best].sum()
     genomes = [
         additive_optimum(scores, costs, (float(bound), *bounds)) for bound in np.linspace(least, most, count)
     ]

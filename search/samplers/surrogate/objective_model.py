@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.samplers.surrogate.gaussian_process import GaussianProcess, Prediction
+from bitfront.spaces.genomes import narrow_choices, narrowed
 
 Array = NDArray[np.float64]
 Genomes = NDArray[np.int64]
@@ -31,7 +32,10 @@ class PriorScores(Protocol):
 
     @property
     def additive(self) -> Array:
-        """Divergence in nats of each gene alone at each width, ``[genes, widths]``; 0 at the widest."""
+        """Divergence in nats of each gene alone at each choice, ``[genes, choices]``; 0 at the widest.
+
+        NaN where a gene has fewer choices than another.
+        """
 
     def predicted_kl(self, genomes: Genomes) -> Array:
         """Divergence in nats of genomes ``[count, genes]`` from the widest, ``[count]``."""
@@ -50,7 +54,7 @@ class ObjectiveModel:
     """
 
     def __init__(self, problem: SearchProblem, scores: PriorScores | None) -> None:
-        self._widths = len(problem.space.widths)
+        self._sizes = problem.space.sizes
         self._scores = scores
         # By name, the column of an objective or what a limit is compared with: where it is in a trial's
         # values, and what stands for candidates that failed, the worst that was seen.
@@ -63,8 +67,9 @@ class ObjectiveModel:
             for objective in problem.objectives
             if not objective.analytic
         }
-        count = len(problem.space) * (self._widths - 1)
-        alone = np.ones(count) if scores is None else scores.additive[:, :-1].ravel()
+        narrow = narrow_choices(self._sizes)
+        count = int(narrow.sum())
+        alone = np.ones(count) if scores is None else scores.additive[:, :-1][narrow]
         relevance = np.maximum(alone, 0.0) ** TEMPER
         relevance = np.maximum(relevance, 0.02 * relevance.max()) if relevance.max() > 0 else np.ones(count)
         self._scale = np.sqrt(FEATURE_SQUARES * relevance / relevance.sum())
@@ -123,9 +128,8 @@ class ObjectiveModel:
         return found
 
     def _features(self, genomes: Genomes) -> Array:
-        """One column for each gene and each width but the widest, scaled by relevance."""
-        narrow = genomes[:, :, None] == np.arange(self._widths - 1)
-        features: Array = narrow.reshape(len(genomes), -1) * self._scale
+        """One column for each gene and each choice but the widest, scaled by relevance."""
+        features: Array = narrowed(genomes, self._sizes) * self._scale
         return features
 
     def _prior(self, genomes: Genomes) -> Array:

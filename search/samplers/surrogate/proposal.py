@@ -37,7 +37,7 @@ class _Surrogate(Problem):  # type: ignore[misc]  # pymoo is untyped
         self, space: SearchSpace, foresee: Callable[[Genomes], Expectation], objectives: int
     ) -> None:
         super().__init__(
-            n_var=len(space), n_obj=objectives, n_ieq_constr=1, xl=0, xu=len(space.widths) - 1, vtype=int
+            n_var=len(space), n_obj=objectives, n_ieq_constr=1, xl=0, xu=np.array(space.widest), vtype=int
         )
         self._foresee = foresee
 
@@ -68,7 +68,7 @@ def surrogate_front(
         pop_size=POPULATION,
         sampling=start,
         crossover=EncoderCrossover(encoder_blocks(space)),
-        mutation=ResampleMutation(len(space.widths)),
+        mutation=ResampleMutation(space.sizes),
         repair=RepairTowardsLimits(within, seed),
         eliminate_duplicates=True,
     )

@@ -105,7 +105,7 @@ class SurrogateSampler:
     def _additive_optima(self, additive: Array) -> list[GenomeTuple]:
         """Optima of the sum of scores within costs that are evenly spread over their range and limits."""
         tables = self._costs.by_gene()
-        latency, size = (table / (np.ptp(table, axis=1).sum() or 1.0) for table in tables)
+        latency, size = (table / (_ranges(table).sum() or 1.0) for table in tables)
         mixed = [share * latency + (1.0 - share) * size for share in MIXES]
         room = self._within.bounds - self._costs.base
         limited = [table for table, bound in zip(tables, room, strict=True) if np.isfinite(bound)]
@@ -113,7 +113,7 @@ class SurrogateSampler:
         fronts = [
             additive_front(additive, [cost, *limited], SEEDS // len(MIXES), bounds)
             for cost in mixed
-            if np.ptp(cost) > 0
+            if np.nanmax(cost) > np.nanmin(cost)
         ]
         found = [tuple(map(int, genome)) for front in fronts for genome in front]
         return [genome for genome in dict.fromkeys(found) if self._within.admits(genome)]
@@ -185,3 +185,9 @@ class SurrogateSampler:
         none = np.zeros(len(genomes))
         columns = [none if o.analytic else foreseen[o.column].std for o in self._problem.objectives]
         return np.stack(columns, axis=1)
+
+
+def _ranges(table: Array) -> Array:
+    """The most by which the choices of each gene differ in a table ``[genes, choices]``, ``[genes]``."""
+    found: Array = np.nanmax(table, axis=1) - np.nanmin(table, axis=1)
+    return found

@@ -26,6 +26,7 @@ from bitfront.evaluators.packed.layout import SizeModel
 from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.spaces import (
     BitConfig,
+    Choices,
     EncoderLayers,
     Kind,
     NotUniform,
@@ -59,7 +60,7 @@ def costs_of(blueprint: Blueprint, widths: tuple[int, ...], recipe: str, seed: i
 
 def configurations(space: SearchSpace, rules: tuple[StructuralConstraint, ...]) -> list[BitConfig]:
     """All that satisfy the rules."""
-    every = itertools.product(range(len(space.widths)), repeat=len(space))
+    every = itertools.product(*map(range, space.sizes))
     configs = [space.decode(np.array(genome)) for genome in every]
     return [config for config in configs if all(rule.violation(config) <= 0 for rule in rules)]
 
@@ -92,7 +93,7 @@ def test_the_least_is_that_of_all_configurations(
     part = dataclasses.replace(blueprint, encoders=blueprint.encoders[:encoders])
     costs = costs_of(part, widths, recipe, seed=encoders)
     space = SearchSpace("small", "fq-vit", layers_of(part), widths, granularity, fixed)  # type: ignore[arg-type]
-    rules = mixed_only(widths) if mixed else ()
+    rules = mixed_only(space.choices) if mixed else ()
     allowed = configurations(space, rules)
     assert len(allowed) > 0
     sizes = [costs.size_bytes(config) for config in allowed]
@@ -121,7 +122,7 @@ def test_where_the_quickest_is_uniform_the_least_change_counts(
         SizeModel(part, trace_sites(part, "fq-vit"), "fq-vit"),
     )
     space = SearchSpace("small", "fq-vit", layers_of(part), (4, 8), granularity)  # type: ignore[arg-type]
-    rules = mixed_only((4, 8))
+    rules = mixed_only(Choices.alike((4, 8)))
     least = min(map(costs.latency_ms, configurations(space, rules)))
     assert costs.minimum_latency_ms(space, rules) == pytest.approx(least, rel=1e-12)
     assert costs.minimum_latency_ms(space) < least
@@ -149,6 +150,6 @@ def test_the_embedded_model_is_smallest_with_wide_activations() -> None:
     wide, narrow = (BitConfig.uniform("digits_deit", "fq-vit", layers, (4, a, a)) for a in (8, 4))
     for granularity in ("encoder-kind", "layer"):
         space = SearchSpace("digits_deit", "fq-vit", layers, widths, granularity)  # type: ignore[arg-type]
-        least = costs.minimum_size_bytes(space, mixed_only(widths))
+        least = costs.minimum_size_bytes(space, mixed_only(space.choices))
         assert least == costs.size_bytes(wide) == 127_666
         assert least < costs.size_bytes(narrow) == 128_810

@@ -14,7 +14,15 @@ from bitfront.evaluators.latency.costs import least_cost
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.within_limits import WithinLimits
-from bitfront.spaces import BitConfig, EncoderLayers, SearchSpace, StructuralConstraint, mixed_only
+from bitfront.spaces import (
+    FORMATS,
+    BitConfig,
+    Choices,
+    EncoderLayers,
+    SearchSpace,
+    StructuralConstraint,
+    mixed_only,
+)
 
 Indices = tuple[int, ...]
 
@@ -24,7 +32,7 @@ class Coupled(synthetic_search.Cost):
 
     def latency_ms(self, config: BitConfig) -> float:
         layers = [
-            min(encoder.bits("activations", layer), encoder.attention)
+            min(FORMATS[value].bits for value in (encoder.bits("activations", layer), encoder.attention))
             for encoder in config.encoders
             for layer in synthetic_search.LINEAR
         ]
@@ -32,7 +40,7 @@ class Coupled(synthetic_search.Cost):
 
     def size_bytes(self, config: BitConfig) -> int:
         layers = [e.bits("activations", layer) for e in config.encoders for layer in synthetic_search.LINEAR]
-        narrow = sum(bits < 8 for bits in layers)
+        narrow = sum(FORMATS[value].bits < 8 for value in layers)
         # One tensor for the whole model, which has a place in the header.
         return super().size_bytes(config) + (8 + 10 * narrow if narrow else 0)
 
@@ -56,19 +64,19 @@ def stated(
 
 
 def all_within(problem: SearchProblem) -> set[Indices]:
-    widths = range(len(problem.space.widths))
-    every = itertools.product(widths, repeat=len(problem.space))
+    every = itertools.product(*map(range, problem.space.sizes))
     return {genome for genome in every if problem.prepare(genome).admissible}
 
 
 def middle(space: SearchSpace, cost: synthetic_search.Cost, share: float) -> dict[str, str]:
     """Limits at a share of the way from the least to the most of each cost."""
-    rules = mixed_only(space.widths)
+    rules = mixed_only(space.choices)
     least = cost.minimum_latency_ms(space, rules), cost.minimum_size_bytes(space, rules)
-    ends = [synthetic_search.uniform(space, bits) for bits in (space.widths[0], 8)]
+    ends = [synthetic_search.narrowest(space), synthetic_search.widest(space)]
     most = max(map(cost.latency_ms, ends)), max(map(cost.size_bytes, ends))
     latency, size = ((1 - share) * low + share * high for low, high in zip(least, most, strict=True))
-    return {"max_latency": f"{latency}ms", "max_size": f"{size:.0f}B"}
+    # Sums of numbers that are rounded: the least may be as much as the most.
+    return {"max_latency": f"{latency * (1 + 1e-12)}ms", "max_size": f"{size:.0f}B"}
 
 
 @pytest.mark.parametrize("cost", [synthetic_search.Cost(), Coupled()])
@@ -79,6 +87,9 @@ def middle(space: SearchSpace, cost: synthetic_search.Cost, share: float) -> dic
         synthetic_search.space("encoder-kind", 3),
         synthetic_search.space("encoder", 6, (3, 4, 8)),
         synthetic_search.space("layer", 1),
+        synthetic_search.space("encoder-kind", 4, synthetic_search.UNEVEN),
+        synthetic_search.space("encoder-kind", 3, Choices((4, "bf16"), (4, 8, "bf16"), (4, 8))),
+        synthetic_search.space("layer", 1, synthetic_search.UNEVEN),
     ],
 )
 def test_what_is_within_limits_is_listed_and_counted(
@@ -95,6 +106,20 @@ def test_what_is_within_limits_is_listed_and_counted(
     assert {g for g in listed if within.admits(g)} == truth
     # Nearly nothing is listed in vain: all-equal genomes, and what the digits of a header decide.
     assert len(listed) <= len(truth) + 0.1 * space.cardinality
+
+
+@pytest.mark.parametrize("cost", [synthetic_search.Cost(), Coupled()])
+def test_genes_with_choices_of_their_own_are_repaired(cost: synthetic_search.Cost) -> None:
+    choices = Choices((4, 8, "bf16"), (4, 8), (4, 8, "bf16"))
+    space = synthetic_search.space("encoder-kind", 12, choices)
+    problem = stated(RunSpec(**middle(space, cost, 0.2)), space, cost)
+    within, rng = WithinLimits(problem), np.random.default_rng(0)
+    rows = space.sample(rng, 40)
+    repaired = within.repaired(rows, rng)
+    assert (repaired < space.sizes).all()
+    assert sum(within.admits(tuple(row)) for row in rows.tolist()) < 10
+    assert sum(within.admits(tuple(row)) for row in repaired.tolist()) >= 38
+    assert all(within.admits(genome) for genome in (*within.seeds, *within.cheapest))
 
 
 @pytest.mark.parametrize("cost", [synthetic_search.Cost(), Coupled()])

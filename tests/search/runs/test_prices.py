@@ -58,7 +58,7 @@ def from_the_start(synthetic: ModuleType, run: RecordedRun, latency: TableLatenc
     problem = SearchProblem.from_spec(spec, searched, cost, references)
     trials: list[Trial] = []
     for row in run.trials.to_dict("records"):
-        genome = [searched.widths.index(int(row[name])) for name in searched.gene_names]
+        genome = [gene.choices.index(int(row[gene.name])) for gene in searched.genes]
         candidate = problem.prepare(genome)
         if row["state"] == "rejected":
             costs = candidate.values, candidate.violations

@@ -193,9 +193,17 @@ def test_crossover_exchanges_and_invents_nothing(synthetic):
 
 def test_mutation_changes_one_gene_on_average_and_stays_in_range():
     genomes = np.zeros((2000, 36), dtype=int)
-    mutated = ResampleMutation(3)._do(None, genomes, random_state=np.random.default_rng(0))
+    mutated = ResampleMutation([3] * genomes.shape[1])._do(
+        None, genomes, random_state=np.random.default_rng(0)
+    )
     assert set(np.unique(mutated)) == {0, 1, 2}
     assert (mutated != genomes).sum(axis=1).mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_mutation_takes_each_of_a_genes_own_choices():
+    genomes = np.zeros((2000, 4), dtype=int)
+    mutated = ResampleMutation((3, 2, 4, 2))._do(None, genomes, random_state=np.random.default_rng(0))
+    assert [set(np.unique(column)) for column in mutated.T] == [set(range(size)) for size in (3, 2, 4, 2)]
 
 
 def test_history_draws_what_is_left(synthetic):

@@ -146,9 +146,9 @@ def test_front_is_not_dominated_and_holds_when_evaluated_again(runs: Path) -> No
     context = EvaluationContext.from_spec(spec)
     eight_bit = json.loads((folder / "references.json").read_text())[1]["size_bytes"]
     for _, row in front.iterrows():
-        config = space.decode(np.array([space.widths.index(row[name]) for name in space.gene_names]))
+        config = space.decode(np.array([g.choices.index(row[g.name]) for g in space.genes]))
         assert config.digest == row["digest"]
-        assert config.widths() == {4, 8}
+        assert config.formats().every == (4, 8)
         accuracy = context.quality(config)
         assert accuracy["top1"] == pytest.approx(row["top1"], abs=1e-4)
         assert accuracy["loss"] == pytest.approx(row["loss"], abs=1e-6)

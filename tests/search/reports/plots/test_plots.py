@@ -253,16 +253,16 @@ def test_bit_map_is_the_genes(
     run = RecordedRun.read(tmp_path, "r")
     info = collect_bit_map(run, everything=True)
     assert [group.title for group in info.groups] == titles
-    assert info.bits.shape == (len(info.rows), columns)
+    assert info.levels.shape == (len(info.rows), columns)
     assert info.groups[-1].end == columns
     assert [encoder for encoder, _, _ in info.groups[0].encoders] == list(range(12))
-    assert info.widths == (4, 8)
+    assert info.formats == (4, 8)
     sizes = [row.size_bytes for row in info.rows]
     assert sizes == sorted(sizes)
     row = run.front.set_index("trial").loc[info.rows[0].trial]
     name = "encoder00" if granularity == "encoder" else run.genes[0].name
-    assert info.bits[0, 0] == row[name]
-    assert info.bits[0].sum() == sum(row[gene.name] for gene in run.genes)
+    assert info.formats[info.levels[0, 0]] == row[name]
+    assert sum(info.formats[level] for level in info.levels[0]) == sum(row[gene.name] for gene in run.genes)
 
 
 def test_long_bit_map_is_thinned_but_keeps_ends_and_knee(run: RecordedRun) -> None:

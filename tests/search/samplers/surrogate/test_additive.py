@@ -50,6 +50,27 @@ def test_optima_are_those_of_all_genomes(genes: int, widths: int) -> None:
     assert checked > 5
 
 
+def test_genes_may_have_fewer_choices_than_others() -> None:
+    sizes = (3, 2, 4, 2, 3)
+    scores, size, latency = (
+        np.where(np.arange(4) < np.array(sizes)[:, None], table, np.nan) for table in tables(5, 4, seed=4)
+    )
+    every = np.array(list(itertools.product(*map(range, sizes))))
+    all_scores, sizes_of, times = (value(table, every) for table in (scores, size, latency))
+    longest, checked = float(np.median(times)), 0
+    for bound in np.linspace(sizes_of.min(), sizes_of.max(), 8):
+        allowed = (sizes_of <= bound) & (times <= longest)
+        found = additive_optimum(scores, (size, latency), (float(bound), longest))
+        assert (found is not None) == allowed.any()
+        if found is not None:
+            assert value(scores, found[None])[0] == pytest.approx(all_scores[allowed].min(), rel=1e-9)
+            checked += 1
+    assert checked > 3
+    front = additive_front(scores, (size,), 10)
+    assert front[0].tolist() == [0] * 5
+    assert (np.diff(value(size, front)) > 0).all()
+
+
 def test_a_front_runs_from_the_cheapest_to_the_best_without_repeats() -> None:
     scores, size, _ = tables(36, 2, seed=2)
     front = additive_front(scores, (size,), 20)
