@@ -11,7 +11,9 @@ from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.spaces import Choices
 
-CHOICES = Choices((4, 8, "int4a", "int8a", "bf16", "fp16", "fp32"), (4, 8, "bf16", "fp16"), (4, 8, "bf16"))
+CHOICES = Choices(
+    (4, 8, "int4a", "int8a", "bf16", "fp16", "fp32"), (4, 8, "bf16", "fp16", "fp32"), (4, 8, "bf16", "fp32")
+)
 # Weights alone in floats or with zero points, inputs alone, attention alone, all, and two drawn by layer.
 ASSIGNMENTS: tuple[Bits, ...] = (
     ("int8a", 8, 8),

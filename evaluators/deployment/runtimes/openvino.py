@@ -23,7 +23,7 @@ from bitfront.evaluators.deployment.runtimes.runtime import (
 from bitfront.spaces import BitfrontError, UserError
 
 DEVICE = "CPU"
-# A property of compilation, and the option of a file that asks for it: codes for groups of floats, 0 for none.
+# A property of compilation: codes for groups of floats, 0 for none.
 DYNAMIC_QUANTIZATION = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 _PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 # What executes one each, whatever it is called: with what follows it fused, it may go by that one's name.
