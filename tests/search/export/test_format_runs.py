@@ -34,5 +34,7 @@ def test_uniform_configurations_go_by_their_label(run: RecordedRun) -> None:
     found = chosen_uniform(run, "w8aabf16t8")
     assert found.name == f"W8aAbf16T8-{found.config.digest}"
     assert found.config.encoders[0].weights == "int8a"
-    with pytest.raises(UserError, match=r"has the formats weights 4, int8a, bf16; .*, not bf16 for attention"):
+    with pytest.raises(
+        UserError, match=r"has the formats weights 4, int8a, bf16; .*, not bf16 for attention"
+    ):
         chosen_uniform(run, "W8A8Tbf16")
