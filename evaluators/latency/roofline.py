@@ -9,7 +9,6 @@ and what it writes; biases and scales are left out.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -209,7 +208,7 @@ def model_table(
         for triple in triples(choices)
     }
     outer = at((pinned["embedding"], pinned["embedding"], pinned["embedding"]))
-    in_float = dataclasses.replace(at((whole, whole, whole)), stream=whole, whole=True)
+    in_float = Widths(whole, whole, whole, whole, whole=True)
     float_seconds = seconds(profile, outer_operators(blueprint, in_float, batch)) + sum(
         encoder_seconds(encoder, in_float) for encoder in blueprint.encoders
     )

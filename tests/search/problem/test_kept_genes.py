@@ -164,7 +164,7 @@ def test_kinds_with_formats_of_their_own_are_kept_at_the_widest_of_these() -> No
         for kind, value in (("activations", "bf16"), ("attention", 8))
     }
     assert found.note.startswith(
-        "activations and attention are kept at 8 bits, bfloat16 in 4 of 6 genes: at 4 bits, 8 bits the model "
+        "activations and attention are kept at 8 bits, bfloat16 in 4 of 6 genes: at 4, 8 bits the model "
         "takes as long and has 160 bytes more"
     )
     assert stated.space.keeping(found.bits).sizes == (3, 3)
@@ -174,9 +174,8 @@ def test_kinds_with_formats_of_their_own_are_kept_at_the_widest_of_these() -> No
 def test_where_no_format_pays_everything_is_searched_and_said() -> None:
     choices = Choices((8, "bf16"), (4, 8), (8,))
     table = dict.fromkeys(triples(choices), 1.0)
-    found = genes_to_keep(
-        problem(Cost(table, TABLES), RunSpec(objectives=("top1", "latency")), widths=choices)
-    )
+    spec = RunSpec(objectives=("top1", "latency"))
+    found = genes_to_keep(problem(Cost(table, TABLES), spec, widths=choices))
     assert found.bits == {}
     assert found.note.startswith("no format narrower than the widest saves time, so that the model in the")
 
