@@ -111,9 +111,9 @@ def chosen_uniform(run: RecordedRun, text: str) -> Chosen:
     formats, space = parse_uniform(text), read_space(run.path)
     for kind, value in zip(KINDS, formats, strict=True):
         if value not in (*space.choices.of(kind), _REFERENCE_BITS):
+            what, where = ("widths", "") if space.choices.same else ("formats", f" for {kind}")
             raise UserError(
-                f"--uniform {text}: run {run.name} has the widths {space.choices.words}, not {value}"
-                f"{'' if space.choices.same else f' for {kind}'}"
+                f"--uniform {text}: run {run.name} has the {what} {space.choices.words}, not {value}{where}"
             )
     config = BitConfig.uniform(space.model, space.scheme, space.encoders, formats)
     return Chosen(config, f"{label(formats)}-{config.digest}", {}, _origin(run))

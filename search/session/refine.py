@@ -24,6 +24,7 @@ from bitfront.search.runs.refinement import Refinement
 from bitfront.search.session.refine_checks import (
     check_alone,
     check_folder,
+    check_plain,
     check_point,
     check_scheme,
     further_data,
@@ -101,6 +102,7 @@ def refine_run(
         else:
             chosen = chosen_point(run, KNEE if pick is None else pick)
             place, trial = _place(run, chosen.config.digest), int(chosen.provenance["trial"])
+            check_plain(chosen.config, f"trial {trial}")
             if not force:
                 check_point(run, place, trial)
             settled, metric = _settled(learning), run.quality.name
@@ -204,6 +206,7 @@ def _requested(
     )
     check_same("the bit config", found, spec)
     check_scheme(spec.scheme, "the bit config")
+    check_plain(found, "the bit config")
     if spec.refinement is not None:
         raise UserError(
             f"the bit config is of a model that was refined ({spec.refinement}): give the one that it was "

@@ -12,7 +12,7 @@ from bitfront.evaluators.preparation.refinement_file import REFINED
 from bitfront.search.runs.names import command_line, run_command
 from bitfront.search.runs.refined import record_of, unfinished_in
 from bitfront.search.session.refine_request import RefinePlace
-from bitfront.spaces import UserError
+from bitfront.spaces import FORMATS, BitConfig, UserError
 from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ def check_scheme(scheme: str, what: str) -> None:
         raise UserError(
             f"{what} is of scheme {scheme}, and scheme {DEPLOY} alone can be refined: search with --scheme "
             f"{DEPLOY}"
+        )
+
+
+def check_plain(config: BitConfig, what: str) -> None:
+    """Refuses formats that nothing can be learned in; ``what`` names what has them."""
+    others = [value for value in config.formats().every if not FORMATS[value].plain]
+    if others:
+        raise UserError(
+            f"{what} has {', '.join(FORMATS[value].name for value in others)}, and configurations of plain "
+            "integers alone can be refined: choose another one"
         )
 
 

@@ -21,6 +21,7 @@ import pytest
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.search.cli.main import main
+from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunFolder, RunStore, write_space
 from bitfront.spaces import BitConfig, EncoderLayers, Genome, Granularity, SearchSpace
 
@@ -329,6 +330,20 @@ def _quick_timing() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measured, "TimingProtocol", lambda: QUICK_TIMING)
         yield
+
+
+@pytest.fixture(scope="session")
+def formats_runs(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run ``mixed``: weights of three formats, activations of two; to be read only."""
+    root = tmp_path_factory.mktemp("formats-runs")
+    searched = synthetic.space("encoder-kind", 4, synthetic.UNEVEN)
+    asked = RunSpec(evaluations=40, population=8, sampler="random", allow_larger=True, allow_slower=True)
+    spec, folder = synthetic.at_widths_of(searched, asked), RunStore(root).create("mixed")
+    write_space(folder.path, searched)
+    synthetic.search(folder, spec, searched=searched)
+    marks = synthetic.references(searched)
+    folder.write_json("references.json", [mark.to_json() for mark in (marks.float_model, marks.eight_bit)])
+    return root
 
 
 @pytest.fixture

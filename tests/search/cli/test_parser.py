@@ -17,12 +17,12 @@ from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, shipped_profile
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
 from bitfront.search.cli.main import main
-from bitfront.search.cli.options.specs import evaluation_spec
+from bitfront.search.cli.options.specs import evaluation_spec, run_spec
 from bitfront.search.cli.parser import COMMANDS, parse
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers import registry
 from bitfront.search.session.specs import completed_spec
-from bitfront.spaces import GRANULARITIES, SCHEMES, UserError
+from bitfront.spaces import GRANULARITIES, SCHEMES, Choices, UserError
 from bitfront.spaces.schemes import AUTO
 
 HEAVY = ("numpy", "torch", "timm", "pandas", "matplotlib", "rich", "pymoo", "optuna", "distributed")
@@ -157,11 +157,20 @@ def test_search_defaults_are_those_of_the_spec() -> None:
     assert EvaluationSpec(model="deit_tiny_patch16_224").widths == (4, 8)
 
 
+@pytest.mark.parametrize("command", ["search", "compare-samplers"])
+def test_formats_are_read_by_kind(command: str) -> None:
+    words = ["--formats", "weights=int4,int8,int8a,bf16", "activations=int8,bf16", "--bits", "8"]
+    spec = run_spec(parse([command, *words]))
+    assert spec.evaluation.choices == Choices((4, 8, "int8a", "bf16"), (8, "bf16"), (8,))
+    assert RunSpec.from_json(spec.to_json()) == spec
+    assert run_spec(parse([command])).evaluation.formats == ()
+
+
 @pytest.mark.parametrize(
     ("command", "own"),
     [
         ("search", ()),
-        ("evaluate", ("first_images",)),
+        ("evaluate", ("first_images", "formats")),
         ("profile", ("batch_size", "first_images")),
         ("latency-table", ("batch_size", "threads", "first_images")),
     ],

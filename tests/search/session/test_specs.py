@@ -19,8 +19,9 @@ from bitfront.search.session.specs import (
     read_config_document,
     recorded_evaluation,
     recorded_spec,
+    spec_and_config,
 )
-from bitfront.spaces import BitConfig, EncoderBits, UserError
+from bitfront.spaces import BitConfig, Choices, EncoderBits, UserError
 
 RECORDED = EvaluationSpec(
     scheme="fq-vit",
@@ -122,6 +123,18 @@ def test_a_config_that_does_not_say_is_evaluated_as_asked(provenance: dict | Non
     assert (asked.seed, asked.scheme, asked.widths) == (9, "deploy", (4, 6, 8))
 
 
+def test_configurations_are_prepared_in_their_own_formats() -> None:
+    encoder = EncoderBits(0, "blocks.0", (("a", "int4a"), ("b", 8)), "bf16", 8)
+    mixed = BitConfig("digits_deit", "deploy", (encoder,))
+    found = config_spec(mixed.to_json())
+    assert found.choices == Choices((8, "int4a"), ("bf16",), (8,))
+    spec, triple = spec_and_config(None, "W8aA8Tbf16")
+    assert (triple, spec.choices) == (("int8a", 8, "bf16"), Choices(("int8a",), (8,), ("bf16",)))
+    # Plain widths are prepared for all kinds, as they always were.
+    spec, triple = spec_and_config(None, "W4A8T8")
+    assert (triple, spec.widths, spec.formats) == ((4, 8, 8), (4, 8), ())
+
+
 def test_another_scheme_is_refused() -> None:
     with pytest.raises(UserError, match="is for scheme deploy, not fq-vit: give --scheme deploy"):
         config_spec(DOCUMENT, changes={"scheme": "fq-vit"})
@@ -161,6 +174,39 @@ class TestWhatSuits:
         assert (spec.evaluation.scheme, spec.latency) == ("deploy", "model:bops")
         spec, _ = completed_spec(RunSpec(latency="model:bops"))
         assert spec.evaluation.scheme == "fq-vit"
+
+    def test_formats_that_are_not_plain_are_of_scheme_deploy(self) -> None:
+        formats = ("weights=int4,int8a,bf16",)
+        asked = RunSpec(EvaluationSpec(model="digits_deit", formats=formats), latency="model:bops")
+        spec, _ = completed_spec(asked)
+        assert (spec.evaluation.scheme, spec.evaluation.formats) == ("deploy", formats)
+        integers = dataclasses.replace(asked.evaluation, scheme="fq-vit")
+        with pytest.raises(
+            UserError, match="takes plain integers alone, not int8a, bf16: use --scheme deploy"
+        ):
+            completed_spec(dataclasses.replace(asked, evaluation=integers))
+
+    def test_plain_formats_of_kinds_are_of_any_scheme(self) -> None:
+        asked = EvaluationSpec(model="digits_deit", formats=("weights=int4,int8", "activations=int8"))
+        spec, _ = completed_spec(RunSpec(asked, latency="model:bops"))
+        assert spec.evaluation.scheme == "fq-vit"
+
+    @pytest.mark.parametrize(
+        ("formats", "space", "said"),
+        [
+            (
+                ("weights=int8", "activations=bf16", "attention=int8"),
+                "layer",
+                "at least two formats of a kind",
+            ),
+            (("weights=int8,bf16",), "encoder", "search kinds with formats of their own in space"),
+            (("weights=int8,int9",), "layer", "'int9' is no format"),
+        ],
+    )
+    def test_formats_that_cannot_be_searched(self, formats: tuple[str, ...], space: Any, said: str) -> None:
+        asked = RunSpec(EvaluationSpec(model="digits_deit", formats=formats), space, latency="model:bops")
+        with pytest.raises(UserError, match=said):
+            completed_spec(asked)
 
     def test_an_unsettled_scheme_prepares_nothing(self) -> None:
         with pytest.raises(UserError, match="unknown scheme 'auto'"):
