@@ -41,13 +41,12 @@ def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) 
     """The float weight ``[in, out]`` of its codes.
 
     Everything before the last node is constant: a runtime computes it once, when it loads the file, and runs
-    its 8-bit kernels on the result.
+    its 8-bit kernels on the result. Zero points are taken off where what is left fits 8 bits; where it does
+    not, as of 8-bit codes, they are left to the product (:meth:`IntegerArithmetic.linear`).
     """
     integers = integer_weight(writer, weight, name)
     scales = writer.constant(weight.scales.cpu().numpy())
-    zeros = writer.constant(
-        np.zeros(len(weight.scales), np.int8) if weight.zeros is None else weight.zeros.cpu().numpy()
-    )
+    zeros = writer.constant(np.zeros(len(weight.scales), np.int8))
     return writer.op("DequantizeLinear", integers, scales, zeros, axis=1)
 
 
@@ -59,7 +58,7 @@ def float_weight(writer: GraphWriter, weight: HeldWeight, name: str) -> str:
     """
     if isinstance(weight, QuantizedWeight):
         values = writer.op("Cast", integer_weight(writer, weight, name), to=TensorProto.FLOAT)
-        if weight.zeros is not None:
+        if weight.zeros is not None and weight.bits == MAX_BITS:
             values = writer.op("Sub", values, writer.constant(weight.zeros.float().cpu().numpy()))
         return writer.op("Mul", values, writer.constant(weight.scales.cpu().numpy()))
     kind = _STORED[weight.format]
@@ -73,10 +72,19 @@ def integer_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> s
     stored = f"{name}.weight"
     if weight.factors is not None:
         return _grouped(writer, weight, weight.factors, stored)
+    if weight.zeros is not None and weight.bits < MAX_BITS:
+        zeros = writer.constant(weight.zeros.to(torch.int32).cpu().numpy())
+        codes = _wide(writer, _stored_codes(weight), stored)
+        return writer.op("Cast", writer.op("Sub", codes, zeros), to=TensorProto.INT8)
     if weight.bits <= PACKED_BITS:
-        packed = writer.constant(_transposed(weight.codes).astype(ml_dtypes.int4), stored)
-        return writer.op("Cast", packed, to=TensorProto.INT8)
+        return writer.op("Cast", writer.constant(_stored_codes(weight), stored), to=TensorProto.INT8)
     return writer.constant(np.ascontiguousarray(_transposed(weight.codes)), stored)
+
+
+def _stored_codes(weight: QuantizedWeight) -> NDArray[Any]:
+    """Codes ``[in, out]`` in the narrowest type that holds them."""
+    codes = np.ascontiguousarray(_transposed(weight.codes))
+    return codes.astype(ml_dtypes.int4) if weight.bits <= PACKED_BITS else codes
 
 
 def _transposed(values: torch.Tensor) -> NDArray[Any]:
@@ -203,7 +211,27 @@ class IntegerArithmetic:
             bias = integer_bias(bias, weight.scales, x.scale)
         bias = bias.double() - x.offset * weight.sums()
         product = self.writer.op("MatMul", x.name, held)
+        if x.scale is not None and isinstance(weight, QuantizedWeight) and weight.zeros is not None:
+            product = self._moved(product, x, weight)
         return self.writer.op("Add", product, self.writer.constant(bias.float().view(1, 1, -1).cpu().numpy()))
+
+    def _moved(self, product: str, x: Operand, weight: QuantizedWeight) -> str:
+        """The product of 8-bit codes less that of their zero points, which is the inputs' sum times these.
+
+        The sum is a product with ones: of a ``ReduceSum`` of codes OpenVINO makes one that overflows.
+        """
+        if weight.bits < MAX_BITS:
+            return product
+        assert weight.zeros is not None, "there is something to take off"
+        writer, inputs = self.writer, weight.codes.shape[1]
+        ones = writer.constant(np.ones((inputs, 1), np.int8))
+        column = writer.op(
+            "DequantizeLinear", ones, writer.constant(1.0), writer.constant(_zero(SIGNED, signed=True))
+        )
+        sums = writer.op("MatMul", x.name, column)
+        steps = weight.zeros.double() * weight.scales.double()
+        row = writer.constant(steps.float().view(1, 1, -1).cpu().numpy())
+        return writer.op("Sub", product, writer.op("Mul", sums, row))
 
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:
         """See :class:`Arithmetic`."""

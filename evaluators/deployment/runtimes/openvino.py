@@ -69,7 +69,9 @@ class _OpenVinoSession:
             layers = {name.partition("/")[0] for name in _text(info, "originalLayersNames").split(",")}
             fused = 2 if kind == _FUSED and layers & self._products else 0
             if count := 1 if kind in _EXECUTED else fused:
-                integer = _text(info, "runtimePrecision").lower() in _INTEGERS
+                # Of a product of floats with stored integers, the precision is that of what is stored.
+                taken = op.get_input_element_type(0).get_type_name()
+                integer = _text(info, "runtimePrecision").lower() in _INTEGERS and taken in _INTEGERS
                 counts[f"{kind} {_text(info, 'primitiveType')}", integer] += count
         return KernelReport(
             tuple(Product(kernel, integer, count) for (kernel, integer), count in counts.most_common())

@@ -56,10 +56,12 @@ def test_logits_and_predictions(tmp_path: Path, name: str, runtime: str) -> None
 @pytest.mark.parametrize(
     ("bits", "floats"),
     [
-        # Of an encoder's six products: all four layers, all six, none.
+        # Of the six products of an encoder: all four layers, all six, none; zero points bring four more.
         (("bf16", 8, 8), 4),
         (("bf16", "bf16", "bf16"), 6),
+        ((4, "fp32", "fp32"), 6),
         (("int4a", 8, 8), 0),
+        (("int8a", 8, 8), 0),
     ],
     ids=str,
 )
@@ -67,5 +69,6 @@ def test_products_run_as_their_formats_are(tmp_path: Path, runtime: str, bits: B
     model = prepared("vit")
     config = config_of(model.blueprint, "deploy", bits)
     report = model_session(model, config, DIALECTS[runtime], runtime, tmp_path).kernels()
-    assert report.total == 2 + 6 * len(model.blueprint.encoders)
+    products = 10 if bits[0] == "int8a" else 6
+    assert report.total == 2 + products * len(model.blueprint.encoders)
     assert report.total - report.on_integers == floats * len(model.blueprint.encoders)
