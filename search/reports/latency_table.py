@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bitfront.search.reports.bench_findings import NOISY_PERCENT
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
-from bitfront.spaces import BitConfig, Triple
+from bitfront.spaces import FORMATS, BitConfig, Triple
+from bitfront.spaces.formats import in_order, label
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
@@ -125,12 +126,15 @@ def _parts(document: Mapping[str, Any]) -> Table:
 def _bits(entries: Iterable[Mapping[str, Any]]) -> str:
     """Precisions that share a time, such as ``W4,8 A8 T8`` where only that of weights makes no difference."""
     found: list[Triple] = [(e["weights"], e["activations"], e["attention"]) for e in entries]
-    kinds = [sorted({triple[place] for triple in found}) for place in range(3)]
+    kinds = [in_order(triple[place] for triple in found) for place in range(3)]
     if len(kinds[0]) * len(kinds[1]) * len(kinds[2]) == len(found):
-        return " ".join(
-            f"{letter}{','.join(map(str, kind))}" for letter, kind in zip("WAT", kinds, strict=True)
-        )
-    return " ".join(f"W{w}A{a}T{t}" for w, a, t in sorted(found))
+        listed = (",".join(FORMATS[value].label for value in kind) for kind in kinds)
+        return " ".join(f"{letter}{values}" for letter, values in zip("WAT", listed, strict=True))
+
+    def place(triple: Triple) -> list[int]:
+        return [kind.index(value) for kind, value in zip(kinds, triple, strict=True)]
+
+    return " ".join(map(label, sorted(found, key=place)))
 
 
 def _checks(document: Mapping[str, Any]) -> Table:

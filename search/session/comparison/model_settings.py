@@ -62,7 +62,7 @@ class ModelSettings:
         population = self.spec.population or default_population(ABLATED_SAMPLER)
         spec = dataclasses.replace(
             self.spec,
-            evaluation=dataclasses.replace(self.spec.evaluation, widths=WIDTHS),
+            evaluation=dataclasses.replace(self.spec.evaluation, widths=WIDTHS, formats=()),
             space="encoder-kind",
             allow_uniform=False,
             sampler=ABLATED_SAMPLER,

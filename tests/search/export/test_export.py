@@ -92,7 +92,11 @@ def test_uniform_configurations_need_no_point_of_the_front(run: RecordedRun) -> 
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("W8A8", "is not a uniform"), ("W8A8T9", "outside 2 to 8"), ("W8A8T5", "the widths 4, 8, not 5")],
+    [
+        ("W8A8", "is not a uniform"),
+        ("W8A8T9", "T9 is no format of attention: use 2 to 8 bits"),
+        ("W8A8T5", "the widths 4, 8, not 5"),
+    ],
 )
 def test_uniform_configurations_that_were_not_prepared(run: RecordedRun, text: str, part: str) -> None:
     with pytest.raises(UserError, match=part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.colors import to_hex
@@ -11,10 +12,12 @@ from matplotlib.colors import to_hex
 from bitfront.search.reports.front_table import front_document
 from bitfront.search.reports.interactive.document import run_document
 from bitfront.search.reports.interactive.page import report_page
+from bitfront.search.reports.latency_table import print_table
 from bitfront.search.reports.plots.bit_map import collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.layout import Heading
 from bitfront.search.reports.plots.run_plots import run_figures
 from bitfront.search.runs.reader import RecordedRun
+from bitfront.spaces import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,29 @@ def test_the_report_has_formats_as_digits(run: RecordedRun) -> None:
         "encoder-kind, 8 genes of weights 4, int8a, bf16; activations 8, bf16; attention 8"
     )
     assert "8 bits, zero points" in report_page([run])
+
+
+def test_latency_tables_group_formats_that_take_as_long(capsys: pytest.CaptureFixture[str]) -> None:
+    def entry(triple: tuple[int | str, ...], milliseconds: float) -> dict[str, Any]:
+        named = dict(zip(KINDS, triple, strict=True))
+        return {"shape": "s", "count": 2, **named, "milliseconds": milliseconds, "spread_percent": 1.0}
+
+    same = [entry((weights, 8, 8), 1.0) for weights in ("bf16", "int8a", 8, 4)]
+    apart = [entry(triple, 2.0) for triple in (("bf16", "bf16", 8), (4, 8, "bf16"))]
+    whole = {"milliseconds": 3.0, "spread_percent": 1.0}
+    check = {"name": "W8A8T8", "sum_ms": 1.0, "measured_ms": 1.0, "error_percent": 0.0, "spread_percent": 1.0}
+    document = {
+        "model": "m",
+        "scheme": "deploy",
+        "latency_source": "measured:torch",
+        "machine": "here",
+        "batch": 1,
+        "encoders": same + apart,
+        "rest": whole,
+        "float_model": whole,
+        "checks": [check],
+    }
+    print_table(document, Path("table.csv"))
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["encoder", "s", "W4,8,8a,bf16", "A8", "T8", "2", "1", "1.0", "%"] in words
+    assert ["encoder", "s", "W4A8Tbf16", "Wbf16Abf16T8", "2", "2", "1.0", "%"] in words

@@ -237,7 +237,7 @@ class TestNothingIsPrepared:
             (("--format", "packed", "--runtime", "openvino"), "openvino does not read .safetensors files"),
             (("--format", "packed", "--uniform", "W3A8T8"), "has the widths 4, 8, not 3"),
             (("--format", "packed", "--uniform", "W8A8"), "'W8A8' is not a uniform assignment"),
-            (("--format", "packed", "--uniform", "W9A8T8"), "9 bits is outside 2 to 8"),
+            (("--format", "packed", "--uniform", "W9A8T8"), "W9 is no format of weights: use 2 to 8 bits"),
             (("--format", "packed", "--pick", "best"), "--pick 'best' is no choice"),
             (("--uniform", "W8A8T8", "--pick", "size"), "not allowed with argument"),
             (("--format", "tflite"), "invalid choice: 'tflite'"),

@@ -313,6 +313,26 @@ def test_a_click_on_a_gene_shows_the_points_that_carry_it(page: Any, run: Record
     assert len(trials(page, "chosen")) == len(run.front)
 
 
+def test_formats_go_by_name(opened: Any, complaints: list[str], formats_runs: Path, tmp_path: Path) -> None:
+    run, path = RecordedRun.read(formats_runs, "mixed"), tmp_path / "report.html"
+    write_report([run], path)
+    trial, name = int(run.front["trial"].iloc[-1]), "encoder00.weights"
+    chosen = run.front.loc[run.front[name] == "int8a", "trial"].tolist()
+    page = listened_to(opened.context.new_page(), complaints)
+    page.goto(f"{path.as_uri()}#gene={name}:int8a&pins={trial}")
+    page.wait_for_selector("html[data-ready]")
+    settle(page)
+    assert page.locator("#widths i").all_inner_texts() == ["4", "8", "8a", "bf16"]
+    assert trials(page, "chosen") == sorted(chosen)
+    assert f"{name} has 8 bits, zero points in {len(chosen)} of" in page.locator("#carriers").inner_text()
+    assert f"{name}: 8 bits, zero points" in page.locator("#chips").inner_text()
+    point = run.front.set_index("trial").loc[trial]
+    labels = {4: "4", 8: "8", "int8a": "8a", "bf16": "bf16"}
+    shown = page.locator("#compare .bits i").all_inner_texts()
+    assert sorted(shown) == sorted(labels[point[gene.name]] for gene in run.genes)
+    page.close()
+
+
 def test_pinned_points_are_compared_and_can_be_exported(page: Any, run: RecordedRun) -> None:
     listed = sorted(shortlist_of(run))
     first, second = listed[0], listed[-1]
