@@ -18,10 +18,11 @@ from bitfront.evaluators.deployment.graph.model import configuration_graph
 from bitfront.evaluators.deployment.graph.operands import OPENVINO, Dialect
 from bitfront.evaluators.deployment.graph.parts import GraphParts
 from bitfront.evaluators.deployment.graph.writer import METADATA_KEY
-from bitfront.evaluators.deployment.runtimes.openvino import read_model
+from bitfront.evaluators.deployment.runtimes.openvino import DYNAMIC_QUANTIZATION, read_model
 from bitfront.evaluators.deployment.runtimes.registry import runtime_named
+from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.quantized.prepared import PreparedModel
-from bitfront.spaces import BitConfig, UserError
+from bitfront.spaces import BitConfig, UserError, number_format
 
 CONSTANTS = ".bin"
 _INFO = [METADATA_KEY, "document"]
@@ -123,11 +124,31 @@ def write_openvino(
         UserError: OpenVINO is not installed.
     """
     # It would keep what an ONNX file carries under another name.
-    return save_openvino(path, onnx_bytes(parts, config, OPENVINO, None), document)
+    content = onnx_bytes(parts, config, OPENVINO, None)
+    return save_openvino(path, content, document, keep_floats=_multiplies_stored_integers(config))
 
 
-def save_openvino(path: Path, graph: bytes, document: Mapping[str, Any] | None) -> tuple[Path, Path]:
-    """Writes the content of an ONNX file as OpenVINO IR; arguments are those of :func:`write_openvino`.
+def _multiplies_stored_integers(config: BitConfig) -> bool:
+    """Whether some layer multiplies floats with weights that are stored as integers."""
+    return any(
+        number_format(encoder.bits("activations", layer)).floating
+        and not number_format(encoder.bits("weights", layer)).floating
+        for encoder in config.encoders
+        for layer in LAYER_INPUTS
+    )
+
+
+def save_openvino(
+    path: Path, graph: bytes, document: Mapping[str, Any] | None, *, keep_floats: bool = False
+) -> tuple[Path, Path]:
+    """Writes the content of an ONNX file as OpenVINO IR.
+
+    Args:
+        path: As of :func:`write_openvino`.
+        graph: The ONNX file.
+        document: As of :func:`write_openvino`; none for None.
+        keep_floats: Whether the file asks OpenVINO not to round floats that are multiplied with stored
+            integers to codes of its own.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -141,6 +162,8 @@ def save_openvino(path: Path, graph: bytes, document: Mapping[str, Any] | None) 
         model.set_rt_info(_written(document), _INFO)
         for key, value in metadata_of(document).items():
             model.set_rt_info(value, [METADATA_KEY, key])
+    if keep_floats:
+        model.set_rt_info("0", ["runtime_options", DYNAMIC_QUANTIZATION])
     openvino.save_model(model, path, compress_to_fp16=False)
     without_indentation(path)
     return path, path.with_suffix(CONSTANTS)

@@ -11,6 +11,9 @@ from graph_cases import RUNTIMES, model_session
 from quantized_cases import Bits, config_of
 
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
+from bitfront.evaluators.deployment.graph.parts import GraphParts
+from bitfront.evaluators.deployment.graph_files import write_openvino
+from bitfront.evaluators.deployment.runtimes.openvino import DYNAMIC_QUANTIZATION
 
 for runtime in RUNTIMES:
     pytest.importorskip(runtime)
@@ -72,3 +75,22 @@ def test_products_run_as_their_formats_are(tmp_path: Path, runtime: str, bits: B
     products = 10 if bits[0] == "int8a" else 6
     assert report.total == 2 + products * len(model.blueprint.encoders)
     assert report.total - report.on_integers == floats * len(model.blueprint.encoders)
+
+
+def test_a_written_ir_keeps_floats_wherever_it_is_loaded(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    model, images = prepared("vit"), case("vit").images
+    core = openvino.Core()
+
+    def asks(bits: Bits) -> bool:
+        config = config_of(model.blueprint, "deploy", bits)
+        path, _ = write_openvino(tmp_path / "m.xml", GraphParts.of(model), config, config.to_json({}, {}))
+        return bool(core.read_model(path).has_rt_info(["runtime_options", DYNAMIC_QUANTIZATION]))
+
+    assert not asks((4, 8, 8))
+    assert not asks(("bf16", "fp32", 8))
+    assert asks((4, "fp32", "fp32"))
+    compiled = core.compile_model(str(tmp_path / "m.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    wanted = model.assemble(config_of(model.blueprint, "deploy", (4, "fp32", "fp32")))(images)
+    deviation = (torch.from_numpy(compiled(images.numpy())[0]) - wanted).abs().mean()
+    assert deviation < 0.005 * wanted.std(0).mean()
