@@ -1,20 +1,9 @@
 """What may be chosen: number formats, quantization sites, bit configurations, search spaces, constraints."""
 
+from bitfront.spaces.choices import Choices, parse_fixed, parse_formats, parse_uniform, triples
 from bitfront.spaces.config import BitConfig, EncoderBits, NotUniform, StructuralConstraint, mixed_only
 from bitfront.spaces.errors import BitfrontError, UserError
-from bitfront.spaces.formats import (
-    FORMATS,
-    Choices,
-    FormatName,
-    NumberFormat,
-    Triple,
-    number_format,
-    parse_fixed,
-    parse_formats,
-    parse_uniform,
-    plain_width,
-    triples,
-)
+from bitfront.spaces.formats import FORMATS, FormatName, NumberFormat, Triple, number_format, plain_width
 from bitfront.spaces.precision import Precision, parse_bits
 from bitfront.spaces.schemes import SCHEMES, check_scheme, pinned_bits
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind, QuantSite, encoder_layers

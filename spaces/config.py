@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bitfront.spaces.choices import Choices
 from bitfront.spaces.errors import UserError
-from bitfront.spaces.formats import Choices, FormatName, Triple, read_format
+from bitfront.spaces.formats import FormatName, Triple, read_format
 from bitfront.spaces.precision import MAX_BITS, MIN_BITS
 from bitfront.spaces.schemes import SCHEMES, pinned_bits
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bitfront.spaces.choices import Choices
 from bitfront.spaces.errors import UserError
-from bitfront.spaces.formats import FORMATS, Choices
+from bitfront.spaces.formats import FORMATS
 
 FQ_VIT, DEPLOY = "fq-vit", "deploy"
 # Stands for the scheme that suits where latency comes from, until that is known.

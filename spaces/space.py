@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from bitfront.spaces.choices import Choices
 from bitfront.spaces.config import BitConfig, EncoderBits, collapse
 from bitfront.spaces.errors import UserError
-from bitfront.spaces.formats import Choices, FormatName, in_order, titled
+from bitfront.spaces.formats import FormatName, in_order, titled
 from bitfront.spaces.sites import KINDS, EncoderLayers, Kind
 
 if TYPE_CHECKING:  # numpy is loaded where genomes are made: the help of the command line has no use for it

@@ -7,8 +7,17 @@ import math
 
 import pytest
 
-from bitfront.spaces import FORMATS, KINDS, Choices, UserError, parse_fixed, parse_formats, parse_uniform
-from bitfront.spaces.formats import in_order, label, plain_width, read_format, titled, triples, written_format
+from bitfront.spaces import (
+    FORMATS,
+    KINDS,
+    Choices,
+    UserError,
+    parse_fixed,
+    parse_formats,
+    parse_uniform,
+    triples,
+)
+from bitfront.spaces.formats import in_order, label, plain_width, read_format, titled, written_format
 
 TEXTS = ("weights=int4,int8,int8a,bf16", "activations=int8,bf16")
 
