@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import logging
 import math
 import os
@@ -194,6 +195,18 @@ def csv_text(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     writer.writerow(list(header))
     writer.writerows(rows)
     return text.getvalue()
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """A JSON document of a file, which may be anybody's.
+
+    Raises:
+        ValueError: It is none, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def finite(value: Any) -> Any:

@@ -21,6 +21,7 @@ from bitfront.evaluators.context.preparing import compute_in_float32, prepared_w
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.images import PreprocessedImages
 from bitfront.evaluators.data.splits import Splits
+from bitfront.evaluators.files import parsed_json
 from bitfront.evaluators.models.architecture import Architecture
 from bitfront.evaluators.models.loading import load_model
 from bitfront.evaluators.models.sites import trace_sites
@@ -184,8 +185,8 @@ def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
             header = file.metadata() or {}
             if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
                 raise BitfrontError(f"{path.name} is no {FORMAT} of version {VERSION}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header["facts"])  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
+            return {name: file.get_tensor(name) for name in file.keys()}, parsed_json(header["facts"])  # noqa: SIM118 - no mapping
+    except (SafetensorError, KeyError, ValueError) as error:
         raise BitfrontError(f"{path.name} is damaged: {error}") from error
 
 

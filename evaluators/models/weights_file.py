@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import torch
 
+from bitfront.evaluators.models.torch_archive import check_archive
 from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
 
@@ -208,6 +209,7 @@ def _read_torch(path: Path) -> object:
     holders: list[Any] = [(_Held, name) for name in HOLDERS - {"collections.defaultdict"}]
     holders.append((_as_dict, "collections.defaultdict"))
     try:
+        check_archive(path)
         # Opened here: torch goes by the suffix of a path.
         with warnings.catch_warnings(), torch.serialization.safe_globals(holders), path.open("rb") as file:
             # Of pickle protocols: the errors below say more.

@@ -132,8 +132,11 @@ class Quality:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Quality:
         """The inverse of :meth:`to_json`; KeyError or ValueError where it is none."""
-        values = {name: float(value) for name, value in document.items() if name != _RIGHT}
-        images, lost, won = (int(values.pop(name)) for name in ("images", "lost", "won"))
+        try:
+            values = {name: float(value) for name, value in document.items() if name != _RIGHT}
+            images, lost, won = (int(values.pop(name)) for name in ("images", "lost", "won"))
+        except OverflowError as error:
+            raise ValueError(f"a number is too large: {error}") from error
         seconds, expected = values.pop("seconds"), values.pop(EXPECTED_DIFFERENCE, None)
         return cls(images, values, lost, won, seconds, str(document.get(_RIGHT, "")), expected)
 

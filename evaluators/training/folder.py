@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from bitfront.evaluators.data.images import preprocessing_to_json
 from bitfront.evaluators.files import check_writable, csv_text, explained, finite, replacing, write_atomically
 from bitfront.evaluators.models.preprocessing import CONFIG
+from bitfront.evaluators.models.torch_archive import check_archive
 from bitfront.evaluators.training.recipe import TrainingSpec
 from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
@@ -64,7 +64,7 @@ def read_record(folder: Path) -> tuple[TrainingSpec, dict[str, Any]]:
         if document["format"] != FORMAT or document["version"] != VERSION:
             raise ValueError(f"format {document['format']!r}, version {document['version']!r}")
         return TrainingSpec.from_json(document["spec"]), document
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged or of another version ({one_line(error, 80)}): restore it from a copy, or "
             "train again"
@@ -85,18 +85,11 @@ def read_state(path: Path) -> dict[str, Any]:
         UserError: The file is damaged.
     """
     try:
+        check_archive(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _STATE_FORMAT or state["version"] != VERSION:
             raise ValueError("of another format")
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # damaged bytes make torch raise many types
         raise UserError(f"{path} is damaged ({one_line(error, 80)}): train again, with --force") from error
     return state
 

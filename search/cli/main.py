@@ -14,6 +14,8 @@ from bitfront.search.cli.parser import parse
 from bitfront.search.cli.streams import forget_closed_pipes, substitute_signs
 
 PIPE_CLOSED = 141
+# What a damaged file has in place of a name may be as long as the file.
+LONGEST_MESSAGE = 2000
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -37,11 +39,11 @@ def exit_status(error: BaseException, debug: bool) -> int:
     from bitfront.spaces.errors import BitfrontError, one_line
 
     if isinstance(error, BitfrontError):
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, LONGEST_MESSAGE)}", file=sys.stderr)
         return error.exit_status
     if isinstance(error, OSError):
         forget_closed_pipes()
-    what = f"internal error: {type(error).__name__}: {one_line(error)}"
+    what = f"internal error: {type(error).__name__}: {one_line(error, LONGEST_MESSAGE)}"
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower() + (f": {error.filename}" if error.filename else "")
     print(f"error: {what}; run with --debug for the traceback", file=sys.stderr)

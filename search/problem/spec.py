@@ -26,6 +26,7 @@ from bitfront.spaces import (
     mixed_only,
     parse_fixed,
 )
+from bitfront.spaces.fields import check_fields
 from bitfront.spaces.quantities import parse_duration
 from bitfront.spaces.schemes import AUTO, DEPLOY
 
@@ -241,6 +242,7 @@ class RunSpec:
             for name in ("model", "widths", "recipe"):  # no default may stand in for what was searched
                 evaluation[name]
             fields["evaluation"] = EvaluationSpec.from_json(evaluation)
+            check_fields(cls, fields)
             fields["objectives"] = tuple(fields["objectives"])
             return cls(**fields)
         except (KeyError, TypeError) as error:

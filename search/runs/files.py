@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
-from bitfront.evaluators.files import explained, readable
+from bitfront.evaluators.files import explained, parsed_json, readable
 from bitfront.search.runs.columns import Column
 from bitfront.search.runs.names import run_command
 from bitfront.spaces import UserError
@@ -42,7 +41,7 @@ def read_json(path: Path, kind: type, absent: Any = None) -> Any:
     try:
         with readable(path):
             text = path.read_text(encoding="utf-8")
-        document = json.loads(text)
+        document = parsed_json(text)
     except FileNotFoundError:
         if absent is not None:
             return absent
@@ -163,7 +162,7 @@ def cut_incomplete_line(path: Path) -> int:
 
 def _is_object(line: bytes) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parsed_json(line), dict)
     except ValueError:
         return False
 

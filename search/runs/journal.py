@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import explained, parsed_json, write_atomically
 from bitfront.spaces import UserError
 from bitfront.spaces.quantities import count_of
 
@@ -131,7 +131,7 @@ def evaluations_recorded(path: Path) -> int:
                 if not line.startswith(_TOLD):
                     continue
                 try:
-                    count += json.loads(line)["state"] != _RUNNING
+                    count += parsed_json(line)["state"] != _RUNNING
                 except (ValueError, KeyError, TypeError):
                     continue
     except OSError:

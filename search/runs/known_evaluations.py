@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitfront.evaluators.files import parsed_json
 from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE, Quality
 from bitfront.search.problem.objectives import ANALYTIC, parse_objectives
 from bitfront.search.problem.spec import RunSpec
@@ -75,10 +76,10 @@ def read_known(folder: Path) -> tuple[KnownEvaluation, ...]:
     if not path.exists():
         return ()
     try:
-        documents = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        documents = map(parsed_json, path.read_text(encoding="utf-8").splitlines())
         return tuple(
             KnownEvaluation(BitConfig.from_json(document["config"]), Quality.from_json(document["quality"]))
             for document in documents
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, UserError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error

@@ -77,7 +77,7 @@ def read_progress(folder: Path) -> RecordedProgress | None:
     try:
         history = tuple(Step(int(n), float(share), float(s)) for n, share, s in document.pop("history"))
         return RecordedProgress(**document, history=history, written=path.stat().st_mtime)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error
 
 

@@ -32,7 +32,7 @@ def read_encoders(folder: Path) -> tuple[TimedEncoder, ...] | None:
         return None
     try:
         return tuple(map(TimedEncoder.from_json, read_json(path, dict)["encoders"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error
 
 

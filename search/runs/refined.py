@@ -146,7 +146,7 @@ def read_refined(path: Path) -> RefinedPoint:
     document = read_json(path, dict)
     try:
         return RefinedPoint.from_json(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it, and refine the point again"
         ) from error

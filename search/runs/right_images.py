@@ -72,5 +72,5 @@ def read_right_images(folder: Path, split: Split) -> dict[str, NDArray[np.bool_]
         return {
             row["name"]: unpacked(row["right"], int(row["images"])) for row in known if row["split"] == split
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error

@@ -84,7 +84,9 @@ def recorded_trials(
         return tuple(read_trial(trial, space, objectives, constraints) for trial in finished)
     except BitfrontError:
         raise
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what Optuna raises depends on what is missing
         raise damaged(journal, f"({type(error).__name__}: {error})") from error
 
 

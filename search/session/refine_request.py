@@ -17,7 +17,7 @@ from bitfront.spaces import BitConfig, UserError
 
 FORMAT, VERSION = "bitfront/refine-request", 1
 REQUEST, LEARNED = "request.json", "learned.safetensors"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_DAMAGE = (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)

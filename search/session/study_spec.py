@@ -208,7 +208,7 @@ class StudySpec:
             if (document["format"], document["version"]) != (FORMAT, VERSION):
                 raise ValueError(f"format {document['format']!r}, version {document['version']!r}")
             return cls.from_json(document["spec"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({one_line(error, 80)}): restore it from a copy, "
                 "or begin again with --force"

@@ -12,6 +12,7 @@ from bitfront.evaluators.files import (
     cache_folder,
     check_writable,
     explained,
+    parsed_json,
     readable,
     replacing,
     split_entry,
@@ -47,6 +48,12 @@ class TestEntries:
         assert with_entry_of(r"C:\old\w.pth", str(new)) == str(new)
         assert with_entry_of("/old/w:1.pth", str(odd)) == str(odd)
         assert with_entry_of(None, str(new)) == str(new)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a":' * 100_000, "1" * 10_000])
+def test_what_is_no_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parsed_json(text)
 
 
 class TestReplacing:

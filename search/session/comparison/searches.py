@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import explained, parsed_json, write_atomically
 from bitfront.evaluators.progress import ShareDone
 from bitfront.search.engine.engine import SearchEngine
 from bitfront.search.engine.protocols import AccuracyPool, GenomeTuple
@@ -165,11 +165,11 @@ class SharedSearches:
 
     def _read(self, path: Path, entry: PlannedSearch) -> FinishedSearch:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = parsed_json(path.read_text(encoding="utf-8"))
             genomes = [tuple(map(int, word)) for word in document["genomes"]]
             trials = tuple(self._known_trial(number, genome) for number, genome in enumerate(genomes))
             return FinishedSearch(entry, trials, document["reason"], float(document["proposing_s"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
             raise BitfrontError(f"{path} is damaged ({error}): remove it to search again") from error
 
     def _known_trial(self, number: int, genome: GenomeTuple) -> Trial:

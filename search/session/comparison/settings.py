@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitfront.evaluators.files import write_atomically
+from bitfront.evaluators.files import parsed_json, write_atomically
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.names import checked_name
@@ -98,11 +98,11 @@ def read_settings(path: Path, form: str, parsed: Callable[[Mapping[str, Any]], S
         BitfrontError: It is damaged.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parsed_json(path.read_text(encoding="utf-8"))
         if (document["format"], document["version"]) != (form, _VERSION):
             raise UserError(f"{path} was written by another version of bitfront: start a new comparison")
         return parsed(document)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise BitfrontError(f"{path} cannot be read ({error}): start a new comparison") from error
 
 

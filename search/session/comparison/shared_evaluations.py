@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitfront.evaluators.files import explained
+from bitfront.evaluators.files import explained, parsed_json
 from bitfront.search.engine.protocols import AccuracyPool, Completed
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.files import cut_incomplete_line
@@ -70,7 +70,7 @@ class SharedEvaluations:
         text = self._path.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
             try:
-                document = json.loads(line)
+                document = parsed_json(line)
                 digest, failed = document.pop(_DIGEST), _ERROR in document
                 known = EvaluationFailure(str(document[_ERROR])) if failed else Quality.from_json(document)
                 self._known[digest] = known

@@ -121,6 +121,13 @@ def test_a_quality_survives_json() -> None:
     assert quality.figures() == {"images": 50, "top1": 90.0, "kl": 0.01, "lost": 3, "won": 1}
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan, 10**400, "many", None])
+def test_counts_that_are_none_are_refused(value: object) -> None:
+    document = Quality(10, {"top1": 90.0}, 1, 1, 0.5).to_json()
+    with pytest.raises((ValueError, TypeError)):
+        Quality.from_json({**document, "images": value})
+
+
 def test_which_images_are_right_and_what_is_expected_survive_json() -> None:
     right = packed(np.arange(50) % 7 > 0)
     quality = Quality(50, {"top1": 90.0}, 3, 1, 0.5, right, -0.75)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bitfront.search.cli.commands import runs
-from bitfront.search.cli.main import StderrHandler, exit_status, log_to_stderr, main
+from bitfront.search.cli.main import LONGEST_MESSAGE, StderrHandler, exit_status, log_to_stderr, main
 from bitfront.spaces import BitfrontError, UserError
 
 
@@ -20,6 +20,7 @@ from bitfront.spaces import BitfrontError, UserError
     [
         (UserError("no such\nmodel"), 2, "error: no such model\n"),
         (BitfrontError("disk full"), 1, "error: disk full\n"),
+        (UserError("x" * 100_000), 2, f"error: {'x' * LONGEST_MESSAGE}\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (SystemExit(0), 0, ""),
         (SystemExit(), 0, ""),

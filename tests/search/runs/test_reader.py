@@ -76,6 +76,7 @@ def test_absent_table_is_named(folder: Path, name: str) -> None:
     [
         ("spec.json", "{"),
         ("spec.json", "[]"),
+        ("spec.json", "[" * 100_000),
         ("summary.json", "3"),
         ("summary.json", '{"limits": [{"name": "max_size"}]}'),
         ("references.json", '[{"top1": 3}]'),
