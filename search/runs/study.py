@@ -23,7 +23,16 @@ from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.files import located, portable, read_json
 from bitfront.search.runs.journal import JOURNAL, damaged
 from bitfront.search.runs.storage import open_storage, patiently, reason_of, without_password
-from bitfront.search.runs.study_reader import DIGEST, ELAPSED, ERROR, MEASURED, RIGHT, read_trial
+from bitfront.search.runs.study_reader import (
+    CHECKSUM,
+    DIGEST,
+    ELAPSED,
+    ERROR,
+    MEASURED,
+    RIGHT,
+    checksum_of,
+    read_trial,
+)
 from bitfront.spaces import BitfrontError, UserError
 
 Done = TypeVar("Done")
@@ -167,10 +176,11 @@ class StudyRecord:
 
     def reject(self, candidate: Candidate, elapsed_s: float) -> Trial:
         """Records a candidate that is not evaluated, because it violates a constraint as it is."""
-        number = self._add(candidate, TrialState.PRUNED, {ELAPSED: elapsed_s})
         known = (candidate.values, candidate.violations, None, elapsed_s)
-        trial = Trial(number, candidate.digest, candidate.genome, "rejected", *known)
-        self._finished[number] = trial
+        trial = Trial(self._next, candidate.digest, candidate.genome, "rejected", *known)
+        kept = {ELAPSED: elapsed_s, CHECKSUM: checksum_of(trial)}
+        self._add(candidate, TrialState.PRUNED, kept)
+        self._finished[trial.number] = trial
         return trial
 
     def finish(self, trial: Trial) -> None:
@@ -200,8 +210,12 @@ class StudyRecord:
             self.finish(trial)
         self._unrecorded.unlink()
 
+    @property
+    def _next(self) -> int:
+        return len(self._finished) + len(self._running)
+
     def _add(self, candidate: Candidate, state: TrialState, attributes: Mapping[str, Any]) -> int:
-        number = len(self._finished) + len(self._running)
+        number = self._next
         genes = zip(self._problem.space.genes, candidate.genome, strict=True)
         trial = create_trial(
             state=state,
@@ -221,6 +235,7 @@ class StudyRecord:
         rest = {k: v for k, v in trial.values.items() if k not in columns and k not in handle.user_attrs}
         # One attribute for all: each one written is a line forced to the disk.
         known = {RIGHT: trial.right} if trial.right else {}
+        known |= {CHECKSUM: checksum_of(trial)}
         handle.set_user_attr(MEASURED, {**rest, **known, ELAPSED: trial.elapsed_s})
         if trial.error is not None:
             handle.set_user_attr(ERROR, trial.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,19 @@ if TYPE_CHECKING:
 
 # User attributes of a trial; what is in the last two is an entry of MEASURED.
 DIGEST, MEASURED, ERROR, ELAPSED, RIGHT = "digest", "measured", "error", "elapsed_s", "right"
+# Of a trial, so that a file that was damaged or edited is not gone on with; earlier versions wrote none.
+CHECKSUM = "checksum"
 # By the names of Optuna's states; its pruned trials are candidates that were rejected, and those that were
 # screened: these have values.
 _STATES: dict[str, State] = {"COMPLETE": "complete", "FAIL": "failed", "PRUNED": "rejected"}
 _SCREENED: State = "screened"
+
+
+def checksum_of(trial: Trial) -> str:
+    """CRC-32 of what a study keeps of a trial: configuration, values, error and which images are right."""
+    values = sorted((name, float(value).hex()) for name, value in trial.values.items())
+    kept = (trial.digest, trial.genome, trial.state, values, trial.error, trial.right)
+    return f"{zlib.crc32(repr(kept).encode()):08x}"
 
 
 def read_trial(
@@ -38,13 +48,14 @@ def read_trial(
         constraints: Names of those whose violations are read.
 
     Raises:
-        KeyError, TypeError, ValueError: It is none of such a study.
+        KeyError, TypeError, ValueError: It is none of such a study, or differs from its checksum.
     """
     attributes = dict(frozen.user_attrs)
     digest, error = str(attributes.pop(DIGEST)), attributes.pop(ERROR, None)
     measured: dict[str, Any] = attributes.pop(MEASURED, {})
     attributes |= measured
     elapsed, right = float(attributes.pop(ELAPSED, 0.0)), str(attributes.pop(RIGHT, ""))
+    checksum = attributes.pop(CHECKSUM, None)
     state = _STATES[frozen.state.name]
     if state == "complete":
         pairs = zip(objectives, frozen.values, strict=True)
@@ -53,7 +64,10 @@ def read_trial(
         state = _SCREENED
     genome = tuple(gene.choices.index(frozen.params[gene.name]) for gene in space.genes)
     violations = {name: frozen.constraints[name] for name in constraints if name in frozen.constraints}
-    return Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
+    trial = Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
+    if checksum not in (None, checksum_of(trial)):
+        raise ValueError(f"trial {trial.number} differs from its checksum")
+    return trial
 
 
 def recorded_trials(

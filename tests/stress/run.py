@@ -57,7 +57,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=300, help="of each kind of file (default: 300)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="kinds of files whose name has this in it")
+    parser.add_argument(
+        "--only", default="", help="kinds of files whose name has one of these in it, with commas between"
+    )
     parser.add_argument("--number", type=int, help="one try alone, by its number")
     parser.add_argument("--work", type=Path, help="a folder to work in (default: a temporary one)")
     given = parser.parse_args()
@@ -66,7 +68,7 @@ def main() -> int:
     failed = 0
     try:
         for place, subject in enumerate(SUBJECTS):
-            if given.only not in subject.name:
+            if not any(part in subject.name for part in given.only.split(",")):
                 continue
             line, bad = put_to(subject, given.tries, given.seed, given.number, work / str(place))
             print(line.text(), flush=True)

@@ -127,6 +127,7 @@ STUDY = Subject(
     _make_run,
     [(f"{NAME}/study.log", LINES)],
     [_gone_on_with],
+    sealed=True,
     share=0.5,
 )
 KNOWN = Subject(

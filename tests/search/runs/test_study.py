@@ -2,8 +2,12 @@
 
 import dataclasses
 import errno
+import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -187,6 +191,51 @@ def test_a_damaged_middle_is_told(problem, folder):
     journal.write_bytes(b"".join([lines[0], b'{"op_\n', *lines[1:]]))
     with pytest.raises(BitfrontError, match=r"study\.log is damaged .* start a new run"):
         StudyRecord.open(folder.path, "test", SPEC, problem, None)
+
+
+def altered(journal: Path, change: Callable[[dict[str, Any]], bool]) -> None:
+    """Changes the first line of a journal that ``change`` says it has changed."""
+    lines = journal.read_text().splitlines()
+    for number, line in enumerate(lines):
+        document = json.loads(line)
+        if change(document):
+            lines[number] = json.dumps(document, separators=(",", ":"))
+            break
+    else:
+        raise AssertionError("no such line")
+    journal.write_text("\n".join(lines) + "\n")
+
+
+def other_value(document: dict[str, Any]) -> bool:
+    values = document.get("values") or []
+    return bool(values) and not document.update(values=[values[0] + 1, *values[1:]])
+
+
+def other_measurement(document: dict[str, Any]) -> bool:
+    measured = (document.get("user_attr") or {}).get("measured") or {}
+    return "kl" in measured and not measured.update(kl=measured["kl"] * (1 + 1e-15))
+
+
+def other_gene(document: dict[str, Any]) -> bool:
+    genes = document.get("params") or {}
+    return bool(genes) and not genes.update({next(iter(genes)): 1 - next(iter(genes.values()))})
+
+
+@pytest.mark.parametrize("change", [other_value, other_measurement, other_gene])
+def test_an_altered_number_is_not_gone_on_with(synthetic, problem, folder, change):
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    fill(synthetic, problem, record)
+    altered(folder.path / "study.log", change)
+    with pytest.raises(BitfrontError, match=r"study\.log is damaged .*differs from its checksum"):
+        StudyRecord.open(folder.path, "test", SPEC, problem, None)
+
+
+def test_studies_of_earlier_versions_have_no_checksums(synthetic, problem, folder):
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    told, _ = fill(synthetic, problem, record)
+    journal = folder.path / "study.log"
+    journal.write_text(re.sub(r',"checksum":"[0-9a-f]{8}"', "", journal.read_text()))
+    assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told
 
 
 def test_a_lock_left_behind_is_removed(problem, folder):
