@@ -9,7 +9,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 # ends the run: replaced by another, as is the default, xdist may wait for ever for the tests that it had.
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: search test test-all lint docs examples clean
+.PHONY: search test test-all stress lint docs examples clean
 
 search: $(STAMP)
 	$(BIN)/bitfront search $(ARGS)
@@ -20,6 +20,10 @@ test: $(STAMP)
 # What a change must pass; `make test` without the long way round what it has shorter tests of.
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(SHARED_OUT) $(ARGS)
+
+# Damaged files, kills and full disks, as often as ARGS says (`--help`); rewrites the table in docs/stress.md.
+stress: $(STAMP)
+	$(BIN)/python tests/stress/run.py --table docs/stress.md $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ def check_fields(cls: type, found: Mapping[str, Any]) -> None:
     hints = get_type_hints(cls)
     for name, value in found.items():
         if name in hints and not _is_of(value, hints[name]):
-            raise TypeError(f"{name} is {str(value)[:40]!r}")
+            raise TypeError(f"{name} is {repr(value)[:40]}")
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from bitfront.evaluators.context.machine import device_named
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
@@ -19,6 +19,7 @@ from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantizers.registry import check_observer
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.spaces import Choices, Precision, UserError, check_scheme, parse_bits, parse_formats
+from bitfront.spaces.fields import check_fields
 from bitfront.spaces.schemes import AUTO, check_formats
 
 # Percentage points between two models that matter where no limit says otherwise.
@@ -26,10 +27,10 @@ HALF_A_POINT = 0.5
 # Fields that may name files.
 DATA_PLACES = ("data", "calibration_data", "test_data")
 PLACES = ("checkpoint", *DATA_PLACES, "class_map", "refinement")
-# Fields that are lists in JSON, with the type of their entries.
-_LISTS = {"widths": int, "formats": str, "without": str, "metrics": str, "columns": str}
+# Fields that are lists in JSON.
+_LISTS = ("widths", "formats", "without", "metrics", "columns")
 # Lists that may be absent.
-_OPTIONAL_LISTS = {"image_size": int, "mean": float, "std": float}
+_OPTIONAL_LISTS = ("image_size", "mean", "std")
 # Fields that are written where they are set alone: specs of earlier versions do not have them.
 WHERE_SET = (
     *("allow_chance", "calibration_data", "test_data", "class_order", "class_map", "columns", "formats"),
@@ -213,20 +214,8 @@ class EvaluationSpec:
         Fields that an earlier version did not have may be absent; splits are those of that version.
         """
         document = {"tell_apart": None, **document}
-        lists = [name for name in _LISTS if name in document]
-        if not all(isinstance(document[name], list | tuple) for name in lists):
-            raise TypeError(f"{', '.join(_LISTS)} are lists")
-        spec = cls(**document)
-        kinds = {**get_type_hints(cls), **dict.fromkeys(_LISTS, tuple)}
-        kinds |= dict.fromkeys(_OPTIONAL_LISTS, tuple | None)
-        for field in dataclasses.fields(cls):
-            value, kind = getattr(spec, field.name), kinds[field.name]
-            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-                raise TypeError(f"{field.name} is {value!r}")
-        for name, kind in _LISTS.items():
-            if any(type(entry) is not kind for entry in getattr(spec, name)):
-                raise TypeError(f"{name} is {list(getattr(spec, name))!r}")
-        return spec
+        check_fields(cls, {name: value for name, value in document.items() if name not in OPTIONS})
+        return cls(**document)
 
     @property
     def places(self) -> dict[str, str]:

@@ -48,6 +48,7 @@ _SETTINGS = ("runtime", "input_size", "interpolation", "mean", "std", "crop_pct"
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
 # Whole numbers from here on are of 16 bits, where it is not known of how many they are.
 _SURELY_16 = 1 << 14
+_LARGEST_SIDE, _MOST_CLASSES = 8192, 10**7
 Array = Any  # numpy arrays, in all versions of numpy
 
 
@@ -92,6 +93,7 @@ class Model:
         self.folder = Path(__file__).parent if folder is None else Path(folder)
         self.preprocessing = _document(self.folder / "preprocessing.json", *_SETTINGS)
         classes = _document(self.folder / "classes.json", "count", "names", "several")
+        _check(self.folder, self.preprocessing, classes)
         self.names = classes["names"] or [str(index) for index in range(classes["count"])]
         if len(self.names) != classes["count"]:
             raise PredictError(
@@ -258,11 +260,36 @@ def _document(path: Path, *keys: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in keys if key not in found]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PredictError(f"{path} cannot be read ({error}): restore the exported folder") from None
     if missing:
         raise PredictError(f"{path} does not say {', '.join(missing)}: restore the exported folder")
     return found
+
+
+def _check(folder: Path, settings: Mapping[str, Any], classes: Mapping[str, Any]) -> None:
+    """Refuses what no export writes: the folder may be anybody's, and sizes are memory."""
+    size, names, statistics = settings["input_size"], classes["names"], (settings["mean"], settings["std"])
+    known = {
+        "input_size": _numbers(size, 1, _LARGEST_SIDE, whole=True) and len(size) == 3,
+        "mean": all(_numbers(values, -1e6, 1e6) and len(values) in (1, 3) for values in statistics),
+        "std": _numbers(statistics[1], 1e-12, 1e6),
+        "crop_pct": _numbers([settings["crop_pct"]], 0.05, 4),
+        "crop_mode": isinstance(settings["crop_mode"], str),
+        "interpolation": str(settings["interpolation"]).upper() in Image.Resampling.__members__,
+        "runtimes": settings.get("runtimes") is None or isinstance(settings["runtimes"], list),
+        "count": _numbers([classes["count"]], 1, _MOST_CLASSES, whole=True),
+        "names": names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)),
+    }
+    wrong = [key for key, right in known.items() if not right]
+    if wrong:
+        file = "classes.json" if wrong[0] in classes else "preprocessing.json"
+        raise PredictError(f"{folder / file}: {wrong[0]} cannot be used: restore the exported folder")
+
+
+def _numbers(values: object, least: float, most: float, whole: bool = False) -> bool:
+    kinds = (int,) if whole else (int, float)
+    return isinstance(values, list) and all(type(v) in kinds and least <= v <= most for v in values)
 
 
 def _session(

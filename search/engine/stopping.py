@@ -120,10 +120,18 @@ class Budget:
         return estimate if self._seconds is None else max(0.0, min(estimate, self._seconds - self.elapsed_s))
 
 
-class InterruptGuard:
-    """Turns the first SIGINT or SIGTERM within a ``with`` block into a flag: no record is cut in half.
+def _numbers() -> list[signal.Signals]:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
-    The second one raises KeyboardInterrupt wherever the program is. Outside of the main thread, where Python
+
+class InterruptGuard:
+    """Turns the first SIGINT, SIGTERM or SIGHUP within a ``with`` block into a flag: no record is cut.
+
+    The second one raises KeyboardInterrupt wherever the program is. A SIGHUP that is ignored, as under
+    ``nohup``, stays so: the terminal may be closed. Outside of the main thread, where Python
     delivers no signals, the guard does nothing.
     """
 
@@ -133,8 +141,7 @@ class InterruptGuard:
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGINT, signal.SIGTERM)
-            self._previous = {number: signal.signal(number, self._on_interrupt) for number in numbers}
+            self._previous = {number: signal.signal(number, self._on_interrupt) for number in _numbers()}
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,13 @@ from bitfront.spaces.quantities import BYTES, count_of, read_quantity
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
+    from distributed.security import Security
+
+logger = logging.getLogger(__name__)
 
 # Less does not hold torch and a model.
 LEAST_MEMORY = 100_000_000
+LOOPBACK = "127.0.0.1"
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 NEVER_S = 10 * 365 * 86_400
 _OF_WORKERS = ("distributed.", "temporary-directory")
@@ -134,8 +139,23 @@ def _silence_dask() -> Callable[[], None]:
     return restore
 
 
+def own_credentials() -> Security | None:
+    """Keys that this cluster's processes alone have, made for it; None where ``cryptography`` is missing.
+
+    Whoever reaches a port of Dask can have programs run, and everybody on this machine reaches its loopback.
+    """
+    if find_spec("cryptography") is None:
+        logger.debug("ports of workers are open to this machine: pip install 'bitfront[tls]' closes them")
+        return None
+    from distributed.security import Security
+
+    return Security.temporary()
+
+
 def start_cluster(workers: int, memory_bytes: int) -> LocalCluster:
     """Starts worker processes; one that takes more memory than it may is ended and replaced.
+
+    They listen on the loopback address alone, and with :func:`own_credentials` to each other alone.
 
     :func:`dask_settings` must be in force until the cluster has ended.
 
@@ -157,8 +177,10 @@ def start_cluster(workers: int, memory_bytes: int) -> LocalCluster:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
+                host=LOOPBACK,
+                security=own_credentials(),
                 memory_limit=memory_bytes,
-                dashboard_address="127.0.0.1:0",
+                dashboard_address=f"{LOOPBACK}:0",
                 silence_logs=logging.CRITICAL + 1,
             )
     except Exception as error:

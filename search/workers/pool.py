@@ -27,6 +27,7 @@ from bitfront.search.workers.task import Evaluate, evaluate_on_worker, prepare_o
 from bitfront.search.workers.timeouts import EvaluationClock, Outage
 from bitfront.search.workers.worker_environment import describe_environment, paths_of, with_absolute_paths
 from bitfront.spaces import BitConfig, BitfrontError, UserError
+from bitfront.spaces.errors import one_line
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
@@ -171,6 +172,11 @@ class DaskPool:
         assert target is not None, "one of both is given"
         try:
             return Connection(target, timeout_s or START_TIMEOUT_S)
+        except TypeError as error:  # Dask's for a tls:// address where it has no certificates
+            raise UserError(
+                f"--cluster {target} needs certificates ({one_line(error, 120)}): set Dask's "
+                "distributed.comm.tls here as the scheduler has it, see docs/clusters.md"
+            ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise UserError(
                 f"--cluster {target} cannot be reached ({error}): give the address of a running Dask "

@@ -57,7 +57,7 @@ def _table(name: str, class_map: str | None = None):
 
 
 def _make_folders(folder: Path) -> None:
-    for form in ("png", "jpg", "tiff", "webp", "gif", "bmp", "ppm"):
+    for form in ("png", "jpg", "tiff", "webp", "bmp", "ppm"):
         _images(folder / form, form, 2, 3)
 
 
@@ -138,7 +138,7 @@ SUBJECTS = (
             [_folders(form)],
             share=0.5,
         )
-        for form in ("png", "jpg", "tiff", "webp", "gif", "bmp", "ppm")
+        for form in ("png", "jpg", "tiff", "webp", "bmp", "ppm")
     ),
     Subject("parquet", _make_arrow, [("images.parquet", BYTES)], [_table("images.parquet")]),
     Subject(

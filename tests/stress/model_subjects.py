@@ -153,7 +153,7 @@ def _run_in(runtime: str, name: str):
         document = file_document(folder / name)
         session = runtime_named(runtime).load(folder / name)
         session.kernels()
-        found = session(np.zeros((1, 1, 32, 32), np.float32))
+        found = session(np.zeros((1, 1, 16, 16), np.float32))
         return len(document), found.shape
 
     return read
@@ -173,7 +173,7 @@ def _predicts(folder: Path) -> object:
     from bitfront.spaces import UserError
 
     try:
-        return str(Model(folder / "folder", threads=1).predict(Image.new("L", (32, 32), 90)))
+        return str(Model(folder / "folder", threads=1).predict(Image.new("L", (16, 16), 90)))
     except PredictError as error:
         raise UserError(str(error)) from error
 

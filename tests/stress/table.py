@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 HEADINGS = (
     "fault",
@@ -51,7 +52,21 @@ class Line:
         )
 
 
+BEGINS, ENDS = "<!-- table -->\n", "<!-- end of the table -->\n"
+
+
 def markdown(lines: list[Line]) -> str:
     """The table as Markdown."""
-    rows = [HEADINGS, tuple("-" * len(head) for head in HEADINGS), *(line.cells for line in lines)]
+    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(line.cells for line in lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def put_into(page: Path, lines: list[Line]) -> None:
+    """Replaces the lines of a page's table that have the same faults; others stay, new ones come behind."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGINS)
+    table, _, after = rest.partition(ENDS)
+    found = {row.split(" | ")[0].removeprefix("| "): row for row in table.splitlines()[2:]}
+    found |= dict(zip((line.fault for line in lines), markdown(lines).splitlines()[2:], strict=True))
+    head = markdown([])
+    page.write_text(before + BEGINS + head + "".join(f"{row}\n" for row in found.values()) + ENDS + after)

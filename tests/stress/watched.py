@@ -10,6 +10,7 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 MEBIBYTE = 2**20
+# Exit status of a child that could not read what nobody had altered.
+NOT_BEGUN = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Bounds:
     """What one try may take.
 
     Attributes:
-        seconds: Longest time.
+        seconds: Most processor time.
         memory: Most bytes of memory beyond what the process had.
     """
 
@@ -42,7 +45,7 @@ class Outcome:
         kind: ``read``, ``refused``, or what went wrong: ``error``, ``hang``, ``died``, ``memory``, ``wrote``,
             ``ran``, ``connected``, ``differs``, ``message``.
         detail: In words.
-        seconds: How long it took.
+        seconds: Processor time that it took: how long it takes depends on who else is there.
     """
 
     number: int
@@ -129,7 +132,7 @@ def attempt(number: int, act: Callable[[], object], watch: Watch, bounds: Bounds
     from bitfront.spaces import BitfrontError
     from bitfront.spaces.errors import one_line
 
-    begun, kind, detail = time.perf_counter(), "read", ""
+    begun, kind, detail = time.process_time(), "read", ""
     with peak() as grown, watch.on():
         try:
             act()
@@ -139,12 +142,12 @@ def attempt(number: int, act: Callable[[], object], watch: Watch, bounds: Bounds
             kind, detail = "differs", str(error)[:400]
         except BaseException as error:
             if type(error).__name__ == "UnexpectedError":
-                return Outcome(number, "error", str(error)[:600], time.perf_counter() - begun)
+                return Outcome(number, "error", str(error)[:600], time.process_time() - begun)
             where = traceback.extract_tb(error.__traceback__)
             own = [frame for frame in where if "/site-packages/" not in frame.filename] or where
             places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(own[-4:]))
             kind, detail = "error", f"{type(error).__name__}: {one_line(error, 160)} at {places}"
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     if grown() > bounds.memory:
         kind, detail = "memory", f"{grown() / MEBIBYTE:.0f} MiB more; {detail}"
     if seconds > bounds.seconds:
@@ -186,6 +189,8 @@ def in_children(
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             code = os.waitstatus_to_exitcode(status)
+            if code == NOT_BEGUN:
+                raise SystemExit("a valid example could not be read")
             deaths += 1
             if code == -signal.SIGKILL and reason:
                 yield Outcome(done, "hang", f"no answer within {3 * bounds.seconds + 60:.0f} s or killed")
@@ -231,11 +236,18 @@ def _child(numbers: range, begin: Any, scratch: Path, bounds: Bounds, writing: i
     status = 1
     try:
         scratch.mkdir(parents=True, exist_ok=True)
+        own_stderr = os.dup(2)
         sink = os.open(scratch / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(sink, 1), os.dup2(sink, 2)
         faulthandler.enable(file=2)
         os.chdir(scratch)
-        act = begin()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+        try:
+            act = begin()
+        except BaseException:
+            os.write(own_stderr, traceback.format_exc().encode())
+            status = NOT_BEGUN
+            raise
         watch = Watch(scratch)
         own = _status("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (own + 8 * bounds.memory, resource.RLIM_INFINITY))

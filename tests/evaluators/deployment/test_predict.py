@@ -196,6 +196,33 @@ class TestRefused:
         with pytest.raises(PredictError, match=r"runtime onnxruntime does not read model\.xml"):
             Model(tmp_path, runtime="onnxruntime")
 
+    @pytest.mark.parametrize(
+        ("file", "changes"),
+        [
+            ("preprocessing.json", {"input_size": [1, 2**40, 2**40]}),
+            ("preprocessing.json", {"input_size": "all"}),
+            ("preprocessing.json", {"crop_pct": 1e-300}),
+            ("preprocessing.json", {"mean": [0.5, "x"]}),
+            ("preprocessing.json", {"std": [0.0]}),
+            ("preprocessing.json", {"interpolation": ["bicubic"]}),
+            ("classes.json", {"count": 10**30}),
+            ("classes.json", {"names": {"a": 1}}),
+        ],
+        ids=str,
+    )
+    def test_settings_that_no_export_writes(self, tmp_path: Path, file: str, changes: dict[str, Any]) -> None:
+        self.describe(tmp_path)
+        document = json.loads((tmp_path / file).read_text())
+        (tmp_path / file).write_text(json.dumps({**document, **changes}))
+        with pytest.raises(PredictError, match=rf"{file}: {next(iter(changes))} cannot be used"):
+            Model(tmp_path)
+
+    def test_settings_that_are_nested_too_deep(self, tmp_path: Path) -> None:
+        self.describe(tmp_path)
+        (tmp_path / "classes.json").write_text("[" * 100_000)
+        with pytest.raises(PredictError, match=r"classes\.json cannot be read"):
+            Model(tmp_path)
+
     def test_a_runtime_that_would_compute_something_else(self, tmp_path: Path) -> None:
         self.describe(tmp_path)
         (tmp_path / "preprocessing.json").write_text(

@@ -34,6 +34,22 @@ def test_the_first_interrupt_is_a_flag_and_the_second_one_an_exception():
     assert done.stdout.split() == ["interrupted"]
 
 
+def test_a_closed_terminal_is_an_interrupt_unless_it_is_ignored():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with InterruptGuard() as guard:
+            signal.raise_signal(signal.SIGHUP)
+            assert guard.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with InterruptGuard() as guard:
+            signal.raise_signal(signal.SIGHUP)
+            assert not guard.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_outside_the_main_thread_the_guard_does_nothing():
     before, found = signal.getsignal(signal.SIGINT), []
 
