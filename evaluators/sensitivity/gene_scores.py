@@ -115,7 +115,10 @@ def _moments(rows: Any, count: int) -> Matrix:
     ):
         raise UserError(f'gene scores: "moments" must be the {count} rows of a lower triangle of numbers')
     lower = np.zeros((count, count))
-    lower[np.tril_indices(count)] = [entry for row in rows for entry in row]
+    try:
+        lower[np.tril_indices(count)] = [entry for row in rows for entry in row]
+    except OverflowError as error:
+        raise UserError(f'gene scores: "moments" has a number that is too large: {error}') from error
     if not np.isfinite(lower).all() or (lower.diagonal() < 0).any():
         raise UserError('gene scores: "moments" must be finite, and not negative on the diagonal')
     return lower + np.tril(lower, -1).T

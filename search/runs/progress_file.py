@@ -15,6 +15,7 @@ from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.folder import RunFolder
 from bitfront.spaces import UserError
+from bitfront.spaces.fields import check_fields
 
 PROGRESS = "progress.json"
 # Written at most so often, in seconds, with at most so many steps of its history.
@@ -76,6 +77,7 @@ def read_progress(folder: Path) -> RecordedProgress | None:
         return None
     try:
         history = tuple(Step(int(n), float(share), float(s)) for n, share, s in document.pop("history"))
+        check_fields(RecordedProgress, document)
         return RecordedProgress(**document, history=history, written=path.stat().st_mtime)
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise damaged_file(path, f"{type(error).__name__}: {error}") from error

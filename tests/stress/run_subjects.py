@@ -82,6 +82,35 @@ def _gone_on_with(folder: Path) -> object:
     return sorted((trial.digest, trial.values["top1"]) for trial in result.front)
 
 
+def _make_others(folder: Path) -> None:
+    import numpy as np
+
+    from bitfront.evaluators.sensitivity.gene_scores import GeneScores
+    from bitfront.evaluators.tasks.quality import packed
+    from bitfront.search.runs.folder import RunStore
+    from bitfront.search.runs.progress_file import PROGRESS
+
+    _make_run(folder)
+    run = RunStore(folder).open(NAME)
+    run.write_json("gene_scores.json", GeneScores(("a", "b"), (4, 8), np.eye(2)).to_json())
+    flags = packed(np.arange(50) % 3 > 0)
+    run.write_text("right_images.csv", f"name,split,images,right\nfloat32,search,50,{flags}\n")
+    counts = {"evaluations": 3, "budget": 40, "trials": 4, "front_points": 2, "generation": 1}
+    known = {"hypervolume": 0.5, "elapsed_s": 2.0, "remaining_s": None, "history": [[3, 0.5, 1.0]]}
+    run.write_json(PROGRESS, {**counts, **known})
+
+
+def _others(folder: Path) -> object:
+    from bitfront.evaluators.sensitivity.gene_scores import GeneScores
+    from bitfront.search.runs.folder import RunStore
+    from bitfront.search.runs.progress_file import read_progress
+    from bitfront.search.runs.right_images import read_right_images
+
+    run = RunStore(folder).open(NAME)
+    scores = GeneScores.from_json(run.read_json("gene_scores.json"))
+    return scores.names, sorted(read_right_images(run.path, "search")), read_progress(run.path) is None
+
+
 RUN = Subject(
     "run folder: spec, space, summary, references, costs, tables",
     _make_run,
@@ -133,4 +162,14 @@ STUDY = Subject(
 KNOWN = Subject(
     "evaluations that a run began with", _make_run, [(f"{NAME}/known_evaluations.jsonl", LINES)], [_known]
 )
-SUBJECTS = (RUN, PLOTTED, PRICES, STUDY, KNOWN)
+OTHERS = Subject(
+    "run folder: gene scores, right images, progress",
+    _make_others,
+    [
+        (f"{NAME}/gene_scores.json", JSON),
+        (f"{NAME}/right_images.csv", TABLE),
+        (f"{NAME}/progress.json", JSON),
+    ],
+    [_others, _watched, _runs],
+)
+SUBJECTS = (RUN, PLOTTED, OTHERS, PRICES, STUDY, KNOWN)

@@ -131,6 +131,7 @@ def test_documents_are_read_back_exactly() -> None:
         ({"moments": [[1.0], [0.0, "x"]]}, "lower triangle"),
         ({"moments": [[1.0], [0.0, -1.0]]}, "not negative"),
         ({"moments": [[1.0], [float("nan"), 1.0]]}, "finite"),
+        ({"moments": [[1.0], [0, 10**400]]}, "too large"),
     ],
 )
 def test_other_documents_are_refused(change: dict[str, Any], named: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bitfront.search.engine.protocols import Progress
@@ -76,7 +78,32 @@ def test_a_long_history_is_thinned_and_keeps_its_end(folder: RunFolder) -> None:
     assert [step.evaluations for step in found.history][:2] == [1, 3]
 
 
-@pytest.mark.parametrize("text", ["{", '{"history": [[1]]}', '{"history": [], "speed": 3}', "[]"])
+WORDY = {
+    "evaluations": 3,
+    "budget": "40",
+    "trials": 4,
+    "front_points": 2,
+    "generation": 1,
+    "history": [],
+    "hypervolume": 0.5,
+    "elapsed_s": 2.0,
+    "remaining_s": None,
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 100_000,
+        '{"history": [[1]]}',
+        '{"history": [], "speed": 3}',
+        '{"history": [[1e999, 0, 0]]}',
+        json.dumps(WORDY),
+        "[]",
+    ],
+    ids=lambda text: text[:20],
+)
 def test_a_damaged_file_is_named_and_does_not_stop_a_search(folder: RunFolder, text: str) -> None:
     (folder.path / PROGRESS).write_text(text)
     with pytest.raises(UserError, match=r"progress\.json is damaged"):
