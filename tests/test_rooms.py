@@ -46,7 +46,7 @@ ROOMS = {
 }
 MOST_LOOSE_MODULES = 3
 # Tests of the whole, shared cases and measurements have no folder in the product.
-TESTS_OF_THEIR_OWN = {"benchmarks", "contracts", "layouts", "references"}
+TESTS_OF_THEIR_OWN = {"benchmarks", "contracts", "layouts", "references", "stress"}
 BANNED = re.compile(
     r"\banew\b|\blikewise\b|\b(have|has) (them|it) not\b|machine's mood|\b(passport|roster|parcel)s?\b",
     re.IGNORECASE,

@@ -121,10 +121,9 @@ class Budget:
 
 
 def _numbers() -> list[signal.Signals]:
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    return numbers
+    closed: signal.Signals | None = getattr(signal, "SIGHUP", None)  # which Windows has not
+    listened = closed is not None and signal.getsignal(closed) != signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([closed] if closed is not None and listened else [])]
 
 
 class InterruptGuard:

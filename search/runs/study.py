@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -16,13 +15,14 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from bitfront.evaluators.files import explained, write_atomically
+from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.problem import Candidate, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.files import located, portable, read_json
 from bitfront.search.runs.journal import JOURNAL, damaged
-from bitfront.search.runs.storage import open_storage, patiently, reason_of, without_password
+from bitfront.search.runs.recording import recorded
+from bitfront.search.runs.storage import open_storage, without_password
 from bitfront.search.runs.study_reader import (
     CHECKSUM,
     DIGEST,
@@ -35,7 +35,6 @@ from bitfront.search.runs.study_reader import (
 )
 from bitfront.spaces import BitfrontError, UserError
 
-Done = TypeVar("Done")
 _SPEC = "spec"
 UNRECORDED = "unrecorded.json"
 _DIRECTIONS = {"minimise": StudyDirection.MINIMIZE, "maximise": StudyDirection.MAXIMIZE}
@@ -93,13 +92,13 @@ class StudyRecord:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage, place = open_storage(folder, url), _place(folder, url)
         try:
-            study = _recorded(place, lambda: _new_study(storage, problem, name))
+            study = recorded(place, lambda: _new_study(storage, problem, name))
         except optuna.exceptions.DuplicatedStudyError as error:
             raise UserError(
                 f"the storage has a study {name!r} already: go on with --resume {name}, or choose "
                 "another --run"
             ) from error
-        _recorded(place, lambda: _describe(study, problem, portable(spec.to_json(), folder)))
+        recorded(place, lambda: _describe(study, problem, portable(spec.to_json(), folder)))
         return cls(study, storage, problem, place, folder / UNRECORDED if url else None)
 
     @classmethod
@@ -124,7 +123,7 @@ class StudyRecord:
         storage, place = open_storage(folder, url), _place(folder, url)
         sampler = optuna.samplers.RandomSampler()
         try:
-            study = _recorded(
+            study = recorded(
                 place, lambda: optuna.load_study(storage=storage, study_name=name, sampler=sampler)
             )
         except KeyError as error:
@@ -137,17 +136,17 @@ class StudyRecord:
         ours = study.directions == [_DIRECTIONS[o.direction] for o in problem.objectives]
         if ours and not study.user_attrs and not study.get_trials(deepcopy=False):
             # The process was killed between the study's creation and its first attribute.
-            _recorded(place, lambda: _describe(study, problem, written))
+            recorded(place, lambda: _describe(study, problem, written))
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
         RunSpec.from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
         if study.metric_names is None:  # earlier versions did not name them
-            _recorded(place, lambda: _name_objectives(study, problem))
+            recorded(place, lambda: _name_objectives(study, problem))
         if study.user_attrs[_SPEC] != written:
-            _recorded(place, lambda: study.set_user_attr(_SPEC, written))
+            recorded(place, lambda: study.set_user_attr(_SPEC, written))
         try:
             unrecorded = folder / UNRECORDED if url else None
-            record = _recorded(place, lambda: cls(study, storage, problem, place, unrecorded))
+            record = recorded(place, lambda: cls(study, storage, problem, place, unrecorded))
             record._catch_up()
             return record
         except (KeyError, ValueError, TypeError) as error:
@@ -190,7 +189,7 @@ class StudyRecord:
             BitfrontError: It could not be written; what a database did not take is kept for the next time.
         """
         try:
-            _recorded(self._place, lambda: self._tell(trial))
+            recorded(self._place, lambda: self._tell(trial))
         except BaseException:
             if self._unrecorded is not None:
                 write_atomically(
@@ -224,7 +223,7 @@ class StudyRecord:
             user_attrs={DIGEST: candidate.digest, **candidate.values, **attributes},
             constraints=dict(candidate.violations),
         )
-        _recorded(self._place, lambda: self._study.add_trial(trial))
+        recorded(self._place, lambda: self._study.add_trial(trial))
         return number
 
     def _tell(self, trial: Trial) -> None:
@@ -270,19 +269,3 @@ def _name_objectives(study: optuna.Study, problem: SearchProblem) -> None:
 
 def _place(folder: Path, url: str | None) -> Path | str:
     return folder / JOURNAL if url is None else without_password(url)
-
-
-def _recorded(place: Path | str, write: Callable[[], Done]) -> Done:
-    """Writes to the record, waiting for a database that is locked.
-
-    Raises:
-        UserError: The folder of a journal is not writable.
-        BitfrontError: The disk is full, or the database could not be written.
-    """
-    try:
-        with explained(place) if isinstance(place, Path) else nullcontext():
-            return patiently(str(place), write)
-    except optuna.exceptions.StorageInternalError as error:
-        raise BitfrontError(
-            f"the database {place} of the study cannot be written ({reason_of(error)}): mend that"
-        ) from error

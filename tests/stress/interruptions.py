@@ -140,7 +140,7 @@ class Interruptions:
                 lost += max(0, before - search.recorded)
                 longest = max(longest, ended.seconds)
             finally:
-                subprocess.run(["umount", place], check=True)
+                _unmount(place)
         return self._line(
             "the disk is full (a file system of 16 to 400 KiB)", tries, bad, lost, wrong, longest, begun
         )
@@ -198,6 +198,15 @@ def _fail_after(folder: Path, allowed: int | None, number: int, counter: Path | 
             raise OSError(number, os.strerror(number), os.fsdecode(path))
 
     sys.addaudithook(hook)
+
+
+def _unmount(place: Path) -> None:
+    """Workers end with the process that they were of, but a moment later."""
+    for _ in range(100):
+        if subprocess.run(["umount", place], capture_output=True).returncode == 0:
+            return
+        time.sleep(0.3)
+    raise SystemExit(f"{place} cannot be unmounted: a process of a search has outlived it by 30 s")
 
 
 def _mounted(place: Path, size: int) -> bool:

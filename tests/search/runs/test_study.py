@@ -260,6 +260,20 @@ def test_a_full_disk_is_one_line_and_what_was_recorded_stays(synthetic, problem,
     assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told
 
 
+def test_a_lock_that_cannot_be_released_is_one_line_too(synthetic, problem, folder, monkeypatch):
+    record = StudyRecord.create(folder.path, "test", SPEC, problem, None)
+    told, left = fill(synthetic, problem, record)
+
+    def full(*places: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        with pytest.raises(BitfrontError, match=r"study\.log: no space left on device; free some space"):
+            record.finish(evaluated(synthetic, problem, left, 3))
+    assert list(StudyRecord.open(folder.path, "test", SPEC, problem, None).trials) == told
+
+
 @pytest.mark.parametrize("created", [False, True])
 def test_a_study_of_a_process_that_was_killed_while_creating_it_is_gone_on_with(problem, folder, created):
     storage = open_storage(folder.path, None)
