@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mutations import TAG, Mutation
-from watched import Bounds
+from watched import Bounds, DiffersError, UnexpectedError
 
 # Gives what was read in a form that compares; raises BitfrontError for what it refuses.
 Read = Callable[[Path], object]
@@ -66,17 +66,11 @@ class Subject:
                 found = self.reads[place](folder)
             finally:
                 fresh()
-            if self.sealed and changed != content:
-                assert found == before[place], (
-                    f"{name} was altered, and something else was read without a word"
-                )
+            if self.sealed and changed != content and found != before[place]:
+                raise DiffersError(f"{name} was altered, and something else was read without a word")
             return found
 
         return act
-
-
-class UnexpectedError(Exception):
-    """What no reader may do, in words."""
 
 
 def command(*words: object) -> str:

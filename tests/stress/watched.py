@@ -23,6 +23,14 @@ MEBIBYTE = 2**20
 NOT_BEGUN = 3
 
 
+class UnexpectedError(Exception):
+    """What no reader may do, in words."""
+
+
+class DiffersError(Exception):
+    """Something else was read of a file that has a digest."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What one try may take.
@@ -128,7 +136,7 @@ def peak() -> Iterator[Callable[[], int]]:
 
 
 def attempt(number: int, act: Callable[[], object], watch: Watch, bounds: Bounds) -> Outcome:
-    """Runs one try in this process; ``act`` raises AssertionError for what differs."""
+    """Runs one try in this process; ``act`` raises DiffersError for what was read wrong."""
     from bitfront.spaces import BitfrontError
     from bitfront.spaces.errors import one_line
 
@@ -138,11 +146,11 @@ def attempt(number: int, act: Callable[[], object], watch: Watch, bounds: Bounds
             act()
         except BitfrontError as error:
             kind, detail = "refused", one_line(error)
-        except AssertionError as error:
+        except DiffersError as error:
             kind, detail = "differs", str(error)[:400]
+        except UnexpectedError as error:
+            kind, detail = "error", str(error)[:600]
         except BaseException as error:
-            if type(error).__name__ == "UnexpectedError":
-                return Outcome(number, "error", str(error)[:600], time.process_time() - begun)
             where = traceback.extract_tb(error.__traceback__)
             own = [frame for frame in where if "/site-packages/" not in frame.filename] or where
             places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(own[-4:]))
@@ -176,14 +184,12 @@ def in_children(
             os.close(reading)
             _child(range(at, numbers.stop), begin, scratch, bounds, writing)
         os.close(writing)
-        done, reason = at, ""
+        done = at
         with os.fdopen(reading, "rb", buffering=0) as stream:
             for line in _lines(stream, 3 * bounds.seconds + 60):
                 outcome = Outcome(**json.loads(line))
                 yield outcome
                 done = outcome.number + 1
-            else:
-                reason = "hang"
         if done < numbers.stop:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -192,8 +198,8 @@ def in_children(
             if code == NOT_BEGUN:
                 raise SystemExit("a valid example could not be read")
             deaths += 1
-            if code == -signal.SIGKILL and reason:
-                yield Outcome(done, "hang", f"no answer within {3 * bounds.seconds + 60:.0f} s or killed")
+            if code == -signal.SIGKILL:
+                yield Outcome(done, "hang", "it did not answer, or the system ended it for its memory")
             else:
                 yield Outcome(done, "died", f"exit status {code}")
             done += 1
