@@ -17,9 +17,6 @@ from typing import Any
 from searches import Search, warm
 from table import Line
 
-# A process that was asked to end may finish the evaluation that it is at and write its tables.
-GRACE_S = 120.0
-
 
 def _twice(child: int) -> None:
     os.kill(child, signal.SIGINT)
@@ -43,6 +40,8 @@ class Interruptions:
         warm()
         self._work, self._evaluations, self._seed = work, evaluations, seed
         self._count = 0
+        # Seconds from a start of what goes on to its first evaluation, at most, of the present harness.
+        self._longest = 0.0
         alone = self._new()
         alone.run()  # prepares the model, which is kept
         alone = self._new()
@@ -59,14 +58,14 @@ class Interruptions:
     def signalled(self, name: str, tries: int) -> Line:
         """Sends a signal at random instants, and goes on each time."""
         rng = random.Random(f"{self._seed}/{name}")
-        search, lost, wrong, bad, done, longest = self._new(), 0, 0, 0, 0, 0.0
+        search, lost, wrong, bad, done, self._longest = self._new(), 0, 0, 0, 0, 0.0
         begun = time.perf_counter()
         while done < tries:
             before = search.recorded
             ended = search.run(strike=SIGNALS[name], after=rng.uniform(0, self._seconds))
             lost += max(0, before - search.recorded)
             if ended.recovered is not None and before:
-                longest = max(longest, ended.recovered)
+                self._longest = max(self._longest, ended.recovered)
             if not ended.in_order or (ended.status == 2 and search.folder.exists()):
                 bad += 1
                 self.notes.append(f"{name}: status {ended.status}: {ended.told.strip()[-300:]}")
@@ -78,11 +77,13 @@ class Interruptions:
                 search = self._new()
         if search.folder.exists():
             wrong += self._finish(search)
-        return self._line(f"{name} at a random instant of a search", done, bad, lost, wrong, longest, begun)
+        return self._line(f"{name} at a random instant of a search", done, bad, lost, wrong, begun)
 
     def _finish(self, search: Search) -> bool:
         """Goes on until the end; whether that is another one."""
-        ended = search.run()
+        before, ended = search.recorded, search.run()
+        if before:
+            self._longest = max(self._longest, ended.recovered or 0.0)
         if ended.status == 2:
             shutil.rmtree(search.folder, ignore_errors=True)
             ended = search.run()
@@ -99,7 +100,7 @@ class Interruptions:
         counter = counted.runs.parent / "writes"
         counted.run(prepare=lambda: _fail_after(counted.runs, None, number, counter))
         writes = int(counter.read_text())
-        lost, wrong, bad, longest, begun = 0, 0, 0, 0.0, time.perf_counter()
+        lost, wrong, bad, begun, self._longest = 0, 0, 0, time.perf_counter(), 0.0
         places = sorted(rng.sample(range(writes), min(tries, writes)))
         for place in places:
             search = self._new()
@@ -112,14 +113,13 @@ class Interruptions:
                 self.notes.append(f"{name} at write {place}: {ended.told.strip()[-300:]}")
             wrong += self._finish(search)
             lost += max(0, before - search.recorded)
-            longest = max(longest, ended.seconds)
         what = f"no write succeeds any more ({name}), from one of {writes} writes of a search on"
-        return self._line(what, len(places), bad, lost, wrong, longest, begun)
+        return self._line(what, len(places), bad, lost, wrong, begun)
 
     def small_disk(self, tries: int) -> Line | None:
         """A file system of a few kilobytes, which grows when the search has ended with an error."""
         rng = random.Random(f"{self._seed}/disk")
-        lost, wrong, bad, longest, begun = 0, 0, 0, 0.0, time.perf_counter()
+        lost, wrong, bad, begun, self._longest = 0, 0, 0, time.perf_counter(), 0.0
         for number in range(tries):
             place = self._work / f"disk{number}"
             size = rng.randrange(16, 400) * 1024
@@ -138,16 +138,13 @@ class Interruptions:
                 subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
                 wrong += self._finish(search)
                 lost += max(0, before - search.recorded)
-                longest = max(longest, ended.seconds)
             finally:
                 _unmount(place)
-        return self._line(
-            "the disk is full (a file system of 16 to 400 KiB)", tries, bad, lost, wrong, longest, begun
-        )
+        return self._line("the disk is full (a file system of 16 to 400 KiB)", tries, bad, lost, wrong, begun)
 
     def at_once(self, tries: int) -> Line:
         """A second process goes on with a run that one is at: it is refused, and the first ends as ever."""
-        lost, wrong, bad, longest, begun = 0, 0, 0, 0.0, time.perf_counter()
+        lost, wrong, bad, begun, self._longest = 0, 0, 0, time.perf_counter(), 0.0
         rng = random.Random(f"{self._seed}/two")
         for _ in range(tries):
             search, told = self._new(), []
@@ -163,13 +160,11 @@ class Interruptions:
             ended = search.run(strike=second, after=rng.uniform(0.3, 0.8) * self._seconds)
             bad += ended.status != 0 or (bool(told) and told[0] not in (0, 2))
             wrong += self._finish(search) if ended.status else search.result() != self._expected
-        return self._line("a second process on the same run", tries, bad, lost, wrong, longest, begun)
+        return self._line("a second process on the same run", tries, bad, lost, wrong, begun)
 
-    def _line(
-        self, fault: str, tries: int, bad: int, lost: int, wrong: int, longest: float, begun: float
-    ) -> Line:
+    def _line(self, fault: str, tries: int, bad: int, lost: int, wrong: int, begun: float) -> Line:
         seconds = time.perf_counter() - begun
-        return Line(fault, tries, tries - bad, None, lost, wrong, longest, seconds)
+        return Line(fault, tries, tries - bad, None, lost, wrong, self._longest, seconds)
 
 
 def _fail_after(folder: Path, allowed: int | None, number: int, counter: Path | None = None) -> None:

@@ -105,16 +105,21 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="stress-", dir=given.work))
     os.environ["BITFRONT_CACHE"] = str(work / "cache")
     lines: list[Line] = []
-    try:
+
+    def found() -> Iterator[Line]:
         for place, subject in enumerate(SUBJECTS):
             if not given.searches and any(part in subject.name for part in given.only.split(",")):
-                lines.append(altered(subject, given.tries, given.seed, given.number, work / str(place)))
+                yield altered(subject, given.tries, given.seed, given.number, work / str(place))
         if not given.files and not given.only:
-            lines += hurt(given, work / "searches")
+            yield from hurt(given, work / "searches")
+
+    try:
+        for line in found():
+            lines.append(line)
+            if given.table is not None:
+                put_into(given.table, [line])
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if given.table is not None:
-        put_into(given.table, lines)
     return 0 if all(line.survived == line.tries and not line.lost and not line.wrong for line in lines) else 1
 
 
