@@ -9,7 +9,7 @@ divergence is the sum of theirs, and ``F = diag(p (1 - p))``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -119,18 +119,33 @@ def _gradients(
         for index, encoder in enumerate(blueprint.encoders)
         for layer, site in LAYER_OUTPUTS.items()
     }
-    kept: dict[LayerKey, torch.Tensor] = {}
+    found = squared_gradients(blueprint, images, generator, outputs)
+    return {key: found[site].mean(-1).flatten() for site, key in outputs.items()}
+
+
+def squared_gradients(
+    blueprint: Blueprint, images: torch.Tensor, generator: torch.Generator, sites: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """An estimate of the diagonal of ``J^T F J`` at some sites, each of its tensor's shape.
+
+    Args:
+        blueprint: The float model.
+        images: Normalised images.
+        generator: Of the random vector that is propagated backwards.
+        sites: Which.
+    """
+    kept: dict[str, torch.Tensor] = {}
 
     def tap(site: str, value: torch.Tensor) -> None:
-        if site in outputs:
+        if site in sites:
             value.retain_grad()
-            kept[outputs[site]] = value
+            kept[site] = value
 
     with torch.enable_grad():
         logits = forward(blueprint, images.clone().requires_grad_(), tap)
         torch.autograd.backward(logits, fisher_direction(logits, generator, blueprint.independent))
-    gradients = {}
-    for key, value in kept.items():
+    found = {}
+    for site, value in kept.items():
         assert value.grad is not None, "a kept tensor has a gradient"
-        gradients[key] = value.grad.square().mean(-1).flatten()
-    return gradients
+        found[site] = value.grad.square()
+    return found
