@@ -24,6 +24,8 @@ from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.evaluators.training.refinement.refinement import refine
 from bitfront.spaces import BitConfig, parse_uniform
 
+LEARNING = ("encoder_passes", "passes", "batch", "rate", "seed", "threads")
+
 
 def main() -> None:
     parser = parser_for("What refinement buys")
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--bits", default="W4A4T4")
     parser.add_argument("--without", default="", help="ingredients of the recipe that are left out")
     usual = RefinementSpec()
+    parser.add_argument("--encoder-passes", type=int, default=usual.encoder_passes)
     parser.add_argument("--passes", type=int, default=usual.passes)
     parser.add_argument("--rate", type=float, default=usual.rate)
     parser.add_argument("--batch", type=int, default=usual.batch)
@@ -46,7 +49,7 @@ def main() -> None:
     with torch_threads(preparing_threads(blueprint)):
         calibrated = calibrated_for(context.spec, blueprint, context.images("calibration"))
     config = BitConfig.uniform(options.model, "deploy", context.encoders, bits)
-    learning = {name: getattr(options, name) for name in ("passes", "batch", "rate", "seed", "threads")}
+    learning = {name: getattr(options, name) for name in LEARNING}
     show(f"{options.bits} before", context, calibrated, config)
     found = refine(calibrated, blueprint, config, learned_from(context), RefinementSpec(**learning))
     print(f"{found.summary()}; {found.seconds:.0f} s; losses {[round(loss, 4) for loss in found.losses]}")

@@ -32,7 +32,7 @@ SPEC = EvaluationSpec(
     batch_size=64,
     threads=1,
 )
-QUICK = RefinementSpec(passes=3, batch=8, threads=1)
+QUICK = RefinementSpec(encoder_passes=4, passes=3, batch=8, threads=1)
 IMAGES = 128
 
 

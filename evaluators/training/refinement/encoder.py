@@ -25,6 +25,9 @@ from bitfront.evaluators.training.refinement.fake_quantization import (
 )
 from bitfront.evaluators.training.refinement.products import product, quick_products
 
+# How far from a code a continuous one starts at most, in code steps.
+REACH = 0.45
+
 # What a look at a site is given: its name within the encoder, and codes less their zero point, float32.
 See = Callable[[str, torch.Tensor], None]
 
@@ -32,21 +35,25 @@ See = Callable[[str, torch.Tensor], None]
 class LearnedLayer(nn.Module):
     """A quantized linear layer with continuous codes.
 
-    They start in the middle of their steps: begun where the float weights are, those that compensated
-    rounding put far from them would flip back at once, without what they compensate.
+    They start within their steps on the side of the float weights, so that those flip first that were hardly
+    rounded as they are. Where compensated rounding put codes far from these weights, they start well before
+    the border: beyond it they would flip back at once, without what they compensate.
 
     Args:
         fitted: What it starts as.
+        weight: The float weight, ``[out, in]``.
     """
 
-    def __init__(self, fitted: FittedLayer) -> None:
+    def __init__(self, fitted: FittedLayer, weight: torch.Tensor) -> None:
         super().__init__()
-        weight = fitted.quantized
-        codes, self._bits, self._stored = weight.narrow_codes.float(), weight.bits, weight.factors
+        given = fitted.quantized
+        codes, self._bits, self._stored = given.narrow_codes.float(), given.bits, given.factors
         self._factors = None if self._stored is None else spread_out(self._stored, codes.shape[1]).float()
-        self._start = weight.scales
-        self.latent = nn.Parameter(codes)
-        self.log_scales = nn.Parameter(torch.zeros_like(weight.scales))
+        self._start = given.scales
+        wanted = weight / self._start[:, None]
+        wanted = wanted if self._factors is None else wanted / self._factors
+        self.latent = nn.Parameter(wanted.clamp(codes - REACH, codes + REACH))
+        self.log_scales = nn.Parameter(torch.zeros_like(given.scales))
         self.bias = nn.Parameter(fitted.bias.clone())
 
     @property
@@ -126,7 +133,9 @@ class LearnedEncoder(nn.Module):
         self._sites = tuple(grids)
         self._start = torch.tensor([grid.scale for grid in grids.values()], device=attention.rows.device)
         self.log_steps = nn.Parameter(torch.zeros_like(self._start))
-        self._layers = {name: LearnedLayer(layers[name]) for name in LAYER_INPUTS}
+        self._layers = {
+            name: LearnedLayer(layers[name], parts.linear()[name].weight) for name in LAYER_INPUTS
+        }
         for name, layer in self._layers.items():
             self.add_module(name.replace(".", "_"), layer)
         self.norm1, self.norm2 = LearnedNorm(parts.norm1), LearnedNorm(parts.norm2)

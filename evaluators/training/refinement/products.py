@@ -41,15 +41,18 @@ class _Product(torch.autograd.Function):
         """``x weight^T``, float32."""
         quick = torch.get_float32_matmul_precision() == _PRECISION
         ctx.lanes = torch.bfloat16 if quick else torch.float32
-        ctx.save_for_backward(x.to(ctx.lanes), weight.to(ctx.lanes))
+        ctx.save_for_backward(x.to(ctx.lanes) if ctx.needs_input_grad[1] else None, weight.to(ctx.lanes))
         return F.linear(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those of both factors."""
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Those of both factors, where they are asked for."""
         x, weight = ctx.saved_tensors
         gradient = gradients[0].to(ctx.lanes)
-        return (gradient @ weight).float(), (gradient.T @ x).float()
+        of_x, of_weight = ctx.needs_input_grad
+        return (gradient @ weight).float() if of_x else None, (
+            (gradient.T @ x).float() if of_weight else None
+        )
 
 
 def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,9 @@ class RefinementSpec:
     """How a refinement learns.
 
     Attributes:
-        passes: Times that every image is learned from.
+        encoder_passes: Times that every image is learned from by one encoder after another, before all
+            learn together; 0 leaves it out.
+        passes: Times that every image is learned from by all encoders together.
         batch: Images of a step.
         rate: Factor of all learning rates.
         held_out: Images that judge whether it helped, and are never learned from; None for an eighth of
@@ -29,7 +31,8 @@ class RefinementSpec:
         threads: Torch threads; None for all CPUs. Results on one thread repeat to the bit.
     """
 
-    passes: int = 5
+    encoder_passes: int = 6
+    passes: int = 3
     batch: int = 16
     rate: float = 1.0
     held_out: int | None = None
@@ -42,7 +45,7 @@ class RefinementSpec:
         Raises:
             UserError: One of them.
         """
-        least = {"passes": 1, "batch": 1, "held_out": 2, "threads": 1, "seed": 0}
+        least = {"encoder_passes": 0, "passes": 1, "batch": 1, "held_out": 2, "threads": 1, "seed": 0}
         for name, low in least.items():
             value = getattr(self, name)
             if value is None and name in ("held_out", "threads"):

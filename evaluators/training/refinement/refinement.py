@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -24,14 +23,13 @@ from bitfront.evaluators.preparation.refinement_file import save_refinement
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel, check_config
-from bitfront.evaluators.training.refinement.learning import Learning, divergence
+from bitfront.evaluators.training.refinement.course import Course
+from bitfront.evaluators.training.refinement.learning import divergence
 from bitfront.evaluators.training.refinement.network import LearnedModel
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
-from bitfront.evaluators.training.refinement.state import clear_state, keep_state, kept_state
+from bitfront.evaluators.training.refinement.state import clear_state
 from bitfront.spaces import BitConfig, UserError
 from bitfront.spaces.schemes import DEPLOY
-
-log = logging.getLogger(__name__)
 
 # Images that judge are classified so many at a time: how many moves float logits by a rounding.
 _BATCH = 16
@@ -65,7 +63,7 @@ class Refined:
         helped: Whether the divergence on the images held out fell by more than two standard errors.
         before: How near the model was to the float one.
         after: How near it is, or would be.
-        losses: By pass, the mean divergence on the varied images that are learned from, nats.
+        losses: By pass of all encoders together, the mean divergence on the varied images, nats.
         images: How many are learned from.
         held_out: How many judge.
         seconds: Of this process.
@@ -152,7 +150,8 @@ def refine(
         images: What is learned from and, of other images among them, judged on; labels are not looked at.
         spec: How it learns; the defaults where None.
         weight_ranges: Of layers that are rounded to nearest (see :class:`PreparedModel`).
-        folder: Where the state is kept after each pass, to go on from after a kill; None keeps none.
+        folder: Where the state is kept after each encoder and pass, to go on from after a kill; None keeps
+            none.
         progress: Is told the share that is done, from 0 to 1.
 
     Raises:
@@ -185,8 +184,7 @@ def refine(
         target = _logits(lambda x: forward(calibrated.blueprint, x), judging)
         before = _divergences(prepared, config, judging, target)
         model = LearnedModel(prepared, calibrated, config)
-        taught = Learning(model, calibrated.blueprint, learning, spec)
-        losses = _learn(taught, spec, folder, work, progress)
+        losses = Course(model, calibrated.blueprint, learning, spec, folder, work, progress).run()
         found = model.result()
         after = _divergences(_prepared(found, config, weight_ranges), config, judging, target)
     helped = _fell(before[0], after[0])
@@ -199,7 +197,7 @@ def refine(
         helped=helped,
         before=_closeness(*before),
         after=_closeness(*after),
-        losses=tuple(losses),
+        losses=losses,
         images=len(learning),
         held_out=len(judging),
         seconds=time.perf_counter() - started,
@@ -270,21 +268,3 @@ def _fell(before: torch.Tensor, after: torch.Tensor) -> bool:
     """Whether divergences fell, by more than their paired difference scatters; NaN did not."""
     saved = before - after
     return float(saved.mean()) > CERTAIN * _error(saved)
-
-
-def _learn(
-    learning: Learning, spec: RefinementSpec, folder: Path | None, work: str, progress: ShareDone
-) -> list[float]:
-    """The losses of all passes; those of a refinement that was cut off are taken up from the folder."""
-    losses: list[float] = []
-    if folder is not None and (kept := kept_state(folder, work)) is not None:
-        state, losses = kept
-        learning.restore(state)
-        log.info("goes on after pass %d of %d", len(losses), spec.passes)
-    every = spec.passes * learning.steps_of_a_pass
-    for number in range(len(losses), spec.passes):
-        losses.append(learning.run_pass(number, lambda steps: progress(steps / every)))
-        log.info("pass %d of %d: divergence %.4f", number + 1, spec.passes, losses[-1])
-        if folder is not None:
-            keep_state(folder, work, learning.state(), losses)
-    return losses

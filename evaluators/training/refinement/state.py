@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,23 +17,37 @@ _KIND = "bitfront/refinement-state"
 _REMEDY = "remove it to begin from the start"
 
 
-def keep_state(folder: Path, work: str, tensors: Mapping[str, torch.Tensor], losses: Sequence[float]) -> None:
+@dataclass(frozen=True)
+class Done:
+    """What was learned so far.
+
+    Attributes:
+        encoders: How many learned in their turn.
+        losses: Of the passes of all encoders together.
+    """
+
+    encoders: int
+    losses: tuple[float, ...]
+
+
+def keep_state(folder: Path, work: str, tensors: Mapping[str, torch.Tensor], done: Done) -> None:
     """Writes the state, whole or not at all.
 
     Args:
         folder: Where.
         work: What identifies the refinement.
-        tensors: What the next pass depends on.
-        losses: Of the passes that are done.
+        tensors: What the learning behind it depends on.
+        done: What was learned.
 
     Raises:
         UserError: The folder is not writable.
     """
-    write_tensors(folder / STATE, _KIND, tensors, {"work": work, "losses": list(losses)})
+    document = {"work": work, "encoders": done.encoders, "losses": list(done.losses)}
+    write_tensors(folder / STATE, _KIND, tensors, document)
 
 
-def kept_state(folder: Path, work: str) -> tuple[dict[str, torch.Tensor], list[float]] | None:
-    """The state in a folder, which is made where it is missing: tensors and losses; None where there is none.
+def kept_state(folder: Path, work: str) -> tuple[dict[str, torch.Tensor], Done] | None:
+    """What a folder, made where it is missing, has of tensors and of what was learned; None where nothing.
 
     Raises:
         UserError: It is damaged or of another refinement, or the folder is not writable.
@@ -47,7 +62,7 @@ def kept_state(folder: Path, work: str) -> tuple[dict[str, torch.Tensor], list[f
             f"{path} is the state of another refinement (other images, bits or settings): choose another "
             f"folder, or {_REMEDY}"
         )
-    return tensors, [float(loss) for loss in document["losses"]]
+    return tensors, Done(int(document["encoders"]), tuple(map(float, document["losses"])))
 
 
 def clear_state(folder: Path) -> None:

@@ -43,7 +43,12 @@ evaluated on. What helped is kept beside the point; what did not changes nothing
 _DEFAULT = RefinementSpec()
 # Options of the learning by their field, with what is written behind them.
 _LEARNING: dict[str, tuple[str, str, Callable[[str], Any]]] = {
-    "passes": ("--passes N", "times that every image is learned from", positive),
+    "encoder_passes": (
+        "--encoder-passes N",
+        "times that every image is learned from by one encoder after another; 0 leaves it out",
+        natural,
+    ),
+    "passes": ("--passes N", "times that all encoders together learn from it behind that", positive),
     "batch": ("--batch N", "images of a step", positive),
     "rate": ("--rate X", "factor of all learning rates", float),
     "held_out": ("--held-out N", "images that judge and are never learned from", positive),

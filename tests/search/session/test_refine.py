@@ -18,6 +18,7 @@ import bitfront.search as public
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.tasks.paired import Paired
 from bitfront.evaluators.tasks.registry import task_named
+from bitfront.evaluators.training.refinement import course
 from bitfront.evaluators.training.refinement import refinement as core
 from bitfront.evaluators.training.refinement.recipe import RefinementSpec
 from bitfront.search.runs.refined import file_of, read_refined, record_of, unfinished_of
@@ -29,7 +30,7 @@ from bitfront.search.session.run import Run, open_run
 from bitfront.spaces import BitConfig, UserError
 
 WHY_NOT = refine_work.why_not
-QUICK = RefinementSpec(passes=1, batch=32, threads=1)
+QUICK = RefinementSpec(encoder_passes=1, passes=1, batch=32, threads=1)
 IMAGES = 96
 
 
@@ -223,7 +224,7 @@ class TestInterrupted:
 
         monkeypatch.setattr(module, name, counted)
 
-    @pytest.mark.parametrize(("module", "name"), [(core, "keep_state"), (refine_work, "read_refinement")])
+    @pytest.mark.parametrize(("module", "name"), [(course, "keep_state"), (refine_work, "read_refinement")])
     def test_it_ends_in_the_same_result(
         self, run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
     ) -> None:
@@ -264,7 +265,7 @@ class TestInterrupted:
 
     def test_force_begins_again(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            self._killed_after(patch, core, "keep_state", 1)
+            self._killed_after(patch, course, "keep_state", 1)
             with pytest.raises(KeyboardInterrupt):
                 run.refine(narrowest(run), images=IMAGES, learning=self.TWO)
         found = run.refine(narrowest(run), images=IMAGES, learning=QUICK, force=True)

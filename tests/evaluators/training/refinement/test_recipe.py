@@ -11,7 +11,7 @@ from bitfront.spaces import UserError
 
 
 def test_json_gives_the_spec_back() -> None:
-    spec = RefinementSpec(passes=3, batch=8, rate=0.5, held_out=20, seed=4, threads=1)
+    spec = RefinementSpec(encoder_passes=0, passes=3, batch=8, rate=0.5, held_out=20, seed=4, threads=1)
     assert RefinementSpec.from_json(spec.to_json()) == spec
     assert RefinementSpec.from_json({}) == RefinementSpec()
 
@@ -24,7 +24,15 @@ def test_other_documents_are_refused(document: Any) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("passes", 0), ("batch", -1), ("rate", 0.0), ("rate", float("nan")), ("held_out", 1), ("threads", 0)],
+    [
+        ("passes", 0),
+        ("encoder_passes", -1),
+        ("batch", -1),
+        ("rate", 0.0),
+        ("rate", float("nan")),
+        ("held_out", 1),
+        ("threads", 0),
+    ],
 )
 def test_values_out_of_range_are_named(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"--{field.replace('_', '-')}"):
