@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -35,6 +35,8 @@ class Course:
         spec: How.
         folder: Where the state is kept; None keeps none.
         work: What identifies the refinement.
+        nearer: Whether the model, as it is when this is asked, is nearer to the float one than it began, on
+            images that are not learned from.
         progress: Is told the share that is done, from 0 to 1.
     """
 
@@ -46,11 +48,13 @@ class Course:
         spec: RefinementSpec,
         folder: Path | None,
         work: str,
+        nearer: Callable[[], bool],
         progress: ShareDone,
     ) -> None:
         self._model, self._blueprint, self._images, self._spec = model, blueprint, images, spec
-        self._folder, self._work, self._progress = folder, work, progress
+        self._folder, self._work, self._nearer, self._progress = folder, work, nearer, progress
         self._named = dict(model.named_parameters())
+        self._begun = {f"value.{name}": value.detach().clone() for name, value in self._named.items()}
         self._encoders = len(blueprint.encoders) if spec.encoder_passes else 0
         turns = spec.encoder_passes * _TURN + (1 + VIEWS) * _VIEW if self._encoders else 0.0
         self._turns = turns / (turns + spec.passes)
@@ -69,11 +73,18 @@ class Course:
             if done.losses:
                 learning.restore(state)
             log.info("goes on after %d encoders and %d passes", done.encoders, len(done.losses))
-        if done.encoders < self._encoders:
+        if self._encoders and not done.losses:
             self._turn_by_turn(done.encoders)
+            if not self._nearer():
+                log.info(
+                    "encoders in their turn came no nearer on other images: all begin from where they were"
+                )
+                self._take_up(self._begun)
         return self._together(learning, done.losses)
 
     def _turn_by_turn(self, first: int) -> None:
+        if first == self._encoders:
+            return
         rest = Reconstruction(self._model, self._blueprint, self._images, self._spec)
         for index in range(self._encoders):
             if index < first:

@@ -184,9 +184,15 @@ def refine(
         target = _logits(lambda x: forward(calibrated.blueprint, x), judging)
         before = _divergences(prepared, config, judging, target)
         model = LearnedModel(prepared, calibrated, config)
-        losses = Course(model, calibrated.blueprint, learning, spec, folder, work, progress).run()
-        found = model.result()
-        after = _divergences(_prepared(found, config, weight_ranges), config, judging, target)
+
+        def judged() -> tuple[torch.Tensor, float]:
+            return _divergences(_prepared(model.result(), config, weight_ranges), config, judging, target)
+
+        def nearer() -> bool:
+            return float(judged()[0].mean()) < float(before[0].mean())
+
+        losses = Course(model, calibrated.blueprint, learning, spec, folder, work, nearer, progress).run()
+        found, after = model.result(), judged()
     helped = _fell(before[0], after[0])
     if folder is not None:
         clear_state(folder)

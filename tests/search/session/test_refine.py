@@ -30,7 +30,7 @@ from bitfront.search.session.run import Run, open_run
 from bitfront.spaces import BitConfig, UserError
 
 WHY_NOT = refine_work.why_not
-QUICK = RefinementSpec(encoder_passes=1, passes=1, batch=32, threads=1)
+QUICK = RefinementSpec(encoder_passes=0, passes=1, batch=32, threads=1)
 IMAGES = 96
 
 
