@@ -101,6 +101,7 @@ class SearchProblem:
         images: Images of the search split; None where it is not known.
         test_images: Images of the test split, on which limits are to hold; None where there is none.
         confidence: Probability with which limits on metrics are to hold; from 0.5 to below 1.
+        stage_drop: Points that a stage of sampler ``progressive`` may cost; None for what limits allow.
     """
 
     space: SearchSpace
@@ -116,6 +117,7 @@ class SearchProblem:
     images: int | None = None
     test_images: int | None = None
     confidence: float = CONFIDENCE
+    stage_drop: float | None = None
 
     @classmethod
     def from_spec(
@@ -163,6 +165,7 @@ class SearchProblem:
             base.images,
             base.test_images,
             spec.confidence,
+            spec.stage_drop,
         )
 
     @cached_property

@@ -40,7 +40,16 @@ PACKED = "packed"
 SIZED = (PACKED, "onnx", "openvino")
 EXTENDABLE = ("evaluations", "time_budget", "plateau")
 # Written where they are set alone: specs of earlier versions have none of them.
-_SWITCHES = ("all_genes", "allow_slower", "allow_larger", "min_metric", "max_metric", "begun_from", "size_of")
+_SWITCHES = (
+    "all_genes",
+    "allow_slower",
+    "allow_larger",
+    "min_metric",
+    "max_metric",
+    "begun_from",
+    "size_of",
+    "stage_drop",
+)
 
 
 def bitfront_version() -> str:
@@ -82,6 +91,8 @@ class RunSpec:
         allow_larger: Whether models larger than at 8 bits are allowed (constraint 4 switched off).
         size_of: Format of the files whose size is traded off and limited: ``packed``, ``onnx`` or
             ``openvino``; empty for that of the latency source's runtime where a size is limited, or packed.
+        stage_drop: Points of the metric that counts which a stage of sampler ``progressive`` may cost before
+            its most sensitive layers go back; None for what a limit allows, or half a point.
         begun_from: Name of the run whose evaluations the search begins with; None where there is none.
         bitfront: Version of bitfront that wrote the spec.
 
@@ -112,6 +123,7 @@ class RunSpec:
     allow_uniform: bool = False
     allow_slower: bool = False
     allow_larger: bool = False
+    stage_drop: float | None = None
     begun_from: str | None = None
     size_of: str = ""
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
@@ -191,6 +203,8 @@ class RunSpec:
                 raise UserError(f"{option} {number} is too small: give at least 1")
         if self.population is not None and self.population < 2:
             raise UserError(f"--population {self.population} is too small: give at least 2")
+        if self.stage_drop is not None and not 0.0 < self.stage_drop <= 100.0:
+            raise UserError(f"--stage-drop {self.stage_drop:g} is no drop: give points above 0, up to 100")
         if not 0.5 <= self.confidence < 1.0:
             raise UserError(
                 f"--confidence {self.confidence:g} cannot be used: give a probability from 0.5 to below 1, "

@@ -19,8 +19,10 @@ from bitfront.search.runs.locks import run_lock
 from bitfront.search.runs.names import checked_name, command_line, plain_name, runs_dir_options
 from bitfront.spaces import KINDS, BitfrontError, Choices, EncoderLayers, FormatName, SearchSpace, UserError
 
-# Files of a run: its search space, the images of each split, and the gradient scores of its genes.
+# Files of a run: its search space, the images of each split, the gradient scores of its genes, and their
+# spectral sensitivities.
 SPACE, SPLITS, GENE_SCORES = "space.json", "splits.json", "gene_scores.json"
+SPECTRAL_SCORES = "spectral_scores.json"
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from bitfront.search.samplers.known_scores import GRADIENT, SPECTRAL, KnownScores
 from bitfront.spaces.plugins import Plugin, plugins
 
 if TYPE_CHECKING:
     from bitfront.search.engine.protocols import Sampler
     from bitfront.search.problem.problem import SearchProblem
-    from bitfront.search.samplers.surrogate.objective_model import PriorScores
     from bitfront.spaces import SearchSpace
 
 
@@ -36,41 +36,54 @@ class SamplerKind:
     Attributes:
         summary: What it is, in a few words.
         population: Candidates it proposes at a time unless told otherwise.
-        make: Makes one of a problem, candidates proposed at a time, a seed and the sensitivities of genes
-            that are known, or None.
+        make: Makes one of a problem, candidates proposed at a time, a seed and what is known of genes.
+        begins_with: Names of the sensitivities of genes that it begins with.
     """
 
     summary: str
     population: int
-    make: Callable[[SearchProblem, int, int, PriorScores | None], Sampler]
+    make: Callable[[SearchProblem, int, int, KnownScores], Sampler]
+    begins_with: tuple[str, ...] = ()
 
 
-def _surrogate(problem: SearchProblem, count: int, seed: int, scores: PriorScores | None) -> Sampler:
+def _surrogate(problem: SearchProblem, count: int, seed: int, scores: KnownScores) -> Sampler:
     from bitfront.search.samplers.surrogate.sampler import SurrogateSampler
 
-    return SurrogateSampler(problem, count, seed, scores)
+    return SurrogateSampler(problem, count, seed, scores.gradient)
 
 
-def _nsga2(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+def _nsga2(problem: SearchProblem, count: int, seed: int, _: KnownScores) -> Sampler:
     from bitfront.search.samplers.nsga2 import Nsga2Sampler
 
     return Nsga2Sampler(problem, count, seed)
 
 
-def _random(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+def _random(problem: SearchProblem, count: int, seed: int, _: KnownScores) -> Sampler:
     from bitfront.search.samplers.random_search import RandomSearch
 
     return RandomSearch(problem, count, seed)
 
 
-def _exhaustive(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+def _exhaustive(problem: SearchProblem, count: int, seed: int, _: KnownScores) -> Sampler:
     from bitfront.search.samplers.exhaustive import ExhaustiveSearch
 
     return ExhaustiveSearch(problem, count, seed)
 
 
+def _progressive(problem: SearchProblem, count: int, seed: int, scores: KnownScores) -> Sampler:
+    from bitfront.search.samplers.progressive import ProgressiveSampler
+
+    return ProgressiveSampler(problem, count, seed, scores)
+
+
+def _thresholds(problem: SearchProblem, count: int, seed: int, scores: KnownScores) -> Sampler:
+    from bitfront.search.samplers.thresholds import ThresholdsSampler
+
+    return ThresholdsSampler(problem, count, seed, scores)
+
+
 def _optuna(name: str, summary: str, population: int) -> SamplerKind:
-    def make(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+    def make(problem: SearchProblem, count: int, seed: int, _: KnownScores) -> Sampler:
         from bitfront.search.samplers.optuna_sampler import OptunaSampler
 
         return OptunaSampler(name, problem, count, seed)
@@ -81,15 +94,19 @@ def _optuna(name: str, summary: str, population: int) -> SamplerKind:
 def _plugged(plugin: Plugin) -> SamplerKind:
     """A sampler of another package: a class, or a function, of a problem, a population and a seed."""
 
-    def make(problem: SearchProblem, count: int, seed: int, _: PriorScores | None) -> Sampler:
+    def make(problem: SearchProblem, count: int, seed: int, _: KnownScores) -> Sampler:
         return cast("Sampler", plugin.load_callable()(problem, count, seed))
 
     return SamplerKind(f"of package {plugin.package}", _PLUGGED_POPULATION, make)
 
 
 _OWN: dict[str, SamplerKind] = {
-    SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4, _surrogate),
+    SURROGATE: SamplerKind("NSGA-II on a surrogate of what evaluations cost", 4, _surrogate, (GRADIENT,)),
     "nsga2": SamplerKind("NSGA-II (Deb et al. 2002), a whole generation at a time", 32, _nsga2),
+    "progressive": SamplerKind(
+        "part by part, sensitive layers sent back (VQ-ViT)", 4, _progressive, (SPECTRAL,)
+    ),
+    "thresholds": SamplerKind("thresholds on spectral sensitivities alone", 8, _thresholds, (SPECTRAL,)),
     "random": SamplerKind("uniform draws without repeats", 32, _random),
     "exhaustive": SamplerKind("every configuration of a small space", 32, _exhaustive),
     "optuna-tpe": _optuna("tpe", "Optuna's tree-structured Parzen estimator", 4),
@@ -121,9 +138,9 @@ def default_population(name: str) -> int:
     return SAMPLERS[name].population
 
 
-def begins_with_scores(name: str) -> bool:
-    """Whether a sampler begins with the sensitivities of genes."""
-    return name == SURROGATE
+def scores_of(samplers: Iterable[str]) -> frozenset[str]:
+    """Names of the sensitivities of genes that some of the samplers begin with."""
+    return frozenset(name for sampler in samplers for name in SAMPLERS[sampler].begins_with)
 
 
 def default_evaluations(name: str, space: SearchSpace) -> int:
@@ -145,7 +162,7 @@ def default_evaluations(name: str, space: SearchSpace) -> int:
 
 
 def make_sampler(
-    name: str, problem: SearchProblem, population: int | None, seed: int, scores: PriorScores | None = None
+    name: str, problem: SearchProblem, population: int | None, seed: int, scores: KnownScores | None = None
 ) -> Sampler:
     """The sampler of a name.
 
@@ -154,7 +171,7 @@ def make_sampler(
         problem: What is searched.
         population: Candidates proposed at a time; None for the sampler's own default.
         seed: Seed of everything random.
-        scores: Sensitivities of the genes, for samplers that begin with them; None where there are none.
+        scores: Sensitivities of the genes, for samplers that begin with them; None where none are known.
 
     Raises:
         UserError: The name is unknown, the population is smaller than two, or the space is too large to be
@@ -166,4 +183,4 @@ def make_sampler(
     size = SAMPLERS[name].population if population is None else population
     if size < 2:
         raise UserError(f"--population {size} is too small: give at least 2")
-    return SAMPLERS[name].make(problem, size, seed, scores)
+    return SAMPLERS[name].make(problem, size, seed, scores or KnownScores())

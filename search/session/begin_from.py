@@ -9,7 +9,7 @@ from typing import Any
 
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.spec import EXTENDABLE, RunSpec
-from bitfront.search.runs.folder import GENE_SCORES, SPLITS, RunFolder, read_space
+from bitfront.search.runs.folder import GENE_SCORES, SPECTRAL_SCORES, SPLITS, RunFolder, read_space
 from bitfront.search.runs.known_evaluations import KnownEvaluation, evaluations_of, read_known, write_known
 from bitfront.search.session.inputs import LATENCY_TABLE
 from bitfront.spaces import SearchSpace, UserError
@@ -68,7 +68,7 @@ def take_over(origin: RunFolder, folder: RunFolder, spec: RunSpec, same_latencie
         same_latencies: Whether its latency table is taken over, too.
     """
     write_known(folder, evaluations_of(origin.path, spec))
-    names = [SPLITS, GENE_SCORES, *([LATENCY_TABLE] if same_latencies else [])]
+    names = [SPLITS, GENE_SCORES, SPECTRAL_SCORES, *([LATENCY_TABLE] if same_latencies else [])]
     for name in names:
         if (origin.path / name).exists():
             shutil.copyfile(origin.path / name, folder.path / name)

@@ -13,12 +13,7 @@ from bitfront.search.problem.spec import RunSpec
 from bitfront.search.reports.comparison import csv_text, markdown, title
 from bitfront.search.runs.folder import RunFolder, RunStore
 from bitfront.search.runs.names import run_command, runs_root
-from bitfront.search.samplers.registry import (
-    COMPARED_SAMPLERS,
-    COMPARED_SEEDS,
-    DEFAULT_EVALUATIONS,
-    begins_with_scores,
-)
+from bitfront.search.samplers.registry import COMPARED_SAMPLERS, COMPARED_SEEDS, DEFAULT_EVALUATIONS
 from bitfront.search.session.comparison.settings import ComparisonSettings, open_comparison, parse_samplers
 from bitfront.search.session.comparison_preparation import ComparisonFolder, prepare_comparison, working_in
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -165,10 +160,9 @@ def _figures(
     def settled(spec: RunSpec) -> None:
         dataclasses.replace(settings, spec=spec).write(folder.path)
 
-    # Those that begin with the genes' sensitivities need them, and the others do not mind.
-    sampler = max(settings.samplers, key=begins_with_scores)
-    asked = dataclasses.replace(settings.spec, sampler=sampler)
-    prepared = prepare_comparison(asked, folder, workers, reporter, source, settled)
+    prepared = prepare_comparison(
+        settings.spec, folder, workers, reporter, source, settled, settings.samplers
+    )
     ready, problem, spec = prepared.ready, prepared.problem, prepared.ready.spec
     if settings.truth or "exhaustive" in settings.samplers:
         check_exhaustible(problem.space)  # before minutes are spent

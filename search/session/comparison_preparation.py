@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ def prepare_comparison(
     reporter: Reporter,
     source: LatencySource | None,
     settled: Callable[[RunSpec], None],
+    samplers: Sequence[str] = (),
 ) -> PreparedComparison:
     """Prepares the model in a folder within the comparison's.
 
@@ -131,6 +132,7 @@ def prepare_comparison(
         source: The latency source of a new comparison; that of a resumed one is found in its folder.
         settled: Is told the spec with what was measured, such as the batch size, which is the comparison's
             own from then on.
+        samplers: Those that will search; none for that of the spec.
     """
     from bitfront.search.problem.problem import SearchProblem
 
@@ -141,7 +143,7 @@ def prepare_comparison(
     spec = dataclasses.replace(spec, all_genes=spec.all_genes or early)
     if workers.share_the_machine:
         spec = one_thread_each(spec)
-    ready = prepare_run(spec, prepared, reporter.stage, source, reporter.note)
+    ready = prepare_run(spec, prepared, reporter.stage, source, reporter.note, samplers)
     settled(ready.spec)
     write_space(prepared.path, ready.space)
     notes = [*ready.notes, *([ready.kept_note] if ready.kept_note else [])]

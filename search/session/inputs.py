@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Refer
 from bitfront.search.problem.resolution import Resolution
 from bitfront.search.problem.spec import PACKED, RunSpec
 from bitfront.search.problem.wording import quantization
-from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPLITS, RunFolder, read_space
+from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPECTRAL_SCORES, SPLITS, RunFolder, read_space
 from bitfront.search.runs.recorded_costs import write_encoders
-from bitfront.search.samplers.registry import begins_with_scores
+from bitfront.search.samplers.known_scores import GRADIENT, SPECTRAL, KnownScores
+from bitfront.search.samplers.registry import scores_of
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 from bitfront.spaces.quantities import count_of
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.table import LatencyTable
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores
+    from bitfront.evaluators.sensitivity.spectral import SpectralScores
 
 LATENCY_TABLE = "latency_table.csv"
 FALLBACK = "model:bops"
@@ -54,7 +56,7 @@ class RunInputs:
         costs: Latency and size of configurations.
         references: The float and the uniform 8-bit model on the search split.
         timer: What times the whole models of the finished front.
-        scores: Gradient scores of the genes, for a sampler that begins with them; None otherwise.
+        scores: Sensitivities of the genes, as far as the sampler begins with them.
         notes: What the user must know of the latency source.
         resolution: What the search images tell apart.
         kept_note: Which genes are not searched because nothing narrower pays, in one line; empty for none.
@@ -66,7 +68,7 @@ class RunInputs:
     costs: ModelCosts
     references: References
     timer: TimedRuntime
-    scores: GeneScores | None
+    scores: KnownScores
     notes: tuple[str, ...]
     resolution: Resolution
     kept_note: str = ""
@@ -84,6 +86,7 @@ def prepare_run(
     stage: Stage,
     source: LatencySource | None = None,
     note: Callable[[str], None] | None = None,
+    samplers: Sequence[str] = (),
 ) -> RunInputs:
     """Loads and prepares the model, finds its latencies and scores the reference models.
 
@@ -96,6 +99,7 @@ def prepare_run(
         source: The latency source of a new run; that of a resumed one is found in its folder.
         note: Is told what the float model is worth before anything long begins, where the run is a new one:
             that of a resumed one has been taken.
+        samplers: Those that will search; none for that of the spec.
 
     Raises:
         UserError: The spec cannot be carried out.
@@ -122,7 +126,7 @@ def prepare_run(
     resolution = _resolution(spec, context, references, seconds)
     kept = _kept_genes(spec, folder, SearchProblem.from_spec(spec, space, costs, references))
     space = space.keeping(kept.bits)
-    scores = _scores(spec, folder, context, space, stage)
+    scores = _known_scores(scores_of(samplers or (spec.sampler,)), folder, context, space, stage)
     return RunInputs(
         spec, context, space, costs, references, source.timer, scores, notes, resolution, kept.note
     )
@@ -135,14 +139,21 @@ def _kept_genes(spec: RunSpec, folder: RunFolder, problem: SearchProblem) -> Kep
     return KeptGenes({}) if spec.all_genes else genes_to_keep(problem)
 
 
-def _scores(
-    spec: RunSpec, folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
-) -> GeneScores | None:
-    """Gradient scores where the sampler begins with them; those that the run folder has are kept."""
+def _known_scores(
+    wanted: Collection[str], folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> KnownScores:
+    """Sensitivities that samplers begin with."""
+    gradient = _gradient_scores(folder, context, space, stage) if GRADIENT in wanted else None
+    spectral = _spectral_scores(folder, context, space, stage).values if SPECTRAL in wanted else None
+    return KnownScores(gradient, spectral)
+
+
+def _gradient_scores(
+    folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> GeneScores:
+    """Gradient scores; those that the run folder has are kept."""
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores, gene_scores
 
-    if not begins_with_scores(spec.sampler):
-        return None
     if (folder.path / GENE_SCORES).exists():
         scores = GeneScores.from_json(folder.read_json(GENE_SCORES))
         if scores.names == space.gene_names:
@@ -153,6 +164,22 @@ def _scores(
     folder.write_json(GENE_SCORES, scores.to_json())
     # Read in any case: a resumed run must begin with the same numbers.
     return GeneScores.from_json(folder.read_json(GENE_SCORES))
+
+
+def _spectral_scores(
+    folder: RunFolder, context: EvaluationContext, space: SearchSpace, stage: Stage
+) -> SpectralScores:
+    """Spectral sensitivities; those that the run folder has are kept, so that a resumed run has the same."""
+    from bitfront.evaluators.sensitivity.spectral import SpectralScores, spectral_scores
+
+    if (folder.path / SPECTRAL_SCORES).exists():
+        found = SpectralScores.from_json(folder.read_json(SPECTRAL_SCORES))
+        if found.names == space.gene_names:
+            return found
+    with stage(f"spectral sensitivities of {count_of(len(space), 'gene')}") as share_done:
+        found = spectral_scores(context, space, share_done)
+    folder.write_json(SPECTRAL_SCORES, found.to_json())
+    return SpectralScores.from_json(folder.read_json(SPECTRAL_SCORES))
 
 
 def preparing(evaluation: EvaluationSpec) -> str:

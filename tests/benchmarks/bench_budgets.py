@@ -13,7 +13,6 @@ they are printed by seed, and as ratios to the last sampler that is named.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunFolder
-from bitfront.search.samplers.registry import begins_with_scores
 from bitfront.search.session.comparison.document import tight_box
 from bitfront.search.session.comparison.searches import PlannedSearch, SharedSearches
 from bitfront.search.session.comparison.settings import ComparisonSettings
@@ -45,9 +43,8 @@ def main() -> int:
     options = parser.parse_args()
     settings, reporter = ComparisonSettings.read(options.comparison), reporter_of(None)
     budgets = [(name, int(count)) for name, count in (text.split(":") for text in options.budgets)]
-    # What begins with the genes' sensitivities needs them, and the others do not mind.
-    spec = dataclasses.replace(settings.spec, sampler=max((n for n, _ in budgets), key=begins_with_scores))
-    ready = prepare_run(spec, RunFolder(options.comparison / PREPARED), reporter.stage, None, print)
+    prepared, names = RunFolder(options.comparison / PREPARED), [name for name, _ in budgets]
+    ready = prepare_run(settings.spec, prepared, reporter.stage, None, print, names)
     problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
     seeds = range(settings.spec.seed, settings.spec.seed + settings.seeds)
     planned = [PlannedSearch(name, seed, count) for name, count in reversed(budgets) for seed in seeds]

@@ -53,6 +53,7 @@ from bitfront.search.problem.references import EIGHT_BIT_NAME, FLOAT_NAME, Refer
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.study import StudyRecord
+from bitfront.search.samplers.known_scores import KnownScores
 from bitfront.search.samplers.registry import make_sampler
 from bitfront.search.session.inputs import eight_bit_config
 from bitfront.spaces import BitConfig, SearchSpace, triples
@@ -292,7 +293,7 @@ def judged_by_others(
 
 def report_searches(setting: Setting, seeds: int) -> None:
     """Both ways with every seed, and medians with quartiles."""
-    scores = gene_scores(setting.bank.context, setting.space)
+    scores = KnownScores(gene_scores(setting.bank.context, setting.space))
     print(
         f"\nsearches: {setting.evaluations} evaluations on {SEARCHED} images, judged on the other "
         f"{setting.bank.images - SEARCHED}; {len(setting.space)} genes, model:bops, limits {DROPS} points"

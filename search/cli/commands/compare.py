@@ -85,7 +85,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(name, "--resume NAME", "go on with a comparison; needs no other option")
     add_runs_dir(parser)
     # Options of `bitfront search` that the paper's problem decides.
-    unused = dict.fromkeys(("hold", "evaluations", "time_budget", "plateau", "first_images"))
+    unused = dict.fromkeys(("hold", "evaluations", "time_budget", "plateau", "first_images", "stage_drop"))
     parser.set_defaults(
         bits="4,8",
         formats=(),

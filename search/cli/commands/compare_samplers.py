@@ -13,6 +13,7 @@ from bitfront.search.cli.options.groups import (
     add_quantization_options,
     add_seed_option,
     add_space_options,
+    add_stage_drop_option,
     add_worker_options,
 )
 from bitfront.search.runs.names import command_line
@@ -57,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--evaluations N", evaluations, positive, DEFAULT_EVALUATIONS)
     seeds = "searches with each sampler; differences of a few percent need 10"
     option(group, "--seeds N", seeds, positive, COMPARED_SEEDS)
+    add_stage_drop_option(group)
     add_seed_option(group, "seed of the splits and of each sampler's first search")
     option(group, "--truth", "evaluate all configurations first, at most 65,536, to know the true front")
     tested = "judge fronts by the test images as well, which no search has used"

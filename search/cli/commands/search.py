@@ -13,6 +13,7 @@ from bitfront.search.cli.options.groups import (
     add_quantization_options,
     add_seed_option,
     add_space_options,
+    add_stage_drop_option,
     add_worker_options,
 )
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS, FEW_EVALUATIONS, FEW_GENES, SAMPLERS
@@ -54,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--plateau N", plateau, positive)
     population = "candidates proposed at a time (default: as it suits the sampler)"
     option(group, "--population N", population, positive)
+    add_stage_drop_option(group)
     first = (
         "evaluate every candidate on N search images first, and only contenders for the front on more "
         "(default: auto, all where there are few; the front is always evaluated on all)"

@@ -292,6 +292,15 @@ def _add_metric_limits(group: Group, confidence: float | None = None) -> None:
     option(group, "--max METRIC=VALUE", most, dest="max_metric", default=[], action="append")
 
 
+def add_stage_drop_option(group: Group) -> None:
+    """``--stage-drop``, of sampler ``progressive``."""
+    drop = (
+        "points of top-1 that a stage of sampler progressive may cost against the float model before its "
+        "most sensitive layers go back (default: what --max-drop allows, or 0.5)"
+    )
+    option(group, "--stage-drop POINTS", drop, percentage)
+
+
 def _points(text: str) -> str:
     """A bound of a metric by name, or percentage points."""
     return text if "=" in text else str(percentage(text))

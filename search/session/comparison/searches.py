@@ -22,7 +22,7 @@ from bitfront.search.session.comparison.shared_evaluations import EVALUATIONS, S
 from bitfront.spaces import BitfrontError
 
 if TYPE_CHECKING:
-    from bitfront.search.samplers.surrogate.objective_model import PriorScores
+    from bitfront.search.samplers.known_scores import KnownScores
 
 SEARCHES = "searches"
 TRUTH = "exhaustive"
@@ -97,7 +97,7 @@ class SharedSearches:
     """
 
     def __init__(
-        self, problem: SearchProblem, pool: AccuracyPool, folder: Path, scores: PriorScores | None = None
+        self, problem: SearchProblem, pool: AccuracyPool, folder: Path, scores: KnownScores | None = None
     ) -> None:
         self._problem = problem
         self._folder = folder

@@ -49,3 +49,15 @@ class TestExhaustiveSearch(SamplerContract):
 
     test_same_seed_same_genomes_and_none_twice = None  # it refuses so large a space
     test_failed_and_rejected_candidates_end_nothing = None
+
+
+class TestProgressive(SamplerContract):
+    @pytest.fixture
+    def make(self):
+        return by_name("progressive")
+
+
+class TestThresholds(SamplerContract):
+    @pytest.fixture
+    def make(self):
+        return by_name("thresholds")
