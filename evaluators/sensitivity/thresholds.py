@@ -75,7 +75,7 @@ class Staircase:
         order = places[np.argsort(np.asarray(values, dtype=np.float64), kind="stable")]
         ahead = lead * len(order)
         events = [
-            (rank + step * ahead, rank, step, int(gene))
+            (rank + step * ahead, step, rank, int(gene))
             for rank, gene in enumerate(order)
             for step in range(self._base[gene])
         ]

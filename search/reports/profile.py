@@ -11,7 +11,7 @@ from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.wording import MISSING, ended_words, megabytes, narrowed_words, quantization
 from bitfront.search.reports.console import print_lines, stdout_console
-from bitfront.search.reports.profile_document import GRADIENT
+from bitfront.search.reports.profile_document import GRADIENT, SPECTRAL
 from bitfront.search.reports.tables import Table
 from bitfront.spaces import KINDS, FormatName
 from bitfront.spaces.formats import label
@@ -20,6 +20,7 @@ from bitfront.spaces.quantities import count_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+AGREEMENT_NOTE = "95 %: of resamples of the genes lie within (bootstrap)"
 Gene = Mapping[str, Any]
 COST_NOTES = (
     "each: of one such encoder; elements: parameters, or values per image; KB: codes alone, 10^3 bytes",
@@ -42,10 +43,33 @@ def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     table = Table([first, "KB\nsaved", *headings])
     console.print(table.extend([gene["gene"], *_cells(gene, task)] for gene in document["genes"]))
     print_lines(console, ["", *_notes(document, task)], style="dim")
+    if len(ranks) > 1:
+        console.print()
+        console.print(_agreement_table(document["rank_agreement"], task))
+        print_lines(console, ["", AGREEMENT_NOTE], style="dim")
+
+
+def _agreement_table(agreement: Mapping[str, Any], task: Task) -> Table:
+    """Rank correlations of every two measures, with their intervals."""
+    table = Table(["rank correlation", "", "Spearman", "95 %", "Kendall", "95 %"], texts=(0, 1))
+    for pair, found in agreement.items():
+        first, second = (_measure_name(task, name) for name in pair.split("/"))
+        cells = (_correlation(found[name]) for name in ("spearman", "kendall"))
+        table.add(first, second, *itertools.chain.from_iterable(cells))
+    return table
+
+
+def _correlation(found: Mapping[str, float]) -> tuple[str, str]:
+    """A correlation and its interval; a dash where all ranks are equal."""
+    if found["value"] != found["value"]:
+        return MISSING, MISSING
+    return f"{found['value']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}"
 
 
 def _measure_name(task: Task, measure: str) -> str:
     """What a measure is called beside others."""
+    if measure == SPECTRAL:
+        return "spectral S"
     return "gradient score" if measure == GRADIENT else task.metric(measure).title.removesuffix(" to float")
 
 
@@ -56,6 +80,7 @@ def _sensitivity_headings(task: Task) -> dict[str, str]:
         **{name: f"{_measure_name(task, name)}\n{unit}" for name, unit in units.items()},
         task.counted: f"{_measure_name(task, task.counted)}\npoints",
         GRADIENT: f"gradient\n{units[task.distance]}",
+        SPECTRAL: "spectral\nS",
     }
 
 
@@ -71,6 +96,8 @@ def _cells(gene: Gene, task: Task) -> Iterable[str]:
         yield from (f"{gene[change]:+.2f}{chance}", f"{ranks[task.counted]:g}")
     if GRADIENT in ranks:
         yield from (f"{1e3 * gene[GRADIENT]:.2f}", f"{ranks[GRADIENT]:g}")
+    if SPECTRAL in ranks:
+        yield from (f"{gene[SPECTRAL]:.4g}", f"{ranks[SPECTRAL]:g}")
 
 
 def _notes(document: Mapping[str, Any], task: Task) -> Iterable[str]:
@@ -89,14 +116,12 @@ def _notes(document: Mapping[str, Any], task: Task) -> Iterable[str]:
             f"gradient: the {_measure_name(task, task.distance)} as one pass of gradients over search images "
             "predicts it, to second order"
         )
+    if SPECTRAL in ranks:
+        yield (
+            "spectral: S of the weights, the share of the largest singular value times the mean norm of the "
+            "gradient, without labels; an input has that of its layer, attention that of queries and keys"
+        )
     yield "rank: 1 is the gene that matters most"
-    agreements = [
-        f"{' and '.join(_measure_name(task, name) for name in pair.split('/'))} {value:.2f}"
-        for pair, value in document["rank_correlations"].items()
-        if value == value
-    ]
-    if agreements:
-        yield f"rank correlation (Spearman): {'; '.join(agreements)}"
 
 
 def print_profile(document: Mapping[str, Any]) -> None:
@@ -113,6 +138,9 @@ def print_profile(document: Mapping[str, Any]) -> None:
     if "sensitivities" in document:
         console.print()
         print_sensitivities(document["sensitivities"], console)
+    if "assigned" in document:
+        console.print()
+        print_lines(console, _assigned(document["assigned"], document["widths"]))
     if "plot" in document:
         console.print(f"plot: {document['plot']}", soft_wrap=True)
 
@@ -231,3 +259,16 @@ def _range_notes(document: Mapping[str, Any]) -> Iterable[str]:
     yield "ranges: least and greatest value with a code, in the equalized model; --json has every width"
     if _is_logarithmic(document):
         yield "base: attention codes stand for the probabilities 1, 1/base, 1/base^2 and so on"
+
+
+def _assigned(found: Mapping[str, Any], widths: Sequence[int]) -> Iterable[str]:
+    """What an assignment by thresholds came to."""
+    borders = [MISSING if value is None else f"{value:.4g}" for value in found["thresholds"]]
+    steps = [f"{bits} bits up to S = {value}" for bits, value in zip(widths, borders, strict=False)]
+    yield f"assigned ({found['asked']}): {', '.join(steps)}, {widths[-1]} beyond"
+    drop = found["search_drop"]
+    cost = "" if drop is None else f", {drop:+.2f} points lost on the search images"
+    tried = f" ({count_of(found['evaluations'], 'evaluation')})" if found["evaluations"] else ""
+    yield f"{found['digest']}: {megabytes(found['size_bytes'])} MB{cost}{tried}"
+    if "file" in found:
+        yield f"bit config: {found['file']}"

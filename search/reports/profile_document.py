@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
     from bitfront.evaluators.sensitivity.gene_scores import GeneScores
     from bitfront.evaluators.sensitivity.one_flip import OneFlip
+    from bitfront.evaluators.sensitivity.spectral import SpectralScores
 
-GRADIENT = "gradient"
+GRADIENT, SPECTRAL = "gradient", "spectral"
 QUERIES_KEYS_VALUES = "queries, keys and values are activations; the softmax output is the attention"
 SCHEME_NOTES = {
     "fq-vit": "scheme fq-vit: everything in integers; the residual stream, scores, patch embedding and head "
@@ -34,6 +35,7 @@ def _measures(task: Task) -> dict[str, tuple[str, bool]]:
         task.distance: ("divergence", True),
         task.counted: (f"{task.counted}_change", False),
         GRADIENT: (GRADIENT, True),
+        SPECTRAL: (SPECTRAL, True),
     }
 
 
@@ -181,7 +183,11 @@ def _notes(context: EvaluationContext) -> list[str]:
 
 
 def sensitivity_document(
-    context: EvaluationContext, space: SearchSpace, flips: Sequence[OneFlip] | None, scores: GeneScores | None
+    context: EvaluationContext,
+    space: SearchSpace,
+    flips: Sequence[OneFlip] | None,
+    scores: GeneScores | None,
+    spectral: SpectralScores | None = None,
 ) -> dict[str, Any]:
     """One entry for each gene in genome order, and how the rankings agree.
 
@@ -190,6 +196,7 @@ def sensitivity_document(
         space: Whose genes are described.
         flips: Measured sensitivities; None where they were not measured.
         scores: Gradient scores; None where there are none.
+        spectral: Spectral sensitivities; None where there are none.
     """
     from scipy.stats import rankdata
 
@@ -208,6 +215,8 @@ def sensitivity_document(
     if scores is not None:
         narrowest = scores.additive[:, 0]
         genes = [{**gene, GRADIENT: float(score)} for gene, score in zip(genes, narrowest, strict=True)]
+    if spectral is not None:
+        genes = [{**gene, SPECTRAL: float(value)} for gene, value in zip(genes, spectral.values, strict=True)]
     measures = {name: how for name, how in _measures(context.task).items() if how[0] in genes[0]}
     # From 1, what matters most; equals share the mean of theirs.
     ranks: dict[str, list[float]] = {
@@ -225,6 +234,7 @@ def sensitivity_document(
             for position, gene in enumerate(genes)
         ],
         "rank_correlations": _correlations(ranks),
+        "rank_agreement": _agreement(ranks),
     }
 
 
@@ -236,3 +246,13 @@ def _correlations(ranks: Mapping[str, Sequence[float]]) -> dict[str, float]:
         alike = a.std() == 0 or b.std() == 0
         found[f"{first}/{second}"] = float("nan") if alike else float(np.corrcoef(a, b)[0, 1])
     return found
+
+
+def _agreement(ranks: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Rank correlations of every two measures with their bootstrap intervals; equals share their ranks."""
+    from bitfront.evaluators.sensitivity.rank_agreement import rank_agreement
+
+    return {
+        f"{first}/{second}": rank_agreement(np.asarray(ranks[first]), np.asarray(ranks[second])).to_json()
+        for first, second in itertools.combinations(ranks, 2)
+    }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bitfront.evaluators.files import check_writable
+from bitfront.evaluators.files import check_writable, write_atomically
 from bitfront.search.cli.options.common import option, positive
 from bitfront.search.cli.options.groups import (
     add_bits_option,
@@ -23,16 +24,20 @@ from bitfront.spaces.formats import label
 if TYPE_CHECKING:
     from bitfront.search.session.profile import Sensitivities
 
+CHOICES = ("all", "both", "gradient", "spectral", "none")
 SUMMARY = "show what a model consists of"
 DETAIL = """\
 Prepares a model and shows what it consists of: what its encoders' weights, activations and attention cost at
 each width, the ingredients of the quantization recipe, and the ranges that were chosen. Then shows what each
 gene of the search space costs the prediction when it alone is at the lowest width: as one pass of gradients
 estimates it for all genes, and as evaluating each of them finds it, which takes one evaluation of the search
-images for each gene.
+images for each gene. The spectral sensitivity S (VQ-ViT) is that of weights: the share of the largest
+singular value times the mean norm of the gradient. --assign makes a configuration of it by thresholds.
 
   bitfront profile --plot sensitivities.png
   bitfront profile --space layer --sensitivities gradient
+  bitfront profile --space layer --sensitivities all --plot ranks.png
+  bitfront profile --space layer --sensitivities spectral --assign size=0.15x --output assigned.json
   bitfront profile --scheme deploy --without log-base --bits 4,6,8 --sensitivities none
 """
 
@@ -54,9 +59,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "layers"
     )
     option(group, "--space", genes, default="encoder-kind", choices=GRANULARITIES)
-    found = "evaluate every gene as well as estimating it, estimate alone (seconds), or leave them out"
-    option(group, "--sensitivities", found, default="both", choices=("both", "gradient", "none"))
+    found = (
+        "all: gradient scores, spectral sensitivities S and an evaluation of every gene; both: without S; "
+        "gradient or spectral: that alone (seconds); none"
+    )
+    option(group, "--sensitivities", found, default="both", choices=CHOICES)
     option(group, "--plot FILE", "draw them to this PNG", Path)
+    assign = (
+        "assign widths by thresholds on S: the shares of genes up to each threshold, such as 0.3,0.7; "
+        "size=3.2MB, or size=0.15x of the float model's; or drop=1, points on the search images"
+    )
+    option(group, "--assign HOW", assign)
+    option(group, "--output FILE", "bit config of --assign to write, for `bitfront evaluate --config`", Path)
     option(group, "--force", "overwrite an existing file")
     parser.set_defaults(batch_size=None)
 
@@ -71,10 +85,17 @@ def run(args: argparse.Namespace) -> int:
 
     spec = evaluation_spec(args, written_bits(args), args.formats)
     sensitivities = _sensitivities(args, spec.choices)
-    if args.plot is not None:
-        check_writable(args.plot, overwrite=args.force)
-    found = profile(spec, space=args.space, sensitivities=sensitivities, progress=stderr_reporter())
+    if args.output is not None and args.assign is None:
+        raise UserError("--output writes what is assigned: give --assign, too")
+    for path in filter(None, (args.plot, args.output)):
+        check_writable(path, overwrite=args.force)
+    found = profile(
+        spec, space=args.space, sensitivities=sensitivities, assign=args.assign, progress=stderr_reporter()
+    )
     document = found.to_json()
+    if args.output is not None:
+        write_atomically(args.output, json.dumps(found.assigned, indent=2, allow_nan=False) + "\n")
+        document["assigned"]["file"] = str(args.output)
     if args.plot is not None:
         from bitfront.search.reports.plots.sensitivity import draw_sensitivities
 
@@ -84,6 +105,9 @@ def run(args: argparse.Namespace) -> int:
         print_json(document)
         return 0
     print_profile(document)
+    if args.output is not None:
+        hint(command_line("evaluate", "--config", str(args.output)))
+        return 0
     hint(
         command_line("evaluate", *written_options(args), "--uniform", label(triples(spec.choices)[-1])),
         command_line("search", *written_options(args, "bits", "formats", "space")),

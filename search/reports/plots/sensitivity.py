@@ -17,6 +17,7 @@ from bitfront.search.problem.wording import narrowed_words
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
+from bitfront.search.reports.plots.rank_agreement import draw_rank_agreement
 from bitfront.search.runs.files import read_json
 from bitfront.search.runs.folder import GENE_SCORES
 from bitfront.search.runs.reader import RecordedRun
@@ -28,7 +29,7 @@ _LOOKS = {
     "attention": (style.LIMIT, "^"),
     "all": (style.FRONT, "o"),
 }
-_MEASURED, _ESTIMATED = "divergence", "gradient"
+_MEASURED, _ESTIMATED, _SPECTRAL = "divergence", "gradient", "spectral"
 # What is shown of a gene that changes nothing, as a share of the largest.
 _LEAST_SHARE = 1e-5
 _UNIT, _NATS = 1e3, "10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} nats"
@@ -49,15 +50,18 @@ def draw_sensitivities(document: Mapping[str, Any], path: Path, title: str) -> P
         The path.
     """
     genes: Sequence[Gene] = document["genes"]
-    columns = [column for column in (_MEASURED, _ESTIMATED) if column in genes[0]]
+    columns = [column for column in (_MEASURED, _ESTIMATED) if column in genes[0]] or [_SPECTRAL]
     floor = _UNIT * _LEAST_SHARE * max(gene[column] for gene in genes for column in columns) or 1.0
+    labels = _labels(document) if _SPECTRAL in genes[0] and len(columns) == 2 else {}
+    widths = [1.7, *([1.0] if len(columns) == 2 else []), *([1.2] if labels else [])]
     with style.house_style():
-        figure = style.new_figure(12.4 if len(columns) == 2 else 7.6, 4.3)
-        widths = [1.7, 1][: len(columns)]
-        panels = list(figure.subplots(1, len(columns), squeeze=False, width_ratios=widths)[0])
+        figure = style.new_figure({1: 7.6, 2: 12.4, 3: 17.6}[len(widths)], 4.3)
+        panels = list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
         _draw_by_encoder(panels[0], genes, columns, floor)
         if len(columns) == 2:
             _draw_agreement(panels[1], genes, floor)
+        if labels:
+            draw_rank_agreement(panels[2], document["rank_agreement"], labels)
         figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9), w_pad=2.5)
         style.heading(panels[0], f"Sensitivities of {title}", _subtitle(document, columns))
         return style.save_figure(figure, path, trimmed=True)
@@ -121,6 +125,16 @@ def collect_gene_scores(run: RecordedRun) -> list[Gene]:
     ]
 
 
+def _labels(document: Mapping[str, Any]) -> dict[str, str]:
+    """What the measures of genes are called, by their names."""
+    task = task_named(document["task"])
+    own = {_ESTIMATED: "gradient score", _SPECTRAL: "spectral S"}
+    return {
+        name: own.get(name) or task.metric(name).title.removesuffix(" to float")
+        for name in document["genes"][0]["ranks"]
+    }
+
+
 def _subtitle(document: Mapping[str, Any], columns: Sequence[str]) -> str:
     text = f"each gene alone {narrowed_words(document['narrow'], document['wide'])}"
     correlations, distance = document["rank_correlations"], task_named(document["task"]).distance
@@ -144,7 +158,9 @@ def _draw_by_encoder(axes: Axes, genes: Sequence[Gene], columns: Sequence[str], 
             face = colour if column == columns[0] else "white"
             axes.scatter(place, value, s=30, marker=marker, zorder=3, edgecolors=colour, facecolors=face)
     axes.set_yscale("log")
-    axes.set(xlabel="encoder", ylabel=f"KL divergence ({_NATS} per image)")
+    what = "spectral S (10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE})"
+    what = f"KL divergence ({_NATS} per image)" if columns != [_SPECTRAL] else what
+    axes.set(xlabel="encoder", ylabel=what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(handles=_legend(genes, columns), loc="best", ncols=2)
 
@@ -161,7 +177,7 @@ def _legend(genes: Sequence[Gene], columns: Sequence[str]) -> list[Line2D]:
     for kind in dict.fromkeys(gene["kind"] for gene in genes):
         (colour, marker), label = _LOOKS[kind], "encoder" if kind == "all" else kind
         found.append(Line2D([], [], color=colour, marker=marker, label=label, **plain))
-    names = {_MEASURED: "measured", _ESTIMATED: "estimated by gradients"}
+    names = {_MEASURED: "measured", _ESTIMATED: "estimated by gradients", _SPECTRAL: "of the weights"}
     for column in columns:
         face = style.INK if column == columns[0] else "white"
         look: Any = {"color": style.INK, "marker": "o", "markerfacecolor": face, **plain}

@@ -17,6 +17,7 @@ from bitfront.evaluators.packed.tensors import packed_bytes
 from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.evaluators.sensitivity.gene_scores import gene_scores
 from bitfront.evaluators.sensitivity.one_flip import one_flips
+from bitfront.evaluators.sensitivity.spectral import SpectralScores, spectral_scores
 from bitfront.search.reports.plots.sensitivity import draw_sensitivities
 from bitfront.search.reports.profile import print_profile
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
@@ -249,7 +250,11 @@ def test_the_table_has_a_row_for_each_gene_and_names_the_agreement(
         assert float(cells[-2]) == pytest.approx(1e3 * gene["gradient"], abs=0.006)
         assert float(cells[-1]) == gene["ranks"]["gradient"]
     correlation = sensitivities["rank_correlations"]["kl/gradient"]
-    assert f"KL and gradient score {correlation:.2f}" in lines[-1]
+    (row,) = [line.split() for line in lines if line.split()[:3] == ["KL", "gradient", "score"]]
+    assert float(row[3]) == pytest.approx(correlation, abs=0.006)
+    agreement = sensitivities["rank_agreement"]["kl/gradient"]["spearman"]
+    assert agreement["value"] == pytest.approx(correlation)
+    assert agreement["low"] < correlation < agreement["high"]
 
 
 def test_estimates_alone_have_no_measurements_beside_them(
@@ -307,3 +312,46 @@ def test_one_width_has_no_sensitivities(bitfront: Callable, tmp_path: Path) -> N
     refused = bitfront("profile", "--sensitivities", "none", "--plot", tmp_path / "p.png")
     assert refused.status == 2
     assert "--plot needs sensitivities" in refused.error
+
+
+@pytest.fixture(scope="module")
+def spectral(context: EvaluationContext) -> SpectralScores:
+    return spectral_scores(context, SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder"))
+
+
+def test_spectral_sensitivities_stand_beside_the_others(
+    context: EvaluationContext,
+    document: dict[str, Any],
+    spectral: SpectralScores,
+    sensitivities: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder")
+    alone = sensitivity_document(context, space, None, None, spectral)
+    assert set(alone["genes"][0]["ranks"]) == {"spectral"}
+    assert is_picture(draw_sensitivities(alone, tmp_path / "spectral.png", "digits_deit"))
+    found = sensitivity_document(context, space, None, gene_scores(context, space), spectral)
+    assert [gene["spectral"] for gene in found["genes"]] == spectral.values.tolist()
+    lines = printed({**document, "sensitivities": found}, capsys)
+    assert any(line.startswith("gradient score") and "spectral S" in line for line in lines)
+    whole = {
+        **found,
+        "genes": [{**a, **b} for a, b in zip(sensitivities["genes"], found["genes"], strict=True)],
+    }
+    assert is_picture(draw_sensitivities(whole, tmp_path / "all.png", "digits_deit"))
+
+
+def test_an_assignment_is_written_as_a_bit_config_that_is_evaluated(
+    bitfront: Callable, tmp_path: Path
+) -> None:
+    file = tmp_path / "assigned.json"
+    asked = ("--sensitivities", "none", "--assign", "0.5", "--space", "layer", "--output", str(file))
+    outcome = bitfront("profile", *SMALL, *asked, "--search-images", "32")
+    assert outcome.status == 0
+    assert f"next: bitfront evaluate --config {file}" in outcome.err
+    config = BitConfig.from_json(json.loads(file.read_text()))
+    assert config.widths() == {4, 8}
+    assert config.digest in outcome.out
+    assert bitfront("profile", *SMALL, *asked).error.startswith(f"{file} exists")
+    assert "give --assign, too" in bitfront("profile", *SMALL, "--output", str(tmp_path / "x.json")).error
