@@ -19,7 +19,6 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
 from bitfront.evaluators.preparation.calibrated_model_file import cached_calibrated_model
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS
 from bitfront.evaluators.preparation.refinement_file import load_refinement, read_refinement
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.fq_vit import check_integer
@@ -166,7 +165,7 @@ def refined_with(
 
 def weight_ranges(spec: EvaluationSpec) -> str:
     """How ranges of weights are found that nothing is fitted for, as :class:`PreparedModel` takes it."""
-    return "mse" if CLIPPED_WEIGHTS in spec.whole_recipe else "minmax"
+    return spec.whole_recipe.weight_ranges
 
 
 def with_choices(spec: EvaluationSpec, choices: Choices) -> EvaluationSpec:

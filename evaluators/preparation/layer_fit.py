@@ -14,7 +14,6 @@ from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.fisher import TokenWeights, token_weights
 from bitfront.evaluators.preparation.recipes import (
-    CLIPPED_WEIGHTS,
     COMPENSATED_ROUNDING,
     CORRECTED_BIASES,
     GROUPED_WEIGHTS,
@@ -200,8 +199,7 @@ def fit_layer(
     if REGRESSED_WEIGHTS in recipe and inputs.bits <= WIDEST_COMPENSATED:
         weight = regressed(weight, about)
     compensated = COMPENSATED_ROUNDING in recipe and weights.bits <= WIDEST_COMPENSATED
-    ranges = "mse" if CLIPPED_WEIGHTS in recipe else "minmax"
-    second = about.second if compensated else None
+    second, ranges = about.second if compensated else None, recipe.weight_ranges
     found = held_weight(weight, weights.key, ranges, second, grouped=GROUPED_WEIGHTS in recipe, name=name)
     bias = parts.bias
     if CORRECTED_BIASES in recipe:

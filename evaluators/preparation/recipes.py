@@ -16,9 +16,11 @@ NORM_CHANNELS = "norm-channels"
 HEAD_CHANNELS = "head-channels"
 HIDDEN_CHANNELS = "hidden-channels"
 FITTED_RANGES = "fitted-ranges"
+SIGMA_NORMS = "sigma-norms"
 GELU_LEVELS = "gelu-levels"
 ACTIVATION_LEVELS = "activation-levels"
 LOG_BASE = "log-base"
+SIGMA_WEIGHTS = "sigma-weights"
 CLIPPED_WEIGHTS = "clipped-weights"
 GROUPED_WEIGHTS = "grouped-weights"
 COMPENSATED_ROUNDING = "compensated-rounding"
@@ -38,12 +40,16 @@ INGREDIENTS: dict[str, str] = {
     "others, taken back by the weights that follow (scheme deploy)",
     FITTED_RANGES: "activation ranges by squared error, by the rule that fits each kind of tensor "
     "(OMSE, arXiv 1902.06822)",
+    SIGMA_NORMS: "ranges of LayerNorm outputs by their largest magnitude and a fitted multiple of their "
+    "standard deviation, the others' whole (VQ-ViT)",
     GELU_LEVELS: "GELU outputs of up to 4 bits on the levels that fit their one-sided tail (Lloyd-Max), "
     "read from a table of 8-bit values",
     ACTIVATION_LEVELS: "the other activations of up to 4 bits on such levels, too; leave it out for hardware "
     "that multiplies 4-bit integers",
     LOG_BASE: "the base of 4-bit logarithmic attention codes searched for each encoder "
     "(AdaLog, arXiv 2407.12951)",
+    SIGMA_WEIGHTS: "scales of output channels by their largest weight and a fitted multiple of their "
+    "standard deviation (VQ-ViT)",
     CLIPPED_WEIGHTS: "weight ranges of each output channel clipped for the least squared error",
     GROUPED_WEIGHTS: "an integer factor for each group of 16 inputs of narrow weights, multiplied into 8-bit "
     "integers before any product",
@@ -56,6 +62,10 @@ INGREDIENTS: dict[str, str] = {
     CORRECTED_BIASES: "biases that take back the mean error of quantized weights and activations "
     "(arXiv 1906.04721)",
 }
+
+
+# What VQ-ViT chooses by other rules than the ingredients of recipe `best`.
+VQ_VIT = (SIGMA_NORMS, SIGMA_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,19 @@ class Recipe:
     @property
     def observer(self) -> str:
         """Name of the observer of its activation ranges."""
+        if SIGMA_NORMS in self:
+            return "sigma"
         if FITTED_RANGES not in self:
             return "minmax"
         # Equalized channels leave no outliers that a rule of their own would have to keep.
         return "omse" if NORM_CHANNELS in self else "auto"
+
+    @property
+    def weight_ranges(self) -> str:
+        """How the range of a weight is found; see :func:`quantize_weight`."""
+        if CLIPPED_WEIGHTS in self:
+            return "mse"
+        return "sigma" if SIGMA_WEIGHTS in self else "minmax"
 
     @property
     def codebook_roles(self) -> frozenset[str]:
@@ -105,10 +124,11 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("best", tuple(INGREDIENTS)),
+        Recipe("best", tuple(name for name in INGREDIENTS if name not in VQ_VIT)),
         Recipe("gptq", (FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING)),
         # The published method (arXiv 2111.13824): min-max ranges, weights rounded to nearest.
         Recipe("fq-vit", ()),
+        Recipe("vq-vit", VQ_VIT),
     )
 }
 

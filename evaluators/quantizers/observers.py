@@ -20,6 +20,8 @@ CANDIDATES = 64
 ROUNDS = 2
 # From this width on, a LayerNorm output has codes enough for its outliers.
 WIDE_BITS = 7
+# Multiples of the standard deviation that are tried beside the largest magnitude.
+DELTAS = tuple(step / 4 for step in range(-120, 1))
 _NORMS = ("norm1", "norm2", "norm", "norm_tokens")
 
 
@@ -197,6 +199,28 @@ class AutoObserver:
         if tensor in _NORMS:
             return (self._full if bits >= WIDE_BITS else self._most).range(statistics, bits)
         return (self._most if tensor == "softmax" else self._least_error).range(statistics, bits)
+
+
+class SigmaObserver:
+    """LayerNorm outputs within ``max|x| + delta sigma`` of zero, ``delta`` fitted; the full range of others.
+
+    VQ-ViT (Neychev, Akopova). ``delta`` is that of least squared error over the calibration set, at most 0:
+    grids have an offset here, so that no code need stand for what was never seen.
+    """
+
+    def range(self, statistics: TensorStatistics, bits: int) -> tuple[float, float]:
+        """Bounds within a reach of zero, for LayerNorm outputs."""
+        tensor = statistics.site.rpartition(".")[2]
+        if tensor not in _NORMS or not statistics.counts.any():
+            return statistics.low, statistics.high
+        largest = max(abs(statistics.low), abs(statistics.high))
+        share = statistics.counts / statistics.counts.sum()
+        mean = float(statistics.centres @ share)
+        sigma = math.sqrt(float(np.square(statistics.centres - mean) @ share))
+        reach = np.maximum(largest + np.array(DELTAS) * sigma, largest / CANDIDATES)
+        lows, highs = np.maximum(-reach, statistics.low), np.minimum(reach, statistics.high)
+        best = int(_squared_errors(statistics, np.minimum(lows, 0.0), np.maximum(highs, 0.0), bits).argmin())
+        return float(lows[best]), float(highs[best])
 
 
 class RangeObserver(Protocol):

@@ -16,6 +16,7 @@ OBSERVERS: dict[str, str] = {
     "ema": "moving averages of each batch's smallest and largest value",
     "percentile": "the range that leaves out the outermost 0.01 % of the values",
     "omse": "least squared error (OMSE, arXiv 1902.06822)",
+    "sigma": "LayerNorm outputs by magnitude and standard deviation (VQ-ViT), the full range of others",
 }
 
 
@@ -35,6 +36,7 @@ def observer_named(name: str) -> RangeObserver:
         "minmax": observers.MinMaxObserver,
         "ema": observers.EmaObserver,
         "percentile": observers.PercentileObserver,
+        "sigma": observers.SigmaObserver,
         "omse": observers.OmseObserver,
     }
     return made_by[name]()

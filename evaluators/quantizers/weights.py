@@ -14,9 +14,13 @@ from bitfront.spaces.precision import MAX_BITS
 
 # Inputs that share a factor.
 GROUP = 16
-WEIGHT_RANGES = ("mse", "minmax")
+WEIGHT_RANGES = ("mse", "minmax", "sigma")
 DAMPING = 0.01
 BLOCK = 64
+# Multiples of a channel's standard deviation that are tried beside its largest weight, from -6 to 1, and the
+# least share of that range that they may leave.
+BETAS = tuple(step / 10 for step in range(-60, 11))
+LEAST_SIGMA_SHARE = 0.2
 # Tried about the scale of least squared error of each channel.
 SCALE_SHARES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
@@ -107,7 +111,9 @@ def quantize_weight(
         weight: Float weight.
         bits: Width from 2 to 8.
         ranges: ``minmax`` for ``s_c = max|W_c| / (2^(bits-1) - 1)``; ``mse`` shrinks each channel's range to
-            the share of its maximum with the least squared error (of the outputs, with a ``hessian``).
+            the share of its maximum with the least squared error (of the outputs, with a ``hessian``);
+            ``sigma`` for ``s_c = (max|W_c| + beta sigma(W_c)) / (2^(bits-1) - 1)`` with the ``beta`` of
+            least squared error for all channels together (VQ-ViT).
         hessian: Second moments ``E[x x^T]`` of the layer's input, ``[in, in]``; where given, rounding errors
             are compensated (GPTQ), otherwise codes are rounded to nearest.
         grouped: Whether groups of inputs have integer factors of their own (a scale for each group that
@@ -132,6 +138,8 @@ def quantize_weight(
         scales, factors = _group_factors(weight, full, precision)
     elif ranges == "mse":
         scales = _least_squares_scales(weight, full, precision)
+    elif ranges == "sigma":
+        scales = _sigma_scales(weight, full, precision)
     steps = scales[:, None] if factors is None else scales[:, None] * spread_out(factors, weight.shape[1])
     if hessian is None:
         codes = _round(weight, steps, precision)
@@ -233,6 +241,17 @@ def _least_squares_scales(weight: torch.Tensor, full: torch.Tensor, precision: P
         best_scales = torch.where(better, scales, best_scales)
         best_errors = torch.where(better, errors, best_errors)
     return best_scales
+
+
+def _sigma_scales(weight: torch.Tensor, full: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """Scales ``[out]`` by the largest weights and the multiple of standard deviations that fits all best."""
+    spread = weight.std(1, correction=0) / precision.qmax
+    candidates = [(full + beta * spread).maximum(LEAST_SIGMA_SHARE * full) for beta in BETAS]
+    errors = [
+        float(_round(weight, scales[:, None], precision).mul_(scales[:, None]).sub_(weight).square_().sum())
+        for scales in candidates
+    ]
+    return candidates[min(range(len(errors)), key=errors.__getitem__)]
 
 
 def _least_error(

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators import files
 from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.tasks.registry import task_named
 from bitfront.search.problem.wording import MISSING
 from bitfront.search.reports.bench_findings import EAGER, reference_of
 from bitfront.search.reports.console import print_lines, stdout_console
+from bitfront.search.reports.published_vq_vit import published_vq_vit
 from bitfront.search.reports.tables import Table, markdown_page
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.spec import EvaluationSpec
     from bitfront.evaluators.latency.bench.measuring import Measured
+    from bitfront.evaluators.tasks.quality import Quality
 
 Document = dict[str, Any]
+TESTED = "test_right"
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 
@@ -28,6 +32,7 @@ def bench_document(
     sentences: Sequence[str],
     notes: Sequence[str],
     interrupted: bool,
+    tested: Mapping[str, Quality] | None = None,
 ) -> Document:
     """Everything that is known of a benchmark; rows by batch and time.
 
@@ -38,12 +43,14 @@ def bench_document(
         sentences: What it says.
         notes: What is missing, and why.
         interrupted: Whether not all was measured that should have been.
+        tested: Qualities on the test images by variant; None or empty where nothing was classified.
     """
     from bitfront.evaluators.context.machine import describe_environment
 
     references = reference_of(rows)
     ordered = sorted(rows, key=lambda row: (row.batch, row.p50_ms))
-    packages = describe_environment()["packages"]
+    packages, task = describe_environment()["packages"], task_named(spec.task)
+    published = published_vq_vit().lines(spec.model, spec.data, cpu_name()) if tested else []
     return {
         "model": spec.model,
         "weights": weights,
@@ -53,9 +60,10 @@ def bench_document(
         "machine": cpu_name(),
         "threads": 1,
         "packages": {name: packages[name] for name in _PACKAGES if packages[name] is not None},
-        "rows": [_row(row, references[row.batch]) for row in ordered],
+        "rows": [_row(row, references[row.batch]) | _quality(row, tested, task.counted) for row in ordered],
         "findings": list(sentences),
         "notes": list(notes),
+        "published": published,
         "interrupted": interrupted,
     }
 
@@ -76,6 +84,19 @@ def _row(row: Measured, reference: Measured) -> Document:
         "images_per_second": row.images_per_second,
         "times_eager_float32": reference.p50_ms / row.p50_ms,
         **conditions(row),
+    }
+
+
+def _quality(row: Measured, tested: Mapping[str, Quality] | None, counted: str) -> Document:
+    """Test images decided right, in percent, and the paired difference to float32, in points."""
+    if not tested:
+        return {}
+    found = None if row.label.baseline else tested.get(row.label.variant)
+    beside = None if found is None else found.against_float
+    return {
+        TESTED: None if found is None else found[counted],
+        f"{TESTED}_change": None if beside is None else beside.difference,
+        f"{TESTED}_change_standard_error": None if beside is None else beside.difference_standard_error,
     }
 
 
@@ -119,6 +140,13 @@ def _rss(row: Mapping[str, Any]) -> str:
     return MISSING if memory is None else f"{memory / 1e6:.0f} ({row['imports_rss_bytes'] / 1e6:.0f})"
 
 
+def _right(row: Mapping[str, Any]) -> str:
+    if row[TESTED] is None:
+        return MISSING
+    change, error = row[f"{TESTED}_change"], row[f"{TESTED}_change_standard_error"]
+    return f"{row[TESTED]:.2f}" + (f" ({change:+.2f} \N{PLUS-MINUS SIGN} {error:.2f})" if error else "")
+
+
 # What a table shows of a row, by heading; the first two are texts.
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "contestant": lambda row: row["contestant"],
@@ -132,6 +160,14 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "file MB": lambda row: f"{row['file_bytes'] / 1e6:.2f}",
     "integer products": lambda row: f"{row['integer_products']}/{row['products']}",
 }
+
+
+# In addition where test images were classified.
+_TESTED_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {"right, %": _right}
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+    return {**_COLUMNS, **_TESTED_COLUMNS} if TESTED in row else _COLUMNS
 
 
 def remarks(document: Mapping[str, Any]) -> list[str]:
@@ -149,6 +185,12 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             "the baselines' weights are random and their ranges come from noise, which changes no time"
         )
+    if TESTED in document["rows"][0]:
+        lines.append(
+            "right: test images decided right, in brackets the paired difference to float32 in points; of "
+            "configurations by the evaluator, whatever the runtime"
+        )
+    lines += document["published"]
     if document["interrupted"]:
         lines.append("stopped before everything was measured")
     return lines + [f"note: {note}" for note in document["notes"]]
@@ -166,11 +208,12 @@ def print_bench(document: Mapping[str, Any], folder: Path) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(list(_COLUMNS), texts=(0, 1))
+    columns = _columns(rows[0])
+    table = Table(list(columns), texts=(0, 1))
     for row in rows:
         eager = row["runtime"] == "torch" and row["kind"] == "float32" and not row["baseline"]
         style = "bold" if eager else "dim" if row["baseline"] else ""
-        table.add(*(cell(row) for cell in _COLUMNS.values()), style=style)
+        table.add(*(cell(row) for cell in columns.values()), style=style)
     return table
 
 

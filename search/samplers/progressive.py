@@ -123,17 +123,22 @@ class ProgressiveSampler:
             if new:
                 yield new
             for place, genome in zip(places, batch, strict=True):
-                if not self._is_allowed(genome, allowed):
+                if not self._is_allowed(genome, path[0], allowed):
                     high = int(place)
                     break
                 low = int(place)
         return low
 
-    def _is_allowed(self, genome: GenomeTuple, allowed: float) -> bool:
-        """Whether narrowing goes on from a genome; from one that costs too much to be evaluated it does."""
+    def _is_allowed(self, genome: GenomeTuple, base: GenomeTuple, allowed: float) -> bool:
+        """Whether narrowing goes on from a genome.
+
+        From one that costs too much to be evaluated it does where it comes nearer to the limits than the
+        ``base`` that the stage began with.
+        """
         if genome in self._drops:
             return self._drops[genome] <= allowed
-        return any(genome)  # the mixed rule forbids the lowest width throughout as well
+        here, there = np.maximum(self._within.excess(np.array([genome, base])), 0.0)
+        return any(genome) and bool(here < there)  # the mixed rule forbids the lowest width throughout
 
     def _by_thresholds(self) -> Iterator[list[GenomeTuple]]:
         """Batches of assignments by thresholds that hold for all genes."""

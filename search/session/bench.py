@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.entry import Candidate
     from bitfront.evaluators.latency.bench.measuring import Measured
     from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, Suite
+    from bitfront.evaluators.tasks.quality import Quality
 
 CSV, MARKDOWN, PICTURE = FILES = ("bench.csv", "bench.md", "bench.png")
 # Below this many pixels convolutional networks have nothing left to convolve.
@@ -82,6 +83,7 @@ def bench(
     budget: str | float = BUDGET,
     folder: str | Path | None = None,
     force: bool = False,
+    tested: bool = False,
     progress: Reporter | ProgressCallback | None = None,
 ) -> Benchmark:
     """Times a model as float32, bfloat16, dynamic INT8 and in configurations, in every installed runtime.
@@ -98,6 +100,7 @@ def bench(
         budget: Time for timing, such as ``10m``, or in seconds; iterations shrink to fit.
         folder: Where ``bench.csv``, ``bench.md`` and ``bench.png`` go; None for a new one in ``runs``.
         force: Whether an earlier benchmark in that folder may be overwritten.
+        tested: Whether the test images are classified as well, and published figures told beside.
         progress: Is told of the steps.
 
     Returns:
@@ -126,17 +129,34 @@ def bench(
     with reporter.stage(preparing(spec)) as share_done:
         model = load_benched(spec, share_done)
     entries = _entries(model, options, named)
+    qualities = _tested(model, entries, reporter) if tested else {}
     with tempfile.TemporaryDirectory() as scratch, InterruptGuard() as guard:
         suite = _suite(options, model, entries, Path(scratch), reporter)
         rows = _measure(options, suite.candidates, guard, reporter)
     if not rows:
         raise KeyboardInterrupt
     notes = [*options.notes, *suite.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
-    figures = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested)
+    figures = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested, qualities)
     write_atomically(place / CSV, csv_text(figures))
     write_atomically(place / MARKDOWN, markdown(figures))
     draw_bench(figures, place / PICTURE)
     return Benchmark(place, figures)
+
+
+def _tested(model: BenchedModel, entries: Sequence[NamedConfig], reporter: Reporter) -> dict[str, Quality]:
+    """Qualities on the test images, by variant.
+
+    Raises:
+        UserError: The weights are random.
+    """
+    from bitfront.evaluators.latency.bench.quality import tested_qualities
+    from bitfront.evaluators.latency.bench.torch_entries import computes_bfloat16
+
+    if model.context is None:
+        raise UserError("--tested needs weights, and these are random: give --checkpoint or --pretrained")
+    images = count_of(len(model.context.splits.test), "test image")
+    with reporter.stage(f"accuracy on {images}") as share_done:
+        return tested_qualities(model.context, entries, computes_bfloat16(), share_done)
 
 
 def default_name(model: str) -> str:

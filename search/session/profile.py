@@ -102,9 +102,11 @@ def profile(
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         with reporter.stage(preparing(given)) as share_done:
             context = EvaluationContext.from_spec(given, share_done, note=reporter.note)
+        figures = profile_document(context)
+        if sensitivities == "none" and request is None:
+            return Profile(given, figures, None)
         searched = SearchSpace(spec.model, spec.scheme, context.encoders, spec.choices, space)
-        figures, found, assigned = profile_document(context), None, None
-        spectral = None
+        found, assigned, spectral = None, None, None
         if sensitivities in _SPECTRAL or request is not None:
             spectral = _spectral(context, searched, reporter)
         if sensitivities != "none":

@@ -18,7 +18,7 @@ from bitfront.evaluators.data.images import PreprocessedImages, load_images
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe
+from bitfront.evaluators.preparation.recipes import Recipe
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.tasks.metric import Outputs
@@ -84,7 +84,7 @@ class Workbench:
             calibrated.calibration,
             self.spec.scheme,
             self.spec.widths,
-            "mse" if CLIPPED_WEIGHTS in recipe else "minmax",
+            recipe.weight_ranges,
             calibrated.layers,
             calibrated.log_steps,
         )

@@ -15,7 +15,7 @@ from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.families import blueprint_of
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel, calibrate_model
 from bitfront.evaluators.preparation.calibration import Calibration, calibrate
-from bitfront.evaluators.preparation.recipes import CLIPPED_WEIGHTS, Recipe, recipe_named
+from bitfront.evaluators.preparation.recipes import Recipe, recipe_named
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.registry import observer_named
@@ -187,7 +187,7 @@ def prepared(
         found.calibration,
         scheme,
         widths,
-        "mse" if CLIPPED_WEIGHTS in recipe_named(recipe) else "minmax",
+        recipe_named(recipe).weight_ranges,
         found.layers,
         found.log_steps,
         kernels,

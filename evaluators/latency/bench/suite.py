@@ -75,6 +75,7 @@ class BenchedModel:
         recipe: What it was prepared with.
         weights: Where the weights come from.
         architecture: What rebuilds the module where its name does not.
+        context: Has the images that it may be tested on; None where it was prepared on noise.
     """
 
     name: str
@@ -84,6 +85,7 @@ class BenchedModel:
     recipe: Recipe
     weights: str
     architecture: Architecture | None = None
+    context: EvaluationContext | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,7 +99,7 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
     Raises:
         UserError: The model, its weights or the data cannot be used.
     """
-    recipe = spec.whole_recipe
+    recipe, context = spec.whole_recipe, None
     if spec.checkpoint is not None or spec.pretrained or has_weights(spec.model):
         context = EvaluationContext.from_spec(spec, progress, keep_codes=True)
         module, prepared, weights = context.model.module, context.prepared, context.model.weights
@@ -107,7 +109,7 @@ def load_benched(spec: EvaluationSpec, progress: ShareDone) -> BenchedModel:
         module, prepared, weights, architecture = subject.module, subject.prepared, "random", None
         recipe = recipe.without(FITTING | {TOKEN_WEIGHTS})
     blueprint = blueprint_of(spec.model, module)
-    return BenchedModel(spec.model, module, blueprint, prepared, recipe, weights, architecture)
+    return BenchedModel(spec.model, module, blueprint, prepared, recipe, weights, architecture, context)
 
 
 @dataclass(frozen=True)

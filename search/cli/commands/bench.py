@@ -19,6 +19,7 @@ a fresh process for each. Writes bench.csv, bench.md and bench.png.
 
   bitfront bench
   bitfront bench --model deit_tiny_patch16_224 --checkpoint F --data D --config runs/NAME/exports/*.json
+  bitfront bench --model F --data cifar10 --tested --config runs/NAME/exports/*.json --baselines none
   bitfront bench --model deit_small_patch16_224 --budget 20m --baselines none
 
 Times depend on shapes and precisions, not on weights: a model without --checkpoint or --pretrained gets
@@ -43,6 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--batches LIST", "images of a batch", default=BATCHES)
     budget = "time for timing, such as 90s, 10m or 1h30m; iterations shrink to fit"
     option(group, "--budget TIME", budget, default=BUDGET)
+    tested = "classify the test images as well, and say what VQ-ViT published beside"
+    option(group, "--tested", tested)
     add_seed_option(group)
     group = parser.add_argument_group("files")
     folder = "folder for the table and the picture (default: bench-MODEL-TIME in the folder of the runs)"
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         folder=args.output or RunStore(args.runs_dir).made() / default_name(spec.model),
         force=args.force,
+        tested=args.tested,
         progress=stderr_reporter(),
     )
     if args.json:

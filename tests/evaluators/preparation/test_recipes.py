@@ -12,10 +12,14 @@ from bitfront.evaluators.preparation.recipes import (
     INGREDIENTS,
     NORM_CHANNELS,
     RECIPES,
+    SIGMA_NORMS,
+    SIGMA_WEIGHTS,
+    VQ_VIT,
     Recipe,
     recipe_named,
 )
 from bitfront.evaluators.quantizers.registry import OBSERVERS
+from bitfront.evaluators.quantizers.weights import WEIGHT_RANGES
 from bitfront.spaces import UserError
 
 
@@ -27,8 +31,9 @@ def test_gptq_fits_ranges_and_rounding_alone() -> None:
     assert set(recipe_named("gptq").ingredients) == {FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING}
 
 
-def test_the_best_one_has_every_ingredient() -> None:
-    assert recipe_named("best").ingredients == tuple(INGREDIENTS)
+def test_the_best_one_has_every_ingredient_but_those_of_other_rules() -> None:
+    assert recipe_named("vq-vit").ingredients == VQ_VIT
+    assert recipe_named("best").ingredients == tuple(name for name in INGREDIENTS if name not in VQ_VIT)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -41,23 +46,24 @@ def test_a_recipe_knows_its_name_and_keeps_the_order_of_preparation(name: str) -
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
 def test_each_ingredient_can_be_left_out(ingredient: str) -> None:
-    recipe = recipe_named("best", [ingredient])
+    whole = RECIPES["vq-vit" if ingredient in VQ_VIT else "best"]
+    recipe = recipe_named(whole.name, [ingredient])
     assert ingredient not in recipe
-    assert recipe.name == "best"
-    assert set(recipe.ingredients) == set(INGREDIENTS) - {ingredient}
-    assert ingredient in RECIPES["best"]
+    assert recipe.name == whole.name
+    assert set(recipe.ingredients) == set(whole.ingredients) - {ingredient}
+    assert ingredient in whole
 
 
 def test_what_a_recipe_does_not_have_can_be_left_out_of_it() -> None:
     assert recipe_named("gptq", [HEAD_CHANNELS]) == RECIPES["gptq"]
     assert recipe_named("best", INGREDIENTS).ingredients == RECIPES["fq-vit"].ingredients
     assert recipe_named("best", iter([HEAD_CHANNELS, HEAD_CHANNELS])).without([NORM_CHANNELS]) == Recipe(
-        "best", tuple(i for i in INGREDIENTS if i not in (HEAD_CHANNELS, NORM_CHANNELS))
+        "best", tuple(i for i in RECIPES["best"].ingredients if i not in (HEAD_CHANNELS, NORM_CHANNELS))
     )
 
 
 def test_unknown_names_are_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of best, gptq, fq-vit$"):
+    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of best, gptq, fq-vit, vq-vit$"):
         recipe_named("bets")
     with pytest.raises(
         UserError, match=r"^unknown ingredient 'gelu': choose from rotated-stream, "
@@ -74,6 +80,8 @@ def test_unknown_names_are_refused_in_one_line() -> None:
         ("gptq", [], "auto"),
         ("gptq", [FITTED_RANGES], "minmax"),
         ("best", [], "omse"),
+        ("vq-vit", [], "sigma"),
+        ("vq-vit", [SIGMA_NORMS], "minmax"),
         ("best", [NORM_CHANNELS], "auto"),
         ("best", [FITTED_RANGES], "minmax"),
         ("best", [FITTED_RANGES, NORM_CHANNELS], "minmax"),
@@ -84,6 +92,20 @@ def test_fitted_ranges_take_the_rule_that_suits_the_tensors(
 ) -> None:
     assert recipe_named(recipe, left_out).observer == observer
     assert observer in OBSERVERS
+
+
+@pytest.mark.parametrize(
+    ("recipe", "left_out", "ranges"),
+    [
+        ("fq-vit", [], "minmax"),
+        ("best", [], "mse"),
+        ("vq-vit", [], "sigma"),
+        ("vq-vit", [SIGMA_WEIGHTS], "minmax"),
+    ],
+)
+def test_ranges_of_weights_are_those_of_the_recipe(recipe: str, left_out: list[str], ranges: str) -> None:
+    assert recipe_named(recipe, left_out).weight_ranges == ranges
+    assert ranges in WEIGHT_RANGES
 
 
 def test_every_ingredient_says_what_it_is() -> None:

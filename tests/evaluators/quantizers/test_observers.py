@@ -156,3 +156,25 @@ class TestContract(RangeObserverContract):
     @pytest.fixture(params=OBSERVERS)
     def observer(self, request: pytest.FixtureRequest) -> RangeObserver:
         return observer_named(request.param)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_sigma_ranges_of_norms_reach_as_far_as_fits_best(
+    heavy_tailed: NDArray[np.float64], bits: int
+) -> None:
+    statistics = statistics_of(heavy_tailed, site="blocks.0.norm1")
+    low, high = observer_named("sigma").range(statistics, bits)
+    largest, sigma = np.abs(heavy_tailed).max(), heavy_tailed.std()
+    delta = (max(high, -low) - largest) / sigma
+    assert delta == pytest.approx(round(4 * delta) / 4, abs=0.02)
+    errors = [
+        squared_error(heavy_tailed, max(-reach, heavy_tailed.min()), min(reach, heavy_tailed.max()), bits)
+        for step in range(-120, 1)
+        if (reach := largest + step / 4 * sigma) > 0
+    ]
+    assert squared_error(heavy_tailed, low, high, bits) <= 1.02 * min(errors)
+
+
+def test_sigma_ranges_of_others_are_whole(heavy_tailed: NDArray[np.float64]) -> None:
+    statistics = statistics_of(heavy_tailed, site="blocks.0.mlp.gelu")
+    assert observer_named("sigma").range(statistics, 4) == (statistics.low, statistics.high)

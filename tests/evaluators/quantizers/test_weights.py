@@ -240,3 +240,23 @@ class TestGroups:
             assert bool(found.scales.isfinite().all())
             assert not found.codes[3].any()
             assert not found.codes[:, :GROUP].any()
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_sigma_scales_follow_the_formula_with_the_multiple_of_least_error(
+    weight: torch.Tensor, bits: int
+) -> None:
+    found, qmax = quantize_weight(weight, bits, "sigma"), 2 ** (bits - 1) - 1
+    values = weight.double().numpy()
+    largest, spread = np.abs(values).max(1), values.std(1)
+
+    def error(beta: float) -> float:
+        scales = np.maximum(largest + beta * spread, 0.2 * largest)[:, None] / qmax
+        codes = np.clip(np.rint(values / scales), -qmax - 1, qmax)
+        return float(((codes * scales - values) ** 2).sum())
+
+    tried = np.arange(-60, 11) / 10
+    best = tried[int(np.argmin([error(beta) for beta in tried]))]
+    expected = np.maximum(largest + best * spread, 0.2 * largest) / qmax
+    np.testing.assert_allclose(found.scales.numpy(), expected, rtol=1e-5)
+    assert channel_errors(weight, found).sum() <= error(0.0) * 1.00001

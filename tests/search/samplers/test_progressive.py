@@ -10,6 +10,7 @@ import pytest
 from bitfront.search.engine.engine import SearchEngine
 from bitfront.search.engine.protocols import InlinePool
 from bitfront.search.engine.stopping import Budget
+from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.search.runs.folder import RunStore
@@ -101,6 +102,30 @@ def test_nothing_beyond_a_limit_of_costs_is_asked_for(synthetic, kind):
     sampler = kind(problem, 4, 1, known(space))
     for _ in range(12):
         assert all(problem.prepare(genome).admissible for genome in ask_and_tell(synthetic, problem, sampler))
+
+
+def test_narrowing_stops_where_it_costs_time(synthetic):
+    """As where a runtime has no kernels for few bits."""
+
+    class Slow(synthetic.Cost):
+        def latency_ms(self, config):
+            return 4.0 - super().latency_ms(config) / 10
+
+        def minimum_latency_ms(self, space, rules=()):
+            return self.latency_ms(synthetic.uniform(space, space.widths[-1]))
+
+    space = synthetic.space("layer", 4)
+    costs, references = Slow(), synthetic.references(space)
+    middle = (costs.minimum_latency_ms(space) + costs.latency_ms(synthetic.uniform(space, 4))) / 2
+    spec = RunSpec(max_latency=f"{middle:.4f}ms", stage_drop=50.0, **FREE)
+    problem = SearchProblem.from_spec(synthetic.at_widths_of(space, spec), space, costs, references)
+    sampler = ProgressiveSampler(problem, 4, 0, known(space))
+    asked = {}
+    while len(asked) < 8:
+        asked |= ask_and_tell(synthetic, problem, sampler)
+    assert all(problem.prepare(genome).admissible for genome in asked)
+    mlp = set(stages_of(space)[0].genes)
+    assert only(next(iter(asked)), mlp, 1)
 
 
 def test_failures_send_genes_back_and_end_nothing(synthetic):

@@ -261,3 +261,28 @@ def test_markdown_has_a_table_for_each_batch() -> None:
     )
     assert text.count("| W8\\|A8 | openvino | 7.123 | 8 | 140.0 | 3.90 | 2.0 % | — | 6.29 | 74/74 |") == 2
     assert "\n- it is so\n" in text
+
+
+def test_test_images_are_classified_and_published_figures_told(bitfront: Callable, tmp_path: Path) -> None:
+    small = ("--recipe", "fq-vit", "--test-images", "60", "--calibration-images", "16")
+    outcome = bitfront(*QUICK, *small, "--tested", "--output", "out")
+    assert outcome.status == 0, outcome.err
+    with (tmp_path / "out" / "bench.csv").open() as file:
+        rows = {row["contestant"]: row for row in csv.DictReader(file)}
+    assert float(rows["float32"]["test_right"]) > 80.0
+    assert float(rows["float32"]["test_right_change"]) == 0.0
+    for name in ("bfloat16", "dynamic INT8", "W8A8T8", "W4A8T8"):
+        whole, row = float(rows["float32"]["test_right"]), rows[name]
+        assert float(row["test_right"]) == pytest.approx(whole + float(row["test_right_change"]))
+        assert float(row["test_right"]) > 60.0
+    text = (tmp_path / "out" / "bench.md").read_text()
+    assert "right, %" in text
+    assert "published (VQ-ViT, Neychev, Akopova; ViT-B/16 on CIFAR-10" in text
+    assert "98.2 %, 327 MB, 15.3 ms, 1250 MB" in text
+    assert "not comparable digit by digit" in text
+
+
+def test_random_weights_cannot_be_tested(bitfront: Callable) -> None:
+    outcome = bitfront("bench", "--model", "test_vit", "--runtimes", "torch", "--tested", "--output", "out")
+    assert outcome.status == 2
+    assert "--tested needs weights, and these are random" in outcome.error

@@ -15,9 +15,9 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.packed.tensors import packed_bytes
 from bitfront.evaluators.preparation.recipes import RECIPES
-from bitfront.evaluators.sensitivity.gene_scores import gene_scores
-from bitfront.evaluators.sensitivity.one_flip import one_flips
-from bitfront.evaluators.sensitivity.spectral import SpectralScores, spectral_scores
+from bitfront.evaluators.sensitivity.gene_scores import GeneScores, gene_scores
+from bitfront.evaluators.sensitivity.one_flip import OneFlip, one_flips
+from bitfront.evaluators.sensitivity.spectral import spectral_scores
 from bitfront.search.reports.plots.sensitivity import draw_sensitivities
 from bitfront.search.reports.profile import print_profile
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
@@ -213,10 +213,26 @@ def test_mistakes_are_one_line(bitfront: Callable, option: str, value: str) -> N
 
 
 @pytest.fixture(scope="module")
-def sensitivities(context: EvaluationContext) -> dict[str, Any]:
-    """Of the twelve genes of space ``encoder``."""
-    space = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder")
-    return sensitivity_document(context, space, one_flips(context, space), gene_scores(context, space))
+def space(context: EvaluationContext) -> SearchSpace:
+    """Of twelve genes."""
+    return SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder")
+
+
+@pytest.fixture(scope="module")
+def flips(context: EvaluationContext, space: SearchSpace) -> tuple[OneFlip, ...]:
+    return one_flips(context, space)
+
+
+@pytest.fixture(scope="module")
+def scores(context: EvaluationContext, space: SearchSpace) -> GeneScores:
+    return gene_scores(context, space)
+
+
+@pytest.fixture(scope="module")
+def sensitivities(
+    context: EvaluationContext, space: SearchSpace, flips: tuple[OneFlip, ...], scores: GeneScores
+) -> dict[str, Any]:
+    return sensitivity_document(context, space, flips, scores)
 
 
 def test_every_gene_is_measured_estimated_and_ranked(
@@ -314,32 +330,24 @@ def test_one_width_has_no_sensitivities(bitfront: Callable, tmp_path: Path) -> N
     assert "--plot needs sensitivities" in refused.error
 
 
-@pytest.fixture(scope="module")
-def spectral(context: EvaluationContext) -> SpectralScores:
-    return spectral_scores(context, SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder"))
-
-
 def test_spectral_sensitivities_stand_beside_the_others(
     context: EvaluationContext,
     document: dict[str, Any],
-    spectral: SpectralScores,
-    sensitivities: dict[str, Any],
+    space: SearchSpace,
+    flips: tuple[OneFlip, ...],
+    scores: GeneScores,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    space = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder")
+    spectral = spectral_scores(context, space)
     alone = sensitivity_document(context, space, None, None, spectral)
     assert set(alone["genes"][0]["ranks"]) == {"spectral"}
     assert is_picture(draw_sensitivities(alone, tmp_path / "spectral.png", "digits_deit"))
-    found = sensitivity_document(context, space, None, gene_scores(context, space), spectral)
+    found = sensitivity_document(context, space, flips, scores, spectral)
     assert [gene["spectral"] for gene in found["genes"]] == spectral.values.tolist()
     lines = printed({**document, "sensitivities": found}, capsys)
     assert any(line.startswith("gradient score") and "spectral S" in line for line in lines)
-    whole = {
-        **found,
-        "genes": [{**a, **b} for a, b in zip(sensitivities["genes"], found["genes"], strict=True)],
-    }
-    assert is_picture(draw_sensitivities(whole, tmp_path / "all.png", "digits_deit"))
+    assert is_picture(draw_sensitivities(found, tmp_path / "all.png", "digits_deit"))
 
 
 def test_an_assignment_is_written_as_a_bit_config_that_is_evaluated(
@@ -353,5 +361,5 @@ def test_an_assignment_is_written_as_a_bit_config_that_is_evaluated(
     config = BitConfig.from_json(json.loads(file.read_text()))
     assert config.widths() == {4, 8}
     assert config.digest in outcome.out
-    assert bitfront("profile", *SMALL, *asked).error.startswith(f"{file} exists")
+    assert bitfront("profile", *SMALL, *asked).error.startswith(f"error: {file} exists")
     assert "give --assign, too" in bitfront("profile", *SMALL, "--output", str(tmp_path / "x.json")).error
