@@ -46,7 +46,8 @@ def print_sensitivities(document: Mapping[str, Any], console: Console) -> None:
     if len(ranks) > 1:
         console.print()
         console.print(_agreement_table(document["rank_agreement"], task))
-        print_lines(console, ["", AGREEMENT_NOTE], style="dim")
+        by_kind = _by_kind(document["rank_agreement_by_kind"], task)
+        print_lines(console, ["", *by_kind, AGREEMENT_NOTE], style="dim")
 
 
 def _agreement_table(agreement: Mapping[str, Any], task: Task) -> Table:
@@ -57,6 +58,18 @@ def _agreement_table(agreement: Mapping[str, Any], task: Task) -> Table:
         cells = (_correlation(found[name]) for name in ("spearman", "kendall"))
         table.add(first, second, *itertools.chain.from_iterable(cells))
     return table
+
+
+def _by_kind(agreement: Mapping[str, Mapping[str, Any]], task: Task) -> Iterable[str]:
+    """What estimates and measurement agree in among the genes of each kind."""
+    for kind, pairs in agreement.items():
+        parts = [
+            f"{_measure_name(task, pair.partition('/')[2])} {_correlation(found['spearman'])[0]}"
+            for pair, found in pairs.items()
+            if pair.partition("/")[0] == task.distance and pair.partition("/")[2] in (GRADIENT, SPECTRAL)
+        ]
+        if parts:
+            yield f"among {kind}, {_measure_name(task, task.distance)} and {', '.join(parts)} (Spearman)"
 
 
 def _correlation(found: Mapping[str, float]) -> tuple[str, str]:

@@ -235,6 +235,7 @@ def sensitivity_document(
         ],
         "rank_correlations": _correlations(ranks),
         "rank_agreement": _agreement(ranks),
+        "rank_agreement_by_kind": _agreement_by_kind([gene["kind"] for gene in genes], ranks),
     }
 
 
@@ -256,3 +257,15 @@ def _agreement(ranks: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         f"{first}/{second}": rank_agreement(np.asarray(ranks[first]), np.asarray(ranks[second])).to_json()
         for first, second in itertools.combinations(ranks, 2)
     }
+
+
+def _agreement_by_kind(kinds: Sequence[str], ranks: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The same among the genes of each kind of tensor; empty where there is one kind alone."""
+    found = {}
+    for kind in dict.fromkeys(kinds) if len(set(kinds)) > 1 else ():
+        own = {
+            name: [rank for rank, of in zip(values, kinds, strict=True) if of == kind]
+            for name, values in ranks.items()
+        }
+        found[kind] = _agreement(own)
+    return found

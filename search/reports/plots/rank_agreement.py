@@ -43,9 +43,9 @@ def _draw_cell(axes: Axes, row: int, column: int, found: Mapping[str, float]) ->
         axes.text(column, row, "-", ha="center", va="center", color=style.MUTED)
         return
     _shade(axes, row, column, abs(value))
-    text = f"{value:.2f}\n{found['low']:.2f} to {found['high']:.2f}"
+    text = f"{value:.2f}\n({found['low']:.2f} to\n{found['high']:.2f})"
     colour = "white" if abs(value) > _DARK else style.INK
-    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize="small")
+    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize="x-small")
 
 
 def _shade(axes: Axes, row: int, column: int, share: float) -> None:

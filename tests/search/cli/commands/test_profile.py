@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import spearmanr
@@ -17,7 +18,7 @@ from bitfront.evaluators.packed.tensors import packed_bytes
 from bitfront.evaluators.preparation.recipes import RECIPES
 from bitfront.evaluators.sensitivity.gene_scores import GeneScores, gene_scores
 from bitfront.evaluators.sensitivity.one_flip import OneFlip, one_flips
-from bitfront.evaluators.sensitivity.spectral import spectral_scores
+from bitfront.evaluators.sensitivity.spectral import SpectralScores, spectral_scores
 from bitfront.search.reports.plots.sensitivity import draw_sensitivities
 from bitfront.search.reports.profile import print_profile
 from bitfront.search.reports.profile_document import profile_document, sensitivity_document
@@ -271,6 +272,7 @@ def test_the_table_has_a_row_for_each_gene_and_names_the_agreement(
     agreement = sensitivities["rank_agreement"]["kl/gradient"]["spearman"]
     assert agreement["value"] == pytest.approx(correlation)
     assert agreement["low"] < correlation < agreement["high"]
+    assert sensitivities["rank_agreement_by_kind"] == {}
 
 
 def test_estimates_alone_have_no_measurements_beside_them(
@@ -348,6 +350,20 @@ def test_spectral_sensitivities_stand_beside_the_others(
     lines = printed({**document, "sensitivities": found}, capsys)
     assert any(line.startswith("gradient score") and "spectral S" in line for line in lines)
     assert is_picture(draw_sensitivities(found, tmp_path / "all.png", "digits_deit"))
+
+
+def test_kinds_of_genes_are_ranked_by_themselves(
+    context: EvaluationContext, document: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder-kind")
+    rising = np.arange(36.0)
+    scores = GeneScores(kinds.gene_names, (4, 8), np.diag(rising))
+    falling = SpectralScores(kinds.gene_names, -rising + 36.0)
+    found = sensitivity_document(context, kinds, None, scores, falling)
+    by_kind = found["rank_agreement_by_kind"]
+    assert set(by_kind) == {"weights", "activations", "attention"}
+    assert by_kind["weights"]["gradient/spectral"]["kendall"]["value"] == pytest.approx(-1.0)
+    assert printed({**document, "sensitivities": found}, capsys)
 
 
 def test_an_assignment_is_written_as_a_bit_config_that_is_evaluated(
