@@ -15,18 +15,20 @@ Indices = tuple[int, ...]
 LEAD = 0.5
 
 
-def assigned(values: Values, thresholds: Sequence[float]) -> Indices:
-    """The genome in which each gene has the narrowest width whose threshold its sensitivity does not exceed.
+def assigned(values: Values, thresholds: Sequence[float], sizes: Sequence[int] = ()) -> Indices:
+    """The genome in which each gene is one step narrower for each threshold that it does not exceed.
 
-    With two thresholds of three formats: the first up to the low threshold, the second up to the high one,
-    the third beyond (VQ-ViT).
+    With two thresholds of three formats: the narrowest up to the low threshold, the next up to the high one,
+    the widest beyond (VQ-ViT). A gene of fewer formats leaves out the lowest thresholds.
 
     Args:
         values: Sensitivities, ``[genes]``.
-        thresholds: Ascending, one less than there are widths.
+        thresholds: Ascending, one less than the most formats that a gene has.
+        sizes: How many formats each gene has; empty where all have as many.
     """
     found = np.searchsorted(np.asarray(thresholds, dtype=np.float64), values, side="left")
-    return tuple(map(int, found))
+    missing = len(thresholds) + 1 - np.asarray(sizes, dtype=np.int64) if len(sizes) else 0
+    return tuple(map(int, np.maximum(found - missing, 0)))
 
 
 def quantile_thresholds(values: Values, shares: Sequence[float], widths: int) -> tuple[float, ...]:

@@ -153,7 +153,7 @@ def print_profile(document: Mapping[str, Any]) -> None:
         print_sensitivities(document["sensitivities"], console)
     if "assigned" in document:
         console.print()
-        print_lines(console, _assigned(document["assigned"], document["widths"]))
+        print_lines(console, _assigned(document["assigned"]))
     if "plot" in document:
         console.print(f"plot: {document['plot']}", soft_wrap=True)
 
@@ -274,11 +274,10 @@ def _range_notes(document: Mapping[str, Any]) -> Iterable[str]:
         yield "base: attention codes stand for the probabilities 1, 1/base, 1/base^2 and so on"
 
 
-def _assigned(found: Mapping[str, Any], widths: Sequence[int]) -> Iterable[str]:
+def _assigned(found: Mapping[str, Any]) -> Iterable[str]:
     """What an assignment by thresholds came to."""
-    borders = [MISSING if value is None else f"{value:.4g}" for value in found["thresholds"]]
-    steps = [f"{bits} bits up to S = {value}" for bits, value in zip(widths, borders, strict=False)]
-    yield f"assigned ({found['asked']}): {', '.join(steps)}, {widths[-1]} beyond"
+    borders = ", ".join(MISSING if value is None else f"{value:.4g}" for value in found["thresholds"])
+    yield f"assigned ({found['asked']}): narrowest up to S = {borders}, a step wider beyond each"
     drop = found["search_drop"]
     cost = "" if drop is None else f", {drop:+.2f} points lost on the search images"
     tried = f" ({count_of(found['evaluations'], 'evaluation')})" if found["evaluations"] else ""

@@ -106,7 +106,7 @@ class ProgressiveSampler:
 
     def _passed(self, allowed: float) -> Iterator[list[GenomeTuple]]:
         """Batches of one pass through all stages."""
-        genome = (len(self._problem.space.widths) - 1,) * len(self._problem.space)
+        genome = self._problem.space.widest
         for stage in stages_of(self._problem.space):
             path = Staircase(self._ranks[list(stage.genes)], genome, stage.genes)
             steps = yield from self._steps_within(path, allowed)
@@ -142,8 +142,7 @@ class ProgressiveSampler:
 
     def _by_thresholds(self) -> Iterator[list[GenomeTuple]]:
         """Batches of assignments by thresholds that hold for all genes."""
-        widest = (len(self._problem.space.widths) - 1,) * len(self._problem.space)
-        path = Staircase(self._ranks, widest)
+        path = Staircase(self._ranks, self._problem.space.widest)
         batch: list[GenomeTuple] = []
         for steps in halving(len(path)):
             genome = path[steps]
@@ -157,19 +156,19 @@ class ProgressiveSampler:
 
     def _neighbours(self) -> list[GenomeTuple]:
         """Genomes of the front with one gene a step narrower or wider, at random."""
-        widths, found = len(self._problem.space.widths), list[GenomeTuple]()
+        sizes, found = self._problem.space.sizes, list[GenomeTuple]()
         front = [trial.genome for trial in self._archive.front]
         moves = [
             (number, gene, step)
             for number in range(len(front))
-            for gene in range(len(self._problem.space))
+            for gene in range(len(sizes))
             for step in (-1, 1)
         ]
         for move in self._rng.permutation(len(moves)):
             number, gene, step = moves[move]
             index = front[number][gene] + step
             genome = (*front[number][:gene], index, *front[number][gene + 1 :])
-            fresh = 0 <= index < widths and genome not in self._history and genome not in found
+            fresh = 0 <= index < sizes[gene] and genome not in self._history and genome not in found
             if fresh and self._within.admits(genome):
                 found.append(genome)
             if len(found) == self._population:

@@ -64,9 +64,9 @@ class ThresholdsSampler:
 
     def _assigned(self) -> Iterator[GenomeTuple]:
         """Assignments that were not asked for and are within the limits."""
-        widest = (len(self._space.widths) - 1,) * len(self._space)
-        # Of two widths there is one threshold.
-        for lead in LEADS if widest[0] > 1 else LEADS[:1]:
+        widest = self._space.widest
+        # Of two formats there is one threshold.
+        for lead in LEADS if max(widest) > 1 else LEADS[:1]:
             common = Staircase(self._ranks, widest, lead=lead)
             yield from filter(self._is_new, (common[steps] for steps in halving(len(common))))
         parts = [

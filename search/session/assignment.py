@@ -69,8 +69,9 @@ class Assignment:
     Attributes:
         request: What they were to come to.
         config: The configuration.
-        thresholds: On ``S``, ascending, one less than there are widths: up to the first a gene has the
-            narrowest width. Minus infinity where none has.
+        thresholds: On ``S``, ascending, one less than the most formats of a gene: up to the first a gene has
+            its narrowest one, and a gene is a step narrower for each that it does not exceed. Minus infinity
+            where none is.
         size_bytes: Packed size.
         drop: Of the metric that counts against the float model on the search images, in points; None where it
             was not evaluated.
@@ -133,9 +134,9 @@ def assign(
         BitfrontError: A configuration yields NaN, infinity or saturation; the tensor is named.
     """
     if request.shares:
-        thresholds = quantile_thresholds(values, request.shares, len(space.widths))
-        return _made(context, space, values, request, assigned(values, thresholds))
-    path = Staircase(values, (len(space.widths) - 1,) * len(space))
+        thresholds = quantile_thresholds(values, request.shares, max(space.sizes))
+        return _made(context, space, values, request, assigned(values, thresholds, space.sizes))
+    path = Staircase(values, space.widest)
 
     def made(steps: int) -> Assignment:
         return _made(context, space, values, request, path[steps])
@@ -198,11 +199,11 @@ def _made(
     genome: Indices,
 ) -> Assignment:
     config = space.decode(np.array(genome, dtype=np.int64))
-    thresholds = tuple(_threshold(values, genome, index) for index in range(len(space.widths) - 1))
+    narrowed = np.array(space.widest) - np.array(genome)
+    thresholds = tuple(_threshold(values, narrowed, steps) for steps in range(max(space.widest), 0, -1))
     return Assignment(request, config, thresholds, context.size.size_bytes(config))
 
 
-def _threshold(values: NDArray[np.float64], genome: Indices, index: int) -> float:
-    """The largest ``S`` of the genes at a width or a narrower one."""
-    within = [float(value) for value, found in zip(values, genome, strict=True) if found <= index]
-    return max(within, default=-np.inf)
+def _threshold(values: NDArray[np.float64], narrowed: NDArray[np.int64], steps: int) -> float:
+    """The largest ``S`` of the genes that are narrowed by so many steps."""
+    return float(values[narrowed >= steps].max(initial=-np.inf))

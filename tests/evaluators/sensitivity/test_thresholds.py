@@ -15,6 +15,8 @@ def test_each_gene_has_the_narrowest_width_whose_threshold_it_does_not_exceed() 
     assert assigned(VALUES, (0.2,)) == (1, 0, 1, 0)
     assert assigned(VALUES, (0.1, 0.3)) == (2, 0, 1, 1)
     assert assigned(VALUES, (-np.inf, np.inf)) == (1, 1, 1, 1)
+    # Genes of two formats know the high threshold alone.
+    assert assigned(VALUES, (0.1, 0.3), (3, 3, 2, 2)) == (2, 0, 0, 0)
 
 
 def test_thresholds_leave_such_shares_of_the_genes_below() -> None:
