@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the help of the command line names samplers, and has no use for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-if TYPE_CHECKING:
     from bitfront.search.samplers.surrogate.objective_model import PriorScores
 
 # Names of the scores.
@@ -33,6 +33,8 @@ class KnownScores:
         Those of equal ``S``, such as the weights and the input of a layer, are in random order; so are all of
         them where it is not known.
         """
+        import numpy as np
+
         values = np.zeros(genes) if self.spectral is None else self.spectral
         found = np.empty(genes)
         found[np.lexsort((rng.permutation(genes), values))] = np.arange(genes)
