@@ -80,7 +80,11 @@ def test_every_imported_package_is_declared() -> None:
     extras = project["optional-dependencies"]
     declared = {
         requirement.partition(">=")[0].lower()
-        for requirement in project["dependencies"] + extras["runtimes"] + extras["parquet"] + extras["report"]
+        for requirement in project["dependencies"]
+        + extras["runtimes"]
+        + extras["parquet"]
+        + extras["report"]
+        + extras["generation"]
     }
     missing = {
         name: path for name, path in imported().items() if INSTALLED_AS.get(name, name) not in declared

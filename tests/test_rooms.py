@@ -27,7 +27,7 @@ ROOMS = {
             "preparation",
             "quantized",
         ),
-        *("packed", "tasks", "context", "training", "sensitivity", "deployment", "latency"),
+        *("packed", "tasks", "context", "training", "sensitivity", "deployment", "latency", "generation"),
     ),
     "search": (
         *(

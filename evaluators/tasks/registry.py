@@ -22,6 +22,9 @@ TASKS = {
     CLASSIFICATION: "bitfront.evaluators.tasks.classification.task:CLASSIFICATION",
     "multilabel": "bitfront.evaluators.tasks.multilabel.task:MULTILABEL",
 }
+# Of what no model classifies; a search alone knows of these.
+GENERATION = "generation"
+OTHER_TASKS = {GENERATION: "bitfront.evaluators.tasks.generation.task:GENERATION"}
 # Entry points of other packages: a task; a metric, named by its task and itself, as ``classification.kappa``.
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Columns, keys and options of another meaning, and what stands before names of metrics and of columns.
@@ -45,8 +48,9 @@ def task_named(name: str) -> Task:
         UserError: There is none, or it is of another package that is broken (it is named).
     """
     found = plugins(TASK_PLUGINS)
-    if name in TASKS:
-        task: Task = pkgutil.resolve_name(TASKS[name])
+    own = {**TASKS, **OTHER_TASKS}
+    if name in own:
+        task: Task = pkgutil.resolve_name(own[name])
     elif name in found:
         task = found[name].load(Task)
     else:
