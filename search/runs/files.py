@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import PLACES, EvaluationSpec
 from bitfront.evaluators.files import explained, parsed_json, readable
+from bitfront.evaluators.tasks.registry import GENERATION
 from bitfront.search.runs.columns import Column
 from bitfront.search.runs.names import run_command
 from bitfront.spaces import UserError
@@ -200,6 +201,15 @@ def where_inputs_are(spec: EvaluationSpec, folder: Path) -> EvaluationSpec:
         return place
 
     return spec.placed(found)
+
+
+def is_generation(folder: Path) -> bool:
+    """Whether a run folder is of this task; False where it does not say."""
+    try:
+        document = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        return bool(document["evaluation"]["task"] == GENERATION)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _with_places(spec: Mapping[str, Any], placed: Callable[[str], str]) -> dict[str, Any]:

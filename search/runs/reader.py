@@ -21,7 +21,14 @@ from bitfront.search.problem.references import FLOAT_NAME, Reference
 from bitfront.search.problem.spec import PACKED
 from bitfront.search.problem.trial import failures_by_reason
 from bitfront.search.runs.columns import GeneColumn, Schema, gene_columns, gene_columns_named
-from bitfront.search.runs.files import SPEC, damaged_file, read_json, read_spec_document, read_table
+from bitfront.search.runs.files import (
+    SPEC,
+    damaged_file,
+    is_generation,
+    read_json,
+    read_spec_document,
+    read_table,
+)
 from bitfront.search.runs.folder import SPACE, read_space
 from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name, plain_name
@@ -107,6 +114,11 @@ class RecordedRun:
         folder = root / checked_name(name)
         if not (folder / SPEC).is_file():
             raise unknown_run(root, name)
+        if is_generation(folder):
+            raise UserError(
+                f"run {name} is of task generation, which this is not for: see it with "
+                f"`bitfront front {name}`, or with plot, tables and recommend"
+            )
         spec, summary = read_spec_document(folder), read_json(folder / "summary.json", dict, absent={})
         schema = Schema.of(spec)
         genes = _read_genes(folder, schema)

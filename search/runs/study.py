@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -17,7 +17,6 @@ from optuna.trial import TrialState, create_trial
 
 from bitfront.evaluators.files import write_atomically
 from bitfront.search.problem.problem import Candidate, SearchProblem
-from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.files import located, portable, read_json
 from bitfront.search.runs.journal import JOURNAL, damaged
@@ -38,6 +37,20 @@ from bitfront.spaces import BitfrontError, UserError
 _SPEC = "spec"
 UNRECORDED = "unrecorded.json"
 _DIRECTIONS = {"minimise": StudyDirection.MINIMIZE, "maximise": StudyDirection.MAXIMIZE}
+
+
+class RecordedSpec(Protocol):
+    """The settings of a search, which its study keeps."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+
+    def check_resumed_as(self, other: Self, name: str) -> None:
+        """Raises :class:`UserError` where ``other`` cannot go on with the run ``name`` of this spec."""
 
 
 class StudyRecord:
@@ -82,7 +95,7 @@ class StudyRecord:
 
     @classmethod
     def create(
-        cls, folder: Path, name: str, spec: RunSpec, problem: SearchProblem, url: str | None
+        cls, folder: Path, name: str, spec: RecordedSpec, problem: SearchProblem, url: str | None
     ) -> StudyRecord:
         """Begins the study of a new run, in ``folder`` or in the database at ``url``.
 
@@ -110,7 +123,7 @@ class StudyRecord:
 
     @classmethod
     def open(
-        cls, folder: Path, name: str, spec: RunSpec, problem: SearchProblem, url: str | None
+        cls, folder: Path, name: str, spec: RecordedSpec, problem: SearchProblem, url: str | None
     ) -> StudyRecord:
         """Opens the study of an earlier run, to go on with it; its budgets become those of ``spec``.
 
@@ -139,7 +152,7 @@ class StudyRecord:
             recorded(place, lambda: _describe(study, problem, written))
         if _SPEC not in study.user_attrs:
             raise BitfrontError(f"study {name!r} was not written by bitfront: start a new run with --run")
-        RunSpec.from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
+        type(spec).from_json(located(study.user_attrs[_SPEC], folder)).check_resumed_as(spec, name)
         if study.metric_names is None:  # earlier versions did not name them
             recorded(place, lambda: _name_objectives(study, problem))
         if study.user_attrs[_SPEC] != written:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import add_run_argument, open_chosen_run, option, priced_runs
+from bitfront.search.cli.options.generation import generation_run
 from bitfront.search.cli.options.groups import (
     add_choice_limits,
     add_price_options,
@@ -19,6 +20,7 @@ from bitfront.search.runs.names import run_command
 from bitfront.search.samplers.registry import DEFAULT_EVALUATIONS
 
 if TYPE_CHECKING:
+    from bitfront.search.runs.generation import GenerationRun
     from bitfront.search.session.run import Run
 
 SUMMARY = "print the front of a run"
@@ -51,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints the front of the chosen run."""
     from bitfront.search.reports.front_table import front_document, print_front
 
+    pictures = generation_run(args, args.run)
+    if pictures is not None:
+        return _formats(args, pictures)
     runs = [run.within(**choice_limits(args)) for run in priced_runs(args, open_chosen_run(args))]
     if len(runs) > 1:
         return _several(args, runs)
@@ -70,6 +75,23 @@ def run(args: argparse.Namespace) -> int:
         twice = 2 * int(chosen.spec.get("evaluations") or DEFAULT_EVALUATIONS)
         resume = run_command(chosen.path, "search", "--resume", chosen.name, "--evaluations", twice)
         hint(resume, "or a search with looser limits")
+    return 0
+
+
+def _formats(args: argparse.Namespace, run: GenerationRun) -> int:
+    """Prints the front of a run over formats."""
+    from bitfront.search.reports.console import stdout_console
+    from bitfront.search.reports.generation.tables import front_document, front_table
+    from bitfront.spaces.errors import UserError
+
+    foreign = sorted(args.given - {"run", "runs_dir", "all"})
+    if foreign:
+        raise UserError(f"--{foreign[0].replace('_', '-')} is not for runs of task generation: leave it out")
+    if args.json:
+        print_json(front_document(run))
+        return 0
+    stdout_console().print(front_table(run))
+    hint(run_command(run.path, "tables", run.name), run_command(run.path, "recommend", run.name))
     return 0
 
 

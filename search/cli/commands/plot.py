@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitfront.search.cli.options.common import add_runs_dir, option, positive, priced_runs
+from bitfront.search.cli.options.generation import generation_run
 from bitfront.search.cli.options.groups import add_price_options, price_words
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 from bitfront.search.reports.plots.picture import (
@@ -26,6 +27,7 @@ from bitfront.search.reports.plots.picture import (
 from bitfront.search.runs.names import run_command, together_folder
 
 if TYPE_CHECKING:
+    from bitfront.search.runs.generation import GenerationRun
     from bitfront.search.session.run import Run
 
 SUMMARY = "draw the pictures of a run, or of several together"
@@ -80,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
     from bitfront.search.session.run import open_run
     from bitfront.spaces.errors import UserError
 
+    if len(args.runs) < 2:
+        of_formats = generation_run(args, args.runs[0] if args.runs else None)
+        if of_formats is not None:
+            return _formats(args, of_formats)
     runs = [open_run(name, runs_dir=args.runs_dir) for name in args.runs or [None]]
     if args.labels is not None and len(runs) == 1:
         raise UserError("--labels tells several runs apart, and one is drawn: name more, or leave it out")
@@ -102,6 +108,27 @@ def run(args: argparse.Namespace) -> int:
     if len(runs) == 1:
         words = price_words(args) if sources == 1 else []
         hint(run_command(runs[0].path, "export", runs[0].name, *words, "--pick", "knee"))
+    return 0
+
+
+def _formats(args: argparse.Namespace, run: GenerationRun) -> int:
+    """Draws the front and the contact sheet of a run over formats."""
+    from bitfront.search.reports.generation.pictures import generation_figures
+    from bitfront.search.reports.plots.run_plots import write_figures
+    from bitfront.spaces.errors import UserError
+
+    foreign = sorted(args.given - {"runs", "runs_dir", "only", "output", "format", "size", "dpi"})
+    if foreign:
+        raise UserError(f"--{foreign[0].replace('_', '-')} is not for runs of task generation: leave it out")
+    size = picture_size(args.size)
+    place = Place.of(args.output, run.path / "plots", args.format, args.only)
+    figures = generation_figures(run, args.only or ([place.single] if place.single else None), size)
+    paths = write_figures(figures, place, size.dpi if args.dpi is None else checked_dpi(args.dpi))
+    if args.json:
+        print_json({"run": run.name, "plots": paths, "notes": []})
+        return 0
+    for path in paths:
+        stdout_console().print(str(path), soft_wrap=True)
     return 0
 
 

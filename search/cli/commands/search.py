@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from bitfront.evaluators.tasks.registry import GENERATION
 from bitfront.search.cli.options.common import INTERRUPTED, add_runs_dir, option, positive, positive_or_auto
+from bitfront.search.cli.options.generation import add_generation_options, check_other_task, generation_spec
 from bitfront.search.cli.options.groups import (
     add_limit_options,
     add_machine_options,
@@ -32,12 +34,17 @@ Ctrl-C ends a search in good order; --resume goes on with it.
   bitfront search --from NAME --latency table:phone.csv
 
 begins a search for another machine with what run NAME has evaluated: accuracy does not depend on it.
+
+  bitfront search --task generation --pipeline path/to/pipeline --prompts prompts.txt
+
+searches for number formats of the parts of a pipeline that makes pictures, by how far these are from the
+float ones.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    add_model_options(parser)
+    add_model_options(parser, further_tasks=(GENERATION,))
     add_quantization_options(parser)
     add_space_options(parser)
     add_limit_options(parser)
@@ -62,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option(group, "--first-images N", first, positive_or_auto)
     add_seed_option(group, "seed of the splits and the sampler; the same seed finds the same front")
+    add_generation_options(parser)
     group = parser.add_argument_group("run and machine")
     add_worker_options(group)
     add_machine_options(group)
@@ -83,6 +91,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         BitfrontError: No configuration met the limits; the run folder is complete all the same.
     """
+    from bitfront.search.runs.files import is_generation
+    from bitfront.search.runs.names import checked_name
+
+    if args.task == GENERATION or (args.resume and is_generation(args.runs_dir / checked_name(args.resume))):
+        return _search_formats(args)
+    check_other_task(args)
     from bitfront.search.cli.options.specs import check_resumable, chosen_workers, run_changes, run_spec
     from bitfront.search.problem.spec import EXTENDABLE
     from bitfront.search.reports.console import hint, print_json
@@ -113,4 +127,34 @@ def run(args: argparse.Namespace) -> int:
         going_on = [resume_command(found.path)] if found.interrupted else []
         export = run_command(found.path, "export", found.name, "--pick", "knee")
         hint(*going_on, *([export] if len(found.front) else []), f"pictures in {found.path / 'plots'}")
+    return INTERRUPTED if found.interrupted else 0
+
+
+def _search_formats(args: argparse.Namespace) -> int:
+    """Searches, or resumes, for formats of a pipeline, and prints the front."""
+    from bitfront.search.cli.options.specs import check_resumable
+    from bitfront.search.reports.console import hint, print_json, stdout_console
+    from bitfront.search.reports.generation.tables import front_document, front_table
+    from bitfront.search.reports.progress import stderr_reporter
+    from bitfront.search.runs.names import run_command
+    from bitfront.search.session.generation.session import resume_formats, search_formats
+    from bitfront.search.session.generation.spec import EXTENDABLE
+
+    how: Any = {"runs_dir": args.runs_dir, "progress": stderr_reporter()}
+    if args.resume:
+        check_resumable(args, "run", (*EXTENDABLE, "task"))
+        found = resume_formats(args.resume, **{name: getattr(args, name) for name in EXTENDABLE}, **how)
+    else:
+        found = search_formats(generation_spec(args), name=args.run, **how)
+    if args.json:
+        print_json(front_document(found))
+    elif len(found.front):
+        stdout_console().print(front_table(found))
+    if not len(found.front) and not found.interrupted:
+        raise BitfrontError(str(found.summary.get("message") or "no assignment was evaluated"))
+    if not args.json:
+        name, path = found.name, found.path
+        going_on = [run_command(path, "search", "--resume", name)] if found.interrupted else []
+        further = [run_command(path, command, name) for command in ("tables", "recommend")]
+        hint(*going_on, *further, f"pictures in {path / 'plots'}")
     return INTERRUPTED if found.interrupted else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
@@ -23,8 +24,16 @@ from bitfront.spaces.schemes import AUTO
 _CHOICE_LIMITS = ("max_latency", "max_size", "min_top1", "min_metric", "max_metric", "max_drop", "confidence")
 
 
-def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> None:
-    """Model, weights, data and splits; ``checked`` where a float model that only guesses is refused."""
+def add_model_options(
+    parser: argparse.ArgumentParser, checked: bool = True, further_tasks: Sequence[str] = ()
+) -> None:
+    """Model, weights, data and splits.
+
+    Args:
+        parser: Of the command.
+        checked: Whether a float model that only guesses is refused.
+        further_tasks: Names of tasks that this command knows beside those of classifiers.
+    """
     group = parser.add_argument_group("model and data")
     add_weights_options(group)
     add_preprocessing_options(group)
@@ -53,7 +62,8 @@ def add_model_options(parser: argparse.ArgumentParser, checked: bool = True) -> 
     )
     option(group, "--class-map FILE", mapped)
     task = "what outputs are judged by: classification, or multilabel where an image has any number of labels"
-    option(group, "--task", task, default=CLASSIFICATION, choices=task_names())
+    task += "".join(f", or {name} (see below)" for name in further_tasks)
+    option(group, "--task", task, default=CLASSIFICATION, choices=(*task_names(), *further_tasks))
     measured = (
         "metrics to measure beside those that are always measured and traded off, such as "
         "macro_f1,roc_auc,sensitivity:CLASS"
