@@ -97,8 +97,8 @@ class FormatConfig:
 class FormatSpace:
     """All assignments of some formats to the genes of a pipeline.
 
-    A genome is an int64 vector of shape ``[genes]`` with indices into ``widths``, which here are names of
-    formats. Engine and samplers ask no more of a space than this has.
+    A genome is an int64 vector of shape ``[genes]`` with indices into each gene's choices. Engine and
+    samplers ask no more of a space than this has.
 
     Args:
         pipeline: Its name.
@@ -116,7 +116,7 @@ class FormatSpace:
         self.encoders = tuple(name for name, _ in self.components)
         self.widths = tuple(formats)
         self.genes = tuple(
-            Gene(gene, (Slot(place, "weights", gene),))
+            Gene(gene, (Slot(place, "weights", gene),), self.widths)
             for place, (_, genes) in enumerate(self.components)
             for gene in genes
         )
@@ -128,6 +128,16 @@ class FormatSpace:
     def gene_names(self) -> tuple[str, ...]:
         """Names of the genes in genome order, such as ``transformer.block00``."""
         return tuple(gene.name for gene in self.genes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many choices each gene has: all have the same."""
+        return (len(self.widths),) * len(self.genes)
+
+    @property
+    def widest(self) -> tuple[int, ...]:
+        """The genome of the widest formats."""
+        return tuple(size - 1 for size in self.sizes)
 
     @property
     def cardinality(self) -> int:

@@ -44,7 +44,7 @@ _OWN = (
         "steps",
         "guidance",
     ),
-    *("search_pictures", "features", "formats", "whole_components"),
+    *("search_pictures", "features", "whole_components"),
 )
 # Fields of the spec that are taken where they were written.
 _TAKEN = (
@@ -60,13 +60,15 @@ _TAKEN = (
     ),
     *("evaluations", "time_budget", "population", "seed"),
 )
+_FORMATS = "formats"
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:
     """The group of options that ``--task generation`` alone has."""
     group = parser.add_argument_group(
         "generation",
-        f"with --task {GENERATION}: number formats of the parts of a pipeline that makes pictures",
+        f"with --task {GENERATION}: number formats of the parts of a pipeline that makes pictures; there "
+        f"--formats takes a list, some of {','.join(FORMATS)} (default: {','.join(USUAL_FORMATS)})",
     )
     pipeline = (
         "digits_dit (embedded), a folder of diffusers (DiT, Stable Diffusion, or an autoencoder alone), a "
@@ -88,8 +90,6 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         "pictures)"
     )
     option(group, "--features MODEL", features, default="auto")
-    formats = f"formats of genes, some of {', '.join(FORMATS)} (default: {','.join(USUAL_FORMATS)})"
-    option(group, "--formats LIST", formats, default=",".join(USUAL_FORMATS))
     option(group, "--whole-components", "one gene for each component, none for its blocks")
 
 
@@ -109,6 +109,8 @@ def generation_spec(args: argparse.Namespace) -> GenerationSpec:
     given: dict[str, Any] = {name: getattr(args, name) for name in (*_OWN, *_TAKEN) if name in args.given}
     if "prompts" in given:
         given["prompts"] = read_prompts(given["prompts"])
+    if _FORMATS in args.given:
+        given[_FORMATS] = ",".join(getattr(args, _FORMATS))
     given = {name: value for name, value in given.items() if value is not None}
     return GenerationSpec(**given)
 
