@@ -206,7 +206,7 @@ def where_inputs_are(spec: EvaluationSpec, folder: Path) -> EvaluationSpec:
 def is_generation(folder: Path) -> bool:
     """Whether a run folder is of this task; False where it does not say."""
     try:
-        document = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        document: Any = parsed_json((folder / SPEC).read_text(encoding="utf-8"))
         return bool(document["evaluation"]["task"] == GENERATION)
     except (OSError, ValueError, KeyError, TypeError):
         return False
