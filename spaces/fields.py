@@ -39,4 +39,4 @@ def _is_of(value: Any, hint: Any) -> bool:
         return _is_of(value, int) or (isinstance(value, float) and math.isfinite(value))
     if hint is int:
         return type(value) is int and abs(value) < _LARGEST
-    return isinstance(value, hint)
+    return isinstance(value, origin or hint)

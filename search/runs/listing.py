@@ -15,10 +15,11 @@ from typing import Any
 from bitfront.evaluators.files import readable
 from bitfront.search.problem.wording import quantization
 from bitfront.search.runs.columns import Schema
-from bitfront.search.runs.files import SPEC, TRIALS, read_json, read_spec_document, read_table
+from bitfront.search.runs.files import SPEC, TRIALS, read_spec_document, read_table
 from bitfront.search.runs.journal import JOURNAL, evaluations_recorded
 from bitfront.search.runs.locks import is_locked
 from bitfront.search.runs.names import command_line, runs_dir_options
+from bitfront.search.runs.summary import read_summary
 from bitfront.spaces import BitfrontError, UserError
 
 RUNNING, KILLED = "running", "killed"
@@ -132,7 +133,7 @@ def _summarize(folder: Path) -> RunSummary:
     changed = last_change(folder)
     try:
         spec = read_spec_document(folder)
-        summary = read_json(folder / "summary.json", dict, absent={})
+        summary = read_summary(folder)
         evaluation = spec.get("evaluation") or {}
         return RunSummary(
             folder.name,
@@ -145,7 +146,7 @@ def _summarize(folder: Path) -> RunSummary:
             budget=int(spec.get("evaluations") or 0),
             **_best(folder, Schema.of(spec)),
         )
-    except (BitfrontError, OSError, TypeError, ValueError) as error:
+    except (BitfrontError, OSError, TypeError, ValueError, OverflowError) as error:
         return RunSummary(folder.name, changed, f"{DAMAGED}: {error}")
 
 

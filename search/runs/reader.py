@@ -34,6 +34,7 @@ from bitfront.search.runs.listing import unknown_run
 from bitfront.search.runs.names import checked_name, plain_name
 from bitfront.search.runs.refined import RefinedPoint, refined_points
 from bitfront.search.runs.right_images import Split, read_right_images
+from bitfront.search.runs.summary import read_summary
 from bitfront.spaces import Choices, FormatName, UserError, parse_formats
 
 
@@ -119,7 +120,7 @@ class RecordedRun:
                 f"run {name} is of task generation, which this is not for: see it with "
                 f"`bitfront front {name}`, or with plot, tables and recommend"
             )
-        spec, summary = read_spec_document(folder), read_json(folder / "summary.json", dict, absent={})
+        spec, summary = read_spec_document(folder), read_summary(folder)
         schema = Schema.of(spec)
         genes = _read_genes(folder, schema)
         names = [gene.name for gene in genes]

@@ -89,7 +89,7 @@ def _make_others(folder: Path) -> None:
 
     _make_run(folder)
     run = RunStore(folder).open(NAME)
-    run.write_json("gene_scores.json", GeneScores(("a", "b"), (4, 8), np.eye(2)).to_json())
+    run.write_json("gene_scores.json", GeneScores(("a", "b"), ((4, 8), (4, 8)), np.eye(2)).to_json())
     flags = packed(np.arange(50) % 3 > 0)
     run.write_text("right_images.csv", f"name,split,images,right\nfloat32,search,50,{flags}\n")
     counts = {"evaluations": 3, "budget": 40, "trials": 4, "front_points": 2, "generation": 1}
