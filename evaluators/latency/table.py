@@ -175,6 +175,11 @@ class TableLatency:
         return self.table.source
 
     @property
+    def encoders(self) -> int:
+        """How many encoders the times of a configuration are added up of."""
+        return len(self._shapes)
+
+    @property
     def noise(self) -> float:
         """Relative standard error of a latency: the median of its entries' ones; 0 where times are modelled.
 

@@ -104,6 +104,8 @@ def _typed(table: pd.DataFrame, columns: Mapping[str, Column], genes: Iterable[s
         **{name: table[name].fillna("") for name in texts},
         **{name: table[name].str.lower().isin(["true", "1"]) for name in flags},
     )
+    if not table["trial"].is_unique:
+        raise ValueError("a trial stands in several rows")
     return table.assign(trial=table["trial"].astype("int64"))
 
 
@@ -112,6 +114,8 @@ def _formats(column: pd.Series) -> pd.Series:
     import pandas as pd
 
     known = column.dropna()
+    for value in known.unique():
+        written_format(value)
     if pd.to_numeric(known, errors="coerce").notna().all():
         return pd.to_numeric(column).astype(float)
     return pd.Series([written_format(value) for value in column], index=column.index, dtype=object)
@@ -227,4 +231,7 @@ def read_spec_document(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing or damaged.
     """
-    return located(read_json(folder / SPEC, dict), folder)
+    document = located(read_json(folder / SPEC, dict), folder)
+    if not isinstance(document.get("evaluation") or {}, dict):
+        raise damaged_file(folder / SPEC, "its evaluation is no JSON object")
+    return document

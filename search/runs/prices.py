@@ -57,6 +57,8 @@ def priced(run: AnyRun, latency: TableLatency, asked: str, notes: Sequence[str] 
             f"with `{run_command(run.path, 'search', '--resume', run.name)}`"
         )
     spec, space = RunSpec.from_json(run.spec), read_space(run.path)
+    if latency.encoders != len(space.encoders):
+        raise damaged_file(run.path / "costs.json", f"it has {latency.encoders} encoders")
     references = _references(run, space, latency)
     problem = _problem(run, spec, space, latency, references)
     recorded = recorded_trials(run.path, space, problem.objectives, problem.constraint_names)

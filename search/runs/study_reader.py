@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,12 @@ _SCREENED: State = "screened"
 
 
 def checksum_of(trial: Trial) -> str:
-    """CRC-32 of what a study keeps of a trial: configuration, values, error and which images are right."""
-    values = sorted((name, float(value).hex()) for name, value in trial.values.items())
-    kept = (trial.digest, trial.genome, trial.state, values, trial.error, trial.right)
+    """CRC-32 of what a study keeps of a trial: configuration, values, violations, error, right images."""
+    values, violations = (
+        sorted((name, float(value).hex()) for name, value in found.items())
+        for found in (trial.values, trial.violations)
+    )
+    kept = (trial.digest, trial.genome, trial.state, values, violations, trial.error, trial.right)
     return f"{zlib.crc32(repr(kept).encode()):08x}"
 
 
@@ -65,7 +69,7 @@ def read_trial(
     genome = tuple(gene.choices.index(frozen.params[gene.name]) for gene in space.genes)
     violations = {name: frozen.constraints[name] for name in constraints if name in frozen.constraints}
     trial = Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
-    if checksum not in (None, checksum_of(trial)):
+    if checksum not in (None, checksum_of(dataclasses.replace(trial, violations=dict(frozen.constraints)))):
         raise ValueError(f"trial {trial.number} differs from its checksum")
     return trial
 

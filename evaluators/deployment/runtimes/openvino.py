@@ -97,7 +97,7 @@ def read_model(core: Any, path: Path) -> Any:
             raise UserError(f"{path} is no OpenVINO model: export it again")
     try:
         return core.read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter of a message with bytes of the file
         raise not_a_model(path, OpenVinoRuntime.name, error) from error
 
 

@@ -76,6 +76,7 @@ def test_absent_table_is_named(folder: Path, name: str) -> None:
     [
         ("spec.json", "{"),
         ("spec.json", "[]"),
+        ("spec.json", '{"evaluation": "digits"}'),
         ("spec.json", "[" * 100_000),
         ("summary.json", "3"),
         ("summary.json", '{"limits": [{"name": "max_size"}]}'),
@@ -97,6 +98,14 @@ def test_damaged_file_is_named(folder: Path, name: str, content: str) -> None:
     with pytest.raises(UserError, match=rf"{name} is damaged") as caught:
         RecordedRun.read(folder.parent, "r")
     assert "\n" not in str(caught.value)
+
+
+def test_a_trial_in_several_rows_is_refused(folder: Path) -> None:
+    front = folder / "front.csv"
+    lines = front.read_text().splitlines()
+    front.write_text("\n".join([*lines, lines[1]]) + "\n")
+    with pytest.raises(UserError, match=r"front\.csv is damaged \(a trial stands in several rows"):
+        RecordedRun.read(folder.parent, "r")
 
 
 def test_text_in_a_number_column_is_refused(folder: Path) -> None:
@@ -137,7 +146,7 @@ def test_columns_come_from_the_space_and_a_run_without_one_is_read_all_the_same(
     genes = RecordedRun.read(folder.parent, "r").genes
     for name in ("front.csv", "trials.csv"):
         header, _, rows = (folder / name).read_text().partition("\n")
-        (folder / name).write_text(f"{header},encoder99\n" + rows.replace("\n", ",1\n"))
+        (folder / name).write_text(f"{header},encoder99\n" + rows.replace("\n", ",8\n"))
     assert RecordedRun.read(folder.parent, "r").genes == genes, "a column of another kind is no gene"
     (folder / "space.json").unlink()
     assert RecordedRun.read(folder.parent, "r").genes[:-1] == genes
