@@ -357,7 +357,7 @@ def test_kinds_of_genes_are_ranked_by_themselves(
 ) -> None:
     kinds = SearchSpace("digits_deit", "fq-vit", context.encoders, (4, 8), "encoder-kind")
     rising = np.arange(36.0)
-    scores = GeneScores(kinds.gene_names, (4, 8), np.diag(rising))
+    scores = GeneScores(kinds.gene_names, ((4, 8),) * 36, np.diag(rising))
     falling = SpectralScores(kinds.gene_names, -rising + 36.0)
     found = sensitivity_document(context, kinds, None, scores, falling)
     by_kind = found["rank_agreement_by_kind"]
@@ -375,7 +375,7 @@ def test_an_assignment_is_written_as_a_bit_config_that_is_evaluated(
     assert outcome.status == 0
     assert f"next: bitfront evaluate --config {file}" in outcome.err
     config = BitConfig.from_json(json.loads(file.read_text()))
-    assert config.widths() == {4, 8}
+    assert config.formats().every == (4, 8)
     assert config.digest in outcome.out
     assert bitfront("profile", *SMALL, *asked).error.startswith(f"error: {file} exists")
     assert "give --assign, too" in bitfront("profile", *SMALL, "--output", str(tmp_path / "x.json")).error
