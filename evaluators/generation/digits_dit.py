@@ -24,7 +24,7 @@ AUTOENCODER: dict[str, Any] = {
     "latent_channels": 4, "upsampling_scaling_factor": 2,
 }  # fmt: skip
 SCHEDULER: dict[str, Any] = {
-    "beta_schedule": "squaredcos_cap_v2", "clip_sample": False, "timestep_spacing": "trailing",
+    "beta_schedule": "squaredcos_cap_v2", "clip_sample": False, "timestep_spacing": "leading",
 }  # fmt: skip
 # What the shipped file holds beside tensors.
 SCALING = "scaling_factor"
