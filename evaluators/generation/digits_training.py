@@ -25,8 +25,6 @@ STEPS = (400, 3000)
 BATCH, LEARNING_RATES, WARMUP = 32, (4e-3, 2e-3), 0.03
 # Of the moving average of the transformer's weights, which is what is kept.
 DECAY = 0.995
-# Share of labels that are dropped for guidance without a classifier (Ho and Salimans 2022); the transformer
-# does so itself while it is in training mode.
 # Noise on latents, so that the decoder bears what the transformer is off by.
 LATENT_NOISE = 0.05
 Told = Callable[[str, int, int, float], None]
@@ -116,7 +114,11 @@ def _train_autoencoder(vae: nn.Module, images: torch.Tensor, steps: int, told: T
 def _train_transformer(
     transformer: nn.Module, latents: torch.Tensor, labels: torch.Tensor, steps: int, told: Told | None
 ) -> tuple[nn.Module, float]:
-    """Trains on predicted noise (Ho et al. 2020, equation 14); gives the averaged weights and the loss."""
+    """Trains on predicted noise (Ho et al. 2020, equation 14); gives the averaged weights and the loss.
+
+    While it is in training mode the transformer itself drops a tenth of the labels, for guidance without a
+    classifier (Ho and Salimans 2022).
+    """
     diffusion = scheduler()
     average = copy.deepcopy(transformer).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(transformer.parameters(), lr=LEARNING_RATES[1], weight_decay=0.01)
