@@ -14,7 +14,7 @@ from bitfront.search.problem.cost_shares import LISTABLE
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.within_limits import WithinLimits
-from bitfront.spaces import SearchSpace, UserError
+from bitfront.spaces import GRANULARITIES, SearchSpace, UserError
 
 
 def check_exhaustible(space: SearchSpace) -> None:
@@ -37,9 +37,10 @@ def _counted(space: SearchSpace) -> str:
 
 
 def _remedy(space: SearchSpace) -> str:
-    coarsest = len(space.choices.weights) ** len(space.encoders)
-    if space.granularity != "encoder" and space.choices.same and coarsest <= LISTABLE:
-        return f"choose --space encoder, which has {coarsest:,}, or another --sampler"
+    if space.granularity in GRANULARITIES[1:] and space.choices.same:
+        coarsest = len(space.choices.weights) ** len(space.encoders)
+        if coarsest <= LISTABLE:
+            return f"choose --space encoder, which has {coarsest:,}, or another --sampler"
     return "choose another --sampler"
 
 
