@@ -110,7 +110,9 @@ def compared_with(space: FormatSpace, result: SearchResult, name: str = INTEGER)
     rules = {
         "no more bytes": lambda t: t.values["size_bytes"] <= size,
         f"at most {FEW_MORE:.0%} more bytes": lambda t: t.values["size_bytes"] <= (1.0 + FEW_MORE) * size,
-        "no more time": lambda t: t.values["latency_ms"] <= latency,
+        f"no more time and at most {FEW_MORE:.0%} more bytes": lambda t: (
+            t.values["latency_ms"] <= latency and t.values["size_bytes"] <= (1.0 + FEW_MORE) * size
+        ),
     }
     found: dict[int, Compared] = {}
     for within, rule in rules.items():
