@@ -20,6 +20,7 @@ _SHARED = frozenset(
     {
         *("task", "objectives", "max_latency", "max_size", "min_metric", "max_metric", "latency_batch"),
         *(
+            "formats",
             "threads",
             "sampler",
             "evaluations",
