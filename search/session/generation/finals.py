@@ -97,7 +97,7 @@ def chosen_points(space: FormatSpace, result: SearchResult, compared: Sequence[C
 
 
 def compared_with(space: FormatSpace, result: SearchResult, name: str = INTEGER) -> list[Compared]:
-    """The points of the best PSNR with no more bytes, a few more, and no more time than one format.
+    """The points of the best PSNR with no more bytes, and with little more of both, than one format.
 
     Points that are no better than it are left out; so is a point that another rule has found.
     """
@@ -109,9 +109,9 @@ def compared_with(space: FormatSpace, result: SearchResult, name: str = INTEGER)
     size, latency = (whole.values[column] for column in ("size_bytes", "latency_ms"))
     rules = {
         "no more bytes": lambda t: t.values["size_bytes"] <= size,
-        f"at most {FEW_MORE:.0%} more bytes": lambda t: t.values["size_bytes"] <= (1.0 + FEW_MORE) * size,
-        f"no more time and at most {FEW_MORE:.0%} more bytes": lambda t: (
-            t.values["latency_ms"] <= latency and t.values["size_bytes"] <= (1.0 + FEW_MORE) * size
+        f"at most {FEW_MORE:.0%} more bytes and time": lambda t: (
+            t.values["size_bytes"] <= (1.0 + FEW_MORE) * size
+            and t.values["latency_ms"] <= (1.0 + FEW_MORE) * latency
         ),
     }
     found: dict[int, Compared] = {}
