@@ -66,8 +66,8 @@ def search_formats(
         BitfrontError: The search failed; what was evaluated is kept, and :func:`resume_formats` goes on.
     """
     spec = spec or GenerationSpec()
-    spec.check()
     check_sampler(spec.sampler)
+    spec.check()
     store = RunStore(runs_root(runs_dir))
     folder = store.create(name or store.default_name(plain_name(Path(spec.pipeline).name)))
     return FormatSession(spec, folder, reporter_of(progress)).run()

@@ -15,6 +15,8 @@ from bitfront.evaluators.tasks.generation.task import GENERATION
 from bitfront.search.problem.limits import AskedLimit, read_bounds, read_limits
 from bitfront.search.problem.objectives import COSTS, Objective, objective_named
 from bitfront.search.problem.spec import bitfront_version
+from bitfront.search.samplers.known_scores import SPECTRAL
+from bitfront.search.samplers.registry import scores_of
 from bitfront.spaces import UserError
 from bitfront.spaces.part_formats import USUAL_FORMATS, parse_formats
 from bitfront.spaces.quantities import parse_duration
@@ -156,6 +158,11 @@ class GenerationSpec:
             raise UserError(f"--population {self.population} is too small: give at least 2")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError("--seeds: give at least one, each once, such as 42,43,44")
+        if SPECTRAL in scores_of([self.sampler]):
+            raise UserError(
+                f"--sampler {self.sampler} goes by sensitivities of a classifier's layers: take another one "
+                "for a pipeline that makes pictures, such as surrogate-nsga2"
+            )
         self.parsed_objectives  # noqa: B018 - reading them raises
         self.limits  # noqa: B018
 

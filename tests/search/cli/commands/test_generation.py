@@ -32,6 +32,7 @@ def test_options_become_a_spec(tmp_path: Path) -> None:
         (("--task", "generation", "--objectives", "top1"), "unknown objective 'top1'"),
         (("--task", "generation", "--guidance", "0"), "not a number from 1 up"),
         (("--task", "generation", "--classes", "x"), "not a whole number"),
+        (("--task", "generation", "--sampler", "thresholds"), "take another one for a pipeline"),
     ],
 )
 def test_mistakes_get_one_line(
