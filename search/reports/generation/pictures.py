@@ -94,7 +94,12 @@ def draw_front(run: GenerationRun, size: PictureSize = SCREEN) -> Figure:
                     continue
                 place = (float(point[column]) * scale, float(point["psnr"]))
                 axis.plot(*place, "s", ms=6.0, mfc="none", mec=style.KNEE, mew=1.6)
-                axis.annotate(name, place, (6, -3), textcoords="offset points", path_effects=style.halo())
+                low, high = axis.get_xlim()
+                # Of points at the right, names stand on the left, within the picture.
+                side, begins = (-6, "right") if place[0] > low + 0.8 * (high - low) else (6, "left")
+                axis.annotate(
+                    name, place, (side, -3), textcoords="offset points", ha=begins, path_effects=style.halo()
+                )
             axis.set_xlabel(label)
         axes[0].plot([], [], "s", ms=6.0, mfc="none", mec=style.KNEE, mew=1.6, label="one format everywhere")
         axes[0].set_ylabel("PSNR against float pictures (dB, larger is better)")
