@@ -190,7 +190,7 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
             "right: test images decided right, in brackets the paired difference to float32 in points; of "
             "configurations by the evaluator, whatever the runtime"
         )
-    lines += document["published"]
+    lines += document.get("published", [])
     if document["interrupted"]:
         lines.append("stopped before everything was measured")
     return lines + [f"note: {note}" for note in document["notes"]]

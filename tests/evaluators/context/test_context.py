@@ -198,7 +198,7 @@ class TestFailures:
             context.quality(dataclasses.replace(config, scheme="deploy"))
 
     def test_widths_that_were_not_prepared_are_refused(self, context: EvaluationContext) -> None:
-        with pytest.raises(UserError, match=r"widths \[3\] were not prepared; prepared are \[4, 8\]"):
+        with pytest.raises(UserError, match=r"widths \[3\] of \w+ were not prepared; prepared are \[4, 8\]"):
             context.quality(uniform(context, (8, 3, 8)))
 
     def test_weights_that_overflow_are_named_by_site(self, tmp_path: Path) -> None:

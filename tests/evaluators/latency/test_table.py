@@ -95,8 +95,8 @@ class TestFile:
             (HEADER + ENCODER + "rest,,,,,-1,0,8,mine\n" + FLOAT, "line 3: '-1' is not a positive time"),
             (HEADER + ENCODER + REST + "float_model,,,,,nan,0,8,m\n", "line 4: 'nan' is not a positive time"),
             (HEADER + ENCODER + REST + "float_model,,,,,inf,0,8,m\n", "line 4: 'inf' is not a positive time"),
-            (HEADER + "encoder,s,8,x,8,1,0,8,mine\n", "line 2: invalid literal for int"),
-            (HEADER + "\n\n" + "encoder,s,8,x,8,1,0,8,mine\n", "line 4: invalid literal for int"),
+            (HEADER + "encoder,s,8,x,8,1,0,8,mine\n", "line 2: 'x' is no format of activations"),
+            (HEADER + "\n\n" + "encoder,s,8,x,8,1,0,8,mine\n", "line 4: 'x' is no format of activations"),
             (HEADER + f"encoder,{'s' * 200_000},8,8,8,1,0,8,m\n", "cannot be read .*field limit"),
             (HEADER + ENCODER + REST.replace(",8,mine", ",0,mine") + FLOAT, "line 3: batch 0 is below 1"),
             (

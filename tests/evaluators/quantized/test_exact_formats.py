@@ -87,8 +87,8 @@ def test_encoders_of_integers_alone_run_as_before() -> None:
 
 def test_only_prepared_formats_are_assembled() -> None:
     compared = comparison("vit")
-    with pytest.raises(UserError, match=r"widths \['fp32'\] of activations were not prepared"):
-        compared.models((8, "fp32", 8))
+    with pytest.raises(UserError, match=r"widths \[6\] of activations were not prepared"):
+        compared.models((8, 6, 8))
 
 
 def test_an_integer_scheme_refuses_floats() -> None:

@@ -30,7 +30,7 @@ SMALL = (
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--samplers", "nsga2,tpe"], "unknown sampler 'tpe': choose one of surrogate-nsga2, nsga2, random"),
+        (["--samplers", "nsga2,tpe"], "unknown sampler 'tpe': choose one of surrogate-nsga2, nsga2, "),
         (["--samplers", ""], "unknown sampler ''"),
         (["--seeds", "0"], "'0' is not a whole number above 0"),
         (["--bits", "8"], "a search needs at least two widths"),

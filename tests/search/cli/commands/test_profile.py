@@ -184,8 +184,8 @@ def test_ranges_table_has_a_row_for_each_encoder_at_the_narrowest_width(
 def test_widths_without_logarithmic_attention_have_no_base(
     document: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wide = {**document, "widths": [8]}
-    lines = printed(wide, capsys)
+    sites = [{**found, "grids": found["grids"] and {"8": found["grids"]["8"]}} for found in document["sites"]]
+    lines = printed({**document, "widths": [8], "sites": sites}, capsys)
     assert any(line.startswith("8-bit ranges") and line.endswith("gelu") for line in lines)
 
 
