@@ -71,6 +71,7 @@ def test_figures_are_read_as_they_were_written() -> None:
     assert found.quality().figures()["psnr"] == 35.0
 
 
+@pytest.mark.thorough
 def test_pictures_that_are_no_numbers_get_one_line() -> None:
     pipeline = class_pipeline()
     with torch.no_grad():

@@ -39,6 +39,7 @@ def test_every_stage_agrees_on_equal_inputs(name: str, bits: Bits) -> None:
     check_stages(comparison(name), bits)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", ["mixed 4", "mixed 5"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_so_it_does_with_other_parts(name: str, bits: Bits) -> None:

@@ -66,6 +66,7 @@ def test_the_layers_are_those_of_the_configuration_alone(low: Case, refined: Ref
     assert {site.rpartition(".")[2] for site, _ in changed} == {"norm1", "qkv", "context", "norm2", "gelu"}
 
 
+@pytest.mark.thorough
 def test_it_is_packed_as_any_other_model(digits: Digits, tmp_path: Path) -> None:
     config, images = digits.config(4, 4, 4), digits.context.images("test")
     found = refine(digits.calibrated, digits.blueprint, config, digits.images, QUICK).calibrated
@@ -131,6 +132,7 @@ def test_other_schemes_models_and_too_few_images_are_refused(low: Case) -> None:
         refine(low.calibrated, low.blueprint, low.config, low.images.part(0, 20), QUICK)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["swin", "distilled", "norm then average"])
 def test_windows_merges_several_heads_and_averages_are_refined(name: str) -> None:
     small = refined_case(name)

@@ -83,6 +83,7 @@ def test_other_commands_name_what_to_use(run: GenerationRun) -> None:
         open_run("whole", runs_dir=run.path.parent)
 
 
+@pytest.mark.thorough
 def test_the_same_seed_finds_the_same(run: GenerationRun, spec: GenerationSpec, tmp_path: Path) -> None:
     again = search_formats(spec, name="whole", runs_dir=tmp_path)
     columns = (
@@ -91,6 +92,7 @@ def test_the_same_seed_finds_the_same(run: GenerationRun, spec: GenerationSpec, 
     assert again.evaluated[columns].to_dict("list") == run.evaluated[columns].to_dict("list")
 
 
+@pytest.mark.thorough
 def test_nothing_that_was_paid_for_is_made_again(
     spec: GenerationSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
