@@ -18,7 +18,7 @@ from bitfront.evaluators.models.parts import EncoderParts, NormParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, requantize
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, codes_of
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
 from bitfront.evaluators.quantized.kernels.portable import portable_attention, rounded_attention
 from bitfront.evaluators.quantized.scheme import Norm, Update
@@ -59,9 +59,7 @@ class ZeroPointLinear:
         codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
-        value = self.to_float(x, grid)
-        codes = requantize(F.gelu(value) if gelu else value, out)
-        return codes if codebook is None else replace_codes(codes, codebook)
+        return codes_of(self.to_float(x, grid), out, gelu=gelu, codebook=codebook)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +171,7 @@ class MixedEncoder:
         """Float32 values as codes, or in a float format."""
         if site not in self.grids:
             return rounded_to(value, str(self.held[site]))
-        return self._levelled(site, requantize(value, self.grids[site]))
+        return codes_of(value, self.grids[site], codebook=self.codebooks.get(site))
 
     def _context(self, qkv: torch.Tensor, batch: int, tap: Tap | None) -> torch.Tensor:
         """The attention's output as its site has it."""

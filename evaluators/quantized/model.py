@@ -13,7 +13,7 @@ from bitfront.evaluators.models.parts import EncoderParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
-from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, requantize
+from bitfront.evaluators.quantized.kernels.linear import IntegerLinear, codes_of
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
 from bitfront.evaluators.quantized.kernels.portable import portable_attention
 from bitfront.evaluators.quantized.mixed import MixedEncoder
@@ -107,7 +107,7 @@ class QuantizedEncoder:
             return layer.to_codes(normed, grids["norm1"], grids["attn.qkv"], codebook=table)
         value = layer.to_float(normed, grids["norm1"])
         found = float_stages.operands(self.parts, value.view(batch, -1, value.shape[-1])).flatten(0, 1)
-        return _codes(found, grids["attn.qkv"], table)
+        return codes_of(found, grids["attn.qkv"], codebook=table)
 
     def _context(self, qkv: torch.Tensor, batch: int, tap: Tap | None) -> torch.Tensor:
         """Codes of the attention's output."""
@@ -116,7 +116,7 @@ class QuantizedEncoder:
             return self.kernels.attention(qkv, batch, self.attention, tap)
         grid = self.grids["attn.context"]
         steps = portable_attention(qkv, batch, self.attention, tap, codes=False)
-        return _codes(float_stages.normed(steps * grid.scale, norm), grid, None)
+        return codes_of(float_stages.normed(steps * grid.scale, norm), grid)
 
     def _hidden(self, normed: torch.Tensor) -> torch.Tensor:
         """Codes of the hidden channels."""
@@ -124,7 +124,7 @@ class QuantizedEncoder:
         if self.parts is None or not self.parts.alters_hidden:
             return layer.to_codes(normed, grids["norm2"], grids["mlp.gelu"], gelu=True, codebook=table)
         found = float_stages.hidden(self.parts, layer.to_float(normed, grids["norm2"]))
-        return _codes(found, grids["mlp.gelu"], table)
+        return codes_of(found, grids["mlp.gelu"], codebook=table)
 
     def __call__(
         self,
@@ -169,12 +169,6 @@ class QuantizedEncoder:
             return seen("residual2", self.sum2.add(x, update)), None
         x, normed = self.sum2.add_norm(x, update, following)
         return seen("residual2", x), normed
-
-
-def _codes(value: torch.Tensor, grid: AffineGrid, codebook: torch.Tensor | None) -> torch.Tensor:
-    """Codes of float32 values, or their levels."""
-    codes = requantize(value, grid)
-    return codes if codebook is None else replace_codes(codes, codebook)
 
 
 # One of integers throughout, or with a float format at some tensor.

@@ -116,3 +116,11 @@ def stages_of(
         stages[f"{merge}.norm"] = (reference.merge_norm, [last])
         stages[f"{merge}.reduction"] = (reference.reduction, [f"{merge}.norm"])
     return stages
+
+
+def check_stages(compared: Comparison, bits: Bits) -> None:
+    """Asserts that every stage of every encoder, at what the evaluator gave it, yields what it let pass."""
+    tapped = Tapped(compared, bits)
+    for index in range(len(tapped.reference.blueprint.encoders)):
+        for site, (stage, taken) in stages_of(tapped.reference, index).items():
+            assert tapped.agrees(site, stage(index, *(tapped[s] for s in taken))), site

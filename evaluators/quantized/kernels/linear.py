@@ -56,6 +56,14 @@ def requantize(value: torch.Tensor, out: AffineGrid) -> torch.Tensor:
     return (value * single(1.0 / out.scale) + out.zero_point).round_().clamp_(0, out.qmax).to(torch.uint8)
 
 
+def codes_of(
+    value: torch.Tensor, out: AffineGrid, *, gelu: bool = False, codebook: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 codes of (the GELU of) float32 values as oneDNN rounds them, or their levels in ``codebook``."""
+    codes = requantize(F.gelu(value) if gelu else value, out)
+    return codes if codebook is None else replace_codes(codes, codebook)
+
+
 class OneDnnLinear:
     """oneDNN's fused int8 linear with prepacked weights (VNNI or AMX where the CPU has them).
 
@@ -154,9 +162,7 @@ class FloatLaneLinear:
         codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
-        value = self.to_float(x, grid)
-        codes = requantize(F.gelu(value) if gelu else value, out)
-        return codes if codebook is None else replace_codes(codes, codebook)
+        return codes_of(self.to_float(x, grid), out, gelu=gelu, codebook=codebook)
 
 
 class IntMmLinear(FloatLaneLinear):

@@ -9,7 +9,7 @@ import torch
 from format_cases import ASSIGNMENTS, CHOICES, case
 from quantized_cases import Bits
 from quantized_comparison import Comparison, Deviations
-from quantized_taps import Tapped, stages_of
+from quantized_taps import check_stages
 
 from bitfront.evaluators.preparation.recipes import recipe_named
 from bitfront.evaluators.quantized.mixed import MixedEncoder
@@ -24,13 +24,6 @@ OTHERS = ("gate last", "inner norms", "res-post-norm", "eva02", "dinov3", "swin 
 @functools.cache
 def comparison(name: str, kernels: str = "cpu", seed: int = 0) -> Comparison:
     return Comparison(case(name, seed), "deploy", kernels, recipe="best", choices=CHOICES)
-
-
-def check_stages(compared: Comparison, bits: Bits) -> None:
-    tapped = Tapped(compared, bits)
-    for index in range(len(tapped.reference.blueprint.encoders)):
-        for site, (stage, taken) in stages_of(tapped.reference, index).items():
-            assert tapped.agrees(site, stage(index, *(tapped[s] for s in taken))), site
 
 
 @pytest.mark.parametrize("bits", ASSIGNMENTS, ids=str)

@@ -8,7 +8,7 @@ import pytest
 from peculiar_cases import INTEGER, PECULIAR, QUICKLY, peculiar_case
 from quantized_cases import Bits
 from quantized_comparison import Comparison, Deviations
-from quantized_taps import ROUNDING, Tapped, stages_of
+from quantized_taps import ROUNDING, Tapped, check_stages
 
 from bitfront.evaluators.models.sites import role, trace_sites
 from bitfront.evaluators.preparation.calibrated_model import CalibratedModel
@@ -33,13 +33,6 @@ def comparison(
     name: str, scheme: str, kernels: str = "cpu", seed: int = 0, recipe: str = "best"
 ) -> Comparison:
     return Comparison(peculiar_case(name, 24, seed), scheme, kernels, recipe=recipe)
-
-
-def check_stages(compared: Comparison, bits: Bits) -> None:
-    tapped = Tapped(compared, bits)
-    for index in range(len(tapped.reference.blueprint.encoders)):
-        for site, (stage, taken) in stages_of(tapped.reference, index).items():
-            assert tapped.agrees(site, stage(index, *(tapped[s] for s in taken))), site
 
 
 @pytest.mark.parametrize("bits", ASSIGNMENTS, ids=str)
