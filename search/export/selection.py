@@ -132,6 +132,13 @@ def standing(listed: Mapping[int, ListedPoint]) -> dict[int, int]:
     }
 
 
+def on_all(runs: Sequence[RecordedRun]) -> list[int]:
+    """The trials that are on the front by every source, the smallest first."""
+    fronts = [{int(trial) for trial in run.front["trial"]} for run in runs]
+    shared = set.intersection(*fronts)
+    return [int(trial) for trial in runs[0].front["trial"] if int(trial) in shared]
+
+
 def chosen_row(run: RecordedRun, choice: Choice) -> pd.Series:
     """The row of a run's front that ``choice`` stands for, as :func:`pick` reads it.
 

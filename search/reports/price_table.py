@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bitfront.search.export.selection import default_choice
+from bitfront.search.export.selection import default_choice, on_all
 from bitfront.search.problem.wording import MISSING, megabytes, milliseconds, percent
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.front_rows import FrontRow, front_rows, price_notes, star_note
@@ -26,13 +26,6 @@ def prices_document(runs: Sequence[RecordedRun]) -> dict[str, Any]:
         runs: The same run by each source.
     """
     return {"run": runs[0].name, "on_all": on_all(runs), "by_source": [front_document(run) for run in runs]}
-
-
-def on_all(runs: Sequence[RecordedRun]) -> list[int]:
-    """The trials that are on the front by every source, the smallest first."""
-    fronts = [{int(trial) for trial in run.front["trial"]} for run in runs]
-    shared = set.intersection(*fronts)
-    return [int(trial) for trial in runs[0].front["trial"] if int(trial) in shared]
 
 
 def print_prices(runs: Sequence[RecordedRun], everything: bool = False, words: Sequence[str] = ()) -> None:

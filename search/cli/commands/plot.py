@@ -13,6 +13,7 @@ from bitfront.search.cli.options.generation import generation_run
 from bitfront.search.cli.options.groups import add_price_options, price_words
 from bitfront.search.reports.console import hint, print_json, stderr_console, stdout_console
 from bitfront.search.reports.plots.picture import (
+    BY_SOURCE,
     FORMATS,
     PICTURES,
     PRINT_DPI,
@@ -36,7 +37,8 @@ Draws the pictures of a run: the front against size and latency, the bit map (wh
 bits along the front) and the hypervolume history. Points of the front that really differ are named. Where
 they are named by --only, also the front in both costs with the quality as colour (front_costs), the
 hypervolume over time (hypervolume_time), and how much each gene alone is estimated to change the outputs
-(sensitivities). Several runs are drawn together, one front for each, where their images, float model and
+(sensitivities). With several sources of latencies also all of their fronts in one picture
+(front_by_source). Several runs are drawn together, one front for each, where their images, float model and
 source of latencies are the same. For a paper: --format pdf --size column.
 """
 
@@ -55,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option(parser, "--output PATH", place, Path)
     add_price_options(
-        parser, "; may be given again for one run, which is drawn by each in a folder of its own"
+        parser, "; may be given again for one run, drawn by each in a folder of its own, and by all together"
     )
     group = parser.add_argument_group("looks")
     option(group, "--format LIST", f"some of {', '.join(FORMATS)} (default: png)", _names)
@@ -93,8 +95,12 @@ def run(args: argparse.Namespace) -> int:
     sources = len(by_source[0])
     if sources > 1 and len(runs) > 1:
         raise UserError("several runs are drawn by one source: give --latency once, or name one run")
+    if sources == 1 and BY_SOURCE in (args.only or ()):
+        raise UserError(f"{BY_SOURCE} shows a run by several sources: give --latency at least twice")
     # One run by each source on its own, or several runs together.
     pictures = [_draw(args, list(drawn), sources > 1) for drawn in zip(*by_source, strict=True)]
+    if sources > 1:
+        pictures.append((_draw_together(args, by_source[0]), ()))
     paths = [path for drawn, _ in pictures for path in drawn]
     notes = [note for _, found in pictures for note in found]
     if args.json:
@@ -143,8 +149,15 @@ def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[S
     only = None if args.only is None else checked_pictures(args.only)
     place = Place.of(args.output, _folder(runs), args.format, only)
     prices = runs[0].prices
-    if apart and place.single:
-        raise UserError(f"{args.output} is one file, and each source has its own pictures: name a folder")
+    if apart and (place.single or only is not None):
+        only = tuple(name for name in only or () if name != BY_SOURCE)
+        if not only:
+            return (), prices.notes if prices else ()
+        if place.single:
+            raise UserError(
+                f"{args.output} is one file, and each source has its own {only[0]}: name a folder, or draw "
+                f"--only {BY_SOURCE}"
+            )
     if prices and apart and args.output is not None:
         place = dataclasses.replace(place, path=_beside(place.path, prices.label))
     wanted = only or ((place.single,) if place.single else None)
@@ -161,6 +174,20 @@ def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[S
         raise UserError(f"{who} {have} no {what}")
     told = prices.notes if prices else ()
     return write_figures(figures, place, dpi), (*told, *notes)
+
+
+def _draw_together(args: argparse.Namespace, runs: Sequence[Run]) -> Sequence[Path]:
+    """Draws the fronts of one run by several sources in one picture, where it is among those asked for."""
+    from bitfront.search.reports.plots.run_plots import figure_by_source, write_figures
+
+    only = None if args.only is None else checked_pictures(args.only)
+    if only is not None and BY_SOURCE not in only:
+        return ()
+    size = picture_size(args.size)
+    place = Place.of(args.output, runs[0].path / "plots", args.format, (BY_SOURCE,))
+    figure = figure_by_source(runs, args.all, size, "" if args.no_title else args.title)
+    dpi = size.dpi if args.dpi is None else checked_dpi(args.dpi)
+    return write_figures({BY_SOURCE: figure}, place, dpi) if figure is not None else ()
 
 
 def _folder(runs: Sequence[Run]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ from bitfront.search.reports.plots.window import TOP_MARGIN, Window, window_of
 _LABELLED = 10
 # Points of width, from which on panels stand side by side, and those of a picture on a screen.
 _BESIDE, _ALONE, _PANEL = 430.0, 518.0, 396.0
+# Panels beside one another at most, where more than that would be small.
+_IN_A_ROW = 3
 # Height of a panel as a share of its width, and in points at most.
 _ASPECT, _HIGHEST = 0.66, 235.0
 # Points above the highest mark, so that its name has room.
@@ -59,6 +62,8 @@ def draw_panels(
 ) -> Figure:
     """Panels of quality against a cost, beside one another where there is room, and stacked elsewhere.
 
+    More than three stand in rows of two.
+
     Args:
         views: What the range of each panel is to show, and its axis.
         heading: What stands above.
@@ -68,15 +73,19 @@ def draw_panels(
     """
     windows = [window_of(view) for view in views]
     with style.house_style(size):
-        width = size.width or inches(_ALONE if len(views) == 1 else _PANEL * len(views))
-        beside = len(views) if width >= inches(_BESIDE) else 1
-        rows = len(views) // beside
+        most = len(views) if len(views) <= _IN_A_ROW else 2
+        width = size.width or inches(_ALONE if most == 1 else _PANEL * most)
+        beside = most if width >= inches(_BESIDE) else 1
+        rows = math.ceil(len(views) / beside)
         height = min(_ASPECT * width / beside, inches(_HIGHEST))
         bottom, top = min(w.bottom for w in windows), max(w.top for w in windows)
         top += max(0.0, inches(_ABOVE) / height - TOP_MARGIN) * (top - bottom)
         windows = [window._replace(bottom=bottom, top=top) for window in windows]
         figure = style.new_figure(width, width)
         panels = list(figure.subplots(rows, beside, sharey=True, squeeze=False).flat)
+        for empty in panels[len(views) :]:
+            empty.remove()
+        panels = panels[: len(views)]
         for number, (axes, view, window) in enumerate(zip(panels, views, windows, strict=True)):
             axes.set(xlim=(window.left, window.right), ylim=(window.bottom, window.top))
             axes.set(xlabel=view.axis.label, ylabel="" if number % beside else _quality_label(view))

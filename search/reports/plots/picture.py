@@ -11,9 +11,11 @@ from bitfront.evaluators.files import check_writable
 from bitfront.spaces import UserError
 
 FORMATS = ("png", "svg", "pdf")
-# Of a run; several runs together have no bit map. The others are drawn where they are named.
+# Of a run; several runs together have no bit map. Others of a run are drawn where they are named.
 USUAL_PICTURES = ("front", "front_size", "front_latency", "bit_map", "hypervolume")
-PICTURES = (*USUAL_PICTURES, "front_costs", "hypervolume_time", "sensitivities")
+# Of one run by several sources of latencies.
+BY_SOURCE = "front_by_source"
+PICTURES = (*USUAL_PICTURES, "front_costs", "hypervolume_time", "sensitivities", BY_SOURCE)
 SCREEN_DPI, PRINT_DPI = 150, 300
 _DPI = (30, 2400)
 # Endings that are taken for those of pictures, so that such a name is no folder.

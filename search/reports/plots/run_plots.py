@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from bitfront.evaluators.data.registry import path_of
+from bitfront.search.export.selection import on_all
 from bitfront.search.problem.wording import choice_ends, narrowed_words, points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
-from bitfront.search.reports.plots.front_points import FrontInfo, collect_front
+from bitfront.search.reports.plots.front_points import FrontInfo, Points, collect_front
 from bitfront.search.reports.plots.hypervolume import (
     collect_hypervolume,
     collect_hypervolume_time,
@@ -75,6 +77,37 @@ def run_figures(
         heading = Heading(f"Hypervolume{subject(run)}", reference_point(run)).asked(title, size)
         found["hypervolume"] = draw_hypervolume([history], heading, size)
     return found | _further(run, wanted, size, title)
+
+
+def figure_by_source(
+    runs: Sequence[RecordedRun],
+    everything: bool = False,
+    size: PictureSize = SCREEN,
+    title: str | None = None,
+) -> Figure | None:
+    """The front of one run by several sources of latencies, a panel for each, on one axis of quality.
+
+    All are sums by their tables: whole models, which one source alone may have measured, are left out.
+
+    Args:
+        runs: The run by each source.
+        everything: Whether all points of the fronts are listed.
+        size: Of the picture.
+        title: As that of :func:`run_figures`.
+
+    Returns:
+        The picture; None where nothing was evaluated yet.
+    """
+    panels = [collect_front(run, cost_axes(run)["front_latency"], everything) for run in runs]
+    if any(panel.empty for panel in panels):
+        return None
+    none = Points(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
+    panels = [panel._replace(measured=none) for panel in panels]
+    shared = on_all(runs)
+    common = f"; {points(len(shared))} on every front" if shared else ""
+    counted = f"one search of {count_of(len(runs[0].trials), 'trial')}, {len(runs)} sources of latencies"
+    heading = Heading(f"Pareto fronts{subject(runs[0])}", counted + common).asked(title, size)
+    return draw_fronts(panels, heading, size)
 
 
 def _further(

@@ -70,7 +70,20 @@ def test_files_by_other_prices_have_names_of_their_own(command: Any, root: Path)
     assert exported["measured"]["latency_source"] == "table:phone.csv (clock 1, a phone)"
     assert json.loads(Path(exported["path"]).read_text())["provenance"]["prices"] == phone[1]
     assert "give --latency once" in command("export", *phone, "--latency", "run").error
-    assert "name a folder" in command("plot", *phone, "--latency", "run", "--output", root / "a.png").error
+
+
+def test_fronts_by_several_sources_are_one_picture(command: Any, root: Path) -> None:
+    by_two = ["plot", "--latency", "run", "--latency", f"table:{root / 'phone.csv'}"]
+    only = [*by_two, "--only", "front_by_source"]
+    assert command(*only).out.split() == [str(root / "searched" / "plots" / "front_by_source.png")]
+    assert command(*by_two, "--output", root / "a.png").out.split() == [str(root / "a.png")]
+    every = [Path(path) for path in command(*by_two).out.split()]
+    assert sum(path.name == "front_by_source.png" for path in every) == 1
+    assert sum(path.name == "front.png" for path in every) == 2
+    own = command(*by_two, "--only", "front", "--output", root / "b.png").error
+    assert "b.png is one file, and each source has its own front: name a folder" in own
+    alone = command("plot", "--only", "front_by_source").error
+    assert "front_by_source shows a run by several sources: give --latency at least twice" in alone
 
 
 def test_a_report_has_the_run_by_each(command: Any, root: Path) -> None:

@@ -13,7 +13,7 @@ from matplotlib.colors import rgb_to_hsv
 from matplotlib.figure import Figure
 
 from bitfront.search.reports.plots.picture import USUAL_PICTURES, picture_size
-from bitfront.search.reports.plots.run_plots import run_figures
+from bitfront.search.reports.plots.run_plots import figure_by_source, run_figures
 from bitfront.search.reports.plots.sensitivity import collect_gene_scores
 from bitfront.search.runs.reader import RecordedRun
 
@@ -99,3 +99,35 @@ def test_they_have_the_sizes_of_pages(run: RecordedRun, name: str, size: str) ->
     texts = [text for axes in figure.axes for text in [*axes.get_xticklabels(), axes.xaxis.label]]
     assert all(text.get_fontsize() >= 8.0 for text in texts)
     assert figure.get_tightbbox().width <= figure.get_figwidth() + 0.02
+
+
+@pytest.mark.parametrize("sources", [2, 3, 5])
+def test_fronts_by_source_have_a_panel_each_in_rows(run: RecordedRun, sources: int) -> None:
+    runs = [
+        dataclasses.replace(
+            run,
+            summary={**run.summary, "latency_source": f"table:{number}.csv"},
+            front=run.front.assign(latency_ms=run.front["latency_ms"] * 10.0**number),
+            trials=run.trials.assign(latency_ms=run.trials["latency_ms"] * 10.0**number),
+        )
+        for number in range(sources)
+    ]
+    figure = figure_by_source(runs)
+    assert figure is not None
+    assert len(figure.axes) == sources
+    lefts, bottoms = (
+        {round(getattr(axes.get_position(), side), 3) for axes in figure.axes} for side in ("x0", "y0")
+    )
+    assert (len(lefts), len(bottoms)) == ((sources, 1) if sources <= 3 else (2, 3))
+    assert [f"table:{number}.csv" in axes.get_xlabel() for number, axes in enumerate(figure.axes)] == [
+        True
+    ] * sources
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    columns = [axes.get_xlim()[1] for axes in figure.axes]
+    assert columns == sorted(columns)
+    assert f"{len(run.front)} points on every front" in figure.texts[1].get_text()
+
+
+def test_fronts_by_source_of_nothing_are_none(run: RecordedRun) -> None:
+    empty = dataclasses.replace(run, front=run.front.iloc[:0], trials=run.trials.iloc[:0])
+    assert figure_by_source([run, empty]) is None
