@@ -3,9 +3,10 @@ r"""Few evaluations of one sampler against many of another, their last fronts ju
 bitfront compare-samplers --model deit_tiny_patch16_224 --checkpoint deit_tiny.pth --data labels.csv \
     --scheme deploy --latency model:bops --search-images 256 --samplers nsga2 --seeds 3 --evaluations 600 \
     --run many
-python tests/benchmarks/bench_budgets.py runs/many surrogate-nsga2:40 surrogate-nsga2:120 nsga2:600
+python tests/benchmarks/bench_budgets.py runs/many surrogate-nsga2:40:9 surrogate-nsga2:120 nsga2:600
 
-Goes on with a comparison: its searches and evaluations are taken over, further ones are kept in its folder.
+A budget is a sampler, its evaluations, and its number of seeds where that is not the comparison's. Goes on
+with a comparison: its searches and evaluations are taken over, further ones are kept in its folder.
 Hypervolumes are shares of that of all last fronts together, by the test images, which no search has used;
 they are printed by seed, and as ratios to the last sampler that is named.
 """
@@ -38,16 +39,15 @@ from bitfront.spaces import BitfrontError
 def main() -> int:
     parser = argparse.ArgumentParser(description="Few evaluations of one sampler against many of another")
     parser.add_argument("comparison", type=Path, help="folder of a comparison")
-    parser.add_argument("budgets", nargs="+", metavar="SAMPLER:EVALUATIONS")
+    parser.add_argument("budgets", nargs="+", metavar="SAMPLER:EVALUATIONS[:SEEDS]")
     parser.add_argument("--workers", type=int, default=available_cpus())
     options = parser.parse_args()
     settings, reporter = ComparisonSettings.read(options.comparison), reporter_of(None)
-    budgets = [(name, int(count)) for name, count in (text.split(":") for text in options.budgets)]
-    prepared, names = RunFolder(options.comparison / PREPARED), [name for name, _ in budgets]
+    budgets = [_planned(text, settings.spec.seed, settings.seeds) for text in options.budgets]
+    prepared, names = RunFolder(options.comparison / PREPARED), [budget[0].sampler for budget in budgets]
     ready = prepare_run(settings.spec, prepared, reporter.stage, None, print, names)
     problem = SearchProblem.from_spec(ready.spec, ready.space, ready.costs, ready.references)
-    seeds = range(settings.spec.seed, settings.spec.seed + settings.seeds)
-    planned = [PlannedSearch(name, seed, count) for name, count in reversed(budgets) for seed in seeds]
+    planned = [search for budget in reversed(budgets) for search in budget]
     pool = start_workers(WorkerOptions(workers=options.workers), ready.spec, ready.context)
     try:
         shared = SharedSearches(problem, pool, options.comparison, ready.scores)
@@ -79,14 +79,19 @@ def main() -> int:
     total = box.share(everything)
     shares = {entry: box.share(found) / total for entry, found in points.items()}
     print(f"\nhypervolume of last fronts on {whole.images} test images, share of all fronts together")
-    last = np.median([shares[PlannedSearch(budgets[-1][0], seed, budgets[-1][1])] for seed in seeds])
-    for name, count in budgets:
-        found = [shares[PlannedSearch(name, seed, count)] for seed in seeds]
-        sizes = [len(points[PlannedSearch(name, seed, count)]) for seed in seeds]
-        by_seed = ", ".join(f"{share:.4f} ({size} points)" for share, size in zip(found, sizes, strict=True))
-        ratio = np.median(found) / last
-        print(f"{name:16} {count:5} evaluations: median {np.median(found):.4f}, {ratio:.3f}x; {by_seed}")
+    last = np.median([shares[search] for search in budgets[-1]])
+    for budget in budgets:
+        found = [shares[search] for search in budget]
+        by_seed = ", ".join(f"{shares[search]:.4f} ({len(points[search])} points)" for search in budget)
+        middle, name, count = np.median(found), budget[0].sampler, budget[0].evaluations
+        print(f"{name:16} {count:5} evaluations: median {middle:.4f}, {middle / last:.3f}x; {by_seed}")
     return 0
+
+
+def _planned(text: str, first: int, usual: int) -> list[PlannedSearch]:
+    """The searches of a budget, from the first seed on."""
+    name, count, *seeds = text.split(":")
+    return [PlannedSearch(name, first + k, int(count)) for k in range(int(seeds[0]) if seeds else usual)]
 
 
 if __name__ == "__main__":
