@@ -24,10 +24,15 @@ Batches = Callable[[], Iterable[torch.Tensor]]
 
 
 def patches_of(images: torch.Tensor, patch_size: tuple[int, int]) -> torch.Tensor:
-    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, values of a patch]``."""
+    """Cuts ``[batch, channels, rows, columns]`` into ``[batch, patches, values of a patch]``.
+
+    Rows and columns at the end that fill no patch are left out, as by timm's convolution.
+    """
     batch, channels, rows, columns = images.shape
     height, width = patch_size
-    grid = images.reshape(batch, channels, rows // height, height, columns // width, width)
+    down, across = rows // height, columns // width
+    filled = images[:, :, : down * height, : across * width]
+    grid = filled.reshape(batch, channels, down, height, across, width)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * height * width)
 
 

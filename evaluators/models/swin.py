@@ -23,6 +23,8 @@ from bitfront.evaluators.models.vit import patch_embedding_refusal
 
 _SECOND = "timm.models.swin_transformer_v2."
 _MERGINGS = {"timm.models.swin_transformer.PatchMerging", f"{_SECOND}PatchMerging"}
+# How reasons end that are of the image size.
+NEEDS_PADDING = "which needs padding"
 # Of position biases in the second version (Liu et al. 2022, section 3.3, and their code).
 _LARGEST_BIAS = 16.0
 
@@ -53,6 +55,20 @@ def swin_refusal(module: Any) -> str | None:
     return None
 
 
+def fitting_sizes(module: Any) -> str:
+    """Image sizes near a Swin's own that need no padding, in words.
+
+    The sides are multiples of a window of the last stage, seen from the image.
+    """
+    shrunk = 2 ** (len(module.layers) - 1)
+    largest = [max(sides) for sides in zip(*(b.window_size for b in module.layers[0].blocks), strict=True)]
+    units = [part * shrunk * side for part, side in zip(module.patch_embed.patch_size, largest, strict=True)]
+    sides = list(zip(module.patch_embed.img_size, units, strict=True))
+    below = _sides(tuple(max(side // unit, 1) * unit for side, unit in sides))
+    above = _sides(tuple(-(-side // unit) * unit for side, unit in sides))
+    return " or ".join(dict.fromkeys((below, above)))
+
+
 def _stage_refusal(stage: Any) -> str | None:
     if len(stage.blocks) == 0:
         return "has no encoders"
@@ -60,26 +76,28 @@ def _stage_refusal(stage: Any) -> str | None:
     if not isinstance(merging, nn.Identity):
         if kind_of(merging) not in _MERGINGS:
             return f"merges patches by a {type(merging).__name__}"
-        if any(side % 2 for side in stage.input_resolution):
-            return f"merges patches in a grid of {_sides(stage.input_resolution)}, which needs padding"
         if (reason := norm_refusal(merging.norm)) is not None:
             return reason
     for index, block in enumerate(stage.blocks):
-        if (reason := _encoder_refusal(block)) is not None:
+        if (reason := encoder_refusal(block)) is not None:
             return f"encoder {index} {reason}"
+    return _size_refusal(stage)
+
+
+def _size_refusal(stage: Any) -> str | None:
+    """Where a stage's grid needs padding; None where it does not."""
+    merged = stage.input_resolution
+    if not isinstance(stage.downsample, nn.Identity) and any(side % 2 for side in merged):
+        return f"merges patches in a grid of {_sides(merged)}, {NEEDS_PADDING}"
+    for index, block in enumerate(stage.blocks):
+        grid, window = block.input_resolution, block.window_size
+        if any(side % part for side, part in zip(grid, window, strict=True)):
+            windows = f"windows of {_sides(window)} in a grid of {_sides(grid)}"
+            return f"encoder {index} has {windows}, {NEEDS_PADDING}"
     return None
 
 
-def _encoder_refusal(block: Any) -> str | None:
-    if (reason := encoder_refusal(block)) is not None:
-        return reason
-    if any(side % window for side, window in zip(block.input_resolution, block.window_size, strict=True)):
-        grid, window = _sides(block.input_resolution), _sides(block.window_size)
-        return f"has windows of {window} in a grid of {grid}, which needs padding"
-    return None
-
-
-def _sides(sides: tuple[int, int]) -> str:
+def _sides(sides: tuple[int, ...]) -> str:
     return f"{sides[0]}x{sides[1]}"
 
 

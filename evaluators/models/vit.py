@@ -65,9 +65,12 @@ def patch_embedding_refusal(embedding: Any) -> str | None:
 
     if type(embedding) is not PatchEmbed:
         return f"it embeds patches by a {type(embedding).__name__}, not by one linear projection"
-    if any(side % patch for side, patch in zip(embedding.img_size, embedding.patch_size, strict=True)):
-        image, patch = ("x".join(map(str, sides)) for sides in (embedding.img_size, embedding.patch_size))
-        return f"its images of {image} pixels are no whole number of {patch} patches"
+    sides = list(zip(embedding.img_size, embedding.patch_size, strict=True))
+    image, patch = ("x".join(map(str, found)) for found in zip(*sides, strict=True))
+    if any(side < part for side, part in sides):
+        return f"its images of {image} pixels are smaller than a patch of {patch}"
+    if getattr(embedding, "dynamic_img_pad", False) and any(side % part for side, part in sides):
+        return f"it pads images of {image} pixels to whole patches of {patch}"
     return None
 
 

@@ -95,7 +95,9 @@ def massive() -> torch.nn.Module:
 # By what they are like, with the peculiarities that they bring together.
 PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
     "clip": lambda: vit(pre_norm=True, act_layer="quick_gelu"),
-    "siglip": lambda: vit(global_pool="map", class_token=False, act_layer="gelu_tanh"),
+    "siglip": lambda: vit(  # of images that patches do not fill, as SigLIP so400m at 384 pixels
+        global_pool="map", class_token=False, act_layer="gelu_tanh", img_size=(19, 18)
+    ),
     "dinov2": lambda: vit(
         mlp_layer=layers().SwiGLUPacked, init_values=0.5, reg_tokens=2, no_embed_class=True
     ),

@@ -99,10 +99,14 @@ def keys_seen(writer: GraphWriter, window: WindowParts) -> str:
 
 
 def cut_patches(writer: GraphWriter, blueprint: Blueprint, x: str) -> str:
-    """Patches ``[batch, patches, values of a patch]`` of images."""
+    """Patches ``[batch, patches, values of a patch]`` of images, without what fills none."""
     channels, rows, columns = blueprint.image_shape
     height, width = blueprint.patch_size
-    x = writer.reshape(x, 0, channels, rows // height, height, columns // width, width)
+    down, across = rows // height, columns // width
+    if (rows, columns) != (down * height, across * width):
+        ends = writer.integers(down * height, across * width)
+        x = writer.op("Slice", x, writer.integers(0, 0), ends, writer.integers(2, 3))
+    x = writer.reshape(x, 0, channels, down, height, across, width)
     x = writer.transpose(x, 0, 2, 4, 1, 3, 5)
     return writer.reshape(x, 0, blueprint.patches, channels * height * width)
 

@@ -18,6 +18,8 @@ from bitfront.evaluators.context.context import EvaluationContext
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.data.image_options import ImageOptions
 from bitfront.evaluators.models.digits_models import build_digits, load_embedded
+from bitfront.evaluators.models.families import blueprint_of
+from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.loading import LoadedModel, load_model
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
@@ -98,8 +100,15 @@ class TestVit:
         assert found.decided == {"image_size": (24, 32)}
 
     def test_sizes_that_patches_do_not_fill(self) -> None:
-        with pytest.raises(UserError, match="its images of 15x15 pixels are no whole number of 2x2 patches"):
-            load_model("digits_deit", options=ImageOptions(image_size=(15, 15)))
+        odd, even = (
+            load_model("digits_deit", options=ImageOptions(image_size=(side, side))) for side in (15, 14)
+        )
+        images = torch.randn(2, 1, 15, 15, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            assert torch.equal(odd.module(images), even.module(images[:, :, :14, :14]))
+            assert torch.allclose(
+                forward(blueprint_of("odd", odd.module), images), odd.module(images), atol=1e-4
+            )
 
     def test_deit_tiny_of_384(self, tmp_path: Path) -> None:
         ensure_torchvision()

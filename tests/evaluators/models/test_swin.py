@@ -31,7 +31,8 @@ def refused(match: str, module: nn.Module) -> None:
         blueprint_of("thing", module)
     message = str(caught.value)
     assert message.startswith("thing cannot be quantized: ")
-    assert "; give a " in message
+    hint = "; choose an image size that windows fill, such as " if "padding" in message else "; give a "
+    assert hint in message
     assert "\n" not in message
 
 
@@ -310,7 +311,6 @@ class TestRefused:
                 },
                 "stage 2 merges patches in a grid of 3x3, which needs padding",
             ),
-            ({"img_size": 17}, "its images of 17x17 pixels are no whole number of 2x2 patches"),
             ({"global_pool": "max"}, "it pools tokens by 'max', and only averages"),
             ({"global_pool": "catavgmax"}, "it pools tokens by 'catavgmax'"),
             ({"global_pool": ""}, "it pools tokens by ''"),
@@ -321,6 +321,21 @@ class TestRefused:
     )
     def test_options(self, small_swin: SmallSwin, options: dict[str, object], match: str) -> None:
         refused(match, small_swin(0, **options))
+
+    @pytest.mark.parametrize(
+        ("image", "sizes"),
+        [((256, 256), "224x224 or 448x448"), ((448, 300), "448x224 or 448x448"), ((100, 224), "224x224")],
+    )
+    def test_sizes_that_fit_are_named(
+        self, timm: Any, small_swin: SmallSwin, image: tuple[int, int], sizes: str
+    ) -> None:
+        def built(size: tuple[int, int]) -> nn.Module:
+            options = {"depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1), "patch_size": 4, "window_size": 7}
+            return small_swin(0, img_size=size, **options)
+
+        refused(f"such as {sizes}$", built(image))
+        fitting = tuple(map(int, sizes.split(" or ")[0].split("x")))
+        check_family("fitting", built((fitting[0], fitting[1])))
 
     def test_other_layers(self, timm: Any, small_swin: SmallSwin) -> None:
         module = small_swin(0)
