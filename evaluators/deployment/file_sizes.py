@@ -187,7 +187,7 @@ class GraphSizes:
 
     def _shape(self, index: int) -> tuple[object, ...]:
         encoder = self.prepared.blueprint.encoders[index]
-        window = 0 if encoder.window is None else encoder.window.rows.shape[1]
+        window = () if encoder.window is None else tuple(encoder.window.rows.shape)
         masked = int(encoder.window is not None and encoder.window.mask is not None)
         layers = tuple(tuple(parts.weight.shape) for parts in encoder.linear().values())
         between = encoder.peculiarities(), encoder.hidden_scales is not None

@@ -28,13 +28,16 @@ _EVERYWHERE = ("norm1", "norm2")
 def encoder_shape(encoder: EncoderParts) -> str:
     """The encoder's shape as text: tokens, channels, heads and hidden channels, such as ``197x192h3m768``.
 
-    Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``. What
-    stands between the products of other encoders follows, as in ``201x384h6m1024+rotary.halves+silu+gated``:
-    all that the architecture decides, so that a table fits a model whatever a recipe makes of it.
+    Windowed attention adds the tokens of a window, and ``s`` for shifted ones: ``3136x96h3m384w49s``; and how
+    many windows there are where tokens do not fill them, as in ``4096x96h3m384w49x100s``. What stands between
+    the products of other encoders follows, as in ``201x384h6m1024+rotary.halves+silu+gated``: all that the
+    architecture decides, so that a table fits a model whatever a recipe makes of it.
     """
     shape = f"{encoder.tokens}x{encoder.channels}h{encoder.heads}m{encoder.hidden}"
     if encoder.window is not None:
-        shape += f"w{encoder.window.rows.shape[1]}{'' if encoder.window.mask is None else 's'}"
+        count, tokens = encoder.window.rows.shape
+        many = "" if encoder.window.padding is None else f"x{count}"
+        shape += f"w{tokens}{many}{'' if encoder.window.mask is None else 's'}"
     return "+".join((shape, *_kind(encoder)))
 
 

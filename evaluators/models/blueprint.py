@@ -85,6 +85,7 @@ class Blueprint:
             "a norm of the patches": self.patch_norm is not None,
             "RMSNorm": not all(parts.centred for parts in self.norms().values()),
             "norms behind patch mergings": any(merge.post_norm for merge in self.merges.values()),
+            "patch mergings that need padding": any(merge.padded for merge in self.merges.values()),
             "attention pooling": self.readout.pool is not None,
         }
         return tuple(found | dict.fromkeys(name for name, has in around.items() if has))

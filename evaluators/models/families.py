@@ -9,7 +9,7 @@ from torch import nn
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import forward
-from bitfront.evaluators.models.swin import NEEDS_PADDING, fitting_sizes, swin_blueprint, swin_refusal
+from bitfront.evaluators.models.swin import swin_blueprint, swin_refusal
 from bitfront.evaluators.models.vit import vit_blueprint, vit_refusal
 from bitfront.evaluators.torchvision_shim import ensure_torchvision
 from bitfront.spaces import UserError
@@ -36,10 +36,7 @@ def check_family(name: str, module: nn.Module) -> None:
     else:
         reason = swin_refusal(module) if family in WINDOWED else vit_refusal(module)
     if reason is not None:
-        hint = EXPECTED
-        if reason.endswith(NEEDS_PADDING):
-            hint = f"choose an image size that windows fill, such as {fitting_sizes(module)}"
-        raise UserError(f"{name} cannot be quantized: {reason}; {hint}")
+        raise UserError(f"{name} cannot be quantized: {reason}; {EXPECTED}")
 
 
 def blueprint_of(name: str, module: nn.Module) -> Blueprint:

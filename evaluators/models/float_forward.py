@@ -135,8 +135,7 @@ def _embed(blueprint: Blueprint, images: torch.Tensor, tap: Tap) -> torch.Tensor
 
 
 def _merge(merge: MergeParts, x: torch.Tensor, tap: Tap) -> torch.Tensor:
-    batch, _, channels = x.shape
-    neighbours = x.index_select(1, merge.rows.flatten()).reshape(batch, -1, 4 * channels)
+    neighbours = merge.neighbours(x)
     source = neighbours if merge.post_norm else normed(neighbours, merge.norm)
     tap(f"{merge.name}.norm", source)
     x = _linear(source, merge.reduction)
@@ -150,7 +149,8 @@ def heads_of(encoder: EncoderParts, qkv: torch.Tensor) -> tuple[torch.Tensor, ..
     """Queries, keys and values by head, each ``[batch * windows, heads, n, head_dim]``, of their layer."""
     tokens, window = qkv.shape[1], encoder.window
     if window is not None:
-        qkv, tokens = qkv.index_select(1, window.rows.flatten()), window.rows.shape[1]
+        filled = window.padded(qkv) if tokens == encoder.tokens else qkv
+        qkv, tokens = filled.index_select(1, window.rows.flatten()), window.rows.shape[1]
     return qkv.reshape(-1, tokens, 3, encoder.heads, encoder.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
 
 
@@ -164,7 +164,7 @@ def attended(
 
     Args:
         encoder: The encoder.
-        qkv: ``[batch, tokens, 3 * heads * head_dim]``.
+        qkv: ``[batch, tokens, 3 * heads * head_dim]``, with the padding of its windows or without.
         tap: Sees scores, position biases and the attention matrix by site name.
         held: What becomes of the matrix before it is multiplied with the values.
 
@@ -187,7 +187,7 @@ def attended(
         attention = held(attention)
     tap(f"{encoder.name}.attn.softmax", attention)
     context = (attention @ v).transpose(1, 2).reshape(batch, -1, encoder.heads * encoder.head_dim)
-    return context if window is None else context.index_select(1, window.places)
+    return context if window is None else context.index_select(1, window.places[: encoder.tokens])
 
 
 def _read(readout: Readout, x: torch.Tensor, tap: Tap) -> torch.Tensor:

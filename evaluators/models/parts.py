@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 
 # Norms of an encoder by their names within it, and the fields that hold them.
 ENCODER_NORMS = {
@@ -53,24 +54,35 @@ class WindowParts:
 
     Attributes:
         rows: Token of the image at each position of each window, the cyclic shift included: int32
-            ``[windows, window_tokens]``, every token once.
+            ``[windows, window_tokens]``, every token once. Where no token is, one past the last token.
         bias: Relative position bias, added to the scaled scores: float32
             ``[heads, window_tokens, window_tokens]``.
         mask: True where a query must not see a key: bool ``[windows, window_tokens, window_tokens]``;
             None where the windows are not shifted.
         index: Relative position of each query and key: int64 ``[window_tokens, window_tokens]``, rows of the
             table that is stored; every row occurs.
+        padding: Query, key and value where no token is, each by head and behind its norm: float32
+            ``[3 * heads * head_dim]``; None where tokens fill all windows. What enters ``qkv`` is zero there,
+            so that it is the biases of the float model, whatever ``qkv`` is made of.
     """
 
     rows: torch.Tensor
     bias: torch.Tensor
     mask: torch.Tensor | None
     index: torch.Tensor
+    padding: torch.Tensor | None = None
 
     @cached_property
     def places(self) -> torch.Tensor:
-        """The inverse of ``rows``: place of each token among all window positions, int64 ``[tokens]``."""
-        return self.rows.flatten().argsort()
+        """The inverse of ``rows``: place of each token among all window positions, int64; others follow."""
+        with torch.inference_mode(mode=False):  # asked for first while calibrating, gradients pass it later
+            return self.rows.flatten().argsort()
+
+    def padded(self, operands: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values ``[batch, tokens, 3 * heads * head_dim]`` with the padding behind them."""
+        if self.padding is None:
+            return operands
+        return torch.cat([operands, self.padding.to(operands).expand(len(operands), 1, -1)], dim=1)
 
     @cached_property
     def table_entries(self) -> int:
@@ -223,6 +235,7 @@ class EncoderParts:
             "normalised queries and keys": self.q_norm is not None or self.k_norm is not None,
             "rotary positions": self.rotary is not None,
             "a norm of the attention's output": self.context_norm is not None,
+            "windows that need padding": self.window is not None and self.window.padding is not None,
             "a gated MLP": self.gated,
             "a norm within the MLP": self.hidden_norm is not None,
             f"activation {self.activation}": self.activation != GELU,
@@ -236,10 +249,12 @@ class MergeParts:
 
     Attributes:
         name: The module's path, such as ``layers.1.downsample``.
-        rows: The tokens that are put side by side, in this order: int32 ``[tokens_out, 4]``.
+        rows: The tokens that are put side by side, in this order: int32 ``[tokens_out, 4]``. Where no token
+            is, one past the last token, for zeros.
         norm: Over the four tokens' channels; over the projection's output where ``post_norm``.
         reduction: The projection; its bias is zero unless a rotation put the norm's into it.
         post_norm: Whether the norm is behind the projection.
+        padded: Whether there are places without a token.
     """
 
     name: str
@@ -247,6 +262,16 @@ class MergeParts:
     norm: NormParts
     reduction: LinearParts
     post_norm: bool = False
+    padded: bool = False
+
+    def neighbours(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens side by side, ``[batch, tokens_out, 4 * channels]``.
+
+        Args:
+            x: The stream, ``[batch, tokens, channels]``.
+        """
+        filled = F.pad(x, (0, 0, 0, 1)) if self.padded else x
+        return filled.index_select(1, self.rows.flatten()).reshape(len(x), len(self.rows), -1)
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ def _encoder_sites(encoder: EncoderParts, index: int, found: _Traced) -> list[Qu
 
 def attention_macs(encoder: EncoderParts) -> int:
     """Multiply-accumulates per image of one of the two attention products of an encoder."""
-    seen = encoder.tokens if encoder.window is None else encoder.window.rows.shape[1]
-    return encoder.tokens * seen * encoder.heads * encoder.head_dim
+    windows, seen = (1, encoder.tokens) if encoder.window is None else encoder.window.rows.shape
+    return windows * seen * seen * encoder.heads * encoder.head_dim
 
 
 def site_format(site: QuantSite, config: BitConfig) -> FormatName:

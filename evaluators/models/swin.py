@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bitfront.evaluators.models.blueprint import Blueprint
@@ -18,13 +20,12 @@ from bitfront.evaluators.models.encoder_reading import (
     norm_parts,
     norm_refusal,
 )
+from bitfront.evaluators.models.float_stages import operands
 from bitfront.evaluators.models.parts import EncoderParts, MergeParts, Readout, WindowParts
 from bitfront.evaluators.models.vit import patch_embedding_refusal
 
 _SECOND = "timm.models.swin_transformer_v2."
 _MERGINGS = {"timm.models.swin_transformer.PatchMerging", f"{_SECOND}PatchMerging"}
-# How reasons end that are of the image size.
-NEEDS_PADDING = "which needs padding"
 # Of position biases in the second version (Liu et al. 2022, section 3.3, and their code).
 _LARGEST_BIAS = 16.0
 
@@ -55,20 +56,6 @@ def swin_refusal(module: Any) -> str | None:
     return None
 
 
-def fitting_sizes(module: Any) -> str:
-    """Image sizes near a Swin's own that need no padding, in words.
-
-    The sides are multiples of a window of the last stage, seen from the image.
-    """
-    shrunk = 2 ** (len(module.layers) - 1)
-    largest = [max(sides) for sides in zip(*(b.window_size for b in module.layers[0].blocks), strict=True)]
-    units = [part * shrunk * side for part, side in zip(module.patch_embed.patch_size, largest, strict=True)]
-    sides = list(zip(module.patch_embed.img_size, units, strict=True))
-    below = _sides(tuple(max(side // unit, 1) * unit for side, unit in sides))
-    above = _sides(tuple(-(-side // unit) * unit for side, unit in sides))
-    return " or ".join(dict.fromkeys((below, above)))
-
-
 def _stage_refusal(stage: Any) -> str | None:
     if len(stage.blocks) == 0:
         return "has no encoders"
@@ -81,24 +68,7 @@ def _stage_refusal(stage: Any) -> str | None:
     for index, block in enumerate(stage.blocks):
         if (reason := encoder_refusal(block)) is not None:
             return f"encoder {index} {reason}"
-    return _size_refusal(stage)
-
-
-def _size_refusal(stage: Any) -> str | None:
-    """Where a stage's grid needs padding; None where it does not."""
-    merged = stage.input_resolution
-    if not isinstance(stage.downsample, nn.Identity) and any(side % 2 for side in merged):
-        return f"merges patches in a grid of {_sides(merged)}, {NEEDS_PADDING}"
-    for index, block in enumerate(stage.blocks):
-        grid, window = block.input_resolution, block.window_size
-        if any(side % part for side, part in zip(grid, window, strict=True)):
-            windows = f"windows of {_sides(window)} in a grid of {_sides(grid)}"
-            return f"encoder {index} has {windows}, {NEEDS_PADDING}"
     return None
-
-
-def _sides(sides: tuple[int, ...]) -> str:
-    return f"{sides[0]}x{sides[1]}"
 
 
 def swin_blueprint(name: str, module: Any) -> Blueprint:
@@ -113,7 +83,7 @@ def swin_blueprint(name: str, module: Any) -> Blueprint:
             merges[len(encoders)] = _merge(f"layers.{index}.downsample", stage)
         for number, block in enumerate(stage.blocks):
             path, tokens = f"layers.{index}.blocks.{number}", math.prod(block.input_resolution)
-            encoders.append(encoder_parts(path, block, tokens, _window(block)))
+            encoders.append(_padded(encoder_parts(path, block, tokens, _window(block))))
     return Blueprint(
         name,
         patch,
@@ -131,10 +101,27 @@ def swin_blueprint(name: str, module: Any) -> Blueprint:
 def _merge(name: str, stage: Any) -> MergeParts:
     (height, width), merging = stage.input_resolution, stage.downsample
     grid = _grid(height, width, constants_device(merging.reduction.weight))
+    padded = _filled(grid, (2, 2))
     # timm puts the two rows of the left column before those of the right one
-    rows = grid.reshape(height // 2, 2, width // 2, 2).permute(0, 2, 3, 1).reshape(-1, 4)
+    rows = padded.reshape(len(padded) // 2, 2, -1, 2).permute(0, 2, 3, 1).reshape(-1, 4)
     second = kind_of(merging).startswith(_SECOND)
-    return MergeParts(name, rows, norm_parts(merging.norm), linear_parts(merging.reduction), second)
+    norm, reduction = norm_parts(merging.norm), linear_parts(merging.reduction)
+    return MergeParts(name, rows, norm, reduction, second, padded.shape != grid.shape)
+
+
+def _filled(grid: torch.Tensor, unit: tuple[int, int]) -> torch.Tensor:
+    """A grid of tokens with places at its lower and right edge, one past the last token, to whole units."""
+    down, across = (-side % part for side, part in zip(grid.shape, unit, strict=True))
+    return F.pad(grid, (0, across, 0, down), value=grid.numel())
+
+
+def _padded(encoder: EncoderParts) -> EncoderParts:
+    """The encoder with what stands where its windows have no tokens: zeros enter the layer there."""
+    window = encoder.window
+    if window is None or window.rows.numel() == encoder.tokens:
+        return encoder
+    padding = operands(encoder, encoder.qkv.bias[None, None])[0, 0]
+    return dataclasses.replace(encoder, window=dataclasses.replace(window, padding=padding))
 
 
 def _window(block: Any) -> WindowParts:
@@ -143,7 +130,7 @@ def _window(block: Any) -> WindowParts:
     height, width = block.input_resolution
     attn = block.attn
     grid = _grid(height, width, constants_device(attn.qkv.weight))
-    shifted = grid.roll((-block.shift_size[0], -block.shift_size[1]), dims=(0, 1))
+    shifted = _filled(grid.roll((-block.shift_size[0], -block.shift_size[1]), dims=(0, 1)), block.window_size)
     rows = window_partition(shifted[None, ..., None], block.window_size).reshape(-1, block.window_area)
     added = block.get_attn_mask(device=grid.device, dtype=torch.float32)
     return WindowParts(

@@ -21,6 +21,7 @@ from bitfront.evaluators.packed.tensors import (
     embedded_sites,
     frequencies,
     hidden_scales,
+    padding,
 )
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
@@ -175,7 +176,11 @@ def decode_blueprint(layout: PackedLayout, calibration: Calibration, tensors: Te
         window = parts.window
         if window is not None:
             table = values[bias_table(parts.name)]
-            window = dataclasses.replace(window, bias=table[window.index].permute(2, 0, 1).contiguous())
+            window = dataclasses.replace(
+                window,
+                bias=table[window.index].permute(2, 0, 1).contiguous(),
+                padding=None if window.padding is None else tensors[padding(parts.name)],
+            )
         rotary = parts.rotary
         if rotary is not None and rotary.frequencies is not None:
             assert rotary.places is not None, "what is learned is multiplied with them"

@@ -56,13 +56,15 @@ def packed_bytes(values: int, bits: int) -> int:
 
 
 def float_parameters(blueprint: Blueprint) -> dict[str, torch.Tensor]:
-    """Parameters that are float32 in every file, by name: of norms, rotations, scales and queries."""
+    """Parameters that are float32 in every file, by name: of norms, rotations, scales, queries, padding."""
     found: dict[str, torch.Tensor] = {}
     for name, parts in blueprint.norms().items():
         found |= {f"{name}.weight": parts.weight, f"{name}.bias": parts.bias}
     for encoder in blueprint.encoders:
         if encoder.rotary is not None and encoder.rotary.frequencies is not None:
             found[frequencies(encoder.name)] = encoder.rotary.frequencies
+        if encoder.window is not None and encoder.window.padding is not None:
+            found[padding(encoder.name)] = encoder.window.padding
         if encoder.hidden_scales is not None:
             found[hidden_scales(encoder.name)] = encoder.hidden_scales
     if blueprint.readout.pool is not None:
@@ -79,6 +81,11 @@ def float_parameter_tensors(blueprint: Blueprint) -> Iterator[StoredTensor]:
 def hidden_scales(encoder: str) -> str:
     """Name of what hidden channels of an encoder are multiplied with, where that is not 1 throughout."""
     return f"{encoder}.mlp.scales"
+
+
+def padding(encoder: str) -> str:
+    """Name of what queries, keys and values of an encoder's windows are where no token is."""
+    return f"{encoder}.attn.padding"
 
 
 def frequencies(encoder: str) -> str:

@@ -176,15 +176,20 @@ class MixedEncoder:
     def _context(self, qkv: torch.Tensor, batch: int, tap: Tap | None) -> torch.Tensor:
         """The attention's output as its site has it."""
         inner = None if tap is None else lambda site, value: tap(f"{self.name}.{site}", value)
+        terms = self.attention
         floating = number_format(self.held["attn.softmax"]).floating
         norm, site = self.parts.context_norm, "attn.context"
         if "attn.qkv" in self.grids and not floating:
+            qkv = terms.padded(qkv, batch)
             if site in self.grids and norm is None:
-                return self._levelled(site, self.kernels.attention(qkv, batch, self.attention, inner))
-            value = portable_attention(qkv, batch, self.attention, inner, codes=False) * self.unit
+                codes = terms.unpadded(self.kernels.attention(qkv, batch, terms, inner), batch)
+                return self._levelled(site, codes)
+            value = (
+                terms.unpadded(portable_attention(qkv, batch, terms, inner, codes=False), batch) * self.unit
+            )
         else:
             if "attn.qkv" in self.grids:
-                qkv = self.grids["attn.qkv"].dequantize(qkv)
+                qkv = self.grids["attn.qkv"].dequantize(terms.padded(qkv, batch))
             by_image = qkv.view(batch, -1, qkv.shape[-1])
             value = attended(self.parts, by_image, tap, self._matrix).flatten(0, 1)
         return self._entered(site, value if norm is None else float_stages.normed(value, norm))

@@ -9,7 +9,7 @@ import torch
 
 from bitfront.evaluators.models import float_stages
 from bitfront.evaluators.models.float_forward import Tap, patches_of, unseen
-from bitfront.evaluators.models.parts import EncoderParts
+from bitfront.evaluators.models.parts import EncoderParts, MergeParts
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
@@ -111,11 +111,13 @@ class QuantizedEncoder:
 
     def _context(self, qkv: torch.Tensor, batch: int, tap: Tap | None) -> torch.Tensor:
         """Codes of the attention's output."""
+        terms = self.attention
+        qkv = terms.padded(qkv, batch)
         norm = None if self.parts is None else self.parts.context_norm
         if norm is None:
-            return self.kernels.attention(qkv, batch, self.attention, tap)
+            return terms.unpadded(self.kernels.attention(qkv, batch, terms, tap), batch)
         grid = self.grids["attn.context"]
-        steps = portable_attention(qkv, batch, self.attention, tap, codes=False)
+        steps = terms.unpadded(portable_attention(qkv, batch, terms, tap, codes=False), batch)
         return codes_of(float_stages.normed(steps * grid.scale, norm), grid)
 
     def _hidden(self, normed: torch.Tensor) -> torch.Tensor:
@@ -181,21 +183,20 @@ class QuantizedMerging:
 
     Attributes:
         name: The module's path, for taps.
-        rows: Which tokens of an image are put side by side, int32 ``[tokens_out, 4]``.
+        parts: Which tokens of an image are put side by side.
         norm: LayerNorm over their channels.
         projection: Onto the stream that leaves.
     """
 
     name: str
-    rows: torch.Tensor
+    parts: MergeParts
     norm: Norm
     projection: Projection
 
     def __call__(self, x: torch.Tensor, batch: int, tap: Tap = unseen) -> torch.Tensor:
         """Stream ``[batch * tokens_out, 2 * channels]`` from ``[batch * tokens, channels]``."""
-        channels = x.shape[1]
-        side_by_side = x.view(batch, -1, channels).index_select(1, self.rows.flatten())
-        normed = self.norm(side_by_side.view(-1, self.rows.shape[1] * channels))
+        side_by_side = self.parts.neighbours(x.view(batch, -1, x.shape[1]))
+        normed = self.norm(side_by_side.flatten(0, 1))
         tap(f"{self.name}.norm", normed)
         x = self.projection(normed)
         tap(f"{self.name}.reduction", x)

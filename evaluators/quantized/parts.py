@@ -80,7 +80,7 @@ class PartsBuilder:
         merges = {}
         for index, merge in blueprint.merges.items():
             projection = stages.merge_projection(index, outer[f"{merge.name}.reduction"])
-            merges[index] = QuantizedMerging(merge.name, merge.rows, stages.merge_norm(index), projection)
+            merges[index] = QuantizedMerging(merge.name, merge, stages.merge_norm(index), projection)
         parts = blueprint.readout
         heads = [self.linear(outer[f"head.{number}"]) for number in range(len(parts.heads))]
         if parts.pool is not None:
@@ -143,8 +143,17 @@ class PartsBuilder:
             out_zero=context.zero_point,
             out_qmax=context.qmax,
             log_step=self._log_steps.get(index, 1.0) if attention == LOG_BITS else 1.0,
+            padding=self._padding(index, operands),
         )
         return self._attentions[key]
+
+    def _padding(self, index: int, operands: FormatName) -> torch.Tensor | None:
+        """Codes of query, key and value where no token is; None without such places, or of floats."""
+        encoder = self._blueprint.encoders[index]
+        padding = None if encoder.window is None else encoder.window.padding
+        if padding is None or not isinstance(operands, int):
+            return None
+        return self._calibration.codes(f"{encoder.name}.attn.qkv", operands, padding).to(self._kernels.device)
 
     def encoder(
         self, bits: EncoderBits, layers: Mapping[str, FittedLayer], linear: Mapping[str, IntegerLinear]

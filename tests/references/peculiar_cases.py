@@ -169,6 +169,7 @@ PECULIAR: dict[str, Callable[[], torch.nn.Module]] = {
     ),
     "beit3": lambda: other("beit", "Beit", swiglu_mlp=True, scale_mlp=True),
     "swin v2": swin_v2,
+    "swin padded": lambda: small("swin", img_size=(44, 36)),  # windows of 4 in grids of 11 x 9 and 6 x 5
     "relative": lambda: relative(rel_pos_type="bias", class_token=True, qk_norm=True, img_size=(16, 24)),
     "relative mlp": lambda: relative(rel_pos_dim=16, class_token=True, global_pool="token", fc_norm=True),
     "relative shared": lambda: relative(

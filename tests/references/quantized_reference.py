@@ -161,7 +161,8 @@ class QuantizedReference:
     def merge_norm(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """Four neighbours side by side, normalised now or later: ``[batch, merged tokens, 4 * channels]``."""
         merge, last = self.blueprint.merges[index], self.blueprint.encoders[index - 1]
-        neighbours = x[:, merge.rows.long()].flatten(2)
+        filled = torch.cat([x, torch.zeros_like(x[:, :1])], 1) if merge.padded else x
+        neighbours = filled[:, merge.rows.long()].flatten(2)
         source, out = (
             tiled(self.grids.outer(f"{last.name}.residual2"), 4),
             self.grids.outer(f"{merge.name}.norm"),
@@ -209,6 +210,10 @@ class QuantizedReference:
     def split(self, index: int, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Queries, keys and values, each ``[batch * windows, heads, window tokens, head_dim]``."""
         encoder = self.blueprint.encoders[index]
+        if encoder.window is not None and encoder.window.padding is not None:
+            row = put(encoder.window.padding.to(self.dtype), self.grids.inner(index, "attn.qkv"))
+            padding = self._levelled(index, "attn.qkv", row)
+            qkv = torch.cat([qkv, padding.expand(len(qkv), 1, -1)], 1)
         by_head = qkv[:, _rows(encoder)].unflatten(-1, (3, encoder.heads, encoder.head_dim))
         return by_head.flatten(0, 1).permute(2, 0, 3, 1, 4).unbind(0)
 
@@ -247,7 +252,7 @@ class QuantizedReference:
         by_window = by_head.transpose(1, 2).flatten(2).unflatten(0, (-1, len(rows))).flatten(1, 2)
         x = torch.empty_like(by_window)
         x[:, rows.flatten()] = by_window
-        return x
+        return x[:, : self.blueprint.encoders[index].tokens]
 
     def proj(self, index: int, context: torch.Tensor) -> torch.Tensor:
         """What attention adds to the stream."""

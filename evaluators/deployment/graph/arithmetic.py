@@ -145,7 +145,7 @@ class FloatArithmetic:
     def operands(self, qkv: str, site: str, heads: Heads) -> list[str]:  # noqa: ARG002
         """See :class:`Arithmetic`."""
         if not heads.encoder.alters_operands:
-            return heads.together(qkv)
+            return heads.together(heads.side_by_side(qkv))
         return [heads.apart(heads.altered(part, i), i) for i, part in enumerate(heads.parts(qkv))]
 
     def attention(self, probability: str, site: str, index: int) -> str:  # noqa: ARG002

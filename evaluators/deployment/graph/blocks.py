@@ -134,6 +134,8 @@ def write_merging(arithmetic: Arithmetic, merge: MergeParts, x: str) -> str:
     """The stream behind a patch merging."""
     writer = arithmetic.writer
     rows = merge.rows.flatten().cpu().numpy()
+    if merge.padded:
+        x = writer.op("Pad", x, writer.integers(0, 0, 0, 0, 1, 0))
     beside = writer.op("Gather", x, writer.constant(rows.astype(np.int32)), axis=1)
     beside = writer.reshape(beside, -1, len(merge.rows), merge.reduction.weight.shape[1])
     source = _behind(arithmetic, beside, None if merge.post_norm else merge.norm, f"{merge.name}.norm")

@@ -70,7 +70,24 @@ class Heads:
         return self.writer.split(qkv, [width] * 3, axis=2)
 
     def altered(self, part: str, number: int) -> str:
-        """One of the three behind its norm and rotation, ``[batch, tokens, heads * head_dim]``."""
+        """One of the three behind its norm and rotation, and with the padding of windows behind it.
+
+        ``[batch, tokens, heads * head_dim]``, one token more where there is padding.
+        """
+        width = self.encoder.heads * self.encoder.head_dim
+        return self._padded(self._altered(part, number), slice(number * width, (number + 1) * width))
+
+    def _padded(self, x: str, channels: slice) -> str:
+        """A tensor of floats ``[batch, tokens, channels]`` with the padding of its channels behind it."""
+        window, writer = self.encoder.window, self.writer
+        if window is None or window.padding is None:
+            return x
+        row = writer.constant(window.padding[channels].view(1, 1, -1).cpu().numpy())
+        batch = writer.op("Shape", x, start=0, end=1)
+        shape = writer.op("Concat", batch, writer.integers(1, 1), axis=0)
+        return writer.op("Concat", x, writer.op("Expand", row, shape), axis=1)
+
+    def _altered(self, part: str, number: int) -> str:
         encoder, writer = self.encoder, self.writer
         norm = (encoder.q_norm, encoder.k_norm, None)[number]
         rotary = None if number == VALUES else encoder.rotary
@@ -81,11 +98,14 @@ class Heads:
         return writer.reshape(found, 0, encoder.tokens, encoder.heads * encoder.head_dim)
 
     def side_by_side(self, qkv: str) -> str:
-        """All three behind their norms and rotations, ``[batch, tokens, 3 * heads * head_dim]``."""
-        if not self.encoder.alters_operands:
-            return qkv
-        parts = [self.altered(part, number) for number, part in enumerate(self.parts(qkv))]
-        return self.writer.op("Concat", *parts, axis=2)
+        """All three behind their norms and rotations and with their padding, next to one another.
+
+        ``[batch, tokens, 3 * heads * head_dim]``, one token more where there is padding.
+        """
+        if self.encoder.alters_operands:
+            parts = [self._altered(part, number) for number, part in enumerate(self.parts(qkv))]
+            qkv = self.writer.op("Concat", *parts, axis=2)
+        return self._padded(qkv, slice(None))
 
     def apart(self, part: str, number: int) -> str:
         """One of the three by head; keys are transposed."""
@@ -99,8 +119,9 @@ class Heads:
         width = encoder.heads * encoder.head_dim
         if encoder.window is None:
             return writer.reshape(rows, 0, encoder.tokens, width)
-        places = writer.constant(encoder.window.places.cpu().numpy().astype(np.int32))
-        return writer.op("Gather", writer.reshape(rows, -1, encoder.tokens, width), places, axis=1)
+        taken = encoder.window.places[: encoder.tokens].cpu().numpy().astype(np.int32)
+        by_image = writer.reshape(rows, -1, encoder.window.rows.numel(), width)
+        return writer.op("Gather", by_image, writer.constant(taken), axis=1)
 
     def _by_head(self, x: str, count: int) -> str:
         """``[windows, n, count, head_dim]`` of ``[batch, tokens, count * head_dim]``."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.models.float_forward import Batches, forward
-from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts
+from bitfront.evaluators.models.parts import EncoderParts, LinearParts, NormParts, WindowParts
 from bitfront.evaluators.models.sites import role
 from bitfront.evaluators.preparation.equalization.folding import (
     block_diagonal,
@@ -203,7 +203,8 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
             (centred.weight.double() * scale[:, None]).float(), (centred.bias.double() * scale).float()
         )
         proj = reading_channels(encoder.proj, values, mean[2].flatten())
-        return _storable(dataclasses.replace(encoder, qkv=written, proj=proj))
+        window = _padded_by(encoder.window, lambda padding: (padding - offset).double() * scale)
+        return _storable(dataclasses.replace(encoder, qkv=written, proj=proj, window=window))
     queries = spread((variance[0] + mean[0].square()).sqrt().flatten()).view(heads, width)
     keys = spread(variance[1].sqrt().flatten()).view(heads, width)
     balance = (queries / keys).sqrt()
@@ -221,8 +222,18 @@ def equalize_heads(encoder: EncoderParts, qkv: Mapping[str, ChannelMoments]) -> 
             qkv=writing(centred, basis),
             proj=reading_channels(encoder.proj, values, mean[2].flatten()),
             score_scales=encoder.score_scales * energy.square(),
+            window=_padded_by(encoder.window, lambda padding: basis @ (padding - offset).double()),
         )
     )
+
+
+def _padded_by(
+    window: WindowParts | None, change: Callable[[torch.Tensor], torch.Tensor]
+) -> WindowParts | None:
+    """Windows whose padding is changed as queries, keys and values are."""
+    if window is None or window.padding is None:
+        return window
+    return dataclasses.replace(window, padding=change(window.padding).float())
 
 
 def _storable(encoder: EncoderParts) -> EncoderParts:

@@ -70,6 +70,8 @@ class AttentionTerms:
         out_zero: Zero point of the output codes.
         out_qmax: Largest output code.
         log_step: Binary logarithm of the base of logarithmic codes, above 0 and at most 4.
+        padding: Codes of query, key and value where no token is, uint8 ``[3 * heads * head_dim]``; None where
+            tokens fill all windows.
     """
 
     heads: int
@@ -87,6 +89,20 @@ class AttentionTerms:
     out_zero: int
     out_qmax: int
     log_step: float = 1.0
+    padding: torch.Tensor | None = None
+
+    def padded(self, qkv: torch.Tensor, batch: int) -> torch.Tensor:
+        """``qkv [batch * tokens, width]`` with the padding as each image's last token."""
+        if self.padding is None:
+            return qkv
+        by_image = qkv.view(batch, -1, qkv.shape[-1])
+        return torch.cat([by_image, self.padding.expand(batch, 1, -1)], dim=1).flatten(0, 1)
+
+    def unpadded(self, context: torch.Tensor, batch: int) -> torch.Tensor:
+        """What attention made of :meth:`padded` codes, without each image's last token."""
+        if self.padding is None:
+            return context
+        return context.view(batch, -1, context.shape[-1])[:, :-1].flatten(0, 1)
 
     @property
     def windows(self) -> int:

@@ -157,10 +157,14 @@ class LearnedEncoder(nn.Module):
         self, qkv: torch.Tensor, batch: int, steps: Mapping[str, torch.Tensor], see: See
     ) -> torch.Tensor:
         """Codes of the attention's output less their zero point, of those of queries, keys and values."""
-        terms, grid, whole = self._terms, self._grids["attn.context"], self._parts.window is None
+        terms, grid, window = self._terms, self._grids["attn.context"], self._parts.window
         step, out = steps["attn.qkv"].double(), steps["attn.context"].double()
+        if window is not None and window.padding is not None:
+            padding = self._requantized("attn.qkv", window.padding[None], steps["attn.qkv"])
+            by_image = qkv.view(batch, -1, qkv.shape[-1])
+            qkv = torch.cat([by_image, padding.expand(batch, 1, -1)], dim=1).flatten(0, 1)
         tokens = qkv.view(batch, -1, 3, terms.heads, terms.head_dim)
-        tokens = tokens[:, None] if whole else tokens[:, terms.rows.long()]
+        tokens = tokens[:, None] if window is None else tokens[:, terms.rows.long()]
         q, k, v = tokens.permute(3, 0, 1, 4, 2, 5)
         lanes = score_lanes(terms.head_dim)
         products = (q.to(lanes) @ k.to(lanes).transpose(-1, -2)).float()
@@ -194,7 +198,7 @@ class LearnedEncoder(nn.Module):
     @property
     def _places(self) -> torch.Tensor:
         assert self._parts.window is not None, "asked for windowed attention alone"
-        return self._parts.window.places
+        return self._parts.window.places[: self._parts.tokens]
 
     def forward(self, x: torch.Tensor, batch: int, see: See = _unseen) -> torch.Tensor:
         """The stream ``[batch * tokens, channels]`` behind the encoder."""

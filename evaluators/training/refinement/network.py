@@ -90,12 +90,10 @@ class LearnedModel(nn.Module):
     def advance(self, index: int, x: torch.Tensor, batch: int) -> torch.Tensor:
         """The stream behind encoder ``index`` and its patch merging."""
         if index in self._merges:
-            merge, channels = self._blueprint.merges[index], x.shape[1]
-            side = x.view(batch, -1, channels).index_select(1, merge.rows.flatten())
+            merge = self._blueprint.merges[index]
+            side = merge.neighbours(x.view(batch, -1, x.shape[1])).flatten(0, 1)
             grid = self._calibrated.calibration.grid(f"{merge.name}.norm", _PINNED["embedding"])
-            x = _quantized(
-                side.view(-1, merge.rows.shape[1] * channels), grid, None if merge.post_norm else merge.norm
-            )
+            x = _quantized(side, grid, None if merge.post_norm else merge.norm)
             x = self._merges[index](x)
             if merge.post_norm:
                 x = float_stages.normed(x, merge.norm)

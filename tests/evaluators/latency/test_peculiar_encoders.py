@@ -35,6 +35,7 @@ SHAPES = {
     "dinov3": "27x32h2m128+rotary.halves",
     "narrow heads": "25x32h2m128+head8+rotary.pairs",
     "beit": "17x32h2m128w17",
+    "swin padded": "99x16h2m64w16x9",
     "swin v2": "64x16h2m64w16+attn.q_norm.rms+attn.k_norm.rms+postnorm",
 }
 

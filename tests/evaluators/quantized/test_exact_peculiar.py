@@ -24,6 +24,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], int]] = {
     "vit": (("clip", "siglip", "dinov2", "gate last", "inner norms", "aimv2", "res-post-norm", "massive"), 1),
     "eva": (("eva02", "eva clip", "eva post-norm", "dinov3", "rope mixed", "perception", "narrow heads"), 1),
     "swin v2": (("swin v2",), 3),
+    "swin padded": (("swin padded",), 3),
     "biases": (("beit", "beit shared", "beit3", "relative", "relative mlp", "relative shared"), 1),
 }
 
@@ -46,7 +47,7 @@ def test_so_it_does_in_integers_throughout(name: str) -> None:
     check_stages(comparison(name, "fq-vit"), "mixed 1")
 
 
-@pytest.mark.parametrize("name", ["gate last", "inner norms", "dinov3", "swin v2"])
+@pytest.mark.parametrize("name", ["gate last", "inner norms", "dinov3", "swin v2", "swin padded"])
 def test_so_it_does_with_other_kernels(name: str) -> None:
     check_stages(comparison(name, "deploy", "portable"), "mixed 1")
 
@@ -110,6 +111,7 @@ def test_an_integer_scheme_refuses_what_it_has_no_arithmetic_for() -> None:
         "res-post-norm": "norms behind the branches",
         "dinov3": "rotary positions",
         "swin v2": "norms behind the branches, normalised queries and keys, ",
+        "swin padded": "windows that need padding, patch mergings that need padding",
     }
     for name in PECULIAR:
         blueprint = peculiar_case(name, 1).blueprint
