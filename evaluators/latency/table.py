@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,6 @@ REPEATS = 5
 # Mean range of as many draws of a normal distribution, in standard deviations (the d2 of control charts), and
 # standard error of a median relative to that of a mean.
 _RANGE_OF_REPEATS, _MEDIAN_TO_MEAN = 2.326, 1.2533
-# Norms that every encoder has.
-_EVERYWHERE = ("norm1", "norm2")
 
 
 def encoder_shape(encoder: EncoderParts) -> str:
@@ -38,26 +36,7 @@ def encoder_shape(encoder: EncoderParts) -> str:
         count, tokens = encoder.window.rows.shape
         many = "" if encoder.window.padding is None else f"x{count}"
         shape += f"w{tokens}{many}{'' if encoder.window.mask is None else 's'}"
-    return "+".join((shape, *_kind(encoder)))
-
-
-def _kind(encoder: EncoderParts) -> Iterator[str]:
-    """What takes time in an encoder beside LayerNorms before both branches, its products and exact GELU."""
-    from bitfront.evaluators.models.parts import GELU
-
-    if encoder.heads * encoder.head_dim != encoder.channels:
-        yield f"head{encoder.head_dim}"
-    for name, parts in encoder.norms().items():
-        if name not in _EVERYWHERE or not parts.centred:
-            yield name if parts.centred else f"{name}.rms"
-    if encoder.post_norm:
-        yield "postnorm"
-    if encoder.rotary is not None:
-        yield "rotary.halves" if encoder.rotary.halves else "rotary.pairs"
-    if encoder.activation != GELU:
-        yield encoder.activation
-    if encoder.gated:
-        yield "gated"
+    return "+".join((shape, *encoder.marks()))
 
 
 @dataclass(frozen=True)

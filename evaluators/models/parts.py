@@ -242,6 +242,26 @@ class EncoderParts:
         }
         return tuple(name for name, has in found.items() if has)
 
+    def marks(self) -> tuple[str, ...]:
+        """Of what takes time beside LayerNorms before both branches, products and exact GELU, in short.
+
+        Latency tables name shapes by them, such as ``attn.q_norm.rms``, ``rotary.halves`` and ``gated``.
+        """
+        norms = {
+            name if parts.centred else f"{name}.rms": name not in ("norm1", "norm2") or not parts.centred
+            for name, parts in self.norms().items()
+        }
+        turned = "" if self.rotary is None else f"rotary.{'halves' if self.rotary.halves else 'pairs'}"
+        found = {
+            f"head{self.head_dim}": self.heads * self.head_dim != self.channels,
+            **norms,
+            "postnorm": self.post_norm,
+            turned: bool(turned),
+            self.activation: self.activation != GELU,
+            "gated": self.gated,
+        }
+        return tuple(mark for mark, has in found.items() if has)
+
 
 @dataclass(frozen=True)
 class MergeParts:
