@@ -14,6 +14,7 @@ from bitfront.evaluators.generation.distances import frechet_distance, kernel_di
 from bitfront.evaluators.generation.features import FeatureSource
 from bitfront.evaluators.generation.graphs import Arrays, PartGraph
 from bitfront.evaluators.generation.jobs import Job, Sampling
+from bitfront.evaluators.generation.lpips import PerceptualDistance
 from bitfront.evaluators.generation.parts import Part
 from bitfront.evaluators.generation.pipeline import Call, Pipeline
 from bitfront.evaluators.progress import ShareDone, unreported
@@ -43,6 +44,7 @@ class PictureFigures:
         fid: Of all, by the features of the workbench; None where it has none.
         kid: The same.
         seconds: Time of making them.
+        lpips: By picture; None where the workbench has no weights for it.
     """
 
     psnr: tuple[float, ...]
@@ -51,12 +53,15 @@ class PictureFigures:
     fid: float | None
     kid: float | None
     seconds: float
+    lpips: tuple[float, ...] | None = None
 
     def quality(self) -> Quality:
         """The means, as engine and study take them."""
         count = len(self.psnr)
         values = {name: sum(getattr(self, name)) / count for name in ("psnr", "ssim", "mse")}
         values |= {name: found for name in ("fid", "kid") if (found := getattr(self, name)) is not None}
+        if self.lpips is not None:
+            values["lpips"] = sum(self.lpips) / count
         return Quality(count, values, 0, 0, self.seconds)
 
     def to_json(self) -> dict[str, Any]:
@@ -67,7 +72,8 @@ class PictureFigures:
     def from_json(cls, document: Mapping[str, Any]) -> PictureFigures:
         """The inverse of :meth:`to_json`; KeyError or TypeError where it is none."""
         psnr, ssim, mse = (tuple(map(float, document[name])) for name in ("psnr", "ssim", "mse"))
-        return cls(psnr, ssim, mse, document["fid"], document["kid"], float(document["seconds"]))
+        lpips = None if document.get("lpips") is None else tuple(map(float, document["lpips"]))
+        return cls(psnr, ssim, mse, document["fid"], document["kid"], float(document["seconds"]), lpips)
 
 
 @dataclass
@@ -82,6 +88,7 @@ class Workbench:
         formats: Names of the formats that will be asked for.
         threads: That compute.
         features: For FID and KID; None for none.
+        perceptual: For LPIPS; None for none.
         timed_together: Pictures made at a time where times are measured.
         graphs: Of every part, by name.
         reference: Pictures of the float pipeline.
@@ -94,6 +101,7 @@ class Workbench:
     formats: Sequence[str]
     threads: int = 1
     features: FeatureSource | None = None
+    perceptual: PerceptualDistance | None = None
     timed_together: int = 1
     graphs: dict[str, PartGraph] = field(default_factory=dict)
     reference: torch.Tensor = field(default_factory=lambda: torch.empty(0))
@@ -161,7 +169,8 @@ class Workbench:
             kid = kernel_distance(found, self._reference_features)
         values = (call(outputs).tolist() for call in (psnr_per_image, ssim_per_image, mse_per_image))
         psnr, ssim, mse = (tuple(map(float, entry)) for entry in values)
-        return PictureFigures(psnr, ssim, mse, fid, kid, seconds)
+        lpips = None if self.perceptual is None else self.perceptual(pictures, self.reference)
+        return PictureFigures(psnr, ssim, mse, fid, kid, seconds, lpips)
 
     def pictures(self, formats: Mapping[str, str], jobs: Sequence[Job]) -> torch.Tensor:
         """Pictures of jobs in an assignment of formats, as the pipeline has them.

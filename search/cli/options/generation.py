@@ -45,7 +45,7 @@ _OWN = (
         "steps",
         "guidance",
     ),
-    *("search_pictures", "features", "whole_components"),
+    *("search_pictures", "features", "lpips", "whole_components"),
 )
 # Fields of the spec that are taken where they were written.
 _TAKEN = (
@@ -91,6 +91,8 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
         "pictures)"
     )
     option(group, "--features MODEL", features, default="auto")
+    lpips = "AlexNet's weights for LPIPS: a file or none (default: auto, torchvision's in torch's cache)"
+    option(group, "--lpips FILE", lpips, default="auto")
     option(group, "--whole-components", "one gene for each component, none for its blocks")
 
 

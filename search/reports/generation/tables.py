@@ -106,15 +106,17 @@ def fidelity_table(run: GenerationRun) -> Table:
     """What each format everywhere is worth against float, with intervals."""
     features = run.summary.get("features") or ""
     named = f" ({features})" if features else ""
-    table = Table(
-        ("format", "PSNR dB [95 %]", "SSIM [95 %]", f"FID{named}", f"KID{named}", "arithmetic"), (0, 5)
-    )
-    for name, trial in uniform_trials(run).items():
-        figures = run.figures(trial)
+    every = {name: run.figures(trial) for name, trial in uniform_trials(run).items()}
+    told = any(figures.lpips is not None for figures in every.values())
+    perceptual = ("LPIPS [95 %]",) if told else ()
+    columns = ("format", "PSNR dB [95 %]", "SSIM [95 %]", *perceptual, f"FID{named}", f"KID{named}")
+    table = Table((*columns, "arithmetic"), (0, len(columns)))
+    for name, figures in every.items():
         table.add(
             name,
             mean_interval(figures.psnr).written(),
             mean_interval(figures.ssim).written(4),
+            *((mean_interval(figures.lpips).written(4) if figures.lpips else MISSING,) if told else ()),
             _number(figures.fid, 3),
             _number(figures.kid, 4),
             FORMATS[name].summary,

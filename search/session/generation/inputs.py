@@ -13,6 +13,7 @@ from bitfront.evaluators.generation.costs import CostTable, GenerationCosts
 from bitfront.evaluators.generation.features import feature_source
 from bitfront.evaluators.generation.jobs import Job, jobs_of
 from bitfront.evaluators.generation.loading import load_pipeline
+from bitfront.evaluators.generation.lpips import perceptual_distance
 from bitfront.evaluators.generation.pipeline import Pipeline
 from bitfront.evaluators.generation.workbench import Workbench
 from bitfront.evaluators.tasks.generation.task import GENERATION
@@ -48,7 +49,8 @@ def load_workbench(spec: GenerationSpec) -> Workbench:
     if spec.guidance is not None:
         sampling = dataclasses.replace(sampling, guidance=spec.guidance)
     features = feature_source(spec.features, pipeline.channels)
-    return Workbench(pipeline, jobs, calibration, sampling, spec.formats, spec.threads, features)
+    perceptual = perceptual_distance(spec.lpips)
+    return Workbench(pipeline, jobs, calibration, sampling, spec.formats, spec.threads, features, perceptual)
 
 
 def _jobs(spec: GenerationSpec, pipeline: Pipeline) -> tuple[tuple[Job, ...], tuple[Job, ...]]:

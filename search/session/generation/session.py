@@ -12,6 +12,7 @@ from typing import Any
 
 from bitfront.evaluators.context.machine import describe_environment
 from bitfront.evaluators.generation.costs import CostTable, measured_costs
+from bitfront.evaluators.generation.lpips import WEIGHTS
 from bitfront.evaluators.generation.workbench import PictureFigures, Workbench
 from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 from bitfront.evaluators.tasks.quality import Quality
@@ -176,6 +177,8 @@ class FormatSession:
         )
         features = "none, so no FID and KID" if bench.features is None else bench.features.name
         note(f"features: {features}")
+        lpips = f"none, as torch's cache has no {WEIGHTS}: --lpips FILE names it"
+        note(f"LPIPS: {lpips if bench.perceptual is None else bench.perceptual.name}")
         note(f"{count_of(len(bench.jobs), 'picture')} in OpenVINO on {count_of(bench.threads, 'thread')}")
 
     def _run_engine(
@@ -225,6 +228,7 @@ class FormatSession:
             "steps": bench.sampling.steps,
             "guidance": bench.sampling.guidance,
             "features": bench.features.name if bench.features else "",
+            "lpips": bench.perceptual.name if bench.perceptual else "",
             "half_precision": _half_words(),
         }
         self.folder.write_json("summary.json", document)

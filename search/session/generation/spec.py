@@ -45,6 +45,7 @@ class GenerationSpec:
         search_pictures: Pictures that candidates are compared by; None for all. The finished front is
             compared by all.
         features: Classifier whose features FID and KID take: ``auto``, ``none``, ``MODEL`` or ``MODEL:FILE``.
+        lpips: AlexNet's weights for LPIPS: ``auto``, ``none`` or a file.
         formats: Names of formats, the narrowest first; a text such as ``fp32,int8`` is read as such.
         whole_components: Whether a component is one gene, and no block of it has its own format.
         objectives: ``psnr``, ``ssim``, ``latency`` and ``size``, or some of them.
@@ -77,6 +78,7 @@ class GenerationSpec:
     guidance: float | None = None
     search_pictures: int | None = None
     features: str = AUTO
+    lpips: str = AUTO
     formats: tuple[str, ...] = USUAL_FORMATS
     whole_components: bool = False
     objectives: tuple[str, ...] = ("psnr", "latency", "size")
@@ -103,7 +105,7 @@ class GenerationSpec:
         budget: object = self.time_budget
         if isinstance(budget, str):
             object.__setattr__(self, "time_budget", parse_duration(budget))
-        for name in ("pipeline", "photographs"):
+        for name in ("pipeline", "photographs", "lpips"):
             place = getattr(self, name)
             if place is not None and Path(place).exists():
                 object.__setattr__(self, name, str(Path(place).resolve()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 import torch
 from generation_cases import FORMATS, class_bench, class_pipeline
@@ -69,6 +72,11 @@ def test_figures_are_read_as_they_were_written() -> None:
     found = PictureFigures((30.0, 40.0), (0.9, 0.95), (1e-3, 1e-4), None, 0.5, 1.0)
     assert PictureFigures.from_json(found.to_json()) == found
     assert found.quality().figures()["psnr"] == 35.0
+    with_lpips = dataclasses.replace(found, lpips=(0.1, 0.3))
+    assert PictureFigures.from_json(json.loads(json.dumps(with_lpips.to_json()))) == with_lpips
+    assert with_lpips.quality()["lpips"] == pytest.approx(0.2)
+    earlier = {name: value for name, value in found.to_json().items() if name != "lpips"}
+    assert PictureFigures.from_json(earlier) == found
 
 
 @pytest.mark.thorough
