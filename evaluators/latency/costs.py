@@ -59,6 +59,11 @@ class ModelCosts:
         return self.latency.table.batch
 
     @property
+    def latency_threads(self) -> int:
+        """Threads of the inference that latencies are for."""
+        return self.latency.table.threads
+
+    @property
     def float_latency_ms(self) -> float:
         """Latency of the float model, in milliseconds."""
         return self.latency.table.float_model.milliseconds

@@ -1,4 +1,4 @@
-"""Timing in runtimes that execute graphs: OpenVINO and ONNX Runtime, on one thread."""
+"""Timing in runtimes that execute graphs: OpenVINO and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class GraphRuntime:
     models_at_once = MODELS_AT_ONCE
     row = ROW
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, threads: int = 1) -> None:
         self._runtime = runtime
+        self.threads = threads
         self._dialect = dialect_of(runtime.name)
         self._parts_of: tuple[Subject, GraphParts] | None = None
 
@@ -91,7 +92,7 @@ class GraphRuntime:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(graph, path)
-            session = self._runtime.load(path, batch=batch)
+            session = self._runtime.load(path, threads=self.threads, batch=batch)
         shape = [dimension.dim_value for dimension in graph.graph.input[0].type.tensor_type.shape.dim[1:]]
         x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
         return lambda: session(x)

@@ -110,6 +110,7 @@ def measure_with_models(
         runtime.source,
         prepared.scheme,
         runtime.machine(subject),
+        runtime.threads,
     )
     return _filled_up(table, subject, times[subject.widest]), [times[config] for config in configs]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.deployment.runtimes.registry import RUNTIMES, runtime_is_installed, runtime_named
 from bitfront.spaces import SCHEMES, UserError
+from bitfront.spaces.quantities import count_of
 from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # The kinds of sources: measured:RUNTIME, table:FILE and model:PROFILE.
 MEASURED, TABLE, MODEL = "measured", "table", "model"
 TORCH = "torch"
+# The settings that say what a latency is of: images of a batch, threads of an inference.
+LATENCY_LOAD = ("latency_batch", "latency_threads")
 # Which runtime measures where none is named, the quickest first; torch where none of these is installed.
 PREFERRED = ("openvino", "onnxruntime")
 PROFILES = Path(__file__).resolve().parent / "profiles"
@@ -30,24 +33,24 @@ class TimedRuntimeKind:
 
     Attributes:
         schemes: The schemes that it can run.
-        load: Loads it; raises :class:`UserError` where it is not installed.
+        load: Loads it to run on so many threads; raises :class:`UserError` where it is not installed.
     """
 
     schemes: tuple[str, ...]
-    load: Callable[[], TimedRuntime]
+    load: Callable[[int], TimedRuntime]
 
 
-def _torch() -> TimedRuntime:
+def _torch(threads: int) -> TimedRuntime:
     from bitfront.evaluators.latency.torch_runtime import TorchRuntime
 
-    return TorchRuntime()
+    return TorchRuntime(threads)
 
 
 def _graph(name: str) -> TimedRuntimeKind:
-    def load() -> TimedRuntime:
+    def load(threads: int) -> TimedRuntime:
         from bitfront.evaluators.latency.graph_runtime import GraphRuntime
 
-        return GraphRuntime(runtime_named(name))
+        return GraphRuntime(runtime_named(name), threads)
 
     return TimedRuntimeKind((DEPLOY,), load)
 
@@ -87,6 +90,11 @@ def settled(scheme: str, latency: str = AUTO) -> tuple[str, str]:
     return scheme, latency
 
 
+def load_in_words(batch: int, threads: int) -> str:
+    """What a latency is of, such as ``batch 8`` or ``batch 1, 2 threads``."""
+    return f"batch {batch}" if threads == 1 else f"batch {batch}, {threads} threads"
+
+
 def settled_batch(name: str, own: int | None, asked: int | None) -> int:
     """The images of a batch.
 
@@ -108,8 +116,29 @@ def settled_batch(name: str, own: int | None, asked: int | None) -> int:
     return own
 
 
-def timed_runtime_named(name: str, scheme: str) -> TimedRuntime:
-    """The runtime of that name.
+def settled_threads(name: str, own: int | None, asked: int | None) -> int:
+    """The threads of an inference.
+
+    Args:
+        name: Of the latency source.
+        own: The only number that it has times for; None where any can be asked for.
+        asked: What was asked for; None for its own, or 1.
+
+    Raises:
+        UserError: It is for another number.
+    """
+    if own is None:
+        return 1 if asked is None else asked
+    if asked not in (None, own):
+        raise UserError(
+            f"--latency-threads {asked}: {name} is for {count_of(own, 'thread')}: leave the option out, or "
+            f"give a table for that number (`bitfront latency-table --latency-threads {asked}`)"
+        )
+    return own
+
+
+def timed_runtime_named(name: str, scheme: str, threads: int = 1) -> TimedRuntime:
+    """The runtime of that name, on so many threads.
 
     Raises:
         UserError: It cannot run the scheme, or is not installed.
@@ -120,23 +149,24 @@ def timed_runtime_named(name: str, scheme: str) -> TimedRuntime:
             f"measured:{name} runs scheme {', '.join(kind.schemes)} only, not {scheme}: give --scheme "
             f"{kind.schemes[0]}, or --latency measured:{TORCH}"
         )
-    return kind.load()
+    return kind.load(threads)
 
 
-def runtime_of_table(source: str, scheme: str) -> TimedRuntime:
+def runtime_of_table(source: str, scheme: str, threads: int = 1) -> TimedRuntime:
     """The runtime that a table was measured in where it runs here, else torch.
 
     Args:
         source: The table's source, which may name a runtime, such as ``table:a.csv (measured:openvino)``.
         scheme: The quantization scheme.
+        threads: Those of the table.
     """
     match = re.search(r"measured:(\w+)", source)
     if match and match.group(1) in TIMED_RUNTIMES:
         try:
-            return timed_runtime_named(match.group(1), scheme)
+            return timed_runtime_named(match.group(1), scheme, threads)
         except UserError:  # it is not installed: any runtime is better than none
             pass
-    return timed_runtime_named(TORCH, scheme)
+    return timed_runtime_named(TORCH, scheme, threads)
 
 
 def shipped_profiles() -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from bitfront.evaluators.latency.registry import (
     TIMED_RUNTIMES,
     TORCH,
     runtime_of_table,
+    settled_threads,
     shipped_profiles,
     timed_runtime_named,
 )
@@ -46,7 +47,7 @@ class LatencySource(Protocol):
 
     @property
     def timer(self) -> TimedRuntime:
-        """What whole models are timed in, to compare with its times."""
+        """What whole models are timed in, on as many threads, to compare with its times."""
 
     def notes(self, formats: Iterable[FormatName]) -> tuple[str, ...]:
         """What must be known of its times in these formats, one line each."""
@@ -124,26 +125,33 @@ class ModelSource:
         return model_table(self.profile, blueprint, choices, scheme, batch)
 
 
-def latency_source(name: str, scheme: str) -> LatencySource:
+def latency_source(name: str, scheme: str, threads: int | None = None) -> LatencySource:
     """The source that ``--latency`` names.
 
     Args:
         name: ``measured``, ``measured:RUNTIME``, ``table:FILE``, ``model:NAME`` or ``model:FILE.toml``; or
             ``KIND:REST`` of another package, whose entry point is called with the rest and the scheme.
         scheme: The quantization scheme whose latency is asked for.
+        threads: Of an inference; None for those of the table, or 1.
 
     Raises:
-        UserError: There is no such source, it is for another scheme, its runtime is not installed, or its
-            file cannot be read.
+        UserError: There is no such source, it is for another scheme or other threads, its runtime is not
+            installed, or its file cannot be read.
     """
     kind, _, rest = name.partition(":")
     if kind == MEASURED and (rest or TORCH) in TIMED_RUNTIMES:
-        return MeasuredSource(timed_runtime_named(rest or TORCH, scheme))
+        return MeasuredSource(timed_runtime_named(rest or TORCH, scheme, threads or 1))
     if kind == TABLE and rest:
-        return _table_source(named_table(Path(rest), scheme), scheme)
+        table = named_table(Path(rest), scheme)
+        settled_threads(name, table.threads, threads)
+        return _table_source(table, scheme)
     if kind in plugins(PLUGINS):
-        return cast(LatencySource, plugins(PLUGINS)[kind].load_callable()(rest, scheme))
+        found = cast(LatencySource, plugins(PLUGINS)[kind].load_callable()(rest, scheme))
+        settled_threads(name, found.timer.threads, threads)
+        return found
     if kind == MODEL and rest:
+        if threads is not None:
+            raise UserError(f"--latency-threads {threads}: {name} models a whole machine: leave it out")
         return ModelSource(profile_named(rest), timed_runtime_named(TORCH, scheme))
     measured = ", ".join(f"{MEASURED}:{runtime}" for runtime in TIMED_RUNTIMES)
     raise UserError(
@@ -161,9 +169,9 @@ def resumed_source(name: str, scheme: str, table: LatencyTable) -> LatencySource
         table: The run's own table.
     """
     if name.partition(":")[0] == MEASURED:
-        return latency_source(name, scheme)
+        return latency_source(name, scheme, table.threads)
     return _table_source(of_scheme(table, scheme), scheme)
 
 
 def _table_source(table: LatencyTable, scheme: str) -> TableSource:
-    return TableSource(table, runtime_of_table(table.source, scheme))
+    return TableSource(table, runtime_of_table(table.source, scheme, table.threads))

@@ -105,6 +105,9 @@ class LatencyTable:
         source: Where the times come from, such as ``measured:torch`` or ``model:bops``.
         scheme: The quantization scheme that they are for; empty where it is not known.
         machine: What ran it, such as the name of a processor; empty where nothing did or it is not known.
+        threads: Of one inference.
+        sum_error: By how much sums of the times err against whole models, as a share of these; 0 where no
+            whole model but the one that the table was filled up at was timed.
     """
 
     encoders: Mapping[tuple[str, Triple], Latency]
@@ -114,6 +117,8 @@ class LatencyTable:
     source: str
     scheme: str = ""
     machine: str = ""
+    threads: int = 1
+    sum_error: float = 0.0
 
 
 def _wide(triple: Triple) -> tuple[int, ...]:
@@ -163,14 +168,14 @@ class TableLatency:
 
     @property
     def noise(self) -> float:
-        """Relative standard error of a latency: the median of its entries' ones; 0 where times are modelled.
+        """Relative standard error of a latency: that of its entries and of sums; 0 where times are modelled.
 
-        It is that of a configuration with one precision throughout, all of whose encoders err alike. Spreads
-        of many times the latency come from other work that stopped some repeats; medians do not feel them, so
-        that the error is ``MOST_NOISE`` at most.
+        That of the entries is the median of theirs: of a configuration with one precision throughout, all of
+        whose encoders err alike. Spreads of many times the latency come from other work that stopped some
+        repeats; medians do not feel them, so that the error is ``MOST_NOISE`` at most.
         """
-        found = statistics.median(self.table.encoders[key].relative_error for key in self._keys)
-        return min(MOST_NOISE, found)
+        entries = statistics.median(self.table.encoders[key].relative_error for key in self._keys)
+        return min(MOST_NOISE, math.hypot(entries, self.table.sum_error))
 
     def latency_ms(self, config: BitConfig) -> float:
         """Milliseconds of a batch; lower is better.

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 ENCODER, REST, FLOAT_MODEL = "encoder", "rest", "float_model"
 # Columns that must say the same in every row that has them.
-_UNIFORM = ("scheme", "machine")
+_UNIFORM = ("scheme", "machine", "threads", "sum_error_percent")
 Row = Mapping[str, str | None]
 REQUIRED = ("part", "shape", "weights", "activations", "attention", "milliseconds", "batch")
-COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", "scheme", "machine")
+COLUMNS = (*REQUIRED[:-1], "spread_percent", "batch", "source", *_UNIFORM)
 
 
 @dataclass
@@ -53,6 +53,8 @@ class _Rows:
         for name in ("source", *_UNIFORM):
             if value := (row.get(name) or "").strip():
                 self.values[name][value] = None
+        _threads(row.get("threads") or "")
+        _sum_error(row.get("sum_error_percent") or "")
         what = row["part"] or ""
         part: str | tuple[str, Triple] = what
         if part == ENCODER:
@@ -83,17 +85,36 @@ class _Rows:
                 named = ", ".join(self.values[name])
                 raise UserError(f"latency table {path} must have one {name} in all rows, not {named}")
         source = ", ".join(sorted(self.values["source"])) or "unnamed"
-        scheme, machine = ("".join(self.values[name]) for name in _UNIFORM)
+        scheme, machine, threads, error = ("".join(self.values[name]) for name in _UNIFORM)
         (_, rest), (_, whole) = self.parts[REST], self.parts[FLOAT_MODEL]
-        return LatencyTable(encoders, rest, whole, batches[0], source, scheme, machine)
+        said = source, scheme, machine, _threads(threads), _sum_error(error)
+        return LatencyTable(encoders, rest, whole, batches[0], *said)
+
+
+def _threads(text: str) -> int:
+    """Threads of an inference; 1 where a table, such as one of an earlier version, does not say."""
+    threads = int(text.strip() or 1)
+    if threads < 1:
+        raise ValueError(f"threads {text} is below 1")
+    return threads
+
+
+def _sum_error(text: str) -> float:
+    """The error of sums as a share; 0 where a table does not say."""
+    percent = float(text.strip() or 0.0)
+    if not 0.0 <= percent < math.inf:
+        raise ValueError(f"sum_error_percent {text} is no share in percent")
+    return percent / 100.0
 
 
 def table_csv(table: LatencyTable) -> str:
     """A table as CSV text with the columns of :data:`COLUMNS`."""
+    error = f"{100.0 * table.sum_error:.3g}" if table.sum_error else ""
 
     def cells(entry: Latency) -> list[str]:
         spread = f"{entry.spread_percent:.3g}"
-        return [repr(entry.milliseconds), spread, str(table.batch), table.source, table.scheme, table.machine]
+        said = [table.source, table.scheme, table.machine, str(table.threads), error]
+        return [repr(entry.milliseconds), spread, str(table.batch), *said]
 
     encoders = [(key, cells(entry)) for key, entry in sorted(table.encoders.items(), key=_place)]
     return _csv(encoders, cells(table.rest), cells(table.float_model))
@@ -106,7 +127,7 @@ def _place(entry: tuple[tuple[str, Triple], Latency]) -> tuple[str, tuple[int, .
 
 
 def template_csv(
-    blueprint: Blueprint, choices: Choices | Iterable[FormatName], batch: int, scheme: str
+    blueprint: Blueprint, choices: Choices | Iterable[FormatName], batch: int, scheme: str, threads: int = 1
 ) -> str:
     """A table of a model without milliseconds, to be filled in.
 
@@ -115,10 +136,11 @@ def template_csv(
         choices: Formats of the search; the row of 8 bits throughout is always there.
         batch: Images of a batch.
         scheme: The quantization scheme.
+        threads: Of an inference.
     """
     needed = dict.fromkeys([(8, 8, 8), *triples(choices)])
     shapes = dict.fromkeys(map(encoder_shape, blueprint.encoders))
-    empty = ["", "", str(batch), "", scheme, ""]
+    empty = ["", "", str(batch), "", scheme, "", str(threads), ""]
     return _csv([(key, empty) for key in itertools.product(shapes, needed)], empty, empty)
 
 

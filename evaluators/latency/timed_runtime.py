@@ -71,6 +71,10 @@ class TimedRuntime(Protocol):
     def row(self) -> int:
         """How many equal encoders a run of :meth:`encoder` goes through."""
 
+    @property
+    def threads(self) -> int:
+        """Threads of one inference."""
+
     def machine(self, subject: Subject) -> str:
         """What it runs on, such as the processor's name."""
 

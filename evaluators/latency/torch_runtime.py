@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 import torch
 
 from bitfront.evaluators.context.machine import cpu_name
+from bitfront.evaluators.context.throughput import torch_threads
 from bitfront.evaluators.latency.timed_runtime import Subject, TimedRun
 from bitfront.evaluators.models.sites import is_residual
 from bitfront.evaluators.preparation.log_base import LOG_BITS
@@ -28,7 +29,8 @@ class TorchRuntime:
     models_at_once = None
     row = 1
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
         # Of the model and batch asked for last: the streams between encoders take a whole run.
         self._streams_of: tuple[Subject, int, dict[str, torch.Tensor]] | None = None
 
@@ -61,12 +63,12 @@ class TorchRuntime:
     def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The float module, run eagerly."""
         images = sample_images(subject.prepared, batch)
-        return _awaited(subject, lambda: subject.module(images))
+        return self._timed(subject, lambda: subject.module(images))
 
     def model(self, subject: Subject, config: BitConfig, batch: int) -> TimedRun:
         """The assembled model."""
         model, images = subject.prepared.assemble(config), sample_images(subject.prepared, batch)
-        return _awaited(subject, lambda: model(images))
+        return self._timed(subject, lambda: model(images))
 
     def encoder(self, subject: Subject, index: int, bits: Triple, batch: int) -> TimedRun:
         """One encoder with the LayerNorm that follows it, on the stream that reaches it."""
@@ -74,7 +76,7 @@ class TorchRuntime:
         encoder = prepared.encoder(EncoderBits(index, prepared.blueprint.encoders[index].name, *bits))
         x = streams[prepared.blueprint.entering(index)]
         normed = encoder.norm1(x)
-        return _awaited(subject, lambda: encoder(x, normed, batch, encoder.norm1))
+        return self._timed(subject, lambda: encoder(x, normed, batch, encoder.norm1))
 
     def rest(self, subject: Subject, batch: int) -> TimedRun:
         """Embedding, patch mergings and readout."""
@@ -87,7 +89,22 @@ class TorchRuntime:
                 merge(streams[f"{encoders[index - 1].name}.residual2"], batch)
             return prepared.readout(streams[f"{encoders[-1].name}.residual2"], batch)
 
-        return _awaited(subject, run)
+        return self._timed(subject, run)
+
+    def _timed(self, subject: Subject, run: TimedRun) -> TimedRun:
+        """A run on the runtime's threads that ends when its last kernel has.
+
+        Torch's number of threads is set for it and then as it was: the rest of the process computes on one.
+        """
+        awaited = _awaited(subject, run)
+        if self.threads == 1:
+            return awaited
+
+        def on_threads() -> object:
+            with torch_threads(self.threads):
+                return awaited()
+
+        return on_threads
 
     def _streams(self, subject: Subject, batch: int) -> dict[str, torch.Tensor]:
         """The residual stream at every site, of the model at its greatest widths."""

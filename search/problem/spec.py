@@ -48,6 +48,7 @@ _SWITCHES = (
     "max_metric",
     "begun_from",
     "size_of",
+    "latency_threads",
     "stage_drop",
 )
 
@@ -80,6 +81,7 @@ class RunSpec:
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``; ``auto`` for a
             runtime of this machine that suits the scheme.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+        latency_threads: Threads of the inference that latencies are for; None for the table's, or 1.
         sampler: Name of the sampler.
         evaluations: Budget of distinct evaluated configurations; None for what suits the sampler.
         time_budget: Budget of wall clock in seconds; a text such as ``10m`` is read as such. None for none.
@@ -126,6 +128,7 @@ class RunSpec:
     stage_drop: float | None = None
     begun_from: str | None = None
     size_of: str = ""
+    latency_threads: int | None = None
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
     def __post_init__(self) -> None:

@@ -41,7 +41,8 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
         return label, f"{own:{form}}", f"{whole:{form}}", f"{own / whole:{ratio}}x"
 
     task = task_named(report["task"])
-    latency = f"latency of a batch of {report['latency_batch']} (ms, {report['latency_source']})"
+    threads = f" on {report['latency_threads']} threads" if report["latency_threads"] != 1 else ""
+    latency = f"latency of a batch of {report['latency_batch']}{threads} (ms, {report['latency_source']})"
     return [
         *(_metric_row(task.metric(name), report) for name in report["metrics"]),
         row("size (MB)", "size_bytes", ".3f", ".3f", 1e-6),

@@ -291,6 +291,7 @@ def print_front(
         console.print()
         print_lines(console, _in_words(rows, console.width))
     batch = f" for a batch of {run.latency_batch}" if run.latency_batch else ""
+    batch += f" on {run.latency_threads} threads" if run.latency_threads != 1 else ""
     source = f"ms: {run.latency_source}{batch}; " if run.latency_source else ""
     splits = f"{run.quality.title} on the search split, test on the test split"
     if any(not math.isnan(row.estimate) for row in rows):

@@ -75,10 +75,11 @@ def priced(run: AnyRun, latency: TableLatency, asked: str, notes: Sequence[str] 
         **run.summary,
         **result.to_json(),
         "latency_batch": latency.table.batch,
+        "latency_threads": latency.table.threads,
         "latency_noise": latency.noise,
         "latency_note": "",
     }
-    found = Prices(asked, latency.table.batch, latency.table.machine, ())
+    found = Prices(asked, latency.table.batch, latency.table.machine, (), latency.table.threads)
     found = dataclasses.replace(found, notes=(*notes, *_notes(run, result, found)))
     others = [r for r in run.references if r.name not in (references.float_model.name, EIGHT_BIT_NAME)]
     tables = _tables(run, result)

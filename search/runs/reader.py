@@ -47,25 +47,29 @@ class Prices:
         batch: Images of the batch that latencies are for.
         machine: What ran it, in words; empty where nothing did or it is not known.
         notes: What a reader must know of them, a sentence each.
+        threads: Of the inference that latencies are for.
     """
 
     asked: str
     batch: int
     machine: str
     notes: tuple[str, ...]
+    threads: int = 1
 
     @property
     def words(self) -> tuple[str, ...]:
         """The options that ask for them."""
         batch = ("--latency-batch", str(self.batch)) if self.batch != 1 else ()
-        return ("--latency", self.asked, *batch)
+        threads = ("--latency-threads", str(self.threads)) if self.threads != 1 else ()
+        return ("--latency", self.asked, *batch, *threads)
 
     @property
     def label(self) -> str:
         """A part of names of files, such as ``table_phone``."""
         kind, _, rest = self.asked.partition(":")
         batch = f"-b{self.batch}" if self.batch != 1 else ""
-        return f"{plain_name(f'{kind}_{Path(rest).stem}' if rest else kind)}{batch}"
+        threads = f"-t{self.threads}" if self.threads != 1 else ""
+        return f"{plain_name(f'{kind}_{Path(rest).stem}' if rest else kind)}{batch}{threads}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +191,12 @@ class RecordedRun:
         """Images of the batch that ``latency_ms`` is for, or None where the run does not say."""
         batch = self.summary.get("latency_batch")
         return int(batch) if isinstance(batch, int | float) else None
+
+    @property
+    def latency_threads(self) -> int:
+        """Threads of the inference that ``latency_ms`` is for; the first versions timed on one alone."""
+        threads = self.summary.get("latency_threads")
+        return threads if isinstance(threads, int) else 1
 
     @property
     def size_of(self) -> str:

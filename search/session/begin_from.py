@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bitfront.evaluators.latency.registry import LATENCY_LOAD
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.spec import EXTENDABLE, RunSpec
 from bitfront.search.runs.folder import GENE_SCORES, SPECTRAL_SCORES, SPLITS, RunFolder, read_space
@@ -36,8 +37,8 @@ def spec_begun_from(origin: RunFolder, changes: Mapping[str, Any]) -> tuple[RunS
     """
     recorded, notes = origin.read_spec(), []
     changes = {**dict.fromkeys(EXTENDABLE), **changes}
-    if {"latency", "latency_batch"} & changes.keys():
-        changes.setdefault("latency_batch", None)
+    if {"latency", *LATENCY_LOAD} & changes.keys():
+        changes = {**dict.fromkeys(LATENCY_LOAD), **changes}
         if recorded.max_latency is not None and "max_latency" not in changes:
             notes.append(
                 f"--max-latency {recorded.max_latency} of run {origin.name} was for {recorded.latency} and "

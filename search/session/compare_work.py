@@ -175,6 +175,7 @@ class ModelWork:
             "images": splits,
             "latency_source": problem.cost.latency_source,
             "latency_batch": ready.costs.latency_batch,
+            "latency_threads": ready.costs.latency_threads,
             "sampler": ABLATED_SAMPLER,
             "population": spec.population,
             "generations": settings.generations,

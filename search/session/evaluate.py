@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
+from bitfront.evaluators.latency.registry import load_in_words
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.quality import Errors, PairedComparison
 from bitfront.search.problem.resolution import Resolution
@@ -80,6 +81,7 @@ class Evaluation:
     fp32_latency_ms: float
     latency_source: str
     latency_batch: int
+    latency_threads: int
     latency_notes: list[str]
     test_data: str | None = None
     refinement: str | None = None
@@ -134,6 +136,7 @@ def evaluate(
     *,
     latency: str = AUTO,
     latency_batch: int | None = None,
+    latency_threads: int | None = None,
     model: nn.Module | None = None,
     data: LabelledImages | None = None,
     calibration_data: LabelledImages | None = None,
@@ -150,6 +153,7 @@ def evaluate(
         latency: Latency source, such as ``measured:torch``, ``table:FILE`` or ``model:bops``; ``auto`` for a
             runtime of this machine that suits the scheme.
         latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+        latency_threads: Threads of the inference that they are for; None for the table's, or 1.
         model: A timm model in memory, instead of that of the spec.
         data: A map-style data set of images and labels, instead of that of the spec.
         calibration_data: Such a data set for calibration alone.
@@ -168,19 +172,20 @@ def evaluate(
     with given_inputs(spec, model, data, calibration_data, test_data) as given:
         if isinstance(wanted, BitConfig):
             check_same("the bit config", wanted, given)
-        return _evaluated(given, wanted, latency, latency_batch, reporter_of(progress))
+        load = latency_batch, latency_threads
+        return _evaluated(given, wanted, latency, load, reporter_of(progress))
 
 
 def _evaluated(
     spec: EvaluationSpec,
     wanted: BitConfig | Triple,
     latency: str,
-    latency_batch: int | None,
+    asked: tuple[int | None, int | None],
     reporter: Reporter,
 ) -> Evaluation:
     from bitfront.evaluators.context.context import EvaluationContext
 
-    source, batch = chosen_latency(latency, spec.scheme, latency_batch)
+    source, batch = chosen_latency(latency, spec.scheme, *asked)
     with reporter.stage(preparing(spec)) as share_done:
         keep_codes = source.measured and source.timer.needs_codes
         context = EvaluationContext.from_spec(spec, share_done, keep_codes, reporter.note)
@@ -190,7 +195,7 @@ def _evaluated(
         f"classifying {count_of(len(context.splits.test), 'test image')}, float and quantized"
     ):
         figures = _figures(context, wanted) | context.describe()
-    with reporter.stage(f"latency ({latency}), batch {batch}") as share_done:
+    with reporter.stage(f"latency ({latency}), {load_in_words(batch, source.timer.threads)}") as share_done:
         figures |= _latencies(source, batch, context, wanted, share_done)
     return Evaluation(**figures)
 
@@ -248,5 +253,6 @@ def _latencies(
         "fp32_latency_ms": whole,
         "latency_source": named,
         "latency_batch": batch,
+        "latency_threads": source.timer.threads,
         "latency_notes": list(source.notes(context.spec.choices.every)),
     }

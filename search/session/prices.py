@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import write_atomically
 from bitfront.evaluators.latency.named_table import measured_elsewhere, named_table
-from bitfront.evaluators.latency.registry import TABLE, settled_batch
+from bitfront.evaluators.latency.registry import TABLE, load_in_words, settled_batch, settled_threads
 from bitfront.evaluators.latency.table import LatencyTable, TableLatency, TimedEncoder, timed_encoders
 from bitfront.evaluators.latency.table_file import read_table, table_csv
 from bitfront.search.export.selection import shortlist_of, standing
@@ -33,7 +33,9 @@ OWN = "run"
 PRICES = "prices"
 
 
-def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) -> AnyRun:
+def priced_by(
+    run: AnyRun, latency: str, batch: int | None, threads: int | None, reporter: Reporter
+) -> AnyRun:
     """A run by the prices of a latency source; see :func:`bitfront.search.runs.prices.priced`.
 
     A table is added up without the model. Other sources need its shapes; what is measured is kept in
@@ -43,6 +45,7 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
         run: The run, as it was searched and with its whole front.
         latency: The source, as ``--latency`` takes it; ``run`` for the run as it is.
         batch: Images of a batch; None for the table's, or 1.
+        threads: Of an inference; None for the table's, or 1.
         reporter: Is told of what takes long.
 
     Raises:
@@ -52,6 +55,7 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
         raise UserError(f"run {run.title} was changed before: price the run as it was opened, then narrow it")
     if latency == OWN:
         settled_batch(f"run {run.name}", run.latency_batch, batch)
+        settled_threads(f"run {run.name}", run.latency_threads, threads)
         return run
     spec = evaluation_of(run)
     kind, _, rest = latency.partition(":")
@@ -60,10 +64,11 @@ def priced_by(run: AnyRun, latency: str, batch: int | None, reporter: Reporter) 
     if kind == TABLE and rest:
         table = named_table(Path(rest), spec.scheme)
         settled_batch(latency, table.batch, batch)
+        settled_threads(latency, table.threads, threads)
     else:
         from bitfront.search.session.specs import chosen_latency  # loads torch
 
-        source, images = chosen_latency(latency, spec.scheme, batch)
+        source, images = chosen_latency(latency, spec.scheme, batch, threads)
         table = _table(run, latency, source, spec, images, reporter)
         notes = source.notes(in_order((*spec.choices.every, 8)))
     needed = {*triples(spec.choices), (8, 8, 8)}
@@ -89,7 +94,8 @@ def _table(
         with reporter.stage(f"shapes of {spec.model}"):
             _, blueprint = load_shapes(spec)
         return source.modelled(blueprint, prepared_choices(spec), spec.scheme, batch)
-    kept = run.path / PRICES / f"{plain_name(name)}-b{batch}.csv"
+    on = f"-t{source.timer.threads}" if source.timer.threads != 1 else ""
+    kept = run.path / PRICES / f"{plain_name(name)}-b{batch}{on}.csv"
     if source.measured and kept.exists():
         table = read_table(kept)
         if not measured_elsewhere(table):
@@ -97,7 +103,8 @@ def _table(
             return table
     with reporter.stage(f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:
         subject = stand_in(spec, source.timer.needs_codes, share_done)
-    with reporter.stage(f"latency of encoders ({name}), batch {batch}") as share_done:
+    of = load_in_words(batch, source.timer.threads)
+    with reporter.stage(f"latency of encoders ({name}), {of}") as share_done:
         table = source.table(subject, batch, share_done)
     if source.measured:
         kept.parent.mkdir(exist_ok=True)

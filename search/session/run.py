@@ -86,6 +86,7 @@ class Run(RecordedRun):
         latency: str,
         *,
         latency_batch: int | None = None,
+        latency_threads: int | None = None,
         progress: Reporter | ProgressCallback | None = None,
     ) -> Run:
         """The run as it would stand by another latency source; nothing is evaluated.
@@ -98,15 +99,16 @@ class Run(RecordedRun):
             latency: Such as ``table:phone.csv``, ``model:a100`` or ``measured:openvino``, which is measured
                 on this machine once and kept in the run folder; ``run`` for the run as it is.
             latency_batch: Images of the batch that latencies are for; None for the table's, or 1.
+            latency_threads: Threads of the inference that they are for; None for the table's, or 1.
             progress: As of :func:`bitfront.search.search`.
 
         Raises:
             UserError: The run has not ended or was narrowed before, or the source is unknown or for another
-                model, scheme or batch.
+                model, scheme, batch or other threads.
         """
         from bitfront.search.session.prices import priced_by
 
-        return priced_by(self, latency, latency_batch, reporter_of(progress))
+        return priced_by(self, latency, latency_batch, latency_threads, reporter_of(progress))
 
     def within(
         self,
@@ -241,8 +243,8 @@ class Run(RecordedRun):
         Args:
             choice: The point, or uniform widths.
             refined: Whether the point is taken as it was refined.
-            options: ``latency``, ``latency_batch`` and ``progress`` of :func:`bitfront.search.evaluate`;
-                latencies are the run's unless another source is named.
+            options: ``latency``, ``latency_batch``, ``latency_threads`` and ``progress`` of
+                :func:`bitfront.search.evaluate`; latencies are the run's unless another source is named.
 
         Raises:
             UserError: There is no such point, or the model or the data cannot be used.
@@ -252,6 +254,7 @@ class Run(RecordedRun):
         own: dict[str, Any] = {"latency": self.spec["latency"]}
         if self.prices is not None:
             own = {"latency": self.prices.asked, "latency_batch": self.prices.batch}
+            own |= {"latency_threads": self.prices.threads} if self.prices.threads != 1 else {}
         options = {**own, **options}
         spec = EvaluationSpec.from_json(self.evaluation)
         if refined:

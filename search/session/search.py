@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.latency.registry import LATENCY_LOAD
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.runs.folder import RunStore
 from bitfront.search.runs.names import runs_root
@@ -156,7 +157,7 @@ def search_from(
     store, told = RunStore(runs_root(runs_dir)), reporter_of(progress)
     earlier, changes = store.open(origin), dict(settings or {})
     spec, notes = spec_begun_from(earlier, changes)
-    own = not {"latency", "latency_batch"} & changes.keys()
+    own = not {"latency", *LATENCY_LOAD} & changes.keys()
     # Of a run of an earlier version, today's rules would take other images.
     recorded, source = spec.evaluation, None
     if own:

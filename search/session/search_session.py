@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.machine import describe_environment
 from bitfront.evaluators.deployment.registry import exports_of
+from bitfront.evaluators.latency.registry import load_in_words
 from bitfront.search.engine.result import INTERRUPTED
 from bitfront.search.engine.stopping import Budget
 from bitfront.search.problem import wording
@@ -223,7 +224,8 @@ class SearchSession:
         tables.write(result.trials, result.front, final_measurements(tested, {}, stands_for))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
-        with stage(f"whole-model latency of {points} ({timer.source}), batch {batch}") as share:
+        of = load_in_words(batch, timer.threads)
+        with stage(f"whole-model latency of {points} ({timer.source}), {of}") as share:
             latency, float_ms, eight_bit_ms = whole_latencies(
                 context, timer, ready.space, result.front, batch, share
             )
@@ -273,6 +275,7 @@ def write_summary(
         **result.to_json(),
         **{name: getattr(spec.evaluation, name) for name in ("scheme", "recipe", "without")},
         "latency_batch": ready.costs.latency_batch,
+        "latency_threads": ready.costs.latency_threads,
         "latency_noise": ready.costs.latency_noise,
         "latency_note": "; ".join(ready.notes),
         "kept_genes": dict(ready.space.kept),

@@ -40,10 +40,14 @@ def completed_spec(spec: RunSpec) -> tuple[RunSpec, LatencySource]:
     """
     evaluation, latency = settled_spec(spec.evaluation, spec.latency)
     spec = checked_spec(dataclasses.replace(spec, evaluation=evaluation, latency=latency))
-    source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, spec.latency_batch)
+    asked = spec.latency_batch, spec.latency_threads
+    source, batch = chosen_latency(spec.latency, spec.evaluation.scheme, *asked)
+    # One thread is not written: specs of earlier versions have none.
+    threads = source.timer.threads if source.timer.threads != 1 else None
     evaluation = with_test_folder(spec.evaluation).at_absolute_places()
     size_of = spec.size_of or (default_size_of(source, evaluation.scheme) if spec.max_size else "")
-    return dataclasses.replace(spec, evaluation=evaluation, latency_batch=batch, size_of=size_of), source
+    spec = dataclasses.replace(spec, latency_batch=batch, latency_threads=threads, size_of=size_of)
+    return dataclasses.replace(spec, evaluation=evaluation), source
 
 
 def default_size_of(source: LatencySource, scheme: str) -> str:
@@ -147,20 +151,24 @@ def recorded_spec(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Ev
     return found
 
 
-def chosen_latency(name: str, scheme: str, batch: int | None = None) -> tuple[LatencySource, int]:
+def chosen_latency(
+    name: str, scheme: str, batch: int | None = None, threads: int | None = None
+) -> tuple[LatencySource, int]:
     """The latency source of a name and the images of a batch.
 
     Args:
         name: Such as ``measured:torch``, ``table:FILE`` or ``model:bops``.
         scheme: The quantization scheme.
         batch: Images of a batch as asked for; None for the table's, or 1.
+        threads: Threads of an inference as asked for; None for the table's, or 1.
 
     Raises:
-        UserError: The source is unknown, cannot be used for the scheme, or is for another batch.
+        UserError: The source is unknown, cannot be used for the scheme, or is for another batch or other
+            threads.
     """
     from bitfront.evaluators.latency.source import latency_source
 
-    source = latency_source(name, scheme)
+    source = latency_source(name, scheme, threads)
     return source, settled_batch(name, source.batch, batch)
 
 

@@ -22,6 +22,7 @@ class AdditiveRuntime:
 
     Attributes:
         between_ms: What a whole model takes longer than its parts.
+        threads: Of one inference; its times are the same on any number.
     """
 
     source = "measured:abacus"
@@ -29,6 +30,7 @@ class AdditiveRuntime:
     models_at_once: int | None = 2
     row = 3
     between_ms = 0.0
+    threads = 1
 
     def machine(self, subject: Subject) -> str:
         return "beads"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bitfront.evaluators.latency.registry import LATENCY_LOAD
 from bitfront.search.cli.options.common import option
 from bitfront.search.cli.options.groups import (
     add_latency_option,
@@ -64,14 +65,19 @@ def run(args: argparse.Namespace) -> int:
             changes["refinement"] = spec.refinement
         spec, config = config_spec(document, spec, changes), BitConfig.from_json(document)
     found = evaluate(
-        spec, config, latency=args.latency, latency_batch=written_batch(args), progress=stderr_reporter()
+        spec,
+        config,
+        latency=args.latency,
+        latency_batch=written_batch(args),
+        latency_threads=args.latency_threads,
+        progress=stderr_reporter(),
     )
     if args.json:
         print_json(found.to_json())
         return 0
     print_report(found.to_json(), measured=spec.batch_size is None and spec.threads is None)
     if args.config is None:
-        hint(command_line("search", *written_options(args, "latency", "latency_batch")))
+        hint(command_line("search", *written_options(args, "latency", *LATENCY_LOAD)))
     elif (run_folder := Path(args.config).absolute().parent.parent).joinpath(SPEC).is_file():
         hint(run_command(run_folder, "front", run_folder.name))
     return 0

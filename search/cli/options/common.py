@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from bitfront.evaluators.latency.registry import LATENCY_LOAD
 from bitfront.search.runs.names import runs_root
 
 if TYPE_CHECKING:
@@ -86,10 +87,13 @@ def priced_runs(args: argparse.Namespace, run: Run) -> list[Run]:
     from bitfront.spaces.errors import UserError
 
     sources = list(dict.fromkeys(args.latency or ()))
-    if not sources and args.latency_batch is not None:
-        raise UserError(f"--latency-batch {args.latency_batch} needs the source of latencies: give --latency")
-    batch: Any = {"latency_batch": args.latency_batch, "progress": stderr_reporter()}
-    return [run.priced(source, **batch) for source in sources] or [run]
+    load = {name: getattr(args, name) for name in LATENCY_LOAD}
+    for name, number in load.items():
+        if not sources and number is not None:
+            option = f"--{name.replace('_', '-')} {number}"
+            raise UserError(f"{option} needs the source of latencies: give --latency")
+    how: Any = {**load, "progress": stderr_reporter()}
+    return [run.priced(source, **how) for source in sources] or [run]
 
 
 def positive(text: str) -> int:

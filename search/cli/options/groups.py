@@ -10,7 +10,14 @@ from typing import Any
 from bitfront.evaluators.data.class_map import CLASS_ORDERS
 from bitfront.evaluators.data.image_options import CROP_MODES, INTERPOLATIONS
 from bitfront.evaluators.data.registry import FORMS
-from bitfront.evaluators.latency.registry import MEASURED, PREFERRED, TIMED_RUNTIMES, TORCH, shipped_profiles
+from bitfront.evaluators.latency.registry import (
+    LATENCY_LOAD,
+    MEASURED,
+    PREFERRED,
+    TIMED_RUNTIMES,
+    TORCH,
+    shipped_profiles,
+)
 from bitfront.evaluators.models.digits_models import DEFAULT, DIGITS_MODELS, WIDTHS, has_weights, widths_of
 from bitfront.evaluators.preparation.recipes import INGREDIENTS, RECIPES
 from bitfront.evaluators.quantizers.registry import OBSERVERS
@@ -164,7 +171,7 @@ def measured_sources() -> str:
 
 
 def add_latency_option(group: Group) -> None:
-    """``--latency`` and ``--latency-batch``."""
+    """``--latency``, ``--latency-batch`` and ``--latency-threads``."""
     sources = (
         f"{measured_sources()} (on this machine, now), table:FILE (made by `bitfront latency-table`, or "
         f"filled in elsewhere), or model:NAME or model:FILE.toml (modelled: {', '.join(shipped_profiles())}, "
@@ -172,10 +179,11 @@ def add_latency_option(group: Group) -> None:
     )
     option(group, "--latency SOURCE", sources, default=AUTO)
     add_latency_batch_option(group)
+    add_latency_threads_option(group)
 
 
 def add_price_options(parser: argparse.ArgumentParser, several: str = "") -> None:
-    """``--latency`` and ``--latency-batch`` of commands that price a finished run.
+    """``--latency``, ``--latency-batch`` and ``--latency-threads`` of commands that price a finished run.
 
     Args:
         parser: Of the command.
@@ -189,17 +197,24 @@ def add_price_options(parser: argparse.ArgumentParser, several: str = "") -> Non
     option(group, "--latency SOURCE", f"{sources}{several}", action="append")
     images = "images in the batch that these latencies are for (default: 1, or the table's)"
     option(group, "--latency-batch N", images, positive)
+    add_latency_threads_option(group)
 
 
 def price_words(args: argparse.Namespace) -> list[str]:
     """What :func:`add_price_options` was given as it was written, for the next commands."""
-    return [word for name in ("latency", "latency_batch") for word in args.words.get(name, ())]
+    return [word for name in ("latency", *LATENCY_LOAD) for word in args.words.get(name, ())]
 
 
 def add_latency_batch_option(group: Group) -> None:
     """``--latency-batch``."""
     images = "images in the batch that latencies are for (default: %(default)s, or the table's)"
     option(group, "--latency-batch N", images, positive, 1)
+
+
+def add_latency_threads_option(group: Group) -> None:
+    """``--latency-threads``."""
+    threads = "threads of the inference that latencies are for (default: 1, or the table's)"
+    option(group, "--latency-threads N", threads, positive)
 
 
 def add_seed_option(group: Group, what: str = "seed of the splits") -> None:

@@ -53,6 +53,7 @@ def _search(run: RecordedRun) -> Iterator[tuple[str, str]]:
     yield "objectives", ", ".join(run.objectives)
     yield "limits", ", ".join(limit.label for limit in run.limits)
     batch = f", batches of {run.latency_batch}" if run.latency_batch else ""
+    batch += f", {run.latency_threads} threads" if run.latency_threads != 1 else ""
     yield "latency", f"{run.latency_source}{batch}" if run.latency_source else ""
     measured = "latency_measured_ms" in run.front and run.front["latency_measured_ms"].notna().any()
     yield "whole models", run.latency_measured_source if measured else ""

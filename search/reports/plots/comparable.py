@@ -12,6 +12,7 @@ from bitfront.search.reports.plots.style import MOST_SERIES
 from bitfront.search.runs.files import read_json
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
+from bitfront.spaces.quantities import count_of
 
 # Two measurements of one float model agree within this share: threads and kernels round differently.
 _ROUNDING = 1e-3
@@ -100,6 +101,7 @@ def _clocks(one: RecordedRun, other: RecordedRun) -> Iterator[tuple[str, str]]:
     yield one.latency_source or "unknown source", other.latency_source or "unknown source"
     batches = (run.latency_batch or "unknown size" for run in (one, other))
     yield _pair(f"batches of {batch}" for batch in batches)
+    yield _pair(count_of(run.latency_threads, "thread") for run in (one, other))
     if is_modelled(one.latency_source) or one.latency_source.startswith("table:"):
         times = [
             reference.latency_ms if (reference := run.float_reference) else math.nan for run in (one, other)

@@ -134,7 +134,7 @@ def _further(
 
 def cost_axes(run: RecordedRun) -> dict[str, style.Axis]:
     """The costs that a run's quality is drawn against, by the name of the picture."""
-    latency = style.latency_axis(run.latency_source, run.latency_batch)
+    latency = style.latency_axis(run.latency_source, run.latency_batch, run.latency_threads)
     return {"front_size": style.size_axis(run.size_of), "front_latency": latency}
 
 

@@ -116,14 +116,16 @@ def size_axis(size_of: str = "packed") -> Axis:
     return Axis("size_bytes", f"{size_of} size (MB = 10\N{SUPERSCRIPT SIX} bytes)", 1e-6, "MB")
 
 
-def latency_axis(source: str, batch: int | None = None) -> Axis:
+def latency_axis(source: str, batch: int | None = None, threads: int = 1) -> Axis:
     """Latency in milliseconds; says plainly where it comes from, above all where it is modelled.
 
     Args:
         source: The latency source, such as ``measured:torch``.
         batch: Images of a batch, where known.
+        threads: Of an inference.
     """
     what = {None: "latency", 1: "latency of one image"}.get(batch, f"latency of a batch of {batch}")
+    what += f" on {threads} threads" if threads != 1 else ""
     if is_modelled(source):
         label = f"modelled {what} (ms, {source}, not measured)"
     else:

@@ -38,7 +38,7 @@ def abacus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load() -> TorchRuntime:
+    def load(threads: int) -> TorchRuntime:
         raise UserError("abacus is not installed: make one")
 
     monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), load))

@@ -24,7 +24,12 @@ ABACUS = ("--model", "digits_deit", "--latency", "measured:abacus", "--scheme", 
 @pytest.fixture(autouse=True)
 def abacus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AdditiveRuntime:
     runtime = AdditiveRuntime()
-    monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), lambda: runtime))
+
+    def load(threads: int) -> AdditiveRuntime:
+        runtime.threads = threads
+        return runtime
+
+    monkeypatch.setitem(TIMED_RUNTIMES, "abacus", TimedRuntimeKind(("deploy",), load))
     monkeypatch.setattr(measured, "time_interleaved", clock)
     monkeypatch.chdir(tmp_path)
     return runtime
