@@ -30,6 +30,18 @@ MODELS_AT_ONCE = 8
 ROW = 4
 
 
+def graph_program(bits: Triple) -> Hashable:
+    """Whether activations are narrow, and attention narrow or logarithmic: what adds operators.
+
+    Weights of every width are 8-bit integers before the first run; those with zero points and floats run
+    other operators, and floats of every format are float32 by then.
+    """
+    weights, inputs, matrix = map(number_format, bits)
+    narrow = inputs.bits < MAX_BITS, matrix.bits < MAX_BITS, matrix.bits <= LOG_BITS
+    others = weights.zero_points, weights.floating, inputs.floating, matrix.floating
+    return (*narrow, *others) if any(others) else narrow
+
+
 class GraphRuntime:
     """A runtime and its dialect; see :class:`~bitfront.evaluators.latency.timed_runtime.TimedRuntime`.
 
@@ -56,15 +68,8 @@ class GraphRuntime:
         return cpu_name()
 
     def program(self, bits: Triple) -> Hashable:
-        """Whether activations are narrow, and attention narrow or logarithmic: what adds operators.
-
-        Weights of every width are 8-bit integers before the first run; those with zero points and floats run
-        other operators, and floats of every format are float32 by then.
-        """
-        weights, inputs, matrix = map(number_format, bits)
-        narrow = inputs.bits < MAX_BITS, matrix.bits < MAX_BITS, matrix.bits <= LOG_BITS
-        others = weights.zero_points, weights.floating, inputs.floating, matrix.floating
-        return (*narrow, *others) if any(others) else narrow
+        """See :func:`graph_program`."""
+        return graph_program(bits)
 
     def float_model(self, subject: Subject, batch: int) -> TimedRun:
         """The whole float model as a graph, in float32."""

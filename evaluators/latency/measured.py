@@ -133,7 +133,10 @@ def measure_models(
     protocol: TimingProtocol | None = None,
     progress: ShareDone = unreported,
 ) -> tuple[Latency, list[Latency]]:
-    """Times whole models, interleaved: the float model and each configuration.
+    """Times whole models, interleaved: each configuration in pairs with the float model.
+
+    A time is that of the float model by how much longer the configuration took at the same moments, so that
+    models that were timed at other moments can be compared.
 
     Models that run the same program share a time, as the encoders of a table do: the median of some of them.
     Where a runtime cannot hold all of them at once they take turns in groups, each with the float model.
@@ -161,13 +164,19 @@ def measure_models(
         runs: dict[Hashable, TimedRun] = {_FLOAT: runtime.float_model(subject, batch)}
         for place, config in enumerate(group):
             runs[place] = runtime.model(subject, config, batch)
-        times = time_interleaved(runs, protocol, of_group)
+        times = time_interleaved(runs, protocol, of_group, _FLOAT)
         del runs  # the next group needs their memory
         floats.append(times.pop(_FLOAT))
-        entries += times.values()
-    left = iter(entries)
+        # As shares of the float model's time beside them.
+        entries += (_scaled(entry, 1.0 / floats[-1].milliseconds) for entry in times.values())
+    whole = _together(floats)
+    left = (_scaled(entry, whole.milliseconds) for entry in entries)
     times_of = {program: _together([next(left) for _ in some]) for program, some in alike.items()}
-    return _together(floats), [times_of[program] for program in programs]
+    return whole, [times_of[program] for program in programs]
+
+
+def _scaled(entry: Latency, factor: float) -> Latency:
+    return dataclasses.replace(entry, milliseconds=factor * entry.milliseconds)
 
 
 def _program(runtime: TimedRuntime, config: BitConfig) -> Hashable:

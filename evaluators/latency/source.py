@@ -23,8 +23,9 @@ from bitfront.evaluators.latency.registry import (
     timed_runtime_named,
 )
 from bitfront.evaluators.latency.roofline import model_table
+from bitfront.evaluators.latency.steadiness import steadiest, unsteadiness
 from bitfront.evaluators.latency.table import LatencyTable
-from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime
+from bitfront.evaluators.latency.timed_runtime import Subject, TimedRuntime, TimingProtocol
 from bitfront.evaluators.models.blueprint import Blueprint
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.spaces import FORMATS, Choices, FormatName, UserError
@@ -69,8 +70,12 @@ class MeasuredSource:
         return ()
 
     def table(self, subject: Subject, batch: int, progress: ShareDone = unreported) -> LatencyTable:
-        """Measures for as long as the protocol's budget allows."""
-        return measure_table(self.timer, subject, batch, progress=progress)
+        """Measures for as long as the protocol's budget allows, and again where that was not steady."""
+
+        def measured(protocol: TimingProtocol) -> LatencyTable:
+            return measure_table(self.timer, subject, batch, protocol, progress)
+
+        return steadiest(measured, unsteadiness, TimingProtocol())
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,20 @@ def timed_encoders(blueprint: Blueprint) -> tuple[TimedEncoder, ...]:
 MOST_NOISE = 0.1
 
 
+# How far sums may miss whole models, as a share, on average and at worst.
+MOST_SUM_ERROR, WORST_SUM_ERROR = 0.03, 0.06
+
+
+def sum_error(errors: Sequence[float]) -> float:
+    """By how much sums err: the root of the mean square of what they miss whole models by; 0 of none."""
+    return math.sqrt(sum(error * error for error in errors) / len(errors)) if errors else 0.0
+
+
+def sums_miss(errors: Sequence[float]) -> bool:
+    """Whether sums miss whole models by more than a table should; errors are shares of the whole."""
+    return sum_error(errors) > MOST_SUM_ERROR or max(map(abs, errors), default=0.0) > WORST_SUM_ERROR
+
+
 @dataclass(frozen=True)
 class Latency:
     """One time: milliseconds for a batch, and the relative range of its repeats in percent."""
@@ -90,6 +104,11 @@ class Latency:
             return 0.0
         deviation = self.spread_percent / 100.0 / _RANGE_OF_REPEATS
         return _MEDIAN_TO_MEAN * deviation / math.sqrt(REPEATS)
+
+    @classmethod
+    def with_error(cls, milliseconds: float, error: float) -> Latency:
+        """A time whose standard error, as a share of it, is known by other means than repeats."""
+        return cls(milliseconds, 100.0 * error * math.sqrt(REPEATS) / _MEDIAN_TO_MEAN * _RANGE_OF_REPEATS)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitfront.evaluators.latency.pairs import paired
 from bitfront.evaluators.latency.table import REPEATS, Latency
 from bitfront.evaluators.progress import ShareDone, unreported
 from bitfront.evaluators.quantized.prepared import PreparedModel
@@ -143,19 +144,28 @@ class Samples:
 
 
 def time_interleaved(
-    runs: Mapping[Name, TimedRun], protocol: TimingProtocol | None = None, progress: ShareDone = unreported
+    runs: Mapping[Name, TimedRun],
+    protocol: TimingProtocol | None = None,
+    progress: ShareDone = unreported,
+    beside: Name | None = None,
 ) -> dict[Name, Latency]:
     """Times programs as :func:`sample_interleaved` does, in torch's inference mode.
+
+    Args:
+        runs: What is timed, by name.
+        protocol: How often; the default protocol where None.
+        progress: Called with the share of the runs that is done, 0 to 1.
+        beside: One of the runs, in pairs with which the others are timed; see
+            :func:`bitfront.evaluators.latency.pairs.paired`. None for none.
 
     Returns:
         For each the median in milliseconds (p50) and the range of the repeats' medians in percent.
     """
     with torch.inference_mode():
         samples = sample_interleaved(runs, protocol, progress)
-    return {
-        name: Latency(_median(found.repeats), spread_percent(found.repeats))
-        for name, found in samples.items()
-    }
+    repeats = {name: found.repeats for name, found in samples.items()}
+    times = repeats if beside is None else paired(repeats, beside, BURST)
+    return {name: Latency(_median(found), spread_percent(found)) for name, found in times.items()}
 
 
 def sample_interleaved(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.latency.table import sums_miss
 from bitfront.search.reports.bench_findings import NOISY_PERCENT
 from bitfront.search.reports.console import print_lines, stdout_console
 from bitfront.search.reports.tables import Table
@@ -74,6 +75,7 @@ def table_document(
         "latency_source": table.source,
         "machine": table.machine,
         "batch": table.batch,
+        "threads": table.threads,
         "encoders": [
             {
                 "shape": shape,
@@ -95,6 +97,7 @@ def print_table(document: Mapping[str, Any], path: Path) -> None:
     """Prints a table, as :func:`table_document` gives it, and where it was written."""
     console = stdout_console()
     batch = "one image" if document["batch"] == 1 else f"a batch of {document['batch']}"
+    batch += f" on {document['threads']} threads" if document["threads"] != 1 else ""
     console.print(
         f"{document['model']} ({document['scheme']}), {document['latency_source']} on {document['machine']}, "
         f"milliseconds for {batch}\n",
@@ -105,6 +108,19 @@ def print_table(document: Mapping[str, Any], path: Path) -> None:
     console.print(_checks(document))
     console.print()
     print_lines(console, [*_remarks(document), str(path)])
+
+
+def print_probed(tables: Sequence[Mapping[str, Any]]) -> None:
+    """Prints tables that were made of timings, a line each, as ``TableFromProbe.to_json`` gives them."""
+    console = stdout_console()
+    columns = ("latency", "batch", "threads", "rounds", "float ms", "error of sums", "at most", "file")
+    table = Table(columns, texts=(0, 7))
+    for found in tables:
+        errors = [abs(check["error_percent"]) for check in found["checks"]]
+        shown = [f"{found['sum_error_percent']:.1f} %", f"{max(errors):.1f} %"] if errors else ["", ""]
+        numbers = [str(found[name]) for name in ("batch", "threads", "rounds")]
+        table.add(found["latency_source"], *numbers, f"{found['float_ms']:.4g}", *shown, str(found["path"]))
+    console.print(table)
 
 
 def _parts(document: Mapping[str, Any]) -> Table:
@@ -161,4 +177,10 @@ def _remarks(document: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"note: repeats differ by up to {spread:.0f} %: the machine was busy; measure again with nothing "
             "else running"
+        )
+    if sums_miss([check["error_percent"] / 100.0 for check in others]):
+        yield (
+            f"WARNING: sums of this table miss whole models by up to "
+            f"{document['largest_error_percent']:.0f} %; searches will take smaller differences for none. "
+            "Measure again with nothing else running, or give more --seconds"
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,22 @@ logger = logging.getLogger(__name__)
 # Quality on the test split, and the paired standard error of its difference to the float model's in the
 # metric that the front is judged by, where counts of images do not tell that.
 Tested = tuple["Quality", "float | None"]
+
+
+class WholeLatencies(NamedTuple):
+    """Times of whole models in milliseconds.
+
+    Attributes:
+        by_trial: By trial number.
+        float_ms: Of the float model.
+        eight_bit_ms: Of the uniform 8-bit model.
+        noise: Their median standard error, as a share of them.
+    """
+
+    by_trial: dict[int, float]
+    float_ms: float
+    eight_bit_ms: float
+    noise: float
 
 
 def held_out_qualities(
@@ -68,8 +85,8 @@ def whole_latencies(
     front: Sequence[Trial],
     batch: int,
     share_done: ShareDone,
-) -> tuple[dict[int, float], float, float]:
-    """Whole-model latencies in milliseconds, all measured in turn with nothing else running.
+) -> WholeLatencies:
+    """Whole-model latencies, all measured in pairs with the float model and with nothing else running.
 
     Args:
         context: The prepared model.
@@ -78,9 +95,6 @@ def whole_latencies(
         front: What is measured.
         batch: Images of a batch.
         share_done: Is told the share that is done.
-
-    Returns:
-        By trial number, and those of the float and the uniform 8-bit model.
     """
     from bitfront.evaluators.latency.measured import measure_models
     from bitfront.evaluators.latency.timed_runtime import Subject
@@ -94,7 +108,9 @@ def whole_latencies(
         progress=share_done,
     )
     times = [entry.milliseconds for entry in entries]
-    return dict(zip((t.number for t in front), times[1:], strict=True)), float_entry.milliseconds, times[0]
+    by_trial = dict(zip((trial.number for trial in front), times[1:], strict=True))
+    errors = [entry.relative_error for entry in (float_entry, *entries)]
+    return WholeLatencies(by_trial, float_entry.milliseconds, times[0], statistics.median(errors))
 
 
 def completed_references(

@@ -263,14 +263,14 @@ def _sizes(spec: RunSpec, name: str, context: EvaluationContext) -> Sizes:
 
 
 def _noisy(costs: ModelCosts) -> tuple[str, ...]:
-    """What to say of latencies whose repeats were stopped by other work."""
-    from bitfront.evaluators.latency.table import MOST_NOISE
+    """What to say of latencies that other work disturbed, or whose sums miss whole models."""
+    from bitfront.evaluators.latency.table import MOST_SUM_ERROR
 
-    if costs.latency_noise < MOST_NOISE:
+    if costs.latency_noise <= MOST_SUM_ERROR:
         return ()
     return (
-        f"latencies were measured while other work ran on the machine: differences below {MOST_NOISE:.0%} "
-        "count as none; measure again on a quiet one",
+        "WARNING: latencies are unsure, as where other work runs on the machine: differences below "
+        f"{costs.latency_noise:.0%} count as none; measure again on a quiet one",
     )
 
 

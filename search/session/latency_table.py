@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import check_writable, write_atomically
+from bitfront.evaluators.latency.registry import load_in_words
 from bitfront.search.reports.latency_table import CheckedModel, table_document
 from bitfront.search.runs.names import plain_name
 from bitfront.search.session.reporter import ProgressCallback, Reporter, reporter_of
@@ -61,12 +62,14 @@ class TableTemplate:
         rows: How many times it has room for.
         scheme: The quantization scheme.
         batch: Images of the batch that times are for.
+        threads: Of the inference that they are for.
     """
 
     path: Path
     rows: int
     scheme: str
     batch: int
+    threads: int
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``--json`` prints."""
@@ -74,7 +77,12 @@ class TableTemplate:
 
 
 def write_template(
-    path: str | Path, spec: EvaluationSpec | None = None, *, latency_batch: int = 1, force: bool = False
+    path: str | Path,
+    spec: EvaluationSpec | None = None,
+    *,
+    latency_batch: int = 1,
+    latency_threads: int = 1,
+    force: bool = False,
 ) -> TableTemplate:
     """Writes a latency table without times; nothing is measured.
 
@@ -82,6 +90,7 @@ def write_template(
         path: The file.
         spec: The model, its scheme and the formats; None for the defaults.
         latency_batch: Images of the batch that times are for.
+        latency_threads: Threads of the inference that they are for.
         force: Whether the file may be overwritten.
 
     Raises:
@@ -93,9 +102,9 @@ def write_template(
     (spec, _), path = settled_spec(spec or EvaluationSpec()), Path(path)
     check_writable(path, overwrite=force)
     _, blueprint = load_shapes(spec)
-    text = template_csv(blueprint, spec.choices, latency_batch, spec.scheme)
+    text = template_csv(blueprint, spec.choices, latency_batch, spec.scheme, latency_threads)
     write_atomically(path, text)
-    return TableTemplate(path, text.count("\n") - 1, spec.scheme, latency_batch)
+    return TableTemplate(path, text.count("\n") - 1, spec.scheme, latency_batch, latency_threads)
 
 
 def latency_table(
@@ -103,6 +112,7 @@ def latency_table(
     *,
     latency: str = AUTO,
     latency_batch: int = 1,
+    latency_threads: int = 1,
     seconds: float = SECONDS,
     path: str | Path | None = None,
     force: bool = False,
@@ -117,8 +127,10 @@ def latency_table(
         latency: ``measured:torch`` or another runtime that is timed on this machine; ``auto`` for one that
             suits the scheme.
         latency_batch: Images in a batch.
+        latency_threads: Threads of an inference.
         seconds: Time to spend on measuring at most.
-        path: The file to write; None for ``latency-MODEL-SCHEME-RUNTIME-bBATCH.csv``.
+        path: The file to write; None for ``latency-MODEL-SCHEME-RUNTIME-bBATCH.csv``, with ``-tTHREADS``
+            before the ending where there are several.
         force: Whether the file may be overwritten.
         progress: Is told of the steps.
 
@@ -127,36 +139,58 @@ def latency_table(
     """
     from bitfront.evaluators.latency.measured import measure_with_models, stand_in
     from bitfront.evaluators.latency.source import latency_source
+    from bitfront.evaluators.latency.steadiness import steadiest, unsteadiness
+    from bitfront.evaluators.latency.table import sum_error
     from bitfront.evaluators.latency.table_file import table_csv
     from bitfront.evaluators.latency.timed_runtime import TimingProtocol
 
     # Nothing is classified, so that no batch size needs to be measured.
     spec = dataclasses.replace(spec or EvaluationSpec(), batch_size=1, threads=1)
     spec, latency = settled_spec(spec, latency)
-    source, reporter = latency_source(latency, spec.scheme), reporter_of(progress)
+    source, reporter = latency_source(latency, spec.scheme, latency_threads), reporter_of(progress)
     if not source.measured:
         raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")
-    runtime = source.timer.source.partition(":")[2]
-    name = plain_name(f"latency-{spec.model}-{spec.scheme}-{runtime}-b{latency_batch}")
-    target = Path(f"{name}.csv" if path is None else path)
+    load = load_in_words(latency_batch, latency_threads)
+    named = table_name(spec.model, spec.scheme, source.timer.source, latency_batch, latency_threads)
+    target = Path(named if path is None else path)
     check_writable(target, overwrite=force)
     with reporter.stage(f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:
         subject = stand_in(spec, source.timer.needs_codes, share_done)
     configs, blueprint = _configurations(spec, subject), subject.prepared.blueprint
     started = time.monotonic()
     doing, timer = f"timing encoders and {len(configs) + 1} whole models", source.timer
-    with reporter.stage(f"{doing} ({timer.source}), batch {latency_batch}") as share_done:
-        protocol = TimingProtocol(budget_seconds=seconds)
+
+    def measured(protocol: TimingProtocol) -> tuple[LatencyTable, list[CheckedModel]]:
         table, entries = measure_with_models(
             timer, subject, list(configs.values()), latency_batch, protocol, share_done
         )
-    checks = [
-        CheckedModel.of(name, config, entry, table, blueprint)
-        for (name, config), entry in zip(configs.items(), entries, strict=True)
-    ]
+        checks = [
+            CheckedModel.of(name, config, entry, table, blueprint)
+            for (name, config), entry in zip(configs.items(), entries, strict=True)
+        ]
+        return table, checks
+
+    with reporter.stage(f"{doing} ({timer.source}), {load}") as share_done:
+        table, checks = steadiest(
+            measured,
+            lambda found: unsteadiness(found[0], sum_errors(found[1])),
+            TimingProtocol(budget_seconds=seconds),
+        )
+    table = dataclasses.replace(table, sum_error=sum_error(sum_errors(checks)))
     write_atomically(target, table_csv(table))
     figures = table_document(spec, blueprint, table, checks)
     return MeasuredTable(target, table, checks, figures, time.monotonic() - started)
+
+
+def table_name(model: str, scheme: str, source: str, batch: int, threads: int) -> str:
+    """What a table's file is called where nothing else is asked for."""
+    runtime, on = source.partition(":")[2], f"-t{threads}" if threads != 1 else ""
+    return plain_name(f"latency-{model}-{scheme}-{runtime}-b{batch}{on}") + ".csv"
+
+
+def sum_errors(checks: Sequence[CheckedModel]) -> list[float]:
+    """Of sums against whole models, as shares, but for the model at which the table is filled up."""
+    return [check.error_percent / 100.0 for check in checks[1:]]
 
 
 def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConfig]:
@@ -164,24 +198,33 @@ def _configurations(spec: EvaluationSpec, subject: Subject) -> dict[str, BitConf
 
     The first one is that at which the table is filled up.
     """
+    ends, mixed = table_configurations(spec, subject, MIXED)
+    found = {label(triple): subject.uniform(triple) for triple in ends}
+    return found | {f"mixed {place}": config for place, config in enumerate(mixed, start=1)}
+
+
+def table_configurations(
+    spec: EvaluationSpec, subject: Subject, count: int
+) -> tuple[tuple[Triple, Triple], list[BitConfig]]:
+    """The widest and the narrowest precision of a table, and mixed configurations drawn at random."""
     import numpy as np
 
     from bitfront.evaluators.context.preparing import prepared_choices
 
-    found = {label(triple): subject.uniform(triple) for triple in _ends(prepared_choices(spec))}
-    if any(len(spec.choices.of(kind)) > 1 for kind in KINDS):
-        encoders = subject.prepared.blueprint.encoder_layers()
-        space = SearchSpace(spec.model, spec.scheme, encoders, spec.choices)
-        genomes = space.sample(np.random.default_rng(SEED), MIXED)
-        found |= {f"mixed {place}": space.decode(genome) for place, genome in enumerate(genomes, start=1)}
-    return found
+    ends = _ends(prepared_choices(spec))
+    if not any(len(spec.choices.of(kind)) > 1 for kind in KINDS):
+        return ends, []
+    encoders = subject.prepared.blueprint.encoder_layers()
+    space = SearchSpace(spec.model, spec.scheme, encoders, spec.choices)
+    genomes = space.sample(np.random.default_rng(SEED), count)
+    return ends, [space.decode(genome) for genome in genomes]
 
 
-def _ends(choices: Choices) -> tuple[Triple, ...]:
+def _ends(choices: Choices) -> tuple[Triple, Triple]:
     """The widest integers that all kinds have, and the narrowest format of each kind.
 
     The first one is that at which a table is filled up: graphs of floats have operators of their own.
     """
     shared = set(choices.weights) & set(choices.activations) & set(choices.attention)
     widest = max(value for value in shared if isinstance(value, int))
-    return tuple(dict.fromkeys(((widest, widest, widest), triples(choices)[-1])))
+    return (widest, widest, widest), triples(choices)[-1]

@@ -207,6 +207,7 @@ class SearchSession:
     def _measure_front(
         self, result: SearchResult, ready: RunInputs, tables: RunTables, stands_for: Mapping[int, int]
     ) -> None:
+        from bitfront.evaluators.latency.table import MOST_SUM_ERROR
         from bitfront.search.runs.right_images import write_right_images
         from bitfront.search.session.final_measurements import (
             completed_references,
@@ -226,11 +227,14 @@ class SearchSession:
         batch, timer = ready.costs.latency_batch, ready.timer
         of = load_in_words(batch, timer.threads)
         with stage(f"whole-model latency of {points} ({timer.source}), {of}") as share:
-            latency, float_ms, eight_bit_ms = whole_latencies(
-                context, timer, ready.space, result.front, batch, share
+            latency = whole_latencies(context, timer, ready.space, result.front, batch, share)
+        if latency.noise > MOST_SUM_ERROR:
+            self.reporter.note(
+                f"WARNING: whole models were timed to {latency.noise:.0%} only, as where other work runs on "
+                "the machine"
             )
-        tables.write(result.trials, result.front, final_measurements(tested, latency, stands_for))
-        references = completed_references(context, ready.references, float_ms, eight_bit_ms)
+        tables.write(result.trials, result.front, final_measurements(tested, latency.by_trial, stands_for))
+        references = completed_references(context, ready.references, latency.float_ms, latency.eight_bit_ms)
         self.folder.write_json("references.json", references.to_json())
         write_right_images(self.folder, references, result.trials, final_measurements(tested, {}))
 

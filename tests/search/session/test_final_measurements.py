@@ -60,10 +60,11 @@ def test_whole_models_are_timed_in_the_given_runtime(synthetic, folder, monkeypa
         spec=EvaluationSpec(model=space.model, scheme=space.scheme), encoders=space.encoders,
         prepared=None, model=SimpleNamespace(module=None),
     )  # fmt: skip
-    times, float_ms, eight_bit_ms = whole_latencies(
+    times, float_ms, eight_bit_ms, noise = whole_latencies(
         context, AdditiveRuntime(), space, result.front, 2, lambda _: None
     )
     assert float_ms == 2 * FLOAT_MS
+    assert 0.0 < noise < 0.01
     assert eight_bit_ms == pytest.approx(2 * (3.0 + len(space.encoders) * 2.8))
     assert list(times) == [trial.number for trial in result.front]
     for trial in result.front:
