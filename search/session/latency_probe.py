@@ -181,13 +181,13 @@ def tables_from_probe(
         and latency_threads in (None, one.threads)
     ]
     loads = [f"{MEASURED}:{one.runtime}, {load_in_words(one.batch, one.threads)}" for one in read.sets]
+    there = "; ".join(loads)
     if not wanted:
-        there = "; ".join(loads)
         raise UserError(f"timings {timings} have nothing of what was asked for: they have {there}")
     if path is not None and len(wanted) > 1:
         raise UserError(
-            f"--output {path} is one file, the timings make {len(wanted)} tables ({'; '.join(loads)}): choose "
-            "one by --latency, --latency-batch and --latency-threads, or leave --output out"
+            f"--output {path} is one file, the timings make {len(wanted)} tables ({there}): choose one by "
+            "--latency, --latency-batch and --latency-threads, or leave --output out"
         )
     fitted = fitted_tables(dataclasses.replace(read, sets=tuple(wanted)))
     targets = [Path(path)] if path is not None else [_target(read.probed.model, one) for one in fitted]
@@ -212,7 +212,7 @@ def warnings_of(tables: Sequence[Mapping[str, Any]]) -> list[str]:
             worst = max(abs(check["error_percent"]) for check in table["checks"])
             found.append(
                 f"WARNING: sums of {named} miss whole models by up to {worst:.0f} %; searches will take "
-                "smaller differences for none. Time again with nothing else running, or for longer (--seconds)"
+                "smaller differences for none. Time again with nothing else running, or give more --seconds"
             )
         elif table["disturbed"]:
             found.append(

@@ -26,7 +26,7 @@ _SWEEPS = 30
 # Of a normal distribution: standard deviation by median absolute deviation, error of a median by a mean's.
 _DEVIATION_OF_MEDIAN, _MEDIAN_TO_MEAN = 1.4826, 1.2533
 # Rounds this much above the quick quarter are left out where enough others are there.
-QUIET, FEWEST_ROUNDS = 1.1, 5
+QUIET, FEWEST_ROUNDS = 1.25, 5
 # What is expected before anything is measured: deviations of k from 1, and of f from 0 as a share of a model.
 _EXPECTED_FACTOR, _EXPECTED_EXTRA = 0.1, 0.05
 # An error that no time is known better than.

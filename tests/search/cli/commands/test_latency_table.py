@@ -115,7 +115,7 @@ def test_precisions_that_share_a_time_share_a_row(capsys: pytest.CaptureFixture[
     print_table(
         {
             "model": "m", "scheme": "deploy", "latency_source": "measured:x", "machine": "y", "batch": 1,
-            "encoders": encoders, "rest": single, "float_model": single, "checks": [check],
+            "threads": 1, "encoders": encoders, "rest": single, "float_model": single, "checks": [check],
         },
         Path("t.csv"),
     )  # fmt: skip
@@ -150,7 +150,7 @@ def test_template_is_filled_in_elsewhere_and_searched_with(bitfront: Callable, t
             "latency-table", "--model", "digits_deit", "--scheme", "fq-vit", "--template", "u.csv", "--json"
         ).out
     )
-    assert described == {"path": "u.csv", "rows": 10, "scheme": "fq-vit", "batch": 1}
+    assert described == {"path": "u.csv", "rows": 10, "scheme": "fq-vit", "batch": 1, "threads": 1}
 
 
 @pytest.mark.parametrize("option", ["--output", "--template"])
