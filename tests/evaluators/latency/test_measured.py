@@ -149,6 +149,36 @@ def test_models_that_memory_cannot_hold_take_turns(subject: Subject, stopwatch: 
     assert stopwatch.budgets == [3.0, 3.0, 3.0]
 
 
+def test_torch_runs_on_as_many_threads_and_leaves_them_as_they_were(subject: Subject) -> None:
+    seen: list[int] = []
+    before = torch.get_num_threads()
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return images
+
+    for threads in (2, 3):
+        TorchRuntime(threads).float_model(replace(subject, module=forward), 1)()  # type: ignore[arg-type]
+    assert (seen, torch.get_num_threads()) == ([2, 3], before)
+
+
+def test_points_of_several_groups_are_compared_by_the_float_model(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces = iter((1.0, 3.0, 1.0))
+
+    def slower_and_slower(runs: Mapping[Hashable, TimedRun], *_: object) -> dict[Hashable, Latency]:
+        pace = next(paces)
+        return {name: Latency(pace * entry.milliseconds) for name, entry in clock(runs).items()}
+
+    monkeypatch.setattr(measured, "time_interleaved", slower_and_slower)
+    configs = [subject.uniform(bits) for bits in triples((4, 8))[:5]]
+    float_model, entries = measure_models(AdditiveRuntime(), subject, configs, 1)
+    assert float_model.milliseconds == 90.0
+    expected = [clock({0: AdditiveRuntime().model(subject, config, 1)})[0] for config in configs]
+    assert [e.milliseconds for e in entries] == pytest.approx([e.milliseconds for e in expected])
+
+
 def test_this_machine_is_known_by_name() -> None:
     assert is_this_machine(cpu_name())
     assert not is_this_machine("Pixel 8")

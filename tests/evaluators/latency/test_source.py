@@ -108,6 +108,16 @@ class TestTables:
         ):
             latency_source(name, "fq-vit")
 
+    def test_other_threads_are_refused(self, tmp_path: Path, table: LatencyTable, abacus: None) -> None:
+        of_two = dataclasses.replace(table, source="measured:abacus", threads=2)
+        name = written(tmp_path, of_two)
+        for asked in (None, 2):
+            assert latency_source(name, "deploy", asked).timer.threads == 2
+        with pytest.raises(UserError, match=r"--latency-threads 1: table:.* is for 2 threads: leave the opt"):
+            latency_source(name, "deploy", 1)
+        with pytest.raises(UserError, match=r"--latency-threads 4: table:.* is for 1 thread"):
+            latency_source(written(tmp_path, table), "deploy", 4)
+
     def test_another_machine_is_told(self, tmp_path: Path, table: LatencyTable) -> None:
         here = latency_source(written(tmp_path, dataclasses.replace(table, machine=cpu_name())), "deploy")
         assert here.notes((8,)) == ()
@@ -136,7 +146,16 @@ class TestTables:
         assert latency_source(name, "deploy").timer.source == "measured:torch"
 
 
+def test_measured_on_as_many_threads_as_asked(abacus: None) -> None:
+    assert latency_source("measured:abacus", "deploy").timer.threads == 1
+    assert latency_source("measured:abacus", "deploy", 3).timer.threads == 3
+
+
 class TestModels:
+    def test_threads_are_not_modelled(self) -> None:
+        with pytest.raises(UserError, match="--latency-threads 2: model:bops models a whole machine"):
+            latency_source("model:bops", "deploy", 2)
+
     @pytest.mark.parametrize("name", ["bops", "t4"])
     def test_computes_times_for_the_asked_batch(
         self, name: str, prepared: PreparedModel, module: torch.nn.Module

@@ -56,7 +56,12 @@ def read(folder: Path, text: str) -> LatencyTable:
 
 class TestFile:
     def test_round_trip(self, tmp_path: Path, table: LatencyTable) -> None:
-        for original in (table, dataclasses.replace(table, scheme="deploy", machine='CPU "A", 2 GHz')):
+        others = {"threads": 2, "sum_error": 0.0125}
+        for original in (
+            table,
+            dataclasses.replace(table, scheme="deploy", machine='CPU "A", 2 GHz'),
+            dataclasses.replace(table, **others),
+        ):
             again = read(tmp_path, table_csv(original))
             assert again == original
             assert table_csv(again) == table_csv(original)
@@ -85,9 +90,23 @@ class TestFile:
         found = read(tmp_path, header + "".join(rows))
         assert (found.source, found.scheme, found.machine) == ("mine", "deploy", "Pixel 8")
 
+    def test_tables_of_earlier_versions_are_of_one_thread(self, tmp_path: Path) -> None:
+        found = read(tmp_path, HEADER + REST + ENCODER + FLOAT)
+        assert (found.threads, found.sum_error) == (1, 0.0)
+
     @pytest.mark.parametrize(
         ("text", "match"),
         [
+            (
+                HEADER[:-1] + ",threads\n" + ENCODER[:-1] + ",1\n" + REST[:-1] + ",2\n" + FLOAT,
+                "must have one threads in all rows, not 1, 2",
+            ),
+            (HEADER[:-1] + ",threads\n" + ENCODER[:-1] + ",0\n", "line 2: threads 0 is below 1"),
+            (HEADER[:-1] + ",threads\n" + ENCODER[:-1] + ",two\n", "line 2: invalid literal"),
+            (
+                HEADER[:-1] + ",sum_error_percent\n" + ENCODER[:-1] + ",-1\n",
+                "line 2: sum_error_percent -1 is no share in percent",
+            ),
             (
                 HEADER + ENCODER + "rest,,,,,fast,0,8,mine\n" + FLOAT,
                 "line 3: could not convert string to float",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from priceable_run import table
 
 from bitfront.evaluators.context.machine import cpu_name
-from bitfront.evaluators.latency.table_file import table_csv
+from bitfront.evaluators.latency.table_file import read_table, table_csv
 from bitfront.search import open_run
 from bitfront.search.session.run import Run
 from bitfront.spaces import UserError
@@ -48,9 +49,21 @@ def test_batches_are_those_of_the_source(run: Run, priceable_runs: Path) -> None
         run.priced("run", latency_batch=4)
 
 
-def test_what_was_measured_here_is_taken_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
+def test_threads_are_those_of_the_source(run: Run, priceable_runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text(table_csv(dataclasses.replace(read_table(priceable_runs / "phone.csv"), threads=2)))
+    found = run.priced(f"table:{path}")
+    assert (run.latency_threads, found.latency_threads) == (1, 2)
+    assert found.prices is not None
+    assert found.prices.words == ("--latency", f"table:{path}", "--latency-threads", "2")
+    assert found.prices.label == "table_two-t2"
+    with pytest.raises(UserError, match=r"--latency-threads 1: table:.* is for 2 threads"):
+        run.priced(f"table:{path}", latency_threads=1)
+    with pytest.raises(UserError, match="--latency-threads 2: run searched is for 1 thread"):
+        run.priced("run", latency_threads=2)
 
+
+def test_what_was_measured_here_is_taken_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     here = dataclasses.replace(table(3), machine=cpu_name())
     kept = run.path / "prices" / "measured_torch-b1.csv"
     kept.parent.mkdir(exist_ok=True)

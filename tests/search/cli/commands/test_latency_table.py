@@ -12,6 +12,7 @@ from additive_runtime import AdditiveRuntime, clock
 
 from bitfront.evaluators.latency import measured
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, TimedRuntimeKind
+from bitfront.evaluators.latency.table import Latency
 from bitfront.evaluators.latency.table_file import read_table
 from bitfront.search.reports.latency_table import print_table
 from bitfront.search.reports.plots import run_plots
@@ -96,6 +97,47 @@ def test_sums_that_miss_are_told(bitfront: Callable, abacus: AdditiveRuntime, mo
     assert [errors[f"mixed {n}"] for n in (1, 2, 3, 4)] == pytest.approx([-20.0] * 4)
     assert found["largest_error_percent"] == pytest.approx(20.0)
     assert found["mean_error_percent"] == pytest.approx(16.0)
+
+
+def test_threads_are_in_the_table_and_its_name(bitfront: Callable, tmp_path: Path) -> None:
+    outcome = bitfront("latency-table", *ABACUS, "--latency-threads", "2")
+    assert outcome.status == 0, outcome.err
+    assert read_table(tmp_path / "latency-digits_deit-deploy-abacus-b1-t2.csv").threads == 2
+    assert "milliseconds for one image on 2 threads" in outcome.out
+    template = ("latency-table", "--model", "digits_deit", "--template", "t.csv", "--latency-threads", "4")
+    assert json.loads(bitfront(*template, "--json").out)["threads"] == 4
+    assert {line.split(",")[-2] for line in (tmp_path / "t.csv").read_text().splitlines()[1:]} == {"4"}
+
+
+def test_a_disturbed_table_is_measured_again(
+    bitfront: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreads = iter((80.0, 1.0, 0.5))
+
+    def calmer(runs, *_):
+        spread = next(spreads)
+        return {name: Latency(entry.milliseconds, spread) for name, entry in clock(runs).items()}
+
+    monkeypatch.setattr(measured, "time_interleaved", calmer)
+    outcome = bitfront("latency-table", *ABACUS, "--output", "t.csv")
+    assert outcome.status == 0, outcome.err
+    assert read_table(tmp_path / "t.csv").rest.spread_percent == 1.0
+    assert next(spreads) == 0.5
+
+
+def test_sums_that_miss_are_said_loudly_and_kept(
+    bitfront: Callable, tmp_path: Path, abacus: AdditiveRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_when_mixed(subject, config, batch):
+        mixed = len({(e.weights, e.activations, e.attention) for e in config.encoders}) > 1
+        milliseconds = AdditiveRuntime.model(abacus, subject, config, batch)()
+        return lambda: milliseconds * (1.25 if mixed else 1.0)
+
+    monkeypatch.setattr(abacus, "model", slow_when_mixed)
+    outcome = bitfront("latency-table", *ABACUS, "--seconds", "1", "--output", "t.csv")
+    assert "WARNING: sums of this table miss whole models by up to 20 %" in outcome.out
+    # Four of five models that the table was not filled up at are missed by a fifth.
+    assert read_table(tmp_path / "t.csv").sum_error == pytest.approx(0.2 * (4 / 5) ** 0.5, rel=0.01)
 
 
 def test_a_single_width_has_one_check(bitfront: Callable) -> None:
