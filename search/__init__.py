@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bitfront.search.session.compare import compare as compare
     from bitfront.search.session.compare_samplers import compare_samplers as compare_samplers
     from bitfront.search.session.evaluate import evaluate as evaluate
+    from bitfront.search.session.latency_probe import tables_from_probe as tables_from_probe
+    from bitfront.search.session.latency_probe import write_probe as write_probe
     from bitfront.search.session.latency_table import latency_table as latency_table
     from bitfront.search.session.profile import profile as profile
     from bitfront.search.session.refine import refine as refine
@@ -85,8 +87,10 @@ _PLACES = {
     "search": "bitfront.search.session.search",
     "search_from": "bitfront.search.session.search",
     "study": "bitfront.search.session.study",
+    "tables_from_probe": "bitfront.search.session.latency_probe",
     "train": "bitfront.search.session.train",
     "verify": "bitfront.search.session.verify",
+    "write_probe": "bitfront.search.session.latency_probe",
 }
 __all__ = list(_PLACES)
 

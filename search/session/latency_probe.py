@@ -73,7 +73,6 @@ class TableFromProbe:
             "float_ms": table.float_model.milliseconds,
             "rest_ms": table.rest.milliseconds,
             "rounds": fitted.rounds,
-            "rounds_left_out": fitted.left_out,
             "variation_percent": 100.0 * fitted.variation,
             "stopped_percent": 100.0 * fitted.stopped,
             "fit_error_percent": 100.0 * fitted.fit_error,

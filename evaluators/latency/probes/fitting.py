@@ -25,8 +25,8 @@ from bitfront.spaces import Triple
 _SWEEPS = 30
 # Of a normal distribution: standard deviation by median absolute deviation, error of a median by a mean's.
 _DEVIATION_OF_MEDIAN, _MEDIAN_TO_MEAN = 1.4826, 1.2533
-# Rounds this much above the quick quarter are left out where enough others are there.
-QUIET, FEWEST_ROUNDS = 1.25, 5
+# The share of rounds that are quick: milliseconds are those of the slowest of them.
+_QUICK = 0.25
 # What is expected before anything is measured: deviations of k from 1, and of f from 0 as a share of a model.
 _EXPECTED_FACTOR, _EXPECTED_EXTRA = 0.1, 0.05
 # An error that no time is known better than.
@@ -68,8 +68,7 @@ class FittedTable:
     Attributes:
         table: The times.
         checks: Whole models that the table was not fitted to.
-        rounds: Rounds that were used.
-        left_out: Rounds that were not, for they were disturbed.
+        rounds: Rounds that it is made of.
         variation: By how much rounds vary, as a share.
         stopped: Share of runs in which another program was given the processor.
         fit_error: Of times that were not measured, as a share; 0 where there are none.
@@ -78,7 +77,6 @@ class FittedTable:
     table: LatencyTable
     checks: tuple[CheckedSum, ...]
     rounds: int
-    left_out: int
     variation: float
     stopped: float
     fit_error: float
@@ -124,8 +122,7 @@ def _fitted(timings: Timings, times: TimedSet) -> FittedTable:
         if probe.part == CHECK
     )
     table = dataclasses.replace(table, sum_error=sum_error([check.error for check in checks]))
-    left_out = len(next(iter(times.means.values()))) - rounds
-    return FittedTable(table, checks, rounds, left_out, variation, times.stopped, fit_error)
+    return FittedTable(table, checks, rounds, variation, times.stopped, fit_error)
 
 
 def _sum(probed: ProbedModel, table: LatencyTable, models: tuple[Triple, ...]) -> float:
@@ -137,23 +134,17 @@ Timed = tuple[float, float]  # milliseconds, and their relative standard error
 
 
 def _by_graph(means: Mapping[str, tuple[float, ...]]) -> tuple[dict[str, Timed], int, float]:
-    """The time of each graph in quiet rounds, with its error; how many these were, and how rounds vary."""
+    """The time of each graph in a quick round, with its error; how many rounds, and how they vary."""
     logs = np.log(np.stack([np.asarray(values) for values in means.values()], axis=1))
-    levels, _ = _polished(logs)
-    quick = np.quantile(levels, 0.25)
-    quiet = levels <= quick + math.log(QUIET)
-    if quiet.sum() >= FEWEST_ROUNDS:
-        logs = logs[quiet]
-    variation = float(levels.std())
     levels, graphs = _polished(logs)
     left = np.abs(logs - levels[:, None] - graphs)
     errors = _MEDIAN_TO_MEAN * _DEVIATION_OF_MEDIAN * np.median(left, axis=0) / math.sqrt(len(logs))
-    level = float(np.median(levels))
+    level = float(np.quantile(levels, _QUICK))
     found = {
         name: (math.exp(graph + level), max(_LEAST_ERROR, float(error)))
         for name, graph, error in zip(means, graphs, errors, strict=True)
     }
-    return found, len(logs), variation
+    return found, len(logs), float(levels.std())
 
 
 def _polished(logs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -40,11 +40,11 @@ SECONDS = 45.0
 # How long one graph is run in a round: many times what a scheduler leaves to one program at a time, so that
 # short and long graphs are slowed down alike.
 WINDOW_SECONDS = 0.1
-MOST_RUNS = 200
+MOST_RUNS, LONG_MILLISECONDS = 200, 40.0
 FEWEST_ROUNDS = 5
 # Rounds this much above the quick quarter are disturbed; so long is gone on, as a share, while most are.
 QUIET, LONGER = 1.1, 0.5
-FEWEST_QUIET = 0.6
+FEWEST_QUIET, MOST_STOPPED = 0.6, 0.5
 Run = Callable[[], object]
 
 
@@ -158,14 +158,18 @@ def time_runs(runs: Mapping[str, Run], seconds: float, told: Callable[[float], N
             return {"mean": means, "stopped": _share(stopped), "rounds": done, "quiet": quiet}
         order.shuffle(names)
         for name in names:
-            milliseconds, interrupted = _window(runs[name])
+            milliseconds, interrupted = _window(runs[name], means[name][0] if means[name] else None)
             means[name].append(round(milliseconds, 6))
             stopped += interrupted
 
 
-def _window(run: Run) -> tuple[float, list[bool]]:
-    """The mean milliseconds of a run, and in which of them another program was given the processor."""
-    run()  # finds its data in the caches, as a served model does
+def _window(run: Run, known: float | None) -> tuple[float, list[bool]]:
+    """The mean milliseconds of a run, and in which of them another program was given the processor.
+
+    Before what is ``known`` to take long no run is spared: beside it, fetching its data takes no time.
+    """
+    if not known or known < LONG_MILLISECONDS:
+        run()  # finds its data in the caches, as a served model does
     interrupted: list[bool] = []
     started, before = time.perf_counter(), _switches()
     while True:
@@ -352,11 +356,10 @@ def _progress(label: str) -> Callable[[float], None]:
 
 
 def _said(label: str, found: Mapping[str, Any]) -> str:
-    text = f"{label}: {found['rounds']} rounds"
-    if found["quiet"] < FEWEST_QUIET * found["rounds"] or found["stopped"] > 0.5:
-        text += (
-            f", {found['rounds'] - found['quiet']} of them disturbed: other work ran; time again without it"
-        )
+    text, disturbed = f"{label}: {found['rounds']} rounds", found["rounds"] - found["quiet"]
+    if found["quiet"] < FEWEST_QUIET * found["rounds"] or found["stopped"] > MOST_STOPPED:
+        what = f"{disturbed} rounds were slower" if disturbed else "the processor was taken away in most runs"
+        text += f": other work ran ({what}); better time again without it"
     return text
 
 
