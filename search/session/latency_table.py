@@ -112,7 +112,7 @@ def latency_table(
     *,
     latency: str = AUTO,
     latency_batch: int = 1,
-    latency_threads: int = 1,
+    latency_threads: int | None = None,
     seconds: float = SECONDS,
     path: str | Path | None = None,
     force: bool = False,
@@ -127,7 +127,7 @@ def latency_table(
         latency: ``measured:torch`` or another runtime that is timed on this machine; ``auto`` for one that
             suits the scheme.
         latency_batch: Images in a batch.
-        latency_threads: Threads of an inference.
+        latency_threads: Threads of an inference; None for 1.
         seconds: Time to spend on measuring at most.
         path: The file to write; None for ``latency-MODEL-SCHEME-RUNTIME-bBATCH.csv``, with ``-tTHREADS``
             before the ending where there are several.
@@ -150,8 +150,9 @@ def latency_table(
     source, reporter = latency_source(latency, spec.scheme, latency_threads), reporter_of(progress)
     if not source.measured:
         raise UserError(f"--latency {latency} measures nothing: give measured:torch, or another runtime")
-    load = load_in_words(latency_batch, latency_threads)
-    named = table_name(spec.model, spec.scheme, source.timer.source, latency_batch, latency_threads)
+    threads = source.timer.threads
+    load = load_in_words(latency_batch, threads)
+    named = table_name(spec.model, spec.scheme, source.timer.source, latency_batch, threads)
     target = Path(named if path is None else path)
     check_writable(target, overwrite=force)
     with reporter.stage(f"preparing {spec.model} ({spec.scheme}) for timing") as share_done:

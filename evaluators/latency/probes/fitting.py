@@ -3,8 +3,9 @@
 A time is taken as that of its graph by that of its round, ``log t = a_round + b_graph + noise`` (Tukey's
 median polish: Exploratory Data Analysis, 1977, chapter 11), so that whatever slows a round is told apart from
 the graphs. Within a model an encoder takes longer or shorter than in a row of its like, and something is left
-beside rows and rest: the whole time of a model is ``rest + f + k sum(encoders)``, with ``k`` and ``f`` by
-least squares of the models that are anchors, weighted by their errors and held near 1 and 0.
+beside rows and rest: the time of an encoder that takes ``e`` in a row, and ``w`` at the widest precision, is
+``k e + h w``, with ``k`` and ``h`` by least squares of the whole models that are anchors, weighted by their
+errors and held near 1 and 0.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _SWEEPS = 30
 _DEVIATION_OF_MEDIAN, _MEDIAN_TO_MEAN = 1.4826, 1.2533
 # The share of rounds that are quick: milliseconds are those of the slowest of them.
 _QUICK = 0.25
-# What is expected before anything is measured: deviations of k from 1, and of f from 0 as a share of a model.
-_EXPECTED_FACTOR, _EXPECTED_EXTRA = 0.1, 0.05
+# What is expected of k and h before anything is measured: deviations from 1 and 0; no less of a row's time.
+_EXPECTED, _LEAST_SHARE = 0.1, 0.1
 # An error that no time is known better than.
 _LEAST_ERROR = 0.002
 # Widest and narrowest precision this close tell nothing of those between.
@@ -103,12 +104,12 @@ def _fitted(timings: Timings, times: TimedSet) -> FittedTable:
     found, rounds, variation = _by_graph(times.means)
     rows = {name: (ms / probed.row, error) for name, (ms, error) in found.items()}
     alone, fit_error = _encoders(probed, rows, probes)
-    rest, factor = _rest_and_factor(probed, found, alone, probes.values())
-    encoders = {key: Latency.with_error(factor * ms, error) for key, (ms, error) in alone.items()}
+    within = _within_models(probed, found, alone, probes.values())
+    encoders = {key: Latency.with_error(*pair) for key, pair in within.items()}
     whole = {name: Latency.with_error(*pair) for name, pair in found.items()}
     table = LatencyTable(
         encoders,
-        Latency.with_error(rest, found[REST][1]),
+        whole[REST],
         next(whole[name] for name, probe in probes.items() if probe.part == FLOAT_MODEL),
         times.batch,
         f"measured:{times.runtime}",
@@ -189,22 +190,30 @@ def _encoders(
     return timed, error
 
 
-def _rest_and_factor(
+def _within_models(
     probed: ProbedModel, found: Mapping[str, Timed], alone: Mapping[Key, Timed], probes: Iterable[Probe]
-) -> tuple[float, float]:
-    """What is beside encoders in a model, and how much longer they take there than in a row of their like."""
-    rest = found[REST][0]
+) -> dict[Key, Timed]:
+    """The time of every encoder within a model, of what it takes in a row of its like.
+
+    It may be negative that ``h`` adds: entering and leaving a row is part of a row's time.
+    """
     rows: list[list[float]] = []
     targets: list[float] = []
-    anchors = [probe for probe in probes if probe.part == ANCHOR]
-    for probe in anchors:
-        entries = [alone[key] for key in zip(probed.encoders, probe.models, strict=True)]
-        parts, (whole, error) = sum(ms for ms, _ in entries), found[probe.name]
-        own = math.hypot(error, sum(e * ms for ms, e in entries) / parts)
-        rows.append([1.0 / (own * whole), parts / (own * whole)])
-        targets.append((whole - rest) / (own * whole))
-    extra = _EXPECTED_EXTRA * max(found[probe.name][0] for probe in anchors)
-    rows += [[1.0 / extra, 0.0], [0.0, 1.0 / _EXPECTED_FACTOR]]
-    targets += [0.0, 1.0 / _EXPECTED_FACTOR]
-    (more, factor), *_ = np.linalg.lstsq(np.array(rows), np.array(targets), rcond=None)
-    return max(0.1 * rest, rest + float(more)), float(factor)
+    for probe in probes:
+        if probe.part != ANCHOR:
+            continue
+        own = [alone[key] for key in zip(probed.encoders, probe.models, strict=True)]
+        wide = [alone[shape, probed.widest] for shape in probed.encoders]
+        parts, (whole, error) = sum(ms for ms, _ in own), found[probe.name]
+        deviation = whole * math.hypot(error, sum(e * ms for ms, e in own) / parts)
+        rows.append([parts / deviation, sum(ms for ms, _ in wide) / deviation])
+        targets.append((whole - found[REST][0]) / deviation)
+    rows += [[1.0 / _EXPECTED, 0.0], [0.0, 1.0 / _EXPECTED]]
+    targets += [1.0 / _EXPECTED, 0.0]
+    (k, h), *_ = np.linalg.lstsq(np.array(rows), np.array(targets), rcond=None)
+
+    def within(key: Key) -> Timed:
+        (ms, error), (wide, _) = alone[key], alone[key[0], probed.widest]
+        return max(_LEAST_SHARE * ms, float(k) * ms + float(h) * wide), error
+
+    return {key: within(key) for key in alone}

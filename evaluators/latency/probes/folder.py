@@ -214,7 +214,7 @@ for round in 1 2 3 4 5; do
   while read file shape; do
     ms=$(benchmark_app -m graphs/$file -shape "[1,$shape]" -d CPU -hint none -nstreams 1 -nthreads 1 \\
            -api sync -t 1 -infer_precision f32 < /dev/null |
-         sed -n 's/.*Median: *\\([0-9.]*\\) ms.*/\\1/p')
+         awk '/Median:/ {{ print $(NF - 1) / ($NF == "us" ? 1000 : 1) }}')
     echo "$file,1,1,$ms" >> times.csv
   done < openvino.txt
 done

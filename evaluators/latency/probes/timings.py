@@ -149,15 +149,17 @@ def _probed(document: Mapping[str, Any]) -> ProbedModel:
 def _check(found: ProbedModel) -> None:
     """Whether all that a table is made of is there."""
     for runtime, probes in found.probes.items():
-        names = {probe.name for probe in probes}
-        if len(names) != len(probes):
+        for probe in probes:
+            _words(probe.name), _words(probe.digest)
+        if len({probe.name for probe in probes}) != len(probes):
             raise ValueError(f"{runtime} has two probes of one name")
+        names = {probe.name for probe in probes if probe.part == ENCODER}
         parts = [probe.part for probe in probes]
         lacking = [part for part in (REST, FLOAT_MODEL, ENCODER, ANCHOR) if part not in parts]
         if lacking:
             raise ValueError(f"{runtime} has no probe of {lacking[0]}")
         if missing := [name for name in found.entries.values() if name is not None and name not in names]:
-            raise ValueError(f"{runtime} has no probe {missing[0]!r}")
+            raise ValueError(f"{runtime} has no encoder {missing[0]!r}")
         if any(len(probe.models) != len(found.encoders) for probe in probes if probe.models):
             raise ValueError(f"{runtime} has a model of another number of encoders")
         for probe in probes:

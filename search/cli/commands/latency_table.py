@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         document, path = template.to_json(), template.path
     else:
         how = {"latency": args.latency, "latency_batch": batch, "seconds": args.seconds}
-        how["latency_threads"] = args.latency_threads or 1
+        how["latency_threads"] = args.latency_threads
         found = latency_table(spec, **how, path=args.output, force=args.force, progress=stderr_reporter())
         document, path = found.to_json(), found.path
     if args.json:

@@ -46,6 +46,8 @@ DAMAGES: dict[str, Harm] = {
     "an unknown format": lambda d: d["probe"]["entries"].append(["17x32h2m128", [9, 8, 8], ""]),
     "an entry less": lambda d: d["probe"]["entries"].pop(0),
     "an unknown probe": lambda d: d["probe"]["entries"][0].__setitem__(2, "none"),
+    "a probe of no encoder": lambda d: d["probe"]["entries"][0].__setitem__(2, "rest"),
+    "a name of two lines": lambda d: d["probe"]["runtimes"]["openvino"]["probes"][0].update(name="a\nb"),
     "a fitted heaviest shape": lambda d: d["probe"]["entries"][2].__setitem__(2, ""),
     "probes of one name": lambda d: d["probe"]["runtimes"]["openvino"]["probes"][1].update(name="rest"),
     "no whole model": lambda d: d["probe"]["runtimes"]["openvino"].update(
