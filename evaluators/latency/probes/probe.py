@@ -147,6 +147,8 @@ def time_runs(runs: Mapping[str, Run], seconds: float, told: Callable[[float], N
     """
     means: dict[str, list[float]] = {name: [] for name in runs}
     stopped: list[bool] = []
+    # All are timed a few times, however little time there is.
+    window = min(WINDOW_SECONDS, seconds / (FEWEST_ROUNDS * len(runs)))
     order, started = random.Random(0), time.monotonic()  # noqa: S311 - an order, no secret
     names = list(runs)
     while True:
@@ -158,12 +160,12 @@ def time_runs(runs: Mapping[str, Run], seconds: float, told: Callable[[float], N
             return {"mean": means, "stopped": _share(stopped), "rounds": done, "quiet": quiet}
         order.shuffle(names)
         for name in names:
-            milliseconds, interrupted = _window(runs[name], means[name][0] if means[name] else None)
+            milliseconds, interrupted = _window(runs[name], window, means[name][0] if means[name] else None)
             means[name].append(round(milliseconds, 6))
             stopped += interrupted
 
 
-def _window(run: Run, known: float | None) -> tuple[float, list[bool]]:
+def _window(run: Run, seconds: float, known: float | None) -> tuple[float, list[bool]]:
     """The mean milliseconds of a run, and in which of them another program was given the processor.
 
     Before what is ``known`` to take long no run is spared: beside it, fetching its data takes no time.
@@ -177,7 +179,7 @@ def _window(run: Run, known: float | None) -> tuple[float, list[bool]]:
         passed, now = time.perf_counter() - started, _switches()
         interrupted.append(now > before)
         before = now
-        if passed >= WINDOW_SECONDS or len(interrupted) >= MOST_RUNS:
+        if passed >= seconds or len(interrupted) >= MOST_RUNS:
             return 1e3 * passed / len(interrupted), interrupted
 
 
@@ -319,29 +321,43 @@ class Timings:
             raise ProbeError(f"{self._path} cannot be written ({error.strerror})") from None
 
 
-def measure(args: argparse.Namespace, manifest: Mapping[str, Any], timings: Timings) -> None:
-    """Times all that was asked for and is not there yet."""
+def measure(
+    asked: str | None,
+    loads: Sequence[tuple[int, int]],
+    seconds: float,
+    manifest: Mapping[str, Any],
+    timings: Timings,
+) -> None:
+    """Times all that was asked for and is not there yet.
+
+    Args:
+        asked: The runtime; None for all that are installed.
+        loads: Threads and images of each set of times.
+        seconds: Time to spend on each.
+        manifest: What is timed.
+        timings: Receives the times.
+
+    Raises:
+        ProbeError: What times them is not installed, or cannot.
+    """
     installed = [name for name in RUNTIMES if importlib.util.find_spec(name)]
-    wanted = [args.runtime] if args.runtime else installed
+    wanted = [asked] if asked else installed
     if not wanted or wanted[0] not in installed:
-        raise ProbeError(
-            f"{args.runtime or 'no runtime'} is not installed: pip install {args.runtime or RUNTIMES[1]}"
-        )
+        raise ProbeError(f"{asked or 'no runtime'} is not installed: pip install {asked or RUNTIMES[1]}")
     if importlib.util.find_spec("numpy") is None:
         raise ProbeError("numpy is not installed: pip install numpy")
     for runtime in wanted:
-        for threads in args.threads:
-            for batch in args.batch:
-                label = f"{runtime}, batch {batch}, threads {threads}"
-                if timings.has(runtime, threads, batch):
-                    print(f"{label}: there already", file=sys.stderr)
-                    continue
-                runs = runs_of(HERE, manifest, runtime, threads, batch)
-                found = time_runs(runs, args.seconds, _progress(label))
-                version = str(getattr(importlib.import_module(runtime), "__version__", ""))
-                of = {"runtime": runtime, "runtime_version": version, "threads": threads, "batch": batch}
-                timings.add({**of, **found})
-                print(_said(label, found), file=sys.stderr)
+        for threads, batch in loads:
+            label = f"{runtime}, batch {batch}, threads {threads}"
+            if timings.has(runtime, threads, batch):
+                print(f"{label}: there already", file=sys.stderr)
+                continue
+            runs = runs_of(HERE, manifest, runtime, threads, batch)
+            found = time_runs(runs, seconds, _progress(label))
+            version = str(getattr(importlib.import_module(runtime), "__version__", ""))
+            of = {"runtime": runtime, "runtime_version": version, "threads": threads, "batch": batch}
+            timings.add({**of, **found})
+            print(_said(label, found), file=sys.stderr)
 
 
 def _progress(label: str) -> Callable[[float], None]:
@@ -398,7 +414,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for run in collected(args.collect, manifest, args.runtime):
                 timings.add(run)
         else:
-            measure(args, manifest, timings)
+            loads = [(threads, batch) for threads in args.threads for batch in args.batch]
+            measure(args.runtime, loads, args.seconds, manifest, timings)
     except ProbeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ def run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
     """Runs the program; a module of that name stands in the way of bitfront itself."""
     (folder / "bitfront.py").write_text("raise ImportError('not here')\n")
     words = [sys.executable, "probe.py", *map(str, options)]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -32,10 +32,13 @@ def folder(probed: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_graphs_are_timed_and_make_a_table(folder: Path, runtime: str) -> None:
     pytest.importorskip(runtime)
-    done = run(folder, "--runtime", runtime, "--seconds", 0.2, "--threads", "1,2")
+    threads = "1,2" if runtime == "onnxruntime" else "2"  # the other takes a while to load each graph
+    words = ("--runtime", runtime, "--seconds", 0.2, "--threads", threads)
+    done = run(folder, *words)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     read = read_timings(folder / "timings.json")
-    assert [(one.runtime, one.threads, one.batch) for one in read.sets] == [(runtime, 1, 1), (runtime, 2, 1)]
+    loads = [(runtime, int(count), 1) for count in threads.split(",")]
+    assert [(one.runtime, one.threads, one.batch) for one in read.sets] == loads
     for fitted in fitted_tables(read):
         table = fitted.table
         assert (table.source, table.scheme, table.batch) == (f"measured:{runtime}", "deploy", 1)
@@ -43,8 +46,8 @@ def test_graphs_are_timed_and_make_a_table(folder: Path, runtime: str) -> None:
         every = [*table.encoders.values(), table.rest, table.float_model]
         assert all(entry.milliseconds > 0.0 for entry in every)
         assert len(fitted.checks) == 2
-    again = run(folder, "--runtime", runtime, "--seconds", 0.2, "--threads", "1,2")
-    assert (again.returncode, again.stderr.count("there already")) == (0, 2)
+    again = run(folder, *words)
+    assert (again.returncode, again.stderr.count("there already")) == (0, len(loads))
 
 
 def test_a_folder_is_a_fraction_of_the_model(probed: Path) -> None:
@@ -140,7 +143,7 @@ class Disturbed:
 
     def run(self, seconds: float) -> None:
         self.runs += 1
-        self.now += seconds * (3.0 if self.now > 1.0 else 1.0)
+        self.now += seconds * (3.0 if self.now > 1.5 else 1.0)
 
 
 @pytest.fixture
