@@ -22,8 +22,8 @@ def report(lost: int, won: int, **further: Any) -> dict[str, Any]:
         "metrics": ["top1", "top5", "loss", "kl", "agreement"], "data": "photos", "encoders": 12,
         "scheme": "deploy", "recipe": "best", "without": ["log-base"], "observer": None,
         "digest": "0123456789ab", "images_per_second": 80.0, "fp32_images_per_second": 20.0,
-        "latency_source": "measured:torch", "latency_batch": 1, "latency_notes": [], "skipped_images": [],
-        "device": "cpu",
+        "latency_source": "measured:torch", "latency_batch": 1, "latency_threads": 1, "latency_notes": [],
+        "skipped_images": [], "device": "cpu",
         "batch_size": 16, "threads": 2, "kernels": "cpu: onednn int8", "kernel_notes": [], **further,
     }  # fmt: skip
 
