@@ -54,6 +54,11 @@ def test_the_best_is_kept_where_time_ends(monkeypatch: pytest.MonkeyPatch) -> No
     assert clock.budgets == [6.0, 6.0, 2.0]
 
 
+def test_it_is_measured_three_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(table(50.0), table(40.0), table(30.0), table(1.0), seconds=0.1)
+    assert measured(monkeypatch, clock, 10.0) == table(30.0)
+
+
 def test_no_time_left_is_no_reason_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(table(50.0), seconds=100.0)
     assert measured(monkeypatch, clock, 2.0) == table(50.0)
