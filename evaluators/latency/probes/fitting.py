@@ -2,10 +2,9 @@
 
 A time is taken as that of its graph by that of its round, ``log t = a_round + b_graph + noise`` (Tukey's
 median polish: Exploratory Data Analysis, 1977, chapter 11), so that whatever slows a round is told apart from
-the graphs. Within a model an encoder takes longer or shorter than in a row of its like, and something is left
-beside rows and rest: the time of an encoder that takes ``e`` in a row, and ``w`` at the widest precision, is
-``k e + h w``, with ``k`` and ``h`` by least squares of the whole models that are anchors, weighted by their
-errors and held near 1 and 0.
+the graphs. Within a model an encoder takes longer or shorter than in a row of its like: one that takes ``e``
+in a row, and ``w`` at the widest precision, takes ``k e + h w``, with ``k`` and ``h`` by least squares of the
+whole models that are anchors, weighted by their errors and held near 1 and 0.
 """
 
 from __future__ import annotations

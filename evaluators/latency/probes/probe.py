@@ -374,7 +374,7 @@ def _progress(label: str) -> Callable[[float], None]:
 def _said(label: str, found: Mapping[str, Any]) -> str:
     text, disturbed = f"{label}: {found['rounds']} rounds", found["rounds"] - found["quiet"]
     if found["quiet"] < FEWEST_QUIET * found["rounds"] or found["stopped"] > MOST_STOPPED:
-        what = f"{disturbed} rounds were slower" if disturbed else "the processor was taken away in most runs"
+        what = f"slower rounds: {disturbed}" if disturbed else "the processor was taken away in most runs"
         text += f": other work ran ({what}); better time again without it"
     return text
 
