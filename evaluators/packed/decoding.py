@@ -33,6 +33,7 @@ from bitfront.evaluators.quantizers.grids import (
     PowerOfTwoGrid,
     codebook_lookup,
 )
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import UserError
 
@@ -107,6 +108,8 @@ def decode_grids(layout: PackedLayout, tensors: Tensors) -> Calibration:
             exponents = tensors[f"{name}.exponents"]
             _check_within(f"{name}.exponents", exponents, 0, LARGEST_EXPONENT)
             power_of_two[name] = PowerOfTwoGrid(scale, zero, exponents.numpy().astype(np.int64), packed.qmax)
+        elif packed.minifloats:
+            affine[name, packed.width] = MinifloatGrid.of(scale, zero, packed.width)
         else:
             affine[name, packed.width] = AffineGrid(scale, zero, packed.qmax)
     return Calibration(affine, power_of_two, {}, _codebooks(layout, tensors))

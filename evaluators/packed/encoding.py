@@ -20,6 +20,7 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.prepared import PreparedModel
 from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import PowerOfTwoGrid, codebook_lookup
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.spaces import BitfrontError
 
 
@@ -72,7 +73,9 @@ def _weight(weight: PackedWeight, layer: FittedLayer) -> dict[str, torch.Tensor]
 
 def _grid(packed: PackedGrid, calibration: Calibration) -> dict[str, torch.Tensor]:
     name, grid = packed.site.name, packed.of(calibration)
-    if grid.qmax != packed.qmax:
+    if isinstance(grid, MinifloatGrid) != packed.minifloats or (
+        not packed.minifloats and grid.qmax != packed.qmax
+    ):
         raise _other_recipe(f"levels of {name}")
     found = {
         f"{name}.scale": _singles(f"{name}.scale", [grid.scale]),

@@ -18,7 +18,14 @@ from bitfront.evaluators.packed.tensors import (
 )
 from bitfront.evaluators.preparation.calibration import Calibration
 from bitfront.evaluators.preparation.log_base import LOG_BITS
-from bitfront.evaluators.preparation.recipes import GROUPED_WEIGHTS, HEAD_CHANNELS, LOG_BASE, RECIPES, Recipe
+from bitfront.evaluators.preparation.recipes import (
+    ATTENTION_MINIFLOATS,
+    GROUPED_WEIGHTS,
+    HEAD_CHANNELS,
+    LOG_BASE,
+    RECIPES,
+    Recipe,
+)
 from bitfront.evaluators.quantizers.grids import GRID_BITS, WIDEST_CODEBOOK, AffineGrid, PowerOfTwoGrid
 from bitfront.evaluators.quantizers.weights import groups_of, largest_factor
 from bitfront.spaces import BitConfig, NumberFormat, QuantSite, number_format
@@ -93,16 +100,18 @@ class PackedGrid:
         site: The site.
         width: Bits that the configuration gives it.
         codebook_size: Levels of an 8-bit grid that stand for all codes; 0 where the grid is uniform.
+        minifloats: Whether the codes are 8-bit ones of floats of two significant bits.
     """
 
     site: QuantSite
     width: int
     codebook_size: int
+    minifloats: bool = False
 
     @property
     def qmax(self) -> int:
         """Largest code of the grid."""
-        return (1 << (GRID_BITS if self.codebook_size else self.width)) - 1
+        return (1 << (GRID_BITS if self.codebook_size or self.minifloats else self.width)) - 1
 
     @property
     def power_of_two(self) -> bool:
@@ -174,10 +183,10 @@ class PackedLayout:
         return tuple(self._grid(site, width) for site, width in widths if isinstance(width, int))
 
     def _grid(self, site: QuantSite, width: int) -> PackedGrid:
-        has_codebook = (
-            not site.pinned and role(site.name) in self.recipe.codebook_roles and width <= WIDEST_CODEBOOK
-        )
-        return PackedGrid(site, width, 1 << width if has_codebook else 0)
+        kind, narrow = role(site.name), not site.pinned and width <= WIDEST_CODEBOOK
+        has_codebook = narrow and kind in self.recipe.codebook_roles
+        minifloats = narrow and kind in self.recipe.minifloat_roles
+        return PackedGrid(site, width, 1 << width if has_codebook else 0, minifloats)
 
     @cached_property
     def grid_of(self) -> dict[str, PackedGrid]:
@@ -198,7 +207,7 @@ class PackedLayout:
     @property
     def has_log_steps(self) -> bool:
         """Whether logarithmic attention codes have bases of their own."""
-        return LOG_BASE in self.recipe
+        return LOG_BASE in self.recipe and ATTENTION_MINIFLOATS not in self.recipe
 
     @property
     def log_encoders(self) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from bitfront.evaluators.preparation.equalization.channels import equalize_heads
 from bitfront.evaluators.preparation.equalization.hidden import equalize_hidden
 from bitfront.evaluators.preparation.equalization.stream_rotation import rotate_stream
 from bitfront.evaluators.preparation.layer_fit import FittedLayer, LayerKey, fit_layers
-from bitfront.evaluators.preparation.log_base import search_log_steps
+from bitfront.evaluators.preparation.log_base import search_attention_minifloats, search_log_steps
 from bitfront.evaluators.preparation.recipes import (
+    ATTENTION_MINIFLOATS,
     HEAD_CHANNELS,
     HIDDEN_CHANNELS,
     LOG_BASE,
@@ -102,9 +103,20 @@ def calibrate_model(
     widths = [value for value in (*found.activations, *found.attention) if isinstance(value, int)]
     equalized = equalize(blueprint, recipe, batches, scheme)
     progress(_EQUALIZED)
-    roles = recipe.codebook_roles
-    calibration = calibrate(equalized, batches, widths, observer, scheme, codebook_roles=roles)
-    log_steps = search_log_steps(equalized, batches) if LOG_BASE in recipe else {}
+    calibration = calibrate(
+        equalized,
+        batches,
+        widths,
+        observer,
+        scheme,
+        codebook_roles=recipe.codebook_roles,
+        minifloat_roles=recipe.minifloat_roles,
+    )
+    log_steps = {}
+    if ATTENTION_MINIFLOATS in recipe:
+        calibration.affine.update(search_attention_minifloats(equalized, batches, found.attention))
+    elif LOG_BASE in recipe:
+        log_steps = search_log_steps(equalized, batches)
     progress(_CALIBRATED)
     layers: dict[LayerKey, FittedLayer] = {}
     for index, fitted in fit_layers(equalized, batches, calibration, found, recipe):

@@ -23,6 +23,7 @@ from bitfront.evaluators.preparation.store.store import DamagedEntryError, Prepa
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, groups_of
 from bitfront.spaces import Choices, number_format
@@ -30,7 +31,7 @@ from bitfront.spaces import Choices, number_format
 log = logging.getLogger(__name__)
 
 # Counted up with every change of what an entry holds.
-FORMAT = 2
+FORMAT = 3
 
 
 def to_entry(
@@ -62,6 +63,9 @@ def to_entry(
         "format": FORMAT,
         "blueprint": equalized,
         "hidden_scales": scaled,
+        "minifloats": [
+            list(key) for key, grid in calibration.affine.items() if isinstance(grid, MinifloatGrid)
+        ],
         "affine": [[*key, *_numbers(grid)] for key, grid in calibration.affine.items()],
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
@@ -155,9 +159,12 @@ def _numbers(grid: AffineGrid | PowerOfTwoGrid) -> tuple[float, int, int]:
 
 
 def _calibration(tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> Calibration:
+    minifloats = {(site, bits) for site, bits in document["minifloats"]}
     return Calibration(
         {
-            (site, bits): AffineGrid(float(scale), int(zero_point), int(qmax))
+            (site, bits): (MinifloatGrid if (site, bits) in minifloats else AffineGrid)(
+                float(scale), int(zero_point), int(qmax)
+            )
             for site, bits, scale, zero_point, qmax in document["affine"]
         },
         {

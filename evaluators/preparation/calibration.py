@@ -20,6 +20,7 @@ from bitfront.evaluators.quantizers.grids import (
     codebook_lookup,
     fit_codebook,
 )
+from bitfront.evaluators.quantizers.minifloats import fit_minifloats
 from bitfront.evaluators.quantizers.observers import (
     MinMaxObserver,
     RangeObserver,
@@ -104,6 +105,7 @@ def calibrate(
     scheme: str = "fq-vit",
     *,
     codebook_roles: Collection[str] = (),
+    minifloat_roles: Collection[str] = (),
 ) -> Calibration:
     """Runs the float model twice over all calibration images and chooses every grid.
 
@@ -117,6 +119,7 @@ def calibrate(
         observer: Chooses the ranges of per-tensor sites.
         scheme: Whose sites are calibrated.
         codebook_roles: Roles of the sites that at few bits take a codebook of an 8-bit grid.
+        minifloat_roles: Roles of those that at few bits are on floats of two significant bits.
 
     Raises:
         BitfrontError: NaN or infinity at a site, which is named.
@@ -139,7 +142,9 @@ def calibrate(
         chosen = full_range if keeps_full_range(site) else observer
         grid_over = AffineGrid.centred if is_centred(site, scheme) else AffineGrid.covering
         for bits in sorted({*widths, *pinned}):
-            if role(site) in codebook_roles and bits <= WIDEST_CODEBOOK:
+            if role(site) in minifloat_roles and bits <= WIDEST_CODEBOOK:
+                grid: AffineGrid = fit_minifloats(found, bits)
+            elif role(site) in codebook_roles and bits <= WIDEST_CODEBOOK:
                 # What is clipped of a GELU's tail costs more than its squared error says.
                 whole = full_range if role(site) == "gelu" else chosen
                 grid = grid_over(*whole.range(found, GRID_BITS), GRID_BITS)

@@ -20,6 +20,8 @@ SIGMA_NORMS = "sigma-norms"
 GELU_LEVELS = "gelu-levels"
 ACTIVATION_LEVELS = "activation-levels"
 LOG_BASE = "log-base"
+GELU_MINIFLOATS = "gelu-minifloats"
+ATTENTION_MINIFLOATS = "attention-minifloats"
 SIGMA_WEIGHTS = "sigma-weights"
 CLIPPED_WEIGHTS = "clipped-weights"
 GROUPED_WEIGHTS = "grouped-weights"
@@ -48,6 +50,10 @@ INGREDIENTS: dict[str, str] = {
     "that multiplies 4-bit integers",
     LOG_BASE: "the base of 4-bit logarithmic attention codes searched for each encoder "
     "(AdaLog, arXiv 2407.12951)",
+    GELU_MINIFLOATS: "GELU outputs of up to 4 bits on floats of two significant bits, to which an addition "
+    "and a subtraction round",
+    ATTENTION_MINIFLOATS: "attention of up to 4 bits on such floats instead of powers of a base, multiplied "
+    "as 8-bit integers",
     SIGMA_WEIGHTS: "scales of output channels by their largest weight and a fitted multiple of their "
     "standard deviation (VQ-ViT)",
     CLIPPED_WEIGHTS: "weight ranges of each output channel clipped for the least squared error",
@@ -66,6 +72,9 @@ INGREDIENTS: dict[str, str] = {
 
 # What VQ-ViT chooses by other rules than the ingredients of recipe `best`.
 VQ_VIT = (SIGMA_NORMS, SIGMA_WEIGHTS)
+# What costs runtimes that multiply 8-bit integers little, and what it stands in the place of.
+MINIFLOATS = (GELU_MINIFLOATS, ATTENTION_MINIFLOATS)
+_SLOW_IN_RUNTIMES = (GELU_LEVELS, ACTIVATION_LEVELS, LOG_BASE)
 
 
 @dataclass(frozen=True)
@@ -104,9 +113,15 @@ class Recipe:
     @property
     def codebook_roles(self) -> frozenset[str]:
         """Roles of the activation sites that take a codebook where they are narrow (see ``site_roles``)."""
-        gelu = {"gelu"} if GELU_LEVELS in self else set()
+        gelu = {"gelu"} if GELU_LEVELS in self and GELU_MINIFLOATS not in self else set()
         others = {"norm1", "qkv", "context", "norm2"} if ACTIVATION_LEVELS in self else set()
         return frozenset(gelu | others)
+
+    @property
+    def minifloat_roles(self) -> frozenset[str]:
+        """Roles of the sites that are on floats of two significant bits where they are narrow."""
+        gelu = {"gelu"} if GELU_MINIFLOATS in self else set()
+        return frozenset(gelu | ({"softmax"} if ATTENTION_MINIFLOATS in self else set()))
 
     def without(self, left_out: Iterable[str]) -> Recipe:
         """The same recipe without some ingredients.
@@ -124,7 +139,8 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("best", tuple(name for name in INGREDIENTS if name not in VQ_VIT)),
+        Recipe("best", tuple(name for name in INGREDIENTS if name not in (*VQ_VIT, *MINIFLOATS))),
+        Recipe("runtime", tuple(name for name in INGREDIENTS if name not in (*VQ_VIT, *_SLOW_IN_RUNTIMES))),
         Recipe("gptq", (FITTED_RANGES, CLIPPED_WEIGHTS, COMPENSATED_ROUNDING)),
         # The published method (arXiv 2111.13824): min-max ranges, weights rounded to nearest.
         Recipe("fq-vit", ()),

@@ -200,4 +200,4 @@ class MixedEncoder:
         if held.floating:
             return rounded_to(probability, held.name)
         codes = rounded_attention(probability, self.attention)
-        return codes if self.attention.logarithmic else codes * self.attention.attention_scale
+        return codes * self.attention.attention_scale

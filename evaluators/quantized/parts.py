@@ -15,7 +15,7 @@ from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.preparation.log_base import LOG_BITS
 from bitfront.evaluators.quantized.deploy import Deploy
 from bitfront.evaluators.quantized.fq_vit import FqVit
-from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
+from bitfront.evaluators.quantized.kernels.attention_terms import UNIT, UPPER_BYTE, AttentionTerms
 from bitfront.evaluators.quantized.kernels.backend import Kernels
 from bitfront.evaluators.quantized.kernels.linear import IntegerLinear
 from bitfront.evaluators.quantized.mixed import MixedEncoder, ZeroPointLinear, float_product, integer_product
@@ -28,6 +28,7 @@ from bitfront.evaluators.quantized.model import (
     TokenReader,
 )
 from bitfront.evaluators.quantized.scheme import Scheme
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 from bitfront.spaces import Choices, EncoderBits, FormatName, pinned_bits
 from bitfront.spaces.precision import MAX_BITS
@@ -126,6 +127,11 @@ class PartsBuilder:
         qkv = grid(f"{encoder.name}.attn.qkv", operands)
         codes = grid(f"{encoder.name}.attn.softmax", attention)
         context = grid(f"{encoder.name}.attn.context", out)
+        minifloats = codes if isinstance(codes, MinifloatGrid) else None
+        if minifloats is not None:
+            unit = codes.scale * UNIT / UPPER_BYTE
+        else:
+            unit = 1.0 if logarithmic else codes.scale
         everything = torch.arange(encoder.tokens, dtype=torch.int32)[None]
         self._attentions[key] = AttentionTerms(
             heads=encoder.heads,
@@ -136,14 +142,15 @@ class PartsBuilder:
             qkv_zero=qkv.zero_point,
             factors=scores.factors.to(device),
             softmax=scores.softmax,
-            attention_scale=1.0 if logarithmic else codes.scale,
+            attention_scale=unit,
             attention_codes=1 << bits,
             logarithmic=logarithmic,
-            out_factor=(1.0 if logarithmic else codes.scale) * qkv.scale / context.scale,
+            out_factor=unit * qkv.scale / context.scale,
             out_zero=context.zero_point,
             out_qmax=context.qmax,
             log_step=self._log_steps.get(index, 1.0) if attention == LOG_BITS else 1.0,
             padding=self._padding(index, operands),
+            minifloats=minifloats,
         )
         return self._attentions[key]
 

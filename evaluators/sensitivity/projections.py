@@ -16,6 +16,7 @@ from bitfront.evaluators.models.sites import LAYER_INPUTS, LAYER_OUTPUTS
 from bitfront.evaluators.preparation.fisher import fisher_pair
 from bitfront.evaluators.preparation.log_base import LOG_BITS, logarithmic
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.spaces import BitConfig, FormatName, number_format, pinned_bits
 from bitfront.spaces.space import ATTENTION_LAYER
 
@@ -219,7 +220,7 @@ class StateErrors:
                 yield (weights, activations), value
 
     def _attention(self, index: int, site: str, matrix: torch.Tensor, held: FormatName) -> torch.Tensor:
-        bits = number_format(held).bits
-        if bits > LOG_BITS:
+        bits, affine = number_format(held).bits, self._prepared.calibration.affine
+        if bits > LOG_BITS or isinstance(affine.get((site, bits)), MinifloatGrid):
             return self._prepared.calibration.quantized(site, held, matrix)
         return logarithmic(matrix, self._prepared.log_steps[index] if bits == LOG_BITS else 1.0, bits)

@@ -74,16 +74,20 @@ def _stream(context: EvaluationContext, site: QuantSite) -> dict[str, Any]:
 
 def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, Any]:
     from bitfront.evaluators.preparation.log_base import LOG_BITS
+    from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 
     prepared = context.prepared
-    if site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
-        return {"log2_base": prepared.log_steps[site.encoder]}
     grid = prepared.calibration.grid(site.name, bits)
     codebook = prepared.calibration.codebooks.get((site.name, bits))
-    codes = [0, grid.qmax] if codebook is None else sorted(set(codebook.tolist()))
+    if isinstance(grid, MinifloatGrid):
+        codes = grid.codes.tolist()
+    elif site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
+        return {"log2_base": prepared.log_steps[site.encoder]}
+    else:
+        codes = [0, grid.qmax] if codebook is None else sorted(set(codebook.tolist()))
     values = [(code - grid.zero_point) * grid.scale for code in codes]
     described = _described(values[0], values[-1], grid.scale, grid.zero_point)
-    return described if codebook is None else described | {"levels": values}
+    return described if len(codes) == len((0, grid.qmax)) else described | {"levels": values}
 
 
 def _described(low: float, high: float, scale: float, zero_point: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import UNIT
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
 from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.minifloats import SPREAD, MinifloatGrid
 from bitfront.evaluators.quantizers.weights import GROUP, HeldWeight, QuantizedWeight, largest_factor
 from bitfront.spaces import FormatName
 from bitfront.spaces.precision import MAX_BITS
@@ -184,7 +185,7 @@ class IntegerArithmetic:
             return Operand(self._rounded(write_norm(self.writer, x, parts), site))
         offset = grid.zero_point * grid.scale
         value = write_norm(self.writer, x, parts, offset)
-        codes = self._codes(value, site, zero_point=0)
+        codes = self._codes(value, site, _Layout.of(grid, 0))
         return Operand(self._values(codes, grid.scale, 0), grid.scale, offset)
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
@@ -193,7 +194,7 @@ class IntegerArithmetic:
         if grid is None:
             rounded = self._rounded(x, site)
             return Operand(rounded if moves is None else moves(rounded))
-        codes = self._codes(x, site, grid.zero_point)
+        codes = self._codes(x, site, _Layout.of(grid, grid.zero_point))
         moved = codes if moves is None else moves(codes)
         return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
 
@@ -237,22 +238,38 @@ class IntegerArithmetic:
         """See :class:`Arithmetic`."""
         grid = self.grids.get(site)
         if grid is None or not self.dialect.operands_apart:
-            return heads.together(self.quantized(heads.side_by_side(qkv), site).name)
-        found = []
-        for number, part in enumerate(heads.parts(qkv)):
-            # Runtimes multiply unsigned by signed codes, the second operand being the signed one.
-            signed = number > 0
-            value = heads.altered(part, number)
-            codes = heads.apart(self._codes(value, site, grid.zero_point, signed=signed), number)
-            found.append(self._values(codes, grid.scale, grid.zero_point, signed=signed))
-        return found
+            return heads.together(self._centred(heads.side_by_side(qkv), site))
+        layout = _Layout.centred(grid)
+        if grid.qmax < WIDEST and not heads.encoder.alters_operands:
+            # Operators on codes of keys and values together are fewer.
+            queries, rest = heads.queries_apart(qkv)
+            keys_and_values = heads.keys_apart(self._codes(rest, site, layout, signed=True))
+            parts: Iterable[str] = [self._codes(queries, site, layout), *keys_and_values]
+        else:
+            parts = (
+                self._codes(heads.altered(part, number), site, layout, signed=number > 0)
+                for number, part in enumerate(heads.parts(qkv))
+            )
+        # Runtimes multiply unsigned by signed codes, the second operand being the signed one.
+        return [
+            self._values(heads.apart(codes, number), grid.scale, layout.zero, signed=number > 0)
+            for number, codes in enumerate(parts)
+        ]
+
+    def _centred(self, qkv: str, site: str) -> str:
+        """Queries, keys and values as the codes of their site stand for them, where it has some."""
+        grid = self.grids.get(site)
+        if grid is None:
+            return self._rounded(qkv, site)
+        layout = _Layout.centred(grid)
+        return self._values(self._codes(qkv, site, layout), grid.scale, layout.zero)
 
     def attention(self, probability: str, site: str, index: int) -> str:
         """See :class:`Arithmetic`; logarithmic codes have no integer kernel anywhere and stay floats."""
         bits = self.bits[site]
         if not isinstance(bits, int):
             return self._rounded(probability, site)
-        if bits > LOG_BITS:
+        if bits > LOG_BITS or isinstance(self.grids[site], MinifloatGrid):
             return self.quantized(probability, site).name
         return self._logarithmic(probability, bits, self.log_steps[index] if bits == LOG_BITS else 1.0)
 
@@ -275,23 +292,76 @@ class IntegerArithmetic:
         kept = writer.op("Where", beyond, writer.constant(0.0), units)
         return writer.op("Mul", kept, writer.constant(1.0 / UNIT))
 
-    def _codes(self, x: str, site: str, zero_point: int, *, signed: bool = False) -> str:
-        """Codes of a float tensor, on a grid with another zero point where that was folded away."""
+    def _codes(self, x: str, site: str, layout: _Layout, *, signed: bool = False) -> str:
+        """Codes of a float tensor."""
         writer, grid, codebook = self.writer, self.grids[site], self.codebooks.get(site)
-        if grid.qmax < WIDEST:
-            x = writer.op("Clip", x, "", writer.constant((grid.qmax - zero_point) * grid.scale))
-        zero = _zero(zero_point, signed=signed and codebook is None)
+        if isinstance(grid, MinifloatGrid):
+            # A runtime may well fuse the product with the sum: it is exact.
+            spread = writer.op("Mul", x, writer.constant(SPREAD))
+            x = writer.op("Sub", writer.op("Add", spread, x), spread)
+        if not self.dialect.clips_codes:
+            x = self._clipped(x, grid.scale, layout)
+        zero = _zero(layout.zero, signed=signed and codebook is None)
         codes = writer.op("QuantizeLinear", x, writer.constant(grid.scale), writer.constant(zero))
         if codebook is None:
-            return codes
+            return self._clipped_codes(codes, layout, signed=signed) if self.dialect.clips_codes else codes
         table = codebook.cpu().numpy()
         if signed:
             table = (table.astype(np.int16) - SIGNED).astype(np.int8)
         return writer.op("Gather", writer.constant(table), writer.op("Cast", codes, to=TensorProto.INT32))
 
+    def _clipped(self, x: str, scale: float, layout: _Layout) -> str:
+        """Floats within the values of codes; those of the least and largest byte saturate by themselves."""
+        if layout.whole:
+            return x
+        low, high = (
+            "" if code == edge else self.writer.constant(float((code - layout.zero) * scale))
+            for code, edge in ((layout.low, 0), (layout.high, WIDEST))
+        )
+        return self.writer.op("Clip", x, low, high)
+
+    def _clipped_codes(self, codes: str, layout: _Layout, *, signed: bool) -> str:
+        if layout.whole:
+            return codes
+        low, high = (
+            "" if code == edge else self.writer.constant(_zero(code, signed=signed))
+            for code, edge in ((layout.low, 0), (layout.high, WIDEST))
+        )
+        return self.writer.op("Clip", codes, low, high)
+
     def _values(self, codes: str, scale: float, zero_point: int, *, signed: bool = False) -> str:
         zero = self.writer.constant(_zero(zero_point, signed=signed))
         return self.writer.op("DequantizeLinear", codes, self.writer.constant(scale), zero)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the codes of a grid lie among those of a byte.
+
+    Attributes:
+        zero: Byte that stands for zero, or for what the zero point was folded into.
+        low: That of the least code.
+        high: That of the largest code.
+    """
+
+    zero: int
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, grid: AffineGrid, zero: int) -> _Layout:
+        """Codes as they are."""
+        return cls(zero, 0, grid.qmax)
+
+    @classmethod
+    def centred(cls, grid: AffineGrid) -> _Layout:
+        """Codes about the middle byte: attention kernels of integers have no other zero point."""
+        return cls(SIGNED, SIGNED - grid.zero_point, SIGNED - grid.zero_point + grid.qmax)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is a code."""
+        return (self.low, self.high) == (0, WIDEST)
 
 
 def _zero(zero_point: int, *, signed: bool) -> np.ndarray:

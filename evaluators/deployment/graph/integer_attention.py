@@ -123,7 +123,7 @@ class IntegerAttention:
     def _logarithmic(self, exponentials: str, total: str) -> str:
         """Values of logarithmic codes in units of ``2^-15``."""
         operators, terms, op = self.operators, self.terms, self.operators.writer.op
-        if terms.log_step != 1.0:
+        if terms.by_thresholds:
             share = op("Mul", exponentials, op("Div", operators.double(1), total))
             return self._of_any_base(share)
         # The nearest power of two by significand; the factor moves the border to the one by logarithm.

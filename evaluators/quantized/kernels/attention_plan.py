@@ -122,6 +122,16 @@ class Plan(NamedTuple):
     out_qmax: int
 
 
+def _in_two_bytes(terms: AttentionTerms) -> bool:
+    """Whether values of logarithmic codes take both bytes: minifloats and up to 8 powers of two do not."""
+    return terms.minifloats is None and (terms.attention_codes > BYTE_BITS or terms.log_step != 1.0)
+
+
+def _least(terms: AttentionTerms) -> float:
+    """The least probability with a logarithmic code that is not zero's."""
+    return min(threshold for threshold in terms.log_thresholds if threshold > 0.0)
+
+
 class PreparedAttention:
     """The plan of one encoder's attention, with the arrays that it points into.
 
@@ -134,10 +144,9 @@ class PreparedAttention:
         columns = LANES * vectors_of(terms.window_tokens)
         size = padded(columns, LINE)
         codes, logarithmic = terms.attention_codes, terms.logarithmic
-        # Up to 8 powers of two are in the high byte.
-        operands = 2 if logarithmic and (codes > BYTE_BITS or terms.log_step != 1.0) else 1
+        operands = 2 if logarithmic and _in_two_bytes(terms) else 1
         unit = UNIT / 2.0 ** (BYTE_BITS * (2 - operands)) if logarithmic else 1.0
-        lowest = 0.9 * terms.log_thresholds[-1] if logarithmic else 0.4 * terms.attention_scale
+        lowest = 0.9 * _least(terms) if logarithmic else 0.4 * terms.attention_scale
         self.plan = Plan(
             heads=terms.heads,
             head_dim=terms.head_dim,
@@ -192,7 +201,7 @@ class PreparedAttention:
     def _any_base(self, terms: AttentionTerms) -> dict[str, int]:
         """What logarithmic codes of another base than 2 are looked up in."""
         names = "thresholds", "single_thresholds", "values"
-        if not terms.logarithmic or terms.log_step == 1.0:
+        if not terms.by_thresholds:
             return dict.fromkeys(names, 0)
         thresholds, values = aligned((CODES,), np.float64), aligned((CODES,), np.int32)
         thresholds[: terms.attention_codes] = terms.log_thresholds

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
+
 # Values of logarithmic codes are whole numbers, in two bytes, of this unit's inverse.
 UNIT = 2.0**15
+# Those of minifloats are their codes in the upper byte.
+UPPER_BYTE = 1 << 8
 
 # Dekker's splitting of a float64 with this factor leaves one significant bit, changing powers of two at
 # 1.5 * 2^k; the second factor moves the change to sqrt(2) * 2^k, where rounding log2 has it.
@@ -22,6 +27,7 @@ LARGEST_SHIFT = 30
 # Score steps are split so finely that ln 2 has at least this many of them: a coarser grid would round
 # ln 2 itself badly.
 STEPS_PER_LN2 = 64
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +54,9 @@ class AttentionTerms:
     factor of its head, goes through the softmax; its probabilities become uniform codes
     ``clip(round(p / attention_scale))``, or logarithmic ones: ``c = round(-log2(p) / log_step)``, the smaller
     one at a tie, stands for ``2^(-c log_step)`` rounded to a multiple of ``2^-15``, and for 0 where
-    ``c >= attention_codes``. With the integer softmax the scores are codes,
-    ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
+    ``c >= attention_codes``. Minifloats are looked up as logarithmic codes are, by the least probability of
+    each: the value of a code is the code over ``2^7``, in units of ``attention_scale``. With the integer
+    softmax the scores are codes, ``clip(round(acc * factor + bias) + zero_point, 0, qmax)``.
 
     Attributes:
         heads: Number of heads.
@@ -63,7 +70,7 @@ class AttentionTerms:
         factors: From each head's integer products ``q k^T`` to score steps (integer softmax) or scores
             (float softmax), float64 ``[heads]``.
         softmax: The integer softmax; None for the float32 one.
-        attention_scale: Probability of one uniform code.
+        attention_scale: Probability that a uniform code of 1, or a value of 1, stands for.
         attention_codes: Number of attention codes, ``2^bits``, at most 256; at most 16 if logarithmic.
         logarithmic: Whether attention codes are logarithmic.
         out_factor: From sums ``attention @ v`` of codes (of values if logarithmic) to output steps.
@@ -72,6 +79,7 @@ class AttentionTerms:
         log_step: Binary logarithm of the base of logarithmic codes, above 0 and at most 4.
         padding: Codes of query, key and value where no token is, uint8 ``[3 * heads * head_dim]``; None where
             tokens fill all windows.
+        minifloats: The grid of codes that are minifloats, ``logarithmic`` being set; None for others.
     """
 
     heads: int
@@ -90,6 +98,7 @@ class AttentionTerms:
     out_qmax: int
     log_step: float = 1.0
     padding: torch.Tensor | None = None
+    minifloats: MinifloatGrid | None = None
 
     def padded(self, qkv: torch.Tensor, batch: int) -> torch.Tensor:
         """``qkv [batch * tokens, width]`` with the padding as each image's last token."""
@@ -115,14 +124,28 @@ class AttentionTerms:
         return self.rows.shape[1]
 
     @property
+    def by_thresholds(self) -> bool:
+        """Whether logarithmic codes are found by the least probability of each, and not by its exponent."""
+        return self.logarithmic and (self.minifloats is not None or self.log_step != 1.0)
+
+    @property
     def log_thresholds(self) -> list[float]:
         """Smallest probability of each logarithmic code, falling."""
+        if self.minifloats is not None:
+            # Of the code of zero, too, as there is one for each.
+            return self._of_every_code([0.0, *self.minifloats.borders])
         return [2.0 ** (-(code + 0.5) * self.log_step) for code in range(self.attention_codes)]
 
     @property
     def log_values(self) -> list[int]:
         """Value of each logarithmic code, in units of ``2^-15``."""
+        if self.minifloats is not None:
+            return self._of_every_code([UPPER_BYTE * int(code) for code in self.minifloats.codes])
         return [round(UNIT * 2.0 ** (-code * self.log_step)) for code in range(self.attention_codes)]
+
+    def _of_every_code(self, rising: list[_Number]) -> list[_Number]:
+        """The same falling, the last one repeated where fewer codes are taken than there are."""
+        return rising[::-1] + rising[:1] * (self.attention_codes - len(rising))
 
 
 def integer_exponentials(scale: float, differences: int) -> NDArray[np.int64]:

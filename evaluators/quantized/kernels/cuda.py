@@ -9,10 +9,11 @@ import torch
 
 from bitfront.evaluators.quantized.kernels import triton_programs as programs
 from bitfront.evaluators.quantized.kernels.attention_terms import UNIT, AttentionTerms
-from bitfront.evaluators.quantized.kernels.linear import integer_bias
+from bitfront.evaluators.quantized.kernels.linear import codes_of, integer_bias
 from bitfront.evaluators.quantized.kernels.norm_terms import FloatNormTerms, IntegerNormTerms, SumTerms
 from bitfront.evaluators.quantized.kernels.portable import EXACT, LARGEST_PRODUCT, Tap, portable_attention
 from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 # int8 products of matrix units, and all else that the programs are compiled for.
@@ -101,6 +102,8 @@ class TritonLinear:
         codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`."""
+        if isinstance(out, MinifloatGrid):
+            return codes_of(self.to_float(x, grid), out, gelu=gelu, codebook=codebook)
         return self._run(x, grid, out, gelu, codebook)
 
     def to_float(self, x: torch.Tensor, grid: AffineGrid) -> torch.Tensor:
@@ -159,7 +162,7 @@ def triton_attention(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> to
     keys, channels = _power_of_two(count), _power_of_two(terms.head_dim)
     at_once = FLOAT_SCORES if terms.softmax is None else INTEGER_SCORES
     queries = min(keys, at_once // keys, 64)
-    kind = _UNIFORM if not terms.logarithmic else _POWERS_OF_TWO if terms.log_step == 1.0 else _ANY_BASE
+    kind = _UNIFORM if not terms.logarithmic else _ANY_BASE if terms.by_thresholds else _POWERS_OF_TWO
     out = qkv.new_empty(len(qkv), terms.heads * terms.head_dim)
     tensors = (
         qkv.contiguous(),

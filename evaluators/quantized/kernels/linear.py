@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from bitfront.evaluators.quantized.kernels.lookup import replace_codes
 from bitfront.evaluators.quantizers.grids import AffineGrid, single
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid, two_bits
 from bitfront.evaluators.quantizers.weights import QuantizedWeight
 
 # Largest inner dimension whose sums of 8-bit products (255 * 128 each) are exact in float32.
@@ -53,6 +54,8 @@ def output_factors(scales: torch.Tensor, input_scale: float) -> torch.Tensor:
 
 def requantize(value: torch.Tensor, out: AffineGrid) -> torch.Tensor:
     """uint8 codes of float32 values as oneDNN rounds them: times the inverse scale, plus the zero point."""
+    if isinstance(out, MinifloatGrid):
+        value = two_bits(value)
     return (value * single(1.0 / out.scale) + out.zero_point).round_().clamp_(0, out.qmax).to(torch.uint8)
 
 
@@ -111,6 +114,8 @@ class OneDnnLinear:
         codebook: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See :class:`IntegerLinear`; codes saturate at 255 and are clipped where the grid is narrower."""
+        if isinstance(out, MinifloatGrid):  # oneDNN has no such rounding
+            return codes_of(self.to_float(x, grid), out, gelu=gelu, codebook=codebook)
         codes = self._run(x, grid, out, "gelu" if gelu else "none")
         if out.qmax < 255:
             codes = codes.clamp_(max=out.qmax)

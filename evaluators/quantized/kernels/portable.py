@@ -29,6 +29,8 @@ Tap = Callable[[str, torch.Tensor], None]
 CPU_ELEMENTS, GPU_ELEMENTS = 1 << 20, 1 << 23
 EXACT = 1 << 24
 LARGEST_PRODUCT = 255 * 255
+# No float of two significant bits is above what it was rounded from by more.
+LARGEST_ROUNDING = 4.0 / 3.0
 SCORES, SOFTMAX = "attn.scores", "attn.softmax"
 
 
@@ -42,9 +44,13 @@ def context_lanes(terms: AttentionTerms) -> torch.dtype:
 
     Probabilities add up to 1, so uniform codes add up to at most ``1 / scale`` and half a code for each key;
     values of logarithmic ones, in units of ``2^-15``, to ``2^15 2^(log_step / 2)`` (no power is above its
-    probability by more) and half a unit for each key.
+    probability by more) and half a unit for each key; codes of minifloats to ``4 / 3`` of the inverse of
+    their step, and half a code for each key.
     """
-    most = UNIT * 2.0 ** (terms.log_step / 2) if terms.logarithmic else 1.0 / terms.attention_scale
+    if terms.minifloats is not None:
+        most = LARGEST_ROUNDING / terms.minifloats.scale
+    else:
+        most = UNIT * 2.0 ** (terms.log_step / 2) if terms.logarithmic else 1.0 / terms.attention_scale
     return torch.float32 if (most + terms.window_tokens / 2) * 255 < EXACT else torch.float64
 
 
@@ -88,7 +94,7 @@ def _integer_attention(
     if not terms.logarithmic:
         codes_per_unit = 1.0 / (total * terms.attention_scale)
         return (exponentials * codes_per_unit).round_().clamp_(max=terms.attention_codes - 1)
-    if terms.log_step != 1.0:
+    if terms.by_thresholds:
         return _log_values(exponentials * (1.0 / total), terms)
     probability = exponentials * (HALFWAY / total)
     spread = probability * ONE_BIT
@@ -112,7 +118,7 @@ def rounded_attention(probability: torch.Tensor, terms: AttentionTerms) -> torch
     """Attention from float32 probabilities: codes where uniform, values where logarithmic; float32."""
     if not terms.logarithmic:
         return (probability / terms.attention_scale).round_().clamp_(max=terms.attention_codes - 1)
-    if terms.log_step != 1.0:
+    if terms.by_thresholds:
         return _log_values(probability, terms)
     # probability = fraction 2^exponent with the fraction in [1/2, 1): log2 rounds down below sqrt(1/2).
     fraction, exponent = torch.frexp(probability)
@@ -135,9 +141,7 @@ def _chunk(
     else:
         attention = _integer_attention(products, terms, terms.softmax, tap)
     if tap is not None:
-        tap(
-            SOFTMAX, (attention * (1.0 if terms.logarithmic else terms.attention_scale)).flatten(0, 1).float()
-        )
+        tap(SOFTMAX, (attention * terms.attention_scale).flatten(0, 1).float())
     lanes = context_lanes(terms)
     context = (attention.to(lanes) @ parts[2].to(lanes)).double() * terms.out_factor
     if codes:

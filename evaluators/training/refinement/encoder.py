@@ -16,6 +16,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
 from bitfront.evaluators.quantized.kernels.linear import integer_bias
 from bitfront.evaluators.quantized.kernels.portable import context_lanes, score_lanes
 from bitfront.evaluators.quantizers.grids import AffineGrid
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid, two_bits
 from bitfront.evaluators.quantizers.weights import QuantizedWeight, spread_out
 from bitfront.evaluators.training.refinement.fake_quantization import (
     attention_of,
@@ -133,6 +134,9 @@ class LearnedEncoder(nn.Module):
         self._sites = tuple(grids)
         self._start = torch.tensor([grid.scale for grid in grids.values()], device=attention.rows.device)
         self.log_steps = nn.Parameter(torch.zeros_like(self._start))
+        # Minifloats keep their step: which of them are taken depends on it.
+        fixed = [isinstance(grid, MinifloatGrid) for grid in grids.values()]
+        self._learns = 1.0 - torch.tensor(fixed, device=self._start.device).float()
         self._layers = {
             name: LearnedLayer(layers[name], parts.linear()[name].weight) for name in LAYER_INPUTS
         }
@@ -142,7 +146,8 @@ class LearnedEncoder(nn.Module):
 
     def _steps(self) -> dict[str, torch.Tensor]:
         """Scales of the grids by site, float32 scalars."""
-        return dict(zip(self._sites, (self._start * self.log_steps.exp()).unbind(), strict=True))
+        found = self._start * (self.log_steps * self._learns).exp()
+        return dict(zip(self._sites, found.unbind(), strict=True))
 
     def _normed(self, site: str, value: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """A LayerNorm's output as codes less their zero point."""
@@ -151,6 +156,8 @@ class LearnedEncoder(nn.Module):
     def _requantized(self, site: str, value: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """A layer's float output as codes less their zero point."""
         grid, inverse = self._grids[site], (1.0 / step.double()).float()
+        if isinstance(grid, MinifloatGrid):
+            value = straight_through(two_bits(value.detach()), value)
         return rounded(value * inverse + grid.zero_point, grid, self.codebooks.get(site), shifted=True)
 
     def _attend(
@@ -176,8 +183,8 @@ class LearnedEncoder(nn.Module):
         attention = attention_of(torch.softmax(scores, -1), terms)
         see("attn.softmax", attention)
         lanes = context_lanes(terms)
-        factor = (1.0 if terms.logarithmic else terms.attention_scale) * step / out
-        if terms.logarithmic and terms.log_step != 1.0:
+        factor = terms.attention_scale * step / out
+        if terms.by_thresholds:
             with quick_products(False):  # their values have 15 bits
                 sums = attention.to(lanes) @ v.to(lanes)
         else:

@@ -110,8 +110,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, probability: torch.Tensor, terms: AttentionTerms) -> torch.Tensor:
         """Float32, as the kernels round them."""
-        ctx.steps = 1.0 if terms.logarithmic else 1.0 / terms.attention_scale
-        quick = terms.logarithmic and terms.log_step != 1.0 and probability.device.type == "cpu"
+        ctx.steps = 1.0 / terms.attention_scale
+        quick = terms.by_thresholds and probability.device.type == "cpu"
         found = _looked_up(probability, terms) if quick else rounded_attention(probability, terms)
         if terms.logarithmic:
             ctx.save_for_backward()
