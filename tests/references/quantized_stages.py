@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from bitfront.evaluators.models.parts import NormParts
 from bitfront.evaluators.quantizers.floats import FloatWeight
 from bitfront.evaluators.quantizers.grids import AffineGrid, PowerOfTwoGrid
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.evaluators.quantizers.weights import HeldWeight, QuantizedWeight
 
 
@@ -45,6 +46,8 @@ class FloatGrid:
 
 # IEEE 754 (2019), table 3.5: bfloat16 has single precision's exponents with 8 significant bits.
 FLOATS = {"bf16": FloatGrid(8, -133), "fp16": FloatGrid(11, -24), "fp32": FloatGrid(24, -149)}
+# What minifloats keep of a value, before it is rounded to whole steps.
+MINIFLOATS = FloatGrid(2, -149)
 Grid = AffineGrid | PowerOfTwoGrid | FloatGrid
 
 LOG_BITS = 4  # attention of up to this many bits takes logarithmic codes
@@ -69,6 +72,8 @@ def put(x: torch.Tensor, grid: Grid | None) -> torch.Tensor:
         return x
     if isinstance(grid, FloatGrid):
         return grid.nearest(x)
+    if isinstance(grid, MinifloatGrid):
+        x = MINIFLOATS.nearest(x)
     return (torch.round(x / steps(grid, x.dtype)) + grid.zero_point).clamp(0, grid.qmax)
 
 
@@ -210,11 +215,11 @@ def attention_codes(
 ) -> torch.Tensor:
     """Attention in units of :func:`attention_unit`.
 
-    Up to four bits: the power of the code ``round(-log_b p)``, and 0 where the code needs more bits. The base
-    ``b`` is 2 in eq. 15, and ``2^log_step`` here (as in AdaLog, arXiv 2407.12951). Above: uniform codes. None
-    stands for floats.
+    Up to four bits, but for minifloats: the power of the code ``round(-log_b p)``, and 0 where the code needs
+    more bits. The base ``b`` is 2 in eq. 15, and ``2^log_step`` here (as in AdaLog, arXiv 2407.12951). Above:
+    uniform codes. None stands for floats.
     """
-    if bits is None or bits > LOG_BITS:
+    if not logarithmic(grid, bits):
         return put(shares, grid)
     code = torch.ceil(-torch.log2(shares) / log_step - 0.5)
     powers = [2.0 ** (-c * log_step) for c in range(2**bits)]
@@ -231,7 +236,12 @@ def attention_unit(grid: AffineGrid | FloatGrid, bits: int | None) -> torch.Tens
     """What one unit of :func:`attention_codes` is worth."""
     if isinstance(grid, FloatGrid):
         return torch.ones((), dtype=torch.float64)
-    return torch.as_tensor(grid.scale if bits > LOG_BITS else 1.0, dtype=torch.float64)
+    return torch.as_tensor(1.0 if logarithmic(grid, bits) else grid.scale, dtype=torch.float64)
+
+
+def logarithmic(grid: AffineGrid | FloatGrid, bits: int | None) -> bool:
+    """Whether attention of these bits, None for floats, has logarithmic codes."""
+    return bits is not None and bits <= LOG_BITS and not isinstance(grid, MinifloatGrid)
 
 
 def linear_accumulators(codes: torch.Tensor, grid: AffineGrid, weight: QuantizedWeight) -> torch.Tensor:

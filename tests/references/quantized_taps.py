@@ -8,9 +8,10 @@ import torch
 from quantized_cases import Bits
 from quantized_comparison import TIES, Comparison, differ_by_ties
 from quantized_reference import QuantizedReference
-from quantized_stages import LOG_BITS, FloatGrid
+from quantized_stages import FloatGrid, logarithmic
 
 from bitfront.evaluators.models.sites import FOLLOWS
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 
 # float32 values may differ by this share of the largest.
 ROUNDING = 2e-6
@@ -42,7 +43,8 @@ class Tapped:
             self.reference.grids.attention_bits(index),
             self.reference.grids.inner(index, "attn.softmax"),
         )
-        return value if bits is None or bits <= LOG_BITS else torch.round(value / grid.scale)
+        floats = bits is None or logarithmic(grid, bits)
+        return value if floats else torch.round(value / grid.scale)
 
     def _index(self, name: str) -> int:
         return [encoder.name for encoder in self.reference.blueprint.encoders].index(name)
@@ -77,11 +79,10 @@ class Tapped:
         if name is None:
             return codes
         index, local = self._index(name), site.removeprefix(f"{name}.")
-        if (
-            local == "attn.softmax"
-            and (self.reference.grids.attention_bits(index) or LOG_BITS + 1) <= LOG_BITS
-        ):
-            bits = self.reference.grids.attention_bits(index)
+        grid, bits = self.reference.grids.inner(index, local), self.reference.grids.attention_bits(index)
+        if isinstance(grid, MinifloatGrid):
+            return torch.searchsorted(torch.from_numpy(grid.codes).to(codes), codes)
+        if local == "attn.softmax" and logarithmic(grid, bits):
             exponents = torch.round(-torch.log2(codes) / self.reference.log_steps.get(index, 1.0))
             return exponents.clamp(max=2**bits)
         levels = self.reference.grids.levels(index, local)

@@ -21,8 +21,10 @@ SEEDS = 4
 
 
 @functools.cache
-def comparison(name: str, scheme: str, kernels: str = "cpu", seed: int = 0, images: int = 24) -> Comparison:
-    return Comparison(small_case(name, images, seed), scheme, kernels, recipe="best")
+def comparison(
+    name: str, scheme: str, kernels: str = "cpu", seed: int = 0, images: int = 24, recipe: str = "best"
+) -> Comparison:
+    return Comparison(small_case(name, images, seed), scheme, kernels, recipe=recipe)
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -34,6 +36,22 @@ def test_every_stage_agrees_on_equal_inputs(name: str, scheme: str, kernels: str
     for index in range(len(tapped.reference.blueprint.encoders)):
         for site, (stage, taken) in stages_of(tapped.reference, index).items():
             assert tapped.agrees(site, stage(index, *(tapped[s] for s in taken))), site
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_every_stage_agrees_with_minifloats(name: str, scheme: str, kernels: str) -> None:
+    compared = comparison(name, scheme, kernels, recipe="runtime")
+    tapped = Tapped(compared, (8, 4, 4))
+    for index, encoder in enumerate(tapped.reference.blueprint.encoders):
+        for site, (stage, taken) in stages_of(tapped.reference, index).items():
+            assert tapped.agrees(site, stage(index, *(tapped[s] for s in taken))), site
+        for site in ("attn.softmax", "mlp.gelu"):
+            grid = compared.calibrated.calibration.affine[f"{encoder.name}.{site}", 4]
+            codes = tapped[f"{encoder.name}.{site}"].unique()
+            assert 4 < len(codes) <= 16
+            assert set(codes.long().tolist()) <= set(grid.codes.tolist())
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

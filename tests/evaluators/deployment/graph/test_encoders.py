@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from graph_cases import DIALECT_NAMES, IMAGES, RUNTIMES, bits_of, case, prepared, steps
+from graph_cases import DIALECT_NAMES, IMAGES, RUNTIMES, bits_of, case, model_session, prepared, steps
 from quantized_cases import Bits
 
 from bitfront.evaluators.deployment.graph.operands import DIALECTS
@@ -65,8 +65,22 @@ def test_every_recipe(tmp_path: Path, recipe: str, bits: Bits, runtime: str) -> 
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("dialect", DIALECT_NAMES)
+@pytest.mark.parametrize(("name", "bits"), [("vit", (4, 4, 4)), ("swin", (8, 4, 4)), ("vit", "mixed 2")])
+def test_minifloats(tmp_path: Path, name: str, bits: Bits, dialect: str, runtime: str) -> None:
+    check(tmp_path, name, "runtime", bits, dialect, runtime)
+
+
+def test_minifloats_are_multiplied_as_integers(tmp_path: Path) -> None:
+    model = prepared("vit", "runtime")
+    for runtime in RUNTIMES:
+        found = model_session(model, bits_of(model, (4, 4, 4)), DIALECTS[runtime], runtime, tmp_path)
+        assert found.kernels().on_integers == found.kernels().total
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("bits", NARROW)
-@pytest.mark.parametrize("recipe", ["best", "fq-vit"])
+@pytest.mark.parametrize("recipe", ["best", "fq-vit", "runtime"])
 def test_every_width(tmp_path: Path, recipe: str, bits: int, runtime: str) -> None:
     # Few and large codes: a single one that is rounded to the other side moves its token far.
     most = LARGEST_DEVIATION if bits > 3 else 0.2
