@@ -162,15 +162,21 @@ def speed_notes(config: BitConfig, runtime: str, report: KernelReport) -> list[s
     if activations:
         notes.append(
             f"{runtime} has no kernel for narrow activations: those of {activations} encoders are 8-bit "
-            "integers, clipped or read from tables, which takes time and gains none"
+            "integers, clipped, rounded or read from tables, which takes time and gains none (recipe runtime "
+            "has no tables)"
         )
-    if attention:
+    floats = report.total - report.on_integers
+    if attention and floats:
         notes.append(
             f"{runtime} has no kernel for narrow attention: that of {attention} encoders is computed in "
-            "float, which takes time and gains none"
+            "float, which takes time and gains none (recipe runtime has it in 8-bit integers)"
         )
-    if report.on_integers < report.total:
-        floats = report.total - report.on_integers
+    elif attention:
+        notes.append(
+            f"{runtime} has no kernel for narrow attention: that of {attention} encoders is rounded and "
+            "multiplied as 8-bit integers, which takes a little time and gains none"
+        )
+    if floats:
         notes.append(f"{floats} of {report.total} matrix products run on float kernels")
     return notes
 

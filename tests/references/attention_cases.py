@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from bitfront.evaluators.quantized.kernels.attention_terms import (
@@ -9,6 +12,7 @@ from bitfront.evaluators.quantized.kernels.attention_terms import (
     IntegerScores,
     integer_exponentials,
 )
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 
 # heads, head_dim, tokens of a window, windows, bias, mask
 SHAPES = {
@@ -54,6 +58,14 @@ def terms_of(
         out_qmax=255,
         log_step=log_step,
     )
+
+
+def minifloat_terms(shape: str, bits: int, integer: bool, step: float = 0.0037) -> AttentionTerms:
+    """Terms whose attention is on floats of two significant bits, in whole steps."""
+    grid, terms = MinifloatGrid.of(float(np.float32(step)), 0, bits), terms_of(shape, bits, integer)
+    # The kernels' value of a code is the code over 2^7.
+    scale = 128.0 * grid.scale
+    return replace(terms, minifloats=grid, attention_scale=scale, out_factor=terms.out_factor * scale)
 
 
 def codes_for(terms: AttentionTerms, batch: int, seed: int = 0, spread: float = 45.0) -> torch.Tensor:

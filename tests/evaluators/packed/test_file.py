@@ -126,7 +126,7 @@ def test_every_peculiarity_without_a_recipe(tmp_path: Path, outlined: Any, name:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("bits", [(8, 8, 8), (4, 8, 8), (8, 4, 8), (4, 4, 4), "mixed 2"], ids=str)
-@pytest.mark.parametrize("recipe", ["fq-vit", "best"])
+@pytest.mark.parametrize("recipe", ["fq-vit", "best", "runtime"])
 @pytest.mark.parametrize("name", ["vit", "swin"])
 def test_every_kind_of_configuration(
     tmp_path: Path, outlined: Any, name: str, recipe: str, bits: Bits, scheme: str

@@ -76,7 +76,8 @@ def content(calibrated: CalibratedModel) -> str:
     tables = (calibration.affine, calibration.power_of_two, calibration.outermost, calibration.codebooks)
     by_name = [{repr(key): value for key, value in table.items()} for table in tables]
     layers = {repr(key): layer for key, layer in calibrated.layers.items()}
-    return fingerprint([calibrated.blueprint, by_name, layers, calibrated.log_steps])
+    kinds = {repr(key): type(grid).__name__ for key, grid in calibration.affine.items()}
+    return fingerprint([calibrated.blueprint, by_name, kinds, layers, calibrated.log_steps])
 
 
 def through_json(document: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +147,7 @@ class TestDamage:
             {"affine": [["image", 8, 0.1]]},
             {"affine": [["image", 8, None, 0, 255]]},
             {"affine": None},
+            {"minifloats": None},
             {"power_of_two": [["nowhere", 0.1, 0, 255]]},
             {"outermost": {"image": 0.1}},
             {"levels": [["nowhere", 4]]},

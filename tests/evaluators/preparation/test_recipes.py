@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bitfront.evaluators.preparation.recipes import (
+    ACTIVATION_LEVELS,
     CLIPPED_WEIGHTS,
     COMPENSATED_ROUNDING,
     FITTED_RANGES,
+    GELU_LEVELS,
+    GELU_MINIFLOATS,
     HEAD_CHANNELS,
     INGREDIENTS,
+    LOG_BASE,
+    MINIFLOATS,
     NORM_CHANNELS,
     RECIPES,
     SIGMA_NORMS,
@@ -33,7 +38,23 @@ def test_gptq_fits_ranges_and_rounding_alone() -> None:
 
 def test_the_best_one_has_every_ingredient_but_those_of_other_rules() -> None:
     assert recipe_named("vq-vit").ingredients == VQ_VIT
-    assert recipe_named("best").ingredients == tuple(name for name in INGREDIENTS if name not in VQ_VIT)
+    others = (*VQ_VIT, *MINIFLOATS)
+    assert recipe_named("best").ingredients == tuple(name for name in INGREDIENTS if name not in others)
+
+
+def test_the_one_for_runtimes_has_minifloats_instead_of_tables_and_logarithms() -> None:
+    best, runtime = (set(recipe_named(name).ingredients) for name in ("best", "runtime"))
+    assert runtime - best == set(MINIFLOATS)
+    assert best - runtime == {GELU_LEVELS, ACTIVATION_LEVELS, LOG_BASE}
+    assert not recipe_named("runtime").codebook_roles
+    assert recipe_named("runtime").minifloat_roles == {"gelu", "softmax"}
+    assert recipe_named("runtime", [GELU_MINIFLOATS]).minifloat_roles == {"softmax"}
+
+
+def test_minifloats_go_before_levels() -> None:
+    both = Recipe("both", (GELU_LEVELS, ACTIVATION_LEVELS, GELU_MINIFLOATS))
+    assert "gelu" not in both.codebook_roles
+    assert both.minifloat_roles == {"gelu"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -46,7 +67,8 @@ def test_a_recipe_knows_its_name_and_keeps_the_order_of_preparation(name: str) -
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
 def test_each_ingredient_can_be_left_out(ingredient: str) -> None:
-    whole = RECIPES["vq-vit" if ingredient in VQ_VIT else "best"]
+    others = {**dict.fromkeys(VQ_VIT, "vq-vit"), **dict.fromkeys(MINIFLOATS, "runtime")}
+    whole = RECIPES[others.get(ingredient, "best")]
     recipe = recipe_named(whole.name, [ingredient])
     assert ingredient not in recipe
     assert recipe.name == whole.name
@@ -63,7 +85,9 @@ def test_what_a_recipe_does_not_have_can_be_left_out_of_it() -> None:
 
 
 def test_unknown_names_are_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^unknown recipe 'bets': choose one of best, gptq, fq-vit, vq-vit$"):
+    with pytest.raises(
+        UserError, match=r"^unknown recipe 'bets': choose one of best, runtime, gptq, fq-vit, vq-vit$"
+    ):
         recipe_named("bets")
     with pytest.raises(
         UserError, match=r"^unknown ingredient 'gelu': choose from rotated-stream, "

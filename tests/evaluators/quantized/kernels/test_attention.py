@@ -8,7 +8,8 @@ import numba
 import numpy as np
 import pytest
 import torch
-from attention_cases import BITS, LOG_STEPS, SHAPES, codes_for, terms_of
+from attention_cases import BITS, LOG_STEPS, SHAPES, codes_for, minifloat_terms, terms_of
+from quantized_stages import put
 
 from bitfront.evaluators.quantized.kernels import portable as portable_module
 from bitfront.evaluators.quantized.kernels import vnni
@@ -53,7 +54,10 @@ def reference(qkv: torch.Tensor, batch: int, terms: AttentionTerms) -> np.ndarra
                 scores = scores if terms.bias is None else scores + terms.bias[head].numpy()
                 seen = np.ones(scores.shape, bool) if terms.mask is None else ~terms.mask[window].numpy()
                 numerators, total = probabilities(scores, seen, terms)
-                if terms.logarithmic:
+                if terms.minifloats is not None:
+                    shares = torch.from_numpy(numerators / total)
+                    attention = put(shares, terms.minifloats).numpy() / 128
+                elif terms.logarithmic:
                     with np.errstate(divide="ignore"):
                         codes = np.ceil(np.log2(total / numerators) / terms.log_step - 0.5)
                     attention = np.rint(2.0 ** (15 - codes * terms.log_step)) / 2**15
@@ -155,6 +159,20 @@ def test_any_base_with_the_integer_softmax(shape: str, log_step: float, bits: in
     assert (portable_attention(qkv, 2, terms).numpy() == expected).all()
     if vnni_available():
         assert (fused_attention(qkv, 2, terms).numpy() == expected).all()
+    assert len(np.unique(expected)) > 8
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("integer", [True, False])
+@pytest.mark.parametrize("shape", ["deit", "swin", "odd"])
+def test_minifloats(shape: str, integer: bool, bits: int) -> None:
+    terms = minifloat_terms(shape, bits, integer, {2: 0.13, 3: 0.04, 4: 0.0037}[bits])
+    qkv = codes_for(terms, 2, seed=2)
+    expected = reference(qkv, 2, terms)
+    for kernel in [portable_attention, fused_attention] if vnni_available() else [portable_attention]:
+        difference = np.abs(kernel(qkv, 2, terms).numpy() - expected)
+        assert difference.max() <= (0 if integer else 1)
+        assert (difference > 0).sum() <= (0 if integer else 1 + 1e-4 * difference.size)
     assert len(np.unique(expected)) > 8
 
 

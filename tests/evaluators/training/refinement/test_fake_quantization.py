@@ -39,9 +39,9 @@ def model_case(name: str) -> Case:
 
 
 @functools.cache
-def found(name: str) -> CalibratedModel:
+def found(name: str, recipe_name: str = "best") -> CalibratedModel:
     if name not in PECULIAR:
-        return calibrated(name, "deploy", "best", WIDTHS)
+        return calibrated(name, "deploy", recipe_name, WIDTHS)
     recipe, small = recipe_named("best"), model_case(name)
     observer = observer_named(recipe.observer)
     return calibrate_model(
@@ -49,10 +49,10 @@ def found(name: str) -> CalibratedModel:
     )
 
 
-def learned(name: str, bits: Bits) -> tuple[LearnedModel, PreparedModel, BitConfig]:
+def learned(name: str, bits: Bits, recipe: str = "best") -> tuple[LearnedModel, PreparedModel, BitConfig]:
     config = config_of(model_case(name).blueprint, "deploy", bits)
-    prepared = prepared_of(found(name), config, PORTABLE)
-    return LearnedModel(prepared, found(name), config), prepared, config
+    prepared = prepared_of(found(name, recipe), config, PORTABLE)
+    return LearnedModel(prepared, found(name, recipe), config), prepared, config
 
 
 def moved(model: LearnedModel) -> None:
@@ -80,7 +80,7 @@ def sites_of(
         for site in SITES:
             wanted, got = seen[f"{parts.name}.{site}"], mine[site]
             if site == "attn.softmax":
-                got = (got * (1.0 if terms.logarithmic else terms.attention_scale)).flatten(0, 1)
+                got = (got * terms.attention_scale).flatten(0, 1)
             else:
                 got = got + encoder.grids()[site].zero_point
             pairs.append((f"{parts.name}.{site}", wanted.float(), got))
@@ -126,6 +126,22 @@ def test_so_it_has_of_what_was_learned(name: str, bits: Bits) -> None:
     images = case(name).images[:IMAGES]
     with torch.no_grad(), quick_products():
         assert torch.equal(model(images), after.assemble(config)(images))
+
+
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_minifloats_have_the_codes_of_the_evaluator_and_keep_their_step(name: str) -> None:
+    model, prepared, config = learned(name, (8, 4, 4), "runtime")
+    for site, wanted, got in sites_of(model, prepared, config):
+        assert torch.equal(wanted, got), site
+    moved(model)
+    result = model.result()
+    after = prepared_of(result, config, PORTABLE)
+    for site, wanted, got in sites_of(model, after, config):
+        assert torch.equal(wanted, got), site
+    before = found(name, "runtime").calibration.affine
+    for encoder in after.blueprint.encoders:
+        key = f"{encoder.name}.mlp.gelu", 4
+        assert result.calibration.affine[key] == before[key]
 
 
 def test_the_recipe_is_in_what_is_compared() -> None:
