@@ -1,11 +1,11 @@
 """What 4-bit activations and attention cost in runtimes, beside 8-bit ones, and how near to float they are.
 
-python tests/benchmarks/bench_narrow_runtimes.py --model deit_tiny_patch16_224 --checkpoint F --data labels.csv
+python tests/benchmarks/bench_narrow_runtimes.py --model deit_tiny_patch16_224 --checkpoint F --data D
 
 A row is a recipe less some ingredients. Files of all rows run in turn, in random order, in one process on one
 thread; a ratio is that of the medians to the 8-bit model's of the first recipe. The processor's time is
-counted, which other programs on the machine change less than the clock's. The divergence is the evaluator's, on images
-that do not calibrate, and its difference to the first row's is paired by image.
+counted, which other programs on the machine change less than the clock's. The divergence is the evaluator's,
+on images that do not calibrate, and its difference to the first row's is paired by image.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ import torch
 from onnx import helper
 from quantized_cases import case as case
 
+from bitfront.evaluators.quantized.kernels.attention_terms import UPPER_BYTE
 from bitfront.evaluators.quantized.prepared import PreparedModel
+from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 from bitfront.spaces import BitConfig
 
 SCHEME = "fq-vit"
@@ -61,9 +63,12 @@ def _codes(model: PreparedModel, config: BitConfig, site: str, value: torch.Tens
         return torch.round(value / grid.scale) + grid.zero_point
     if site.endswith("attn.softmax"):
         encoder = next(e for e in config.encoders if site.startswith(f"{e.name}."))
+        grid = model.calibration.grid(site, encoder.attention)
+        if isinstance(grid, MinifloatGrid):
+            return torch.round(value / grid.scale) * UPPER_BYTE
         if encoder.attention <= 4:
             return value * UNIT
-        return torch.round(value / model.calibration.grid(site, encoder.attention).scale)
+        return torch.round(value / grid.scale)
     return value
 
 

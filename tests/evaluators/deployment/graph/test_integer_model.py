@@ -74,6 +74,13 @@ def test_every_width(width: int) -> None:
     assert_equal_everywhere(model, config, case("vit").images[:IMAGES])
 
 
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_minifloats(name: str) -> None:
+    model = prepared(name, "runtime")
+    config = config_of(model.blueprint, SCHEME, (8, 4, 4))
+    assert_equal_everywhere(model, config, case(name).images[:IMAGES])
+
+
 def test_it_equals_the_kernels_that_evaluate() -> None:
     model = prepared("swin", "fq-vit", kernels=PortableKernels(torch.device("cpu")))
     assert_equal_everywhere(
