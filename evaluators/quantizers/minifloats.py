@@ -16,7 +16,7 @@ from bitfront.evaluators.quantizers.observers import TensorStatistics
 SPREAD = 2.0**22
 # Significands of such floats.
 _SIGNIFICANDS = (1.0, 1.5)
-# Shares of the range that the outermost level is tried at, and codes below zero.
+# Shares of the range that the outermost level is tried at, and most codes below zero.
 _SHARES = np.geomspace(0.15, 1.1, 61)
 _MOST_BELOW = 8
 # How far from the border between two codes, in codes, every float is to be.
@@ -111,7 +111,9 @@ def fit_minifloats(statistics: TensorStatistics, bits: int) -> MinifloatGrid:
     if not len(values) or reach <= 0.0:
         return MinifloatGrid.of(1.0, 0, bits)
     best, least = None, math.inf
-    for below in range(int(statistics.low < 0), _MOST_BELOW + 1 if statistics.low < 0 else 1):
+    negative = statistics.low < 0.0
+    # At most half of the codes, so that some are left above zero.
+    for below in range(int(negative), min(_MOST_BELOW, 1 << (bits - 1)) + 1 if negative else 1):
         codes = MinifloatGrid.of(single(2.0**-0.125), below, bits)
         for share in _SHARES:
             scale = single(reach * share / (codes.qmax - below))

@@ -91,6 +91,14 @@ def test_a_fitted_grid_is_nearer_to_a_gelu_than_uniform_codes() -> None:
     assert grid.zero_point > 0
 
 
+@pytest.mark.parametrize("bits", [2, 3])
+def test_a_few_codes_leave_some_on_either_side_of_zero(bits: int) -> None:
+    x = torch.nn.functional.gelu(torch.randn(5000, generator=torch.Generator().manual_seed(2)))
+    grid = fit_minifloats(statistics(x), bits)
+    assert 0 < grid.zero_point < grid.qmax
+    assert len(grid.quantize(x).unique()) <= 2**bits
+
+
 def test_tensors_that_say_nothing_have_a_grid() -> None:
     assert fit_minifloats(statistics(torch.zeros(100)), 4).quantize(torch.zeros(3)).tolist() == [0, 0, 0]
     assert fit_minifloats(statistics(torch.rand(1000)), 4).zero_point == 0
