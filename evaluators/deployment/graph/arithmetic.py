@@ -242,7 +242,7 @@ class IntegerArithmetic:
         layout = _Layout.centred(grid)
         if grid.qmax < WIDEST and not heads.encoder.alters_operands:
             # Operators on codes of keys and values together are fewer.
-            queries, rest = heads.queries_apart(qkv)
+            queries, rest = heads.queries_apart(heads.side_by_side(qkv))
             keys_and_values = heads.keys_apart(self._codes(rest, site, layout, signed=True))
             parts: Iterable[str] = [self._codes(queries, site, layout), *keys_and_values]
         else:
