@@ -31,7 +31,7 @@ from bitfront.spaces import Choices, number_format
 log = logging.getLogger(__name__)
 
 # Counted up with every change of what an entry holds.
-FORMAT = 3
+FORMAT = 2
 
 
 def to_entry(
@@ -63,9 +63,6 @@ def to_entry(
         "format": FORMAT,
         "blueprint": equalized,
         "hidden_scales": scaled,
-        "minifloats": [
-            list(key) for key, grid in calibration.affine.items() if isinstance(grid, MinifloatGrid)
-        ],
         "affine": [[*key, *_numbers(grid)] for key, grid in calibration.affine.items()],
         "power_of_two": [[site, *_numbers(grid)] for site, grid in calibration.power_of_two.items()],
         "outermost": [[*key, float(share)] for key, share in calibration.outermost.items()],
@@ -73,6 +70,8 @@ def to_entry(
         "layers": [[*key, "factors" in _parts(layer)] for key, layer in calibrated.layers.items()],
         "log_steps": [[index, float(step)] for index, step in calibrated.log_steps.items()],
     }
+    if minifloats := [key for key, grid in calibration.affine.items() if isinstance(grid, MinifloatGrid)]:
+        document["minifloats"] = [list(key) for key in minifloats]
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, document
 
 
@@ -159,7 +158,7 @@ def _numbers(grid: AffineGrid | PowerOfTwoGrid) -> tuple[float, int, int]:
 
 
 def _calibration(tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> Calibration:
-    minifloats = {(site, bits) for site, bits in document["minifloats"]}
+    minifloats = {(site, bits) for site, bits in document.get("minifloats", [])}
     return Calibration(
         {
             (site, bits): (MinifloatGrid if (site, bits) in minifloats else AffineGrid)(
