@@ -79,6 +79,7 @@ def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, A
     prepared = context.prepared
     grid = prepared.calibration.grid(site.name, bits)
     codebook = prepared.calibration.codebooks.get((site.name, bits))
+    levels = codebook is not None or isinstance(grid, MinifloatGrid)
     if isinstance(grid, MinifloatGrid):
         codes = grid.codes.tolist()
     elif site.kind == "attention" and bits <= LOG_BITS and site.encoder is not None:
@@ -87,7 +88,7 @@ def _grid(context: EvaluationContext, site: QuantSite, bits: int) -> dict[str, A
         codes = [0, grid.qmax] if codebook is None else sorted(set(codebook.tolist()))
     values = [(code - grid.zero_point) * grid.scale for code in codes]
     described = _described(values[0], values[-1], grid.scale, grid.zero_point)
-    return described if len(codes) == len((0, grid.qmax)) else described | {"levels": values}
+    return described | {"levels": values} if levels else described
 
 
 def _described(low: float, high: float, scale: float, zero_point: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from bitfront.evaluators.deployment.graph.byte_layout import SIGNED, WIDEST, ByteLayout, byte
 from bitfront.evaluators.deployment.graph.float_stages import write_norm
 from bitfront.evaluators.deployment.graph.operands import Dialect, Heads, Moves, Operand
 from bitfront.evaluators.deployment.graph.writer import GraphWriter
@@ -30,12 +31,9 @@ from bitfront.spaces.precision import MAX_BITS
 
 # The narrowest integers that ONNX and both runtimes store.
 PACKED_BITS = 4
-WIDEST = (1 << MAX_BITS) - 1
 # Types of float formats.
 _STORED: Mapping[str, Any] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 _NARROW = {"bf16": TensorProto.BFLOAT16, "fp16": TensorProto.FLOAT16}
-# From unsigned codes to signed ones of the same values.
-SIGNED = 128
 
 
 def dequantized_weight(writer: GraphWriter, weight: QuantizedWeight, name: str) -> str:
@@ -185,7 +183,7 @@ class IntegerArithmetic:
             return Operand(self._rounded(write_norm(self.writer, x, parts), site))
         offset = grid.zero_point * grid.scale
         value = write_norm(self.writer, x, parts, offset)
-        codes = self._codes(value, site, _Layout.of(grid, 0))
+        codes = self._codes(value, site, ByteLayout.of(grid, 0))
         return Operand(self._values(codes, grid.scale, 0), grid.scale, offset)
 
     def quantized(self, x: str, site: str, moves: Moves | None = None) -> Operand:
@@ -194,7 +192,7 @@ class IntegerArithmetic:
         if grid is None:
             rounded = self._rounded(x, site)
             return Operand(rounded if moves is None else moves(rounded))
-        codes = self._codes(x, site, _Layout.of(grid, grid.zero_point))
+        codes = self._codes(x, site, ByteLayout.of(grid, grid.zero_point))
         moved = codes if moves is None else moves(codes)
         return Operand(self._values(moved, grid.scale, grid.zero_point), grid.scale)
 
@@ -227,7 +225,7 @@ class IntegerArithmetic:
         writer, inputs = self.writer, weight.codes.shape[1]
         ones = writer.constant(np.ones((inputs, 1), np.int8))
         column = writer.op(
-            "DequantizeLinear", ones, writer.constant(1.0), writer.constant(_zero(SIGNED, signed=True))
+            "DequantizeLinear", ones, writer.constant(1.0), writer.constant(byte(SIGNED, signed=True))
         )
         sums = writer.op("MatMul", x.name, column)
         steps = weight.zeros.double() * weight.scales.double()
@@ -239,7 +237,7 @@ class IntegerArithmetic:
         grid = self.grids.get(site)
         if grid is None or not self.dialect.operands_apart:
             return heads.together(self._centred(heads.side_by_side(qkv), site))
-        layout = _Layout.centred(grid)
+        layout = ByteLayout.centred(grid)
         if grid.qmax < WIDEST and not heads.encoder.alters_operands:
             # Operators on codes of keys and values together are fewer.
             queries, rest = heads.queries_apart(heads.side_by_side(qkv))
@@ -261,7 +259,7 @@ class IntegerArithmetic:
         grid = self.grids.get(site)
         if grid is None:
             return self._rounded(qkv, site)
-        layout = _Layout.centred(grid)
+        layout = ByteLayout.centred(grid)
         return self._values(self._codes(qkv, site, layout), grid.scale, layout.zero)
 
     def attention(self, probability: str, site: str, index: int) -> str:
@@ -292,7 +290,7 @@ class IntegerArithmetic:
         kept = writer.op("Where", beyond, writer.constant(0.0), units)
         return writer.op("Mul", kept, writer.constant(1.0 / UNIT))
 
-    def _codes(self, x: str, site: str, layout: _Layout, *, signed: bool = False) -> str:
+    def _codes(self, x: str, site: str, layout: ByteLayout, *, signed: bool = False) -> str:
         """Codes of a float tensor."""
         writer, grid, codebook = self.writer, self.grids[site], self.codebooks.get(site)
         if isinstance(grid, MinifloatGrid):
@@ -301,69 +299,16 @@ class IntegerArithmetic:
             spread = writer.op("Mul", x, writer.constant(SPREAD))
             x = writer.op("Sub", writer.op("Add", spread, x), spread)
         if not self.dialect.clips_codes:
-            x = self._clipped(x, grid.scale, layout)
-        zero = _zero(layout.zero, signed=signed and codebook is None)
+            x = layout.clipped(writer, x, grid.scale)
+        zero = byte(layout.zero, signed=signed and codebook is None)
         codes = writer.op("QuantizeLinear", x, writer.constant(grid.scale), writer.constant(zero))
         if codebook is None:
-            return self._clipped_codes(codes, layout, signed=signed) if self.dialect.clips_codes else codes
+            return layout.clipped_codes(writer, codes, signed=signed) if self.dialect.clips_codes else codes
         table = codebook.cpu().numpy()
         if signed:
             table = (table.astype(np.int16) - SIGNED).astype(np.int8)
         return writer.op("Gather", writer.constant(table), writer.op("Cast", codes, to=TensorProto.INT32))
 
-    def _clipped(self, x: str, scale: float, layout: _Layout) -> str:
-        """Floats within the values of codes; those of the least and largest byte saturate by themselves."""
-        if layout.whole:
-            return x
-        low, high = (
-            "" if code == edge else self.writer.constant(float((code - layout.zero) * scale))
-            for code, edge in ((layout.low, 0), (layout.high, WIDEST))
-        )
-        return self.writer.op("Clip", x, low, high)
-
-    def _clipped_codes(self, codes: str, layout: _Layout, *, signed: bool) -> str:
-        if layout.whole:
-            return codes
-        low, high = (
-            "" if code == edge else self.writer.constant(_zero(code, signed=signed))
-            for code, edge in ((layout.low, 0), (layout.high, WIDEST))
-        )
-        return self.writer.op("Clip", codes, low, high)
-
     def _values(self, codes: str, scale: float, zero_point: int, *, signed: bool = False) -> str:
-        zero = self.writer.constant(_zero(zero_point, signed=signed))
+        zero = self.writer.constant(byte(zero_point, signed=signed))
         return self.writer.op("DequantizeLinear", codes, self.writer.constant(scale), zero)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where the codes of a grid lie among those of a byte.
-
-    Attributes:
-        zero: Byte that stands for zero, or for what the zero point was folded into.
-        low: That of the least code.
-        high: That of the largest code.
-    """
-
-    zero: int
-    low: int
-    high: int
-
-    @classmethod
-    def of(cls, grid: AffineGrid, zero: int) -> _Layout:
-        """Codes as they are."""
-        return cls(zero, 0, grid.qmax)
-
-    @classmethod
-    def centred(cls, grid: AffineGrid) -> _Layout:
-        """Codes about the middle byte: attention kernels of integers have no other zero point."""
-        return cls(SIGNED, SIGNED - grid.zero_point, SIGNED - grid.zero_point + grid.qmax)
-
-    @property
-    def whole(self) -> bool:
-        """Whether every byte is a code."""
-        return (self.low, self.high) == (0, WIDEST)
-
-
-def _zero(zero_point: int, *, signed: bool) -> np.ndarray:
-    return np.array(zero_point - SIGNED, np.int8) if signed else np.array(zero_point, np.uint8)
