@@ -202,9 +202,8 @@ class SearchProblem:
             if not missing:
                 partial = self.images is not None and outcome.images < self.images
                 state: TrialState = "screened" if partial else "complete"
-                return Trial(
-                    number, digest, genome, state, values, violations, None, elapsed_s, outcome.right
-                )
+                found = (values, violations, None, elapsed_s, outcome.right, outcome.known)
+                return Trial(number, digest, genome, state, *found)
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
         known = (candidate.values, candidate.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)
