@@ -15,9 +15,8 @@ import torch
 
 from bitfront.evaluators.context.class_order import in_decided_order
 from bitfront.evaluators.context.float_check import check_float_model
-from bitfront.evaluators.context.identity import machine_key
 from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
-from bitfront.evaluators.context.kept_setting import keep_batch_size, kept_batch_size
+from bitfront.evaluators.context.kept_setting import keep_batch_size, kept_batch_size, machine_key
 from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.evaluators.context.preparing import (
     REFERENCE_BITS,
@@ -200,7 +199,7 @@ class EvaluationContext:
         A batch size that was measured before is kept in the cache: evaluations are shared by it.
         """
         spec, cuda = self.spec, self.prepared.kernels.device.type == "cuda"
-        key = machine_key(self)
+        key = machine_key(spec, self.calibration, self.prepared.kernels)
         batch_size = kept_batch_size(key) if spec.batch_size is None else spec.batch_size
         uniform = BitConfig.uniform(spec.model, spec.scheme, self.encoders, (REFERENCE_BITS,) * 3)
         model = self.prepared.assemble(self.prepared.only or uniform)

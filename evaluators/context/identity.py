@@ -10,13 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitfront.evaluators.context.machine import rounding_of
 from bitfront.evaluators.preparation.store.fingerprint import fingerprint, sources_digest
 from bitfront.evaluators.tasks.registry import METRIC_PLUGINS, TASK_PLUGINS
 from bitfront.spaces.plugins import plugins
 
 if TYPE_CHECKING:
-    import torch
-
     from bitfront.evaluators.context.context import EvaluationContext, SplitName
     from bitfront.evaluators.context.spec import EvaluationSpec
 
@@ -74,7 +73,7 @@ def evaluation_key(context: EvaluationContext, split: SplitName = "search") -> s
             "format": FORMAT,
             "code": [sources_digest(), *_foreign_code()],
             "versions": {name: _version(name) for name in _COMPUTING},
-            "processor": _processor(context.prepared.kernels.device),
+            "processor": rounding_of(context.prepared.kernels.device),
             "kernels": context.prepared.kernels.description,
             "settings": _settings(context.spec),
             "weights": context.model.module.state_dict(),
@@ -91,32 +90,11 @@ def evaluation_key(context: EvaluationContext, split: SplitName = "search") -> s
     )
 
 
-def machine_key(context: EvaluationContext) -> str:
-    """The digest of a prepared model and of what runs it here, whatever the images."""
-    spec, device = context.spec, context.prepared.kernels.device
-    return fingerprint(
-        {
-            "calibration": context.calibration,
-            "settings": json.dumps([spec.model, spec.scheme, spec.device]),
-            "kernels": context.prepared.kernels.description,
-            "processor": _processor(device),
-        }
-    )
-
-
 def _settings(spec: EvaluationSpec) -> str:
     """The counted fields; a recipe by its ingredients, too, whose name alone does not say them."""
     known: dict[str, Any] = spec.to_json()
     found = {name: known.get(name, getattr(spec, name)) for name in COUNTED}
     return json.dumps({**found, "ingredients": list(spec.whole_recipe.ingredients)}, sort_keys=True)
-
-
-def _processor(device: torch.device) -> str:
-    """What sums are rounded by: the GPU, or the instruction sets that torch uses."""
-    import torch
-
-    cuda = device.type == "cuda"
-    return torch.cuda.get_device_name(device) if cuda else str(torch.backends.cpu.get_cpu_capability())
 
 
 def _version(package: str) -> str | None:

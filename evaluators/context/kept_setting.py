@@ -11,8 +11,12 @@ import json
 import logging
 from pathlib import Path
 
+from bitfront.evaluators.context.machine import rounding_of
+from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.evaluators.files import parsed_json, replacing
+from bitfront.evaluators.preparation.store.fingerprint import fingerprint
 from bitfront.evaluators.preparation.store.store import SETTING_SUFFIX, PreparationStore
+from bitfront.evaluators.quantized.kernels.backend import Kernels
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +24,26 @@ FORMAT = "bitfront/batch-size"
 _LARGEST = 2**20
 
 
-def kept_batch_size(key: str) -> int | None:
-    """The batch size of a prepared model on this machine; None where none is kept.
+def machine_key(spec: EvaluationSpec, calibration: str, kernels: Kernels) -> str:
+    """The digest of a prepared model and of what runs it here, whatever the images.
 
     Args:
-        key: See :func:`bitfront.evaluators.context.identity.machine_key`.
+        spec: Of its evaluations.
+        calibration: Digest of what calibration decided.
+        kernels: What runs it.
     """
+    return fingerprint(
+        {
+            "calibration": calibration,
+            "settings": json.dumps([spec.model, spec.scheme, spec.device]),
+            "kernels": kernels.description,
+            "processor": rounding_of(kernels.device),
+        }
+    )
+
+
+def kept_batch_size(key: str) -> int | None:
+    """The batch size of a prepared model on this machine, by :func:`machine_key`; None where none is kept."""
     path = _path(key)
     if path is None:
         return None

@@ -13,7 +13,8 @@ from quick_spec import QUICK
 
 from bitfront.evaluators.context import identity
 from bitfront.evaluators.context.context import EvaluationContext
-from bitfront.evaluators.context.identity import COUNTED, NOT_COUNTED, evaluation_key, machine_key
+from bitfront.evaluators.context.identity import COUNTED, NOT_COUNTED, evaluation_key
+from bitfront.evaluators.context.kept_setting import machine_key
 from bitfront.evaluators.context.spec import EvaluationSpec
 
 # Another value of every field that counts.
@@ -141,7 +142,7 @@ def test_code_processor_and_refinement_count(
     refined = evaluation_key(with_spec(context, refinement=str(path)))
     path.write_bytes(b"two")
     assert len({key, refined, evaluation_key(with_spec(context, refinement=str(path)))}) == 3
-    for name, value in (("sources_digest", lambda *_: "0"), ("_processor", lambda _: "AVX1")):
+    for name, value in (("sources_digest", lambda *_: "0"), ("rounding_of", lambda _: "AVX1")):
         with monkeypatch.context() as patch:
             patch.setattr(identity, name, value)
             assert evaluation_key(context) != key
@@ -156,4 +157,6 @@ def test_the_key_of_the_machine_knows_nothing_of_images(
     context: EvaluationContext, other: EvaluationContext
 ) -> None:
     other.images("search").pixels.zero_()
-    assert machine_key(other) == machine_key(context) != evaluation_key(context)
+    keys = {machine_key(found.spec, found.calibration, found.prepared.kernels) for found in (context, other)}
+    assert len(keys) == 1
+    assert evaluation_key(context) not in keys
