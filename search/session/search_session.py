@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from bitfront.search.session.begin_from import Beginning, genes_that_pay
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
+from bitfront.search.session.shared_evaluations import kept_evaluations, known_words, sharing_pool
 from bitfront.search.session.worker_pool import (
     WorkerOptions,
     note_options,
@@ -42,8 +42,6 @@ from bitfront.spaces.quantities import count_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from bitfront.evaluators.context.context import EvaluationContext, SplitName
-    from bitfront.evaluators.context.kept_evaluations import KeptEvaluations
     from bitfront.evaluators.data.given_images import LabelledImages
     from bitfront.evaluators.latency.source import LatencySource
     from bitfront.search.engine.protocols import AccuracyPool
@@ -199,50 +197,22 @@ class SearchSession:
                 told = ProgressWriter(folder)
                 observers = (display, FolderWriter(tables, record), told)
                 qualities = {known.config.digest: known.quality for known in beginning.known}
-                asked = self._with_kept(pool, ready)
+                asked = self._sharing(pool, ready)
                 asked = KnownPool(asked, qualities, len(ready.context.splits.search)) if qualities else asked
                 engine = SearchEngine(problem, sampler, asked, record, budget, observers, beginning.batches)
                 result = engine.run()
                 told.write(result.progress)
-                self._tell_known(result)
+                if told_known := known_words(result):
+                    self.reporter.note(told_known)
                 return result
         finally:
             pool.close()
 
-    def _with_kept(self, pool: AccuracyPool, ready: RunInputs) -> AccuracyPool:
+    def _sharing(self, pool: AccuracyPool, ready: RunInputs) -> AccuracyPool:
         """The pool behind the evaluations that the cache has of earlier runs, where they are shared."""
-        from bitfront.search.engine.kept_pool import KeptPool, LookingOn
-
-        kept = self._kept(ready.context, "search")
-        spec, whole = ready.context.spec, ready.references.float_model
-        if kept is None:
-            return pool
-        assert spec.first_images is not None, "the spec is resolved"
-        assert spec.batch_size is not None, "the spec is resolved"
-        looking_on = LookingOn(spec.first_images, kept.images, spec.batch_size, whole.right)
-        return KeptPool(pool, kept, looking_on)
-
-    def _kept(self, context: EvaluationContext, split: SplitName) -> KeptEvaluations | None:
-        """What the cache has of evaluations like this run's; None where they are not shared."""
-        from bitfront.evaluators.context.identity import evaluation_key
-        from bitfront.evaluators.context.kept_evaluations import KeptEvaluations, are_shared
-
-        if not self.options.share_evaluations or not are_shared(os.environ):
-            return None
-        metrics = context.task.measured(context.spec.metrics)
-        kept = KeptEvaluations.open(evaluation_key(context, split), len(context.images(split)), metrics)
-        if kept.damaged:
-            left_out = count_of(kept.damaged, "damaged entry", "damaged entries")
-            self.reporter.note(f"note: {left_out} of {kept.path} left out")
-        return kept
-
-    def _tell_known(self, result: SearchResult) -> None:
-        """Says how many evaluations were not made here."""
-        known = sum(trial.known for trial in result.trials)
-        if known:
-            made = count_of(result.progress.evaluations, "evaluation")
-            was = "was" if known == 1 else "were"
-            self.reporter.note(f"{known} of {made} {was} known from earlier runs, and took no time here")
+        kept = kept_evaluations(ready.context, "search", self.options, self.reporter.note)
+        whole = ready.references.float_model
+        return pool if kept is None else sharing_pool(pool, kept, ready.context.spec, whole.right)
 
     def _measure_front(
         self, result: SearchResult, ready: RunInputs, tables: RunTables, stands_for: Mapping[int, int]
@@ -260,7 +230,7 @@ class SearchSession:
         images = count_of(len(ready.context.splits.test), "image")
         context = on_freed_processors(ready.context, self.options)
         with stage(f"test accuracy of {points} on {images}") as share:
-            kept = self._kept(context, "test")
+            kept = kept_evaluations(context, "test", self.options, self.reporter.note)
             tested, failures = held_out_qualities(
                 context, ready.space, result.front, schema.quality, share, kept
             )
