@@ -138,11 +138,12 @@ def test_one_evaluation_of_a_whole_split(evaluate: Evaluator) -> None:
 
 def test_the_flag_is_in_the_study(tmp_path: Path, evaluate: Evaluator) -> None:
     problem, store = synthetic.problem(RunSpec()), kept()
-    config = problem.space.decode(np.array(problem.space.widest))
+    genome = (0, *(int(choice) for choice in problem.space.widest[1:]))
+    config = problem.space.decode(np.array(genome))
     store.add(config.digest, evaluate(config))
     record = StudyRecord.create(tmp_path, "x", RunSpec(), problem, None)
     sampler = make_sampler("random", problem, 4, 0)
-    begin = [[tuple(int(gene) for gene in problem.space.widest)]]
+    begin = [[genome]]
     SearchEngine(
         problem, sampler, KeptPool(InlinePool(evaluate), store, LOOKING_ON), record, Budget(3), (), begin
     ).run()
