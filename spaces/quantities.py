@@ -12,6 +12,7 @@ BYTES = {
     "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40,
 }  # fmt: skip
 MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+MILLIJOULES = {"uj": 1e-3, "mj": 1.0, "j": 1e3}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 

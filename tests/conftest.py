@@ -23,11 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Models are prepared once a session, in all processes that run tests and those that tests start."""
+    """Models are prepared once a session, in all processes that run tests and those that tests start.
+
+    Evaluations are not shared: a test that interrupts a search would find it done by another one's.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if SHARED_OUT else base) / "prepared-models"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITFRONT_CACHE", str(folder))
         patch.delenv("BITFRONT_CACHE_LIMIT", raising=False)
+        patch.setenv("BITFRONT_EVALUATIONS", "off")
         yield

@@ -16,6 +16,7 @@ import torch
 from bitfront.evaluators.context.class_order import in_decided_order
 from bitfront.evaluators.context.float_check import check_float_model
 from bitfront.evaluators.context.inspection import Inspector, inspect, name_float_fault
+from bitfront.evaluators.context.kept_setting import keep_batch_size, kept_batch_size, machine_key
 from bitfront.evaluators.context.machine import available_cpus, device_named
 from bitfront.evaluators.context.preparing import (
     REFERENCE_BITS,
@@ -193,19 +194,27 @@ class EvaluationContext:
             return calibrated_for(self.spec, blueprint, self.images("calibration")), blueprint
 
     def quickest_setting(self) -> Setting:
-        """Batch size and threads that classify quickest, by a short measurement where the spec gives none."""
+        """Batch size and threads that classify quickest, by a short measurement where the spec gives none.
+
+        A batch size that was measured before is kept in the cache: evaluations are shared by it.
+        """
         spec, cuda = self.spec, self.prepared.kernels.device.type == "cuda"
+        key = machine_key(spec, self.calibration, self.prepared.kernels)
+        batch_size = kept_batch_size(key) if spec.batch_size is None else spec.batch_size
         uniform = BitConfig.uniform(spec.model, spec.scheme, self.encoders, (REFERENCE_BITS,) * 3)
         model = self.prepared.assemble(self.prepared.only or uniform)
         threads = (1,) if cuda else thread_counts(available_cpus())
         sizes = CUDA_BATCHES if cuda else BATCHES
-        return measure_throughput(
+        found = measure_throughput(
             lambda images: model(images.to(self.prepared.kernels.device)).cpu(),
             self.prepared.blueprint.image_shape,
-            batches=sizes if spec.batch_size is None else (spec.batch_size,),
+            batches=sizes if batch_size is None else (batch_size,),
             threads=threads if spec.threads is None else (spec.threads,),
             images=len(self.splits.search),
         )
+        if batch_size is None:
+            keep_batch_size(key, found.batch_size)
+        return found
 
     @property
     def task(self) -> Task:

@@ -137,6 +137,14 @@ def _version(package: str) -> str | None:
         return None
 
 
+def rounding_of(device: torch.device) -> str:
+    """What sums of floats are rounded by: the GPU, or the instruction sets that torch uses."""
+    import torch
+
+    cuda = device.type == "cuda"
+    return torch.cuda.get_device_name(device) if cuda else str(torch.backends.cpu.get_cpu_capability())
+
+
 def cpu_flags() -> frozenset[str]:
     """The processor's instruction sets, as Linux on x86 and on ARM names them; empty elsewhere."""
     return frozenset((cpuinfo("flags") or cpuinfo("Features")).split())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -31,6 +31,24 @@ class Sizes(Protocol):
         """Bytes of the float model's."""
 
 
+class FurtherCost(Protocol):
+    """A cost beside latency and size, known without evaluating; lower is better."""
+
+    @property
+    def source(self) -> str:
+        """Where its figures come from."""
+
+    @property
+    def float_value(self) -> float:
+        """Of the float model."""
+
+    def of(self, config: BitConfig) -> float:
+        """Of a configuration."""
+
+    def least(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:
+        """The least of the configurations of a space that satisfy the rules."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelCosts:
     """The cost model of a quantized vision transformer.
@@ -38,10 +56,12 @@ class ModelCosts:
     Attributes:
         latency: Latencies by table.
         size: Sizes of packed files, or of those of another format.
+        further: Other costs that are asked for, by column.
     """
 
     latency: TableLatency
     size: Sizes
+    further: Mapping[str, FurtherCost] = field(default_factory=dict)
 
     @property
     def latency_source(self) -> str:

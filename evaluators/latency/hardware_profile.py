@@ -5,14 +5,12 @@ either ``[macs_per_second]``, with multiply-accumulates per second for ``float``
 widths such as ``"8x8"`` or ``"4x8"`` (in either order), or ``bit_operations_per_second``, of which a product
 of widths a and b takes a x b. ``[memory]`` (``bytes_per_second``, ``float_bytes``) and ``[overhead]``
 (``seconds_per_encoder``, ``seconds_per_operator``) are optional: without them data move in no time, and
-nothing is added.
+nothing is added. ``[energy]`` is optional, too (:mod:`bitfront.evaluators.latency.energy_figures`).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,18 +18,32 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bitfront.evaluators.latency.energy_figures import EnergyFigures, read_energy
+from bitfront.evaluators.latency.profile_reading import (
+    Pair,
+    by_pair,
+    check_keys,
+    positive,
+    seconds_of,
+    section,
+    words,
+)
 from bitfront.evaluators.latency.registry import PROFILE_SUFFIX, PROFILES, shipped_profiles
 from bitfront.spaces import UserError
 from bitfront.spaces.errors import one_line
 
-Pair = tuple[int, int]
-_PAIR = re.compile(r"(\d{1,2})x(\d{1,2})")
-_WIDEST = 32
 _MOST_FLOAT_BYTES = 8
-_TOP = ("description", "source", "bit_operations_per_second", "macs_per_second", "memory", "overhead")
+_TOP = (
+    "description",
+    "source",
+    "bit_operations_per_second",
+    "macs_per_second",
+    "memory",
+    "overhead",
+    "energy",
+)
 _MEMORY = ("bytes_per_second", "float_bytes")
 _OVERHEAD = ("seconds_per_encoder", "seconds_per_operator")
-_WORDS = {"description": "what machine this is", "source": "where its figures come from"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class HardwareProfile:
         bytes_per_second: Memory bandwidth; None where moving data is free.
         encoder_seconds: Added for every encoder.
         operator_seconds: Added for every operator.
+        energy: What operations and data cost in energy; None where that is not known.
     """
 
     name: str
@@ -61,6 +74,7 @@ class HardwareProfile:
     bytes_per_second: Fraction | None = None
     encoder_seconds: Fraction = Fraction(0)
     operator_seconds: Fraction = Fraction(0)
+    energy: EnergyFigures | None = None
 
     def rate(self, first: int, second: int) -> Fraction:
         """Multiply-accumulates per second of operands of these widths."""
@@ -133,19 +147,19 @@ def profile_named(name: str) -> HardwareProfile:
 
 def _profile(document: Mapping[str, Any], name: str) -> HardwareProfile:
     """The profile of a document; ValueError says what is wrong with it."""
-    _check_keys(document, _TOP, "")
-    memory, overhead = (_section(document, key) for key in ("memory", "overhead"))
-    _check_keys(memory, _MEMORY, "memory.")
-    _check_keys(overhead, _OVERHEAD, "overhead.")
+    check_keys(document, _TOP)
+    memory, overhead = (section(document, key) for key in ("memory", "overhead"))
+    check_keys(memory, _MEMORY, "memory.")
+    check_keys(overhead, _OVERHEAD, "overhead.")
     if ("macs_per_second" in document) == ("bit_operations_per_second" in document):
         raise ValueError("it needs either [macs_per_second] or bit_operations_per_second")
-    rates, operations = _section(document, "macs_per_second"), None
+    rates, operations = section(document, "macs_per_second"), None
     if "bit_operations_per_second" in document:
-        operations = _positive(document, "bit_operations_per_second")
+        operations = positive(document, "bit_operations_per_second")
     elif "float" not in rates or len(rates) < 2:
         raise ValueError('[macs_per_second] needs float and at least one pair of widths, such as "8x8"')
-    bandwidth = _positive(memory, "bytes_per_second", "memory.") if "bytes_per_second" in memory else None
-    per_encoder, per_operator = (_overhead(overhead, key) for key in _OVERHEAD)
+    bandwidth = positive(memory, "bytes_per_second", "memory.") if "bytes_per_second" in memory else None
+    per_encoder, per_operator = (seconds_of(overhead, key, "overhead.") for key in _OVERHEAD)
     float_bytes = memory.get("float_bytes", 4)
     if type(float_bytes) is not int or not 1 <= float_bytes <= _MOST_FLOAT_BYTES:
         raise ValueError(
@@ -153,71 +167,14 @@ def _profile(document: Mapping[str, Any], name: str) -> HardwareProfile:
         )
     return HardwareProfile(
         name,
-        _text(document, "description"),
-        _text(document, "source"),
-        _pairs(rates),
-        None if operations else _positive(rates, "float", "macs_per_second."),
+        words(document, "description"),
+        words(document, "source"),
+        by_pair(rates, "macs_per_second"),
+        None if operations else positive(rates, "float", "macs_per_second."),
         operations,
         8 * float_bytes,
         bandwidth,
         per_encoder,
         per_operator,
+        read_energy(document),
     )
-
-
-def _check_keys(section: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    unknown = [key for key in section if key not in known]
-    if unknown:
-        raise ValueError(f"{where}{unknown[0]} is unknown: expected {', '.join(known)}")
-
-
-def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    section = document.get(key, {})
-    if not isinstance(section, dict):
-        raise ValueError(f"{key} is {section!r}: write it as a section [{key}]")
-    return section
-
-
-def _text(document: Mapping[str, Any], key: str) -> str:
-    value = document.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{key} is missing: say in words {_WORDS[key]}")
-    return " ".join(value.split())
-
-
-def _pairs(rates: Mapping[str, Any]) -> dict[Pair, Fraction]:
-    found: dict[Pair, Fraction] = {}
-    for key in rates:
-        if key == "float":
-            continue
-        match = _PAIR.fullmatch(key)
-        low, high = sorted(map(int, match.groups())) if match else (0, 0)
-        if not 1 <= low <= high <= _WIDEST:
-            raise ValueError(
-                f"macs_per_second.{key} is unknown: expected float, or two widths up to {_WIDEST}, such as "
-                '"4x8"'
-            )
-        if (low, high) in found:
-            raise ValueError(f"macs_per_second has {low}x{high} twice: either order means the same")
-        found[low, high] = _positive(rates, key, "macs_per_second.")
-    return found
-
-
-def _positive(section: Mapping[str, Any], key: str, where: str = "") -> Fraction:
-    value = _number(section[key])
-    if value is None or value <= 0:
-        raise ValueError(f"{where}{key} is {section[key]!r}: give a number above 0")
-    return value
-
-
-def _overhead(section: Mapping[str, Any], key: str) -> Fraction:
-    value = _number(section.get(key, 0))
-    if value is None or value < 0:
-        raise ValueError(f"overhead.{key} is {section[key]!r}: give a number of seconds from 0 up")
-    return value
-
-
-def _number(value: object) -> Fraction | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return Fraction(value)

@@ -9,7 +9,7 @@ and what it writes; biases and scales are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -31,11 +31,13 @@ class Operator:
         bits_moved: Bits read and written.
         macs: Multiply-accumulates; 0 where it multiplies no matrices.
         operands: Widths of both operands; None for float.
+        weight_bits: Of the bits moved, those of weights.
     """
 
     bits_moved: int
     macs: int = 0
     operands: tuple[int, int] | None = None
+    weight_bits: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def encoder_operators(encoder: EncoderParts, widths: Widths, batch: int) -> list
     def linear(parts: LinearParts, moved: int) -> Operator:
         size = parts.weight.numel()
         operands = widths.product(widths.weights, widths.activations)
-        return Operator(moved + size * widths.weights, tokens * size, operands)
+        weights = size * widths.weights
+        return Operator(moved + weights, tokens * size, operands, weights)
 
     def inner_norms(width: int, count: int) -> list[Operator]:
         return [Operator((whole + a) * width)] * count
@@ -133,8 +136,9 @@ def outer_operators(blueprint: Blueprint, widths: Widths, batch: int) -> list[Op
 def _outer(widths: Widths, parts: LinearParts, rows: int, output_bits: int) -> Operator:
     """A linear layer whose outputs are of so many bits."""
     (outputs, inputs), size = parts.weight.shape, parts.weight.numel()
-    moved = rows * inputs * widths.activations + size * widths.weights + rows * outputs * output_bits
-    return Operator(moved, rows * size, widths.product(widths.weights, widths.activations))
+    weights = size * widths.weights
+    moved = rows * inputs * widths.activations + weights + rows * outputs * output_bits
+    return Operator(moved, rows * size, widths.product(widths.weights, widths.activations), weights)
 
 
 def _norm(widths: Widths, elements: int) -> Operator:
@@ -189,28 +193,77 @@ def model_table(
         scheme: The quantization scheme: what it leaves in float is moved as such.
         batch: Images of a batch.
     """
-    pinned, whole = dict(pinned_bits(scheme)), profile.float_bits
-    stream = pinned.get("residual", whole)
-
-    def encoder_seconds(encoder: EncoderParts, held: Widths) -> Fraction:
-        return seconds(profile, encoder_operators(encoder, held, batch)) + profile.encoder_seconds
+    found = parts_summed(
+        lambda operators: seconds(profile, operators),
+        blueprint,
+        choices,
+        scheme,
+        batch,
+        float_bits=profile.float_bits,
+        of_encoder=profile.encoder_seconds,
+    )
 
     def entry(duration: Fraction) -> Latency:
         return Latency(float(1000 * duration))
+
+    encoders = {key: entry(duration) for key, duration in found.encoders.items()}
+    source = f"model:{profile.name}"
+    return LatencyTable(encoders, entry(found.rest), entry(found.float_model), batch, source, scheme)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Something of a model's operators, added up.
+
+    Attributes:
+        encoders: Of an encoder by (shape, (weights, activations, attention)).
+        rest: Of everything outside the encoders, quantized.
+        float_model: Of the whole float model.
+    """
+
+    encoders: dict[tuple[str, Triple], Fraction]
+    rest: Fraction
+    float_model: Fraction
+
+
+def parts_summed(
+    of_operators: Callable[[Iterable[Operator]], Fraction],
+    blueprint: Blueprint,
+    choices: Choices | Sequence[FormatName],
+    scheme: str,
+    batch: int,
+    float_bits: int = 32,
+    of_encoder: Fraction = Fraction(0),
+) -> Summed:
+    """What operators come to in the parts of a model.
+
+    Args:
+        of_operators: Sums what operators take, such as seconds.
+        blueprint: The model.
+        choices: Formats of the search.
+        scheme: The quantization scheme: what it leaves in float is moved as such.
+        batch: Images of a batch.
+        float_bits: Bits of a value of the float model.
+        of_encoder: Added for every encoder.
+    """
+    pinned, whole = dict(pinned_bits(scheme)), float_bits
+    stream = pinned.get("residual", whole)
+
+    def encoder_sum(encoder: EncoderParts, held: Widths) -> Fraction:
+        return of_operators(encoder_operators(encoder, held, batch)) + of_encoder
 
     def at(triple: Triple) -> Widths:
         weights, inputs, matrix = (number_format(held).bits for held in triple)
         return Widths(weights, inputs, matrix, stream)
 
     encoders = {
-        (encoder_shape(encoder), triple): entry(encoder_seconds(encoder, at(triple)))
+        (encoder_shape(encoder), triple): encoder_sum(encoder, at(triple))
         for encoder in blueprint.encoders
         for triple in triples(choices)
     }
     outer = at((pinned["embedding"], pinned["embedding"], pinned["embedding"]))
     in_float = Widths(whole, whole, whole, stream=whole, whole=True)
-    float_seconds = seconds(profile, outer_operators(blueprint, in_float, batch)) + sum(
-        encoder_seconds(encoder, in_float) for encoder in blueprint.encoders
+    float_model = of_operators(outer_operators(blueprint, in_float, batch)) + sum(
+        encoder_sum(encoder, in_float) for encoder in blueprint.encoders
     )
-    rest = entry(seconds(profile, outer_operators(blueprint, outer, batch)))
-    return LatencyTable(encoders, rest, entry(float_seconds), batch, f"model:{profile.name}", scheme)
+    return Summed(encoders, of_operators(outer_operators(blueprint, outer, batch)), float_model)

@@ -6,7 +6,7 @@ import base64
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bitfront.evaluators.tasks.metric import Metric, Outputs
@@ -92,11 +92,12 @@ class Quality:
         values: By metric, in its unit.
         lost: Images that only the float model gets right.
         won: Images that only this model gets right.
-        seconds: Time of the forward passes.
+        seconds: Time of the forward passes, in the run that made them.
         right: Which images it gets right, in their order (see :func:`packed`); empty where that is not known.
         expected_difference: By how much the share of images decided right is expected to differ from the
             float model's, in percentage points, if that one's calibrated probabilities are right (see
             :meth:`Judge.expected_right`); None where that is not known.
+        known: Whether an earlier run evaluated it, which its ``seconds`` are from, then.
     """
 
     images: int
@@ -106,6 +107,7 @@ class Quality:
     seconds: float
     right: str = ""
     expected_difference: float | None = None
+    known: bool = field(default=False, compare=False)
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric; KeyError where it was not measured."""

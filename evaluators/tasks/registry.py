@@ -29,9 +29,22 @@ OTHER_TASKS = {GENERATION: "bitfront.evaluators.tasks.generation.task:GENERATION
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Columns, keys and options of another meaning, and what stands before names of metrics and of columns.
 _TAKEN = frozenset(
-    {"latency", "size", "knee", "images", "lost", "won", "seconds", "name", "trial", "digest", "state"}
+    {
+        "latency",
+        "size",
+        "energy",
+        "knee",
+        "images",
+        "lost",
+        "won",
+        "seconds",
+        "name",
+        "trial",
+        "digest",
+        "state",
+    }
 )
-_SIDES = ("test_", "fp32_", "evaluator_", "latency_", "size_", "violation")
+_SIDES = ("test_", "fp32_", "evaluator_", "latency_", "size_", "energy_", "violation")
 TASK_PLUGINS, METRIC_PLUGINS = "bitfront.tasks", "bitfront.metrics"
 
 

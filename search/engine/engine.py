@@ -311,7 +311,8 @@ class SearchEngine:
             logger.warning("trial %d (%s) failed: %s", number, trial.digest, trial.error)
         self._record.finish(trial)
         self._archive.add(trial)
-        if not any(batch.known for batch in self._batches):  # which take no time that a pace could be told by
+        # Known ones take no time that a pace could be told by.
+        if not trial.known and not any(batch.known for batch in self._batches):
             self._done_now += 1
         # All trials are judged together for a front: of many, it is looked at after every hundredth more.
         self._unseen += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ class KnownPool:
         quality = self._known.get(config.digest)
         whole = quality is not None and quality.images >= self._images
         if quality is not None and (whole or (required is not None and hopeless(quality, required))):
-            self._ready.append((key, quality))
+            self._ready.append((key, dataclasses.replace(quality, known=True)))
         else:
             self._pool.submit(key, config, required)
 

@@ -46,6 +46,7 @@ class SearchResult:
             "stopped_because": self.reason,
             "message": self.message or "",
             "evaluations": progress.evaluations,
+            "known_evaluations": sum(trial.known for trial in self.trials),
             "trials": len(states),
             "failed": states.count("failed"),
             "failures": failures_by_reason(

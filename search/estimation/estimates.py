@@ -409,5 +409,6 @@ def judged(problem: SearchProblem, trials: Sequence[Trial]) -> list[Trial]:
 
 def judging_archive(problem: SearchProblem, trials: Iterable[Trial] = ()) -> Archive:
     """An archive whose front is that of the estimates, differences below the noise of costs being none."""
-    tolerances = {"latency_ms": max(problem.cost.latency_noise, ROUNDING), "size_bytes": NEGLIGIBLE}
+    tolerances = dict.fromkeys(problem.priced, NEGLIGIBLE)
+    tolerances["latency_ms"] = max(problem.cost.latency_noise, ROUNDING)
     return Archive(problem.objectives, trials, Estimator(problem), tolerances)

@@ -14,7 +14,7 @@ from bitfront.evaluators.context.spec import EvaluationSpec
 from bitfront.search.estimation.estimates import share_held
 from bitfront.search.export.evidence import posterior_of
 from bitfront.search.problem.limits import AskedLimit, Limit
-from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
+from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR
 from bitfront.search.problem.spec import CONFIDENCE, RunSpec
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
@@ -63,9 +63,9 @@ def narrowed(run: AnyRun, asked: Mapping[str, Any]) -> AnyRun:
 def _against(run: RecordedRun, asked: AskedLimit) -> Limit:
     base = run.float_reference
     if asked.column not in {*run.front.columns, *run.trials.columns}:
-        raise UserError(
-            f"{asked.origin}: run {run.name} has no {asked.column}: search with --metrics {asked.column}"
-        )
+        cost = next((name for name, cost in COSTS.items() if cost.column == asked.column), None)
+        option = f"--metrics {asked.column}" if cost is None else f"{cost} among its --objectives"
+        raise UserError(f"{asked.origin}: run {run.name} has no {asked.column}: search with {option}")
     try:
         if base is None and not asked.absolute:
             raise ValueError

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitfront.search.problem.cost_tables import CostTables
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 
 Array = NDArray[np.float64]
@@ -22,7 +21,7 @@ LISTABLE, COMBINATIONS = 1 << 16, 1 << 12
 ROUNDING = 1e-12
 # Sums of costs are compared for so many pairs of a genome and a combination at a time.
 _CHUNK = 1 << 20
-# Shares of one limited cost in sums of both, which are limited, too: they show early what cannot meet both.
+# Shares of one limited cost in sums of two, which are limited, too: they show early what cannot meet both.
 _MIXES = (0.25, 0.5, 0.75)
 
 
@@ -31,11 +30,11 @@ class CostShares:
 
     Args:
         problem: Whose limits these are.
-        costs: Latency and size as sums.
+        costs: The costs as sums.
 
     Attributes:
         costs: These.
-        bounds: The most of each cost, in the order of ANALYTIC; infinite where there is no limit.
+        bounds: The most of each cost, in the order of its columns; infinite where there is no limit.
         blocks: The genes of each encoder.
         options: Combinations of choices of each encoder's genes, ``[combinations, genes]``: all, or, of an
             encoder that has more than 4,096, those in which all genes of a kind are alike.
@@ -45,7 +44,9 @@ class CostShares:
     def __init__(self, problem: SearchProblem, costs: CostTables) -> None:
         self.costs, self._space = costs, problem.space
         limits = [limit for limit in problem.limits if limit.analytic]
-        by_column = [[limit.threshold for limit in limits if limit.column == column] for column in ANALYTIC]
+        by_column = [
+            [limit.threshold for limit in limits if limit.column == column] for column in costs.columns
+        ]
         self.bounds: Array = np.array([min(bounds, default=np.inf) for bounds in by_column])
         self._limited = np.flatnonzero(np.isfinite(self.bounds))
         blocks: dict[int, list[int]] = {}
@@ -66,7 +67,7 @@ class CostShares:
         return found
 
     def priced(self, genes: list[int], values: Genomes) -> Array:
-        """What genes add at values ``[count, genes]`` to the costs at the lowest, ``[count, 2]``."""
+        """What genes add at values ``[count, genes]`` to the costs at the lowest, ``[count, costs]``."""
         genomes = np.zeros((len(values), len(self._space)), dtype=np.int64)
         genomes[:, genes] = values
         return self.costs(genomes) - self.costs.base
@@ -150,8 +151,9 @@ class CostShares:
     def _mixes(self) -> Array:
         """Weights of the limited costs in what is limited, ``[mixes, limited]``."""
         count = len(self._limited)
-        mixed = [[mix, 1.0 - mix] for mix in _MIXES] if count > 1 else []
-        rows = [*np.eye(count).tolist(), *mixed]
+        pairs = itertools.combinations(np.eye(count), 2)
+        mixed = [mix * one + (1.0 - mix) * other for one, other in pairs for mix in _MIXES]
+        rows = [*np.eye(count), *mixed]
         return np.array(rows, dtype=np.float64).reshape(len(rows), count)
 
 

@@ -1,4 +1,4 @@
-"""Latency and size of many genomes at once, from few prices of single ones."""
+"""Costs of many genomes at once, from few prices of single ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.spaces import SearchSpace
 from bitfront.spaces.genomes import gene_table
@@ -34,12 +33,13 @@ class CostTables:
 
     Attributes:
         additive: Whether the costs are such sums.
-        base: Milliseconds and bytes of the genome at the lowest widths, ``[2]``.
-        error: What sums may err by, ``[2]``: twice as much as those that were looked at.
+        columns: Of the costs, in their order here: latency, size, and further ones.
+        base: Costs of the genome at the lowest widths, ``[costs]``.
+        error: What sums may err by, ``[costs]``: twice as much as those that were looked at.
     """
 
     def __init__(self, problem: SearchProblem) -> None:
-        self._problem = problem
+        self._problem, self.columns = problem, problem.priced
         space = problem.space
         anchor = np.zeros(len(space), dtype=np.int64)
         self.base = self._price(anchor)
@@ -53,19 +53,19 @@ class CostTables:
         worst = float(np.abs(sums[:CHECKS] / prices[:CHECKS] - 1.0).max())
         self.additive = worst < TOLERANCE
         if not self.additive:
-            self.error = np.zeros(len(ANALYTIC))
+            self.error = np.zeros(len(self.columns))
             logger.info("costs are no sums over layers (off by %.2g): genomes are priced one by one", worst)
 
     def __call__(self, genomes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Milliseconds and bytes, in the order of ANALYTIC, ``[count, 2]`` of genomes ``[count, genes]``."""
+        """Costs, in the order of ``columns``, ``[count, costs]`` of genomes ``[count, genes]``."""
         return self._sums(genomes) if self.additive else self._one_by_one(genomes)
 
     def by_gene(self) -> NDArray[np.float64]:
-        """What each gene alone adds at each choice to all genes at the lowest, ``[2, genes, most choices]``.
+        """What each gene alone adds at each choice to all at the lowest, ``[costs, genes, most choices]``.
 
         NaN where a gene has fewer choices.
         """
-        found = np.stack([gene_table(self._problem.space.sizes) for _ in ANALYTIC])
+        found = np.stack([gene_table(self._problem.space.sizes) for _ in self.columns])
         for genes, term in self._terms.items():
             if len(genes) == 1:
                 found[:, genes[0], : term.shape[1]] = term
@@ -82,12 +82,12 @@ class CostTables:
 
     def _price(self, genome: NDArray[np.int64]) -> NDArray[np.float64]:
         values = self._problem.prepare([int(index) for index in genome]).values
-        return np.array([float(values[column]) for column in ANALYTIC])
+        return np.array([float(values[column]) for column in self.columns])
 
     def _term(self, genes: Genes) -> NDArray[np.float64]:
         """What is left of the cost of a set of genes when that of all its parts is taken away."""
         sizes = [self._problem.space.sizes[gene] for gene in genes]
-        term = np.zeros((len(ANALYTIC), *sizes))
+        term = np.zeros((len(self.columns), *sizes))
         for combination in itertools.product(*(range(1, size) for size in sizes)):
             genome = np.zeros(len(self._problem.space), dtype=np.int64)
             genome[list(genes)] = combination

@@ -35,25 +35,25 @@ class HypervolumeBox:
     ) -> HypervolumeBox:
         """The box that references and analytic minima give.
 
-        Metrics span what they say (top-1 0 to 100 %, loss 0 to that of a guess), latency the
-        least of the space to the slower of the float and the 8-bit model, size the least of the space to
-        the most that is allowed. None of it depends on what a run finds.
+        Metrics span what they say (top-1 0 to 100 %, loss 0 to that of a guess), size the least of the space
+        to the most that is allowed, latency and other costs the least of the space to that of the float or
+        the 8-bit model, whichever costs more. None of it depends on what a run finds.
 
         Args:
             objectives: The axes.
             references: The float and the uniform 8-bit model.
-            minima: Least ``latency_ms`` and ``size_bytes`` of the space.
+            minima: The least of each cost in the space, by column.
             largest_bytes: Size of the 8-bit model, or what stands in for it (see ``paper_limits``).
         """
         base, eight = references.float_model, references.eight_bit
-        costs = {
-            "latency": _span(minima["latency_ms"], max(base.latency_ms, eight.latency_ms)),
-            "size": _span(minima["size_bytes"], largest_bytes),
-        }
 
         def corner(objective: Objective) -> tuple[float, float]:
+            column = objective.column
+            if column == "size_bytes":
+                return _span(minima[column], largest_bytes)
             if objective.span is None:
-                return costs[objective.name]
+                found = (base.known(column), eight.known(column))
+                return _span(minima[column], max(value for value in found if value is not None))
             best, worst = objective.span(base.classes or 0)
             return (-best, -worst) if objective.direction == "maximise" else (best, worst)
 

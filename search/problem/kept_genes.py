@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitfront.search.problem.objectives import ANALYTIC, NEGLIGIBLE
-from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.objectives import NEGLIGIBLE, USUAL_COLUMNS, cost_of_column
+from bitfront.search.problem.problem import SearchProblem, cost_of, least_of
 from bitfront.spaces import KINDS, FormatName, SearchSpace
 from bitfront.spaces.formats import titled
 
@@ -18,7 +18,7 @@ Indices = tuple[int, ...]
 # Genes of one kind in one encoder, and the indices of widths that are worth searching, group by group.
 Group = tuple[int, ...]
 Left = list[set[int]]
-LATENCY, SIZE = ANALYTIC
+LATENCY, SIZE = USUAL_COLUMNS
 # Standard errors of a difference of latencies: what is less is no difference. Times so noisy that a larger
 # share would be none say nothing.
 LATENCY_ERRORS, LATENCY_SHARE = 2.0, 0.1
@@ -111,10 +111,7 @@ def _worth_searching(prices: _Prices, columns: Sequence[str]) -> Left:
 def _achievable(problem: SearchProblem, space: SearchSpace) -> bool:
     """Whether each limit of costs can be met by some configuration of a part of the space."""
     cost, rules = problem.cost, problem.structural
-    least = {
-        LATENCY: cost.minimum_latency_ms(space, rules),
-        SIZE: float(cost.minimum_size_bytes(space, rules)),
-    }
+    least = {column: least_of(cost, column, space, rules) for column in problem.priced}
     return all(limit.violation_of(least[limit.column]) <= 0.0 for limit in problem.limits if limit.analytic)
 
 
@@ -141,11 +138,14 @@ class _Prices:
             grouped.setdefault((gene.slots[0].encoder, gene.slots[0].kind), []).append(index)
         self.groups: list[Group] = [tuple(genes) for genes in grouped.values()]
         self.traded = [
-            column for column in ANALYTIC if column in {objective.column for objective in problem.objectives}
+            column
+            for column in problem.priced
+            if column in {objective.column for objective in problem.objectives}
         ]
         errors = LATENCY_ERRORS * math.sqrt(2.0) * problem.cost.latency_noise
         # Of a cost: what is less is no difference.
-        self._shares = {LATENCY: min(max(errors, _ROUNDING), LATENCY_SHARE), SIZE: NEGLIGIBLE}
+        noise = min(max(errors, _ROUNDING), LATENCY_SHARE)
+        self._shares = {**dict.fromkeys(problem.priced, NEGLIGIBLE), LATENCY: noise}
 
     def widest(self, group: int) -> int:
         """The index of the widest choice of a group, whose genes have the same."""
@@ -155,7 +155,7 @@ class _Prices:
         """Columns beside those known of which some configuration has more than a limit allows."""
         return [
             column
-            for column in ANALYTIC
+            for column in self._problem.priced
             if column not in known
             and any(
                 limit.column == column and limit.violation_of(self._most(column, left)) > 0.0
@@ -192,7 +192,8 @@ class _Prices:
 
     def nothing_saves(self, columns: Sequence[str]) -> str:
         """What to say where no gene pays."""
-        named = _listed([{LATENCY: "time", SIZE: "bytes"}[column] for column in columns], "or")
+        usual = {LATENCY: "time", SIZE: "bytes"}
+        named = _listed([usual.get(column) or cost_of_column(column).name for column in columns], "or")
         ends = {gene.choices[-1] for gene in self.space.genes}
         widest = ends.pop()
         if ends or not isinstance(widest, int):
@@ -209,10 +210,8 @@ class _Prices:
         """A cost of a genome."""
         key = column, genome
         if key not in self._known:
-            config, cost = self._problem.space.decode(np.array(genome, dtype=np.int64)), self._problem.cost
-            self._known[key] = (
-                cost.latency_ms(config) if column == LATENCY else float(cost.size_bytes(config))
-            )
+            config = self._problem.space.decode(np.array(genome, dtype=np.int64))
+            self._known[key] = float(cost_of(self._problem.cost, column, config))
         return self._known[key]
 
     def _compared(self, genome: Indices, columns: Sequence[str]) -> str:
@@ -223,6 +222,8 @@ class _Prices:
             if column == LATENCY:
                 same = abs(there - here) <= self._tolerance(column)
                 words.append("takes as long" if same else f"takes {there:.4g} ms instead of {here:.4g}")
+            elif column != SIZE:
+                words.append(_further_compared(column, there, here))
             elif there == here:
                 words.append("has as many bytes")
             else:
@@ -258,6 +259,14 @@ class _Prices:
 
     def _encoder(self, group: int) -> int:
         return self.space.genes[self.groups[group][0]].slots[0].encoder
+
+
+def _further_compared(column: str, there: float, here: float) -> str:
+    """What the model needs of another cost at the widths there instead of those here."""
+    cost = cost_of_column(column)
+    if there == here:
+        return f"needs as much {cost.name}"
+    return f"needs {there:.4g} {cost.unit} of {cost.name} instead of {here:.4g}"
 
 
 def _with(genome: Indices, genes: Sequence[int], width: int) -> Indices:

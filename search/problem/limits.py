@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.objectives import ANALYTIC, COSTS
 from bitfront.search.problem.references import Reference, References
 from bitfront.spaces import UserError
-from bitfront.spaces.quantities import BYTES, MILLISECONDS, read_quantity
+from bitfront.spaces.quantities import BYTES, MILLIJOULES, MILLISECONDS, read_quantity
 
 if TYPE_CHECKING:  # the command line knows of limits, and answers without it
     import numpy as np
@@ -20,10 +20,16 @@ if TYPE_CHECKING:  # the command line knows of limits, and answers without it
 
 Side = Literal["at most", "at least"]
 UNMEASURABLE = 1e6
-# Names of the constraints 3 and 4.
-_UNITS = {"latency_ms": "ms", "size_bytes": "bytes"}
+_UNITS = {cost.column: cost.unit for cost in COSTS.values()}
+# By cost, the units that its limit may be written in, and an example.
+_WRITTEN: dict[str, tuple[Mapping[str, float], str]] = {
+    "latency": (MILLISECONDS, "12ms"),
+    "size": (BYTES, "4MB"),
+    "energy": (MILLIJOULES, "20mJ"),
+}
 # What --min-top1 bounds.
 TOP1 = "top1"
+# Names of the constraints 3 and 4.
 FASTER, SMALLER = "faster_than_float", "at_most_8bit_size"
 Measured = TypeVar("Measured", float, "NDArray[np.float64]")
 
@@ -116,10 +122,10 @@ class Limit:
 
     def describe(self, value: float) -> str:
         """A value of this limit's column with its unit."""
-        if self.column == "latency_ms":
-            return f"{value:.4g} ms"
-        if self.column == "size_bytes":
+        if self.unit == "bytes":
             return f"{value:,.0f} bytes"
+        if self.column in ANALYTIC:
+            return f"{value:.4g} {self.unit}"
         return f"{value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
 
 
@@ -156,7 +162,7 @@ class AskedLimit:
         """The limit for a float model; ValueError where its value was not measured."""
         threshold = self.offset
         if not self.absolute:
-            value = getattr(float_model, self.column, float_model.values.get(self.column))
+            value = float_model.known(self.column)
             if value is None:
                 raise ValueError(f"{self.origin} needs the float model's {self.column} on the search split")
             threshold += self.share * value
@@ -165,18 +171,17 @@ class AskedLimit:
 
 
 def read_limits(
-    max_latency: str | None,
-    max_size: str | None,
+    most_of_costs: Mapping[str, str | None],
     least: Mapping[str, float],
     most: Mapping[str, float],
     drops: Mapping[str, float],
     task: Task,
 ) -> tuple[AskedLimit, ...]:
-    """The limits of the options ``--max-latency``, ``--max-size``, ``--min``, ``--max`` and ``--max-drop``.
+    """The limits of ``--max-latency`` and other costs, and of ``--min``, ``--max`` and ``--max-drop``.
 
     Args:
-        max_latency: Such as ``12ms``, or ``0.9x`` of the float model's.
-        max_size: Such as ``4MB``, or ``0.6x`` of the float model's.
+        most_of_costs: By cost, such as ``12ms`` for ``latency``, or ``0.9x`` of the float model's; None for
+            no limit.
         least: Lowest values of metrics of which larger ones are better.
         most: Highest values of metrics of which smaller ones are better.
         drops: By how much metrics may be worse than the float model's.
@@ -186,10 +191,7 @@ def read_limits(
         UserError: A text cannot be read, or no model could meet the limit.
     """
     limits: list[AskedLimit] = []
-    if max_latency is not None:
-        limits.append(_at_most("--max-latency", max_latency, "latency_ms", MILLISECONDS, "12ms"))
-    if max_size is not None:
-        limits.append(_at_most("--max-size", max_size, "size_bytes", BYTES, "4MB"))
+    limits += [_at_most(cost, text) for cost, text in most_of_costs.items() if text is not None]
     for option, bounds, direction in (("--min", least, "maximise"), ("--max", most, "minimise")):
         for name, value in bounds.items():
             metric = task.metric(name)
@@ -260,15 +262,16 @@ def _check_bound(metric: Metric, origin: str, value: float, drop: bool = False) 
         )
 
 
-def _at_most(option: str, text: str, column: str, units: Mapping[str, float], example: str) -> AskedLimit:
-    name, origin = option.removeprefix("--").replace("-", "_"), f"{option} {text}"
+def _at_most(cost: str, text: str) -> AskedLimit:
+    option, column, (units, example) = f"--max-{cost}", COSTS[cost].column, _WRITTEN[cost]
+    origin = f"{option} {text}"
     share, amount = (read_quantity(str(text), known) for known in ({"x": 1.0}, units))
     if not (share or amount):
         raise UserError(
             f"{option} {text!r} is not a limit: write {example}, or 0.9x for a share of the float model "
             f"(units: {', '.join(units)}, x)"
         )
-    return AskedLimit(name, column, "at most", origin, amount or 0.0, share or 0.0, _UNITS[column])
+    return AskedLimit(f"max_{cost}", column, "at most", origin, amount or 0.0, share or 0.0, COSTS[cost].unit)
 
 
 def paper_limits(references: References, largest_bytes: float | None = None) -> tuple[Limit, ...]:
@@ -293,7 +296,7 @@ def paper_limits(references: References, largest_bytes: float | None = None) -> 
 
 
 def check_achievable(limits: tuple[Limit, ...], minima: Mapping[str, float]) -> None:
-    """Refuses limits below the least latency or size of a space; ``minima`` maps columns to those.
+    """Refuses limits below the least of a cost in a space; ``minima`` maps columns to that.
 
     Raises:
         UserError: A limit is out of reach; the message names the nearest achievable value.

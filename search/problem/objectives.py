@@ -10,8 +10,6 @@ from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.spaces import UserError
 
-# Columns that a configuration's costs tell, without evaluating it.
-ANALYTIC = ("latency_ms", "size_bytes")
 # A cost that differs by a smaller share is the same to whoever chooses.
 NEGLIGIBLE = 0.001
 # Behind the column of a metric: what it is estimated to be on other images, and the standard error of that.
@@ -58,14 +56,25 @@ class Objective:
         return -value if self.direction == "maximise" else value
 
 
-# What does not depend on a task.
-COSTS = {
-    objective.name: objective
-    for objective in (
-        Objective("latency", "latency_ms", "minimise", "ms", 1e-9, title="latency"),
-        Objective("size", "size_bytes", "minimise", "bytes", 1.0, None, 0, title="size"),
-    )
-}
+def _named(*objectives: Objective) -> dict[str, Objective]:
+    return {objective.name: objective for objective in objectives}
+
+
+# What every configuration has, and what is known of it where it is asked for; neither depends on a task.
+USUAL_COSTS = _named(
+    Objective("latency", "latency_ms", "minimise", "ms", 1e-9, title="latency"),
+    Objective("size", "size_bytes", "minimise", "bytes", 1.0, None, 0, title="size"),
+)
+FURTHER_COSTS = _named(Objective("energy", "energy_mj", "minimise", "mJ", 1e-9, title="energy"))
+COSTS = {**USUAL_COSTS, **FURTHER_COSTS}
+# Their columns: what a configuration's costs tell without evaluating it.
+ANALYTIC = tuple(cost.column for cost in COSTS.values())
+USUAL_COLUMNS = tuple(cost.column for cost in USUAL_COSTS.values())
+
+
+def cost_of_column(column: str) -> Objective:
+    """The cost that a column has; StopIteration for those of metrics."""
+    return next(cost for cost in COSTS.values() if cost.column == column)
 
 
 def objective_of(metric: Metric) -> Objective:
@@ -102,7 +111,7 @@ def objective_names(task: Task) -> tuple[str, ...]:
 
 def default_objectives(task: Task) -> tuple[str, ...]:
     """What is traded off unless something else is asked for."""
-    return (task.primary, *COSTS)
+    return (task.primary, *USUAL_COSTS)
 
 
 def parse_objectives(names: str | Sequence[str], task: str = CLASSIFICATION) -> tuple[Objective, ...]:

@@ -16,13 +16,14 @@ from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.limits import FASTER, SMALLER, Limit, check_achievable, paper_limits
-from bitfront.search.problem.objectives import Objective, parse_objectives
+from bitfront.search.problem.objectives import USUAL_COLUMNS, Objective, parse_objectives
 from bitfront.search.problem.references import References
 from bitfront.search.problem.spec import CONFIDENCE, RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial, TrialState
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, UserError
 
 if TYPE_CHECKING:
+    from bitfront.evaluators.latency.costs import FurtherCost
     from bitfront.evaluators.tasks.quality import Quality
 
 
@@ -52,6 +53,29 @@ class CostModel(Protocol):
     def maximum_size_bytes(self, space: SearchSpace) -> int:
         """The greatest size that any configuration of the space has."""
 
+    @property
+    def further(self) -> Mapping[str, FurtherCost]:
+        """Other costs that are asked for, by column."""
+
+
+def priced_columns(cost: CostModel) -> tuple[str, ...]:
+    """Columns of the costs that every candidate has."""
+    return (*USUAL_COLUMNS, *cost.further)
+
+
+def cost_of(cost: CostModel, column: str, config: BitConfig) -> float:
+    """A cost of a configuration by its column, in that one's unit."""
+    usual = {"latency_ms": cost.latency_ms, "size_bytes": cost.size_bytes}
+    return usual[column](config) if column in usual else cost.further[column].of(config)
+
+
+def least_of(
+    cost: CostModel, column: str, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()
+) -> float:
+    """The least of a cost of the configurations of a space that satisfy the rules."""
+    usual = {"latency_ms": cost.minimum_latency_ms, "size_bytes": cost.minimum_size_bytes}
+    return float(usual[column](space, rules) if column in usual else cost.further[column].least(space, rules))
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -61,7 +85,7 @@ class Candidate:
         genome: Index into the choices of every gene.
         config: The configuration it stands for.
         digest: The configuration's digest.
-        values: ``latency_ms`` and ``size_bytes``.
+        values: ``latency_ms``, ``size_bytes`` and further costs that are asked for.
         violations: Violations of the constraints that need no evaluation.
     """
 
@@ -130,10 +154,7 @@ class SearchProblem:
                 defined on the search images.
         """
         structural = spec.structural
-        minima = {
-            "latency_ms": cost.minimum_latency_ms(space, structural),
-            "size_bytes": float(cost.minimum_size_bytes(space, structural)),
-        }
+        minima = {column: least_of(cost, column, space, structural) for column in priced_columns(cost)}
         task = task_named(spec.evaluation.task)
         objectives = parse_objectives(spec.objectives, task.name)
         base, largest = references.float_model, float(references.eight_bit.size_bytes)
@@ -169,6 +190,11 @@ class SearchProblem:
         )
 
     @cached_property
+    def priced(self) -> tuple[str, ...]:
+        """Columns of the costs that every candidate has: latency, size and what else is asked for."""
+        return priced_columns(self.cost)
+
+    @cached_property
     def constraint_names(self) -> tuple[str, ...]:
         """Names of all constraints: structural ones first."""
         return (*(rule.name for rule in self.structural), *(limit.name for limit in self.limits))
@@ -176,7 +202,7 @@ class SearchProblem:
     def prepare(self, genome: Sequence[int]) -> Candidate:
         """Decodes a genome, prices it and checks the constraints that need no evaluation."""
         config = self.space.decode(np.asarray(genome, dtype=np.int64))
-        values = {"latency_ms": self.cost.latency_ms(config), "size_bytes": self.cost.size_bytes(config)}
+        values = {column: cost_of(self.cost, column, config) for column in self.priced}
         violations = {rule.name: rule.violation(config) for rule in self.structural}
         violations |= {limit.name: limit.violation(values) for limit in self.limits if limit.analytic}
         return Candidate(tuple(int(i) for i in genome), config, config.digest, values, violations)
@@ -202,9 +228,8 @@ class SearchProblem:
             if not missing:
                 partial = self.images is not None and outcome.images < self.images
                 state: TrialState = "screened" if partial else "complete"
-                return Trial(
-                    number, digest, genome, state, values, violations, None, elapsed_s, outcome.right
-                )
+                found = (values, violations, None, elapsed_s, outcome.right, outcome.known)
+                return Trial(number, digest, genome, state, *found)
             outcome = EvaluationFailure(f"{', '.join(missing)} came out as not a number")
         known = (candidate.values, candidate.violations, outcome.message, elapsed_s)
         return Trial(number, digest, genome, "failed", *known)

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bitfront.search.problem.objectives import ANALYTIC
+
 FLOAT_NAME, EIGHT_BIT_NAME = "float32", "W8A8T8"
 # Before a metric's name where it is of the test split.
 _TEST = "test_"
-# Fields that hold metrics, and what stands before these in documents.
-_METRICS = {"values": "", "test_values": _TEST}
+# Fields that hold metrics or costs by name, and what stands before these in documents.
+_METRICS = {"values": "", "test_values": _TEST, "costs": ""}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Reference:
         right: Which images of the search split it gets right, packed (see ``evaluators/tasks/quality.py``);
             empty where that is not known.
         test_right: The same of the test split.
+        costs: Further costs by column, such as ``energy_mj``; lower is better.
     """
 
     name: str
@@ -57,6 +60,12 @@ class Reference:
     test_images: int | None = None
     right: str = ""
     test_right: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    def known(self, column: str) -> float | None:
+        """A cost or a metric on the search split by its column; None where it is not known."""
+        usual = {"latency_ms": self.latency_ms, "size_bytes": self.size_bytes}
+        return {**self.values, **self.costs, **usual}.get(column)
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``references.json``: metrics by name, those of the test split behind ``test_``."""
@@ -89,7 +98,8 @@ class Reference:
         for name, value in document.items():
             if name not in {entry.name for entry in own} and value is not None:
                 tested = name.startswith(_TEST)
-                side = known.setdefault("test_values" if tested else "values", {})
+                where = "costs" if name in ANALYTIC else "test_values" if tested else "values"
+                side = known.setdefault(where, {})
                 side[name.removeprefix(_TEST) if tested else name] = float(value)
         return cls(**{"name": document["name"], **known})
 

@@ -13,7 +13,7 @@ from bitfront.evaluators.context.spec import WHERE_SET, EvaluationSpec
 from bitfront.evaluators.tasks.registry import task_named
 from bitfront.evaluators.tasks.task import Task
 from bitfront.search.problem.limits import TOP1, AskedLimit, read_bounds, read_limits
-from bitfront.search.problem.objectives import default_objectives, parse_objectives
+from bitfront.search.problem.objectives import COSTS, default_objectives, parse_objectives
 from bitfront.spaces import (
     GRANULARITIES,
     FormatName,
@@ -50,6 +50,8 @@ _SWITCHES = (
     "size_of",
     "latency_threads",
     "stage_drop",
+    "max_energy",
+    "energy",
 )
 
 
@@ -71,6 +73,7 @@ class RunSpec:
             such. Empty for the task's own: top-1, latency and size for classification.
         max_latency: Limit as given, such as ``12ms`` or ``0.9x`` of the float model; None for none.
         max_size: Limit as given, such as ``4MB`` or ``0.6x`` of the float model; None for none.
+        max_energy: Limit as given, such as ``20mJ`` or ``0.6x`` of the float model; None for none.
         min_top1: Lowest top-1 on the search split, in percent; None for none.
         min_metric: Lowest values of metrics on the search split, such as ``macro_f1=70``.
         max_metric: The same of metrics of which smaller values are better, such as ``loss=0.5``.
@@ -96,6 +99,7 @@ class RunSpec:
         stage_drop: Points of the metric that counts which a stage of sampler ``progressive`` may cost before
             its most sensitive layers go back; None for what a limit allows, or half a point.
         begun_from: Name of the run whose evaluations the search begins with; None where there is none.
+        energy: Profile that energy is computed by, such as ``model:horowitz45``; empty for that of latency.
         bitfront: Version of bitfront that wrote the spec.
 
     Raises:
@@ -128,6 +132,8 @@ class RunSpec:
     stage_drop: float | None = None
     begun_from: str | None = None
     size_of: str = ""
+    max_energy: str | None = None
+    energy: str = ""
     latency_threads: int | None = None
     bitfront: str = dataclasses.field(default_factory=bitfront_version)
 
@@ -170,7 +176,8 @@ class RunSpec:
     def limits(self) -> tuple[AskedLimit, ...]:
         """The limits that are asked for; :class:`UserError` where one cannot be read or met by any model."""
         task = task_named(self.evaluation.task)
-        return read_limits(self.max_latency, self.max_size, *self._bounds(task), task)
+        most = {cost: getattr(self, f"max_{cost}") for cost in COSTS}
+        return read_limits(most, *self._bounds(task), task)
 
     def _bounds(self, task: Task) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
         """Lowest and highest values, and drops, by metric."""

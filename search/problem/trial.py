@@ -31,6 +31,7 @@ class Trial:
         elapsed_s: Search time at which it was finished, in seconds.
         right: Which of its images it gets right, packed (see ``evaluators/tasks/quality.py``); empty where
             that is not known.
+        known: Whether its evaluation was taken from an earlier run.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Trial:
     error: str | None = None
     elapsed_s: float = field(default=0.0, compare=False)
     right: str = field(default="", compare=False, repr=False)
+    known: bool = field(default=False, compare=False)
 
     @property
     def feasible(self) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 
 from bitfront.search.problem.cost_shares import ROUNDING, Array, CostShares, Genomes, over
 from bitfront.search.problem.cost_tables import CostTables
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 
 Indices = tuple[int, ...]
@@ -104,9 +103,9 @@ class WithinLimits:
 
     @cached_property
     def cheapest(self) -> tuple[Indices, ...]:
-        """The genomes of the least latency and of the least size, within limits; of several the widest."""
+        """The genome of the least of each cost, within limits; of several the widest."""
         found: dict[Indices, None] = {}
-        for column in range(len(ANALYTIC)):
+        for column in range(len(self._costs.costs.columns)):
             genome = np.zeros(len(self._problem.space), dtype=np.int64)
             for genes, options in zip(self._costs.blocks, self._costs.options, strict=True):
                 prices = self._costs.priced(genes, options)[:, column]
@@ -139,7 +138,7 @@ class WithinLimits:
 
     @property
     def bounds(self) -> Array:
-        """The most of each cost, in the order of ANALYTIC; infinite where there is no limit."""
+        """The most of each cost, in the order of its columns; infinite where there is no limit."""
         return self._costs.bounds
 
     @cached_property

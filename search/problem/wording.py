@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from bitfront.evaluators.tasks.metric import DECIMALS, SHARE_DECIMALS
 from bitfront.evaluators.tasks.quality import PairedComparison
+from bitfront.search.problem.objectives import FURTHER_COSTS, Objective
 from bitfront.spaces import FORMATS, KINDS, Choices, FormatName
 from bitfront.spaces.quantities import count_of
 
@@ -41,6 +42,34 @@ def megabytes(size_bytes: float, largest: float | None = None) -> str:
 def milliseconds(value: float, largest: float | None = None) -> str:
     """A time in milliseconds; ``largest`` of a column sets the decimals for all its entries."""
     return _fixed(value, value if largest is None else largest)
+
+
+class ShownCost(NamedTuple):
+    """How a cost beside latency and size is shown.
+
+    Attributes:
+        cost: The cost.
+        scale: Factor from its unit to the shown one.
+        unit: The shown unit.
+    """
+
+    cost: Objective
+    scale: float
+    unit: str
+
+    @classmethod
+    def of(cls, cost: Objective) -> ShownCost:
+        """Bytes in MB of 10^6 bytes, all else as it is."""
+        return cls(cost, 1e-6, "MB") if cost.unit == "bytes" else cls(cost, 1.0, cost.unit)
+
+    def text(self, value: float, largest: float | None = None) -> str:
+        """A value without its unit; ``largest`` of a column sets the decimals for all its entries."""
+        return _fixed(value * self.scale, (value if largest is None else largest) * self.scale)
+
+
+def further_costs(columns: Collection[str]) -> list[ShownCost]:
+    """The costs beside latency and size that some columns have."""
+    return [ShownCost.of(cost) for cost in FURTHER_COSTS.values() if cost.column in columns]
 
 
 def percent(value: float, decimals: int = 2) -> str:
@@ -126,6 +155,7 @@ def against_float(
     speed: float,
     modelled: bool = False,
     noise: float = 0.0,
+    further: Mapping[str, float] | None = None,
 ) -> str:
     """What a model costs in plain words, such as ``-0.4 ± 0.5 points, a sixth of the size, twice as fast``.
 
@@ -136,6 +166,7 @@ def against_float(
         speed: The float model's latency as a multiple of this one's; left out where it is NaN.
         modelled: Whether that is modelled.
         noise: The share of a latency that is noise: what differs by less is as fast.
+        further: Further costs as shares of the float model's by name; left out where they are NaN.
     """
     parts = []
     if found is not None and not math.isnan(found.value):
@@ -143,7 +174,9 @@ def against_float(
         decimals = fine if unit == "%" else DECIMALS
         parts.append(f"{difference(found, decimals)} {'points' if unit == '%' else unit}".rstrip())
     if not math.isnan(size_share):
-        parts.append(_size_in_words(size_share))
+        parts.append(_share_in_words(size_share, "size"))
+    known = {name: share for name, share in (further or {}).items() if not math.isnan(share)}
+    parts += [_share_in_words(share, name) for name, share in known.items()]
     if not math.isnan(speed):
         even = abs(speed - 1.0) <= noise
         parts.append("modelled " * modelled + ("just as fast" if even else _speed_in_words(speed)))
@@ -156,15 +189,15 @@ def stand_behind(alike: int, near: int) -> str:
     return f"and {' and '.join(parts)}" if parts else ""
 
 
-def _size_in_words(share: float) -> str:
-    """A share of the float model's size: as a simple fraction where it is near one, in percent otherwise."""
+def _share_in_words(share: float, cost: str) -> str:
+    """A share of the float model's cost: as a simple fraction where it is near one, in percent otherwise."""
     if abs(share - 1.0) <= _NEAR:
-        return "the same size"
+        return f"the same {cost}"
     if share > 1.0:
-        return f"{share:.2g} times the size"
+        return f"{share:.2g} times the {cost}"
     name, fraction = min(_FRACTIONS.items(), key=lambda entry: abs(share / entry[1] - 1.0))
     near = abs(share / fraction - 1.0) <= _NEAR
-    return f"{name} the size" if near else f"{100 * share:.2g} % of the size"
+    return f"{name} the {cost}" if near else f"{100 * share:.2g} % of the {cost}"
 
 
 def _speed_in_words(speed: float) -> str:

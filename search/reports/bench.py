@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 TESTED = "test_right"
+JOULES = "joules_per_image"
 _PACKAGES = ("torch", "openvino", "onnxruntime")
 
 
@@ -47,7 +48,7 @@ def bench_document(
     """
     from bitfront.evaluators.context.machine import describe_environment
 
-    references = reference_of(rows)
+    references, counted = reference_of(rows), any(row.joules_per_image is not None for row in rows)
     ordered = sorted(rows, key=lambda row: (row.batch, row.p50_ms))
     packages, task = describe_environment()["packages"], task_named(spec.task)
     published = published_vq_vit().lines(spec.model, spec.data, cpu_name()) if tested else []
@@ -60,7 +61,10 @@ def bench_document(
         "machine": cpu_name(),
         "threads": 1,
         "packages": {name: packages[name] for name in _PACKAGES if packages[name] is not None},
-        "rows": [_row(row, references[row.batch]) | _quality(row, tested, task.counted) for row in ordered],
+        "rows": [
+            _row(row, references[row.batch]) | _energy(row, counted) | _quality(row, tested, task.counted)
+            for row in ordered
+        ],
         "findings": list(sentences),
         "notes": list(notes),
         "published": published,
@@ -85,6 +89,11 @@ def _row(row: Measured, reference: Measured) -> Document:
         "times_eager_float32": reference.p50_ms / row.p50_ms,
         **conditions(row),
     }
+
+
+def _energy(row: Measured, counted: bool) -> Document:
+    """Joules of an image, where the processor counted those of any row."""
+    return {JOULES: row.joules_per_image} if counted else {}
 
 
 def _quality(row: Measured, tested: Mapping[str, Quality] | None, counted: str) -> Document:
@@ -162,12 +171,17 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+# In addition where the processor counts energy.
+_ENERGY_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "J/image": lambda row: MISSING if row[JOULES] is None else f"{row[JOULES]:.3g}"
+}
 # In addition where test images were classified.
 _TESTED_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {"right, %": _right}
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-    return {**_COLUMNS, **_TESTED_COLUMNS} if TESTED in row else _COLUMNS
+    energy = _ENERGY_COLUMNS if JOULES in row else {}
+    return {**_COLUMNS, **energy, **(_TESTED_COLUMNS if TESTED in row else {})}
 
 
 def remarks(document: Mapping[str, Any]) -> list[str]:
@@ -184,6 +198,11 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
     if any(row["baseline"] for row in document["rows"]):
         lines.append(
             "the baselines' weights are random and their ranges come from noise, which changes no time"
+        )
+    if JOULES in document["rows"][0]:
+        lines.append(
+            "J/image: joules that the processor's packages and memory count (RAPL) while a candidate alone "
+            "runs, with what the machine takes anyway"
         )
     if TESTED in document["rows"][0]:
         lines.append(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bitfront.search.problem.objectives import COSTS
+from bitfront.search.problem.objectives import USUAL_COSTS
+from bitfront.search.problem.wording import further_costs
 from bitfront.search.reports.front_rows import FrontRow
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import UserError
@@ -30,7 +31,8 @@ def in_order(run: RecordedRun, rows: Sequence[FrontRow], by: str | None = None) 
     if by is None:
         return list(rows)
     metrics = dict.fromkeys(name for row in rows for name in row.metrics if not name.startswith("test_"))
-    known = (*COSTS, *metrics, TRIAL, TEST, MEASURED)
+    further = dict.fromkeys(shown.cost.name for row in rows for shown in further_costs(row.further))
+    known = (*USUAL_COSTS, *further, *metrics, TRIAL, TEST, MEASURED)
     if by not in known:
         raise UserError(f"--sort {by!r} is no column of the front: sort by {', '.join(known)}")
     points = [row for row in rows if not row.reference]
@@ -43,6 +45,7 @@ def _rank(run: RecordedRun, row: FrontRow, by: str) -> float:
     if by == TRIAL:
         return float(row.name)
     costs = {"latency": row.latency_ms, "size": row.size_bytes, MEASURED: row.latency_measured_ms}
+    costs |= {shown.cost.name: row.further[shown.cost.column] for shown in further_costs(row.further)}
     if by in costs:
         value = costs[by]
     elif by == TEST:

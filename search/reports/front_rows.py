@@ -16,6 +16,7 @@ from bitfront.search.problem.wording import (
     Difference,
     against_float,
     difference,
+    further_costs,
     is_modelled,
     same_source,
     stand_behind,
@@ -59,6 +60,7 @@ class FrontRow(NamedTuple):
         alike: How many points it stands for that no test tells to be better, at no less cost.
         near: How many others it stands for, to keep the list short.
         words: What it costs against the float model in plain words; empty for that itself.
+        further: Further costs by column, where the search asked for them.
     """
 
     name: str
@@ -84,6 +86,7 @@ class FrontRow(NamedTuple):
     alike: int = 0
     near: int = 0
     words: str = ""
+    further: Mapping[str, float] = {}
 
     @property
     def listed(self) -> bool:
@@ -142,6 +145,10 @@ def row_words(run: RecordedRun, row: FrontRow, base: Reference | None) -> str:
         speed,
         modelled,
         LATENCY_ERRORS * latency_noise(run),
+        {
+            shown.cost.name: row.further[shown.cost.column] / (base.known(shown.cost.column) or math.nan)
+            for shown in further_costs(row.further)
+        },
     )
     return "; ".join(part for part in (words, stand_behind(row.alike, row.near)) if part)
 
@@ -241,6 +248,7 @@ def _row(
         metrics={name: number(name) for name in schema.metric_columns},
         **figures,
         size_share=number("size_bytes") / whole,
+        further={shown.cost.column: number(shown.cost.column) for shown in further_costs(known)},
         against_float=compared,
         test_against_float=test_compared,
         difference=differences[0],

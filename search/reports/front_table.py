@@ -15,6 +15,7 @@ from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
 from bitfront.search.problem.wording import (
     MISSING,
     difference,
+    further_costs,
     is_modelled,
     megabytes,
     milliseconds,
@@ -84,13 +85,23 @@ def front_table(
     ]
     columns += ["modelled\nms" if is_modelled(run.latency_source) else "ms"]
     columns += ["measured\nms"] if measured else []
-    columns += ["size\nMB", *["of\nfloat"] * shared, "mean bits\nW   A   T"]
+    columns += ["size\nMB", *["of\nfloat"] * shared]
+    further = further_costs(set().union(*(row.further for row in rows)))
+    columns += [f"{shown.cost.title}\n{shown.unit}" for shown in further]
+    columns += ["mean bits\nW   A   T"]
     worded = width >= WITH_WORDS and any(row.words for row in rows)
     texts = (len(columns),) if worded else ()
     columns += ["against the float model"] * worded
     table = Table(columns, texts, lines=not plain, collapse_padding=True, unbroken=range(len(columns)))
     decimals = metric.shown_decimals
     largest_size = max((row.size_bytes for row in rows if not math.isnan(row.size_bytes)), default=0.0)
+    most = {
+        shown.cost.column: max(
+            (v for row in rows if not math.isnan(v := row.further.get(shown.cost.column, math.nan))),
+            default=0.0,
+        )
+        for shown in further
+    }
     slowest = max((row.latency_ms for row in rows if not math.isnan(row.latency_ms)), default=0.0)
     for position, row in enumerate(rows):
         times = [row.latency_ms, row.latency_measured_ms] if measured else [row.latency_ms]
@@ -103,6 +114,10 @@ def front_table(
             *(milliseconds(value, slowest) for value in times),
             megabytes(row.size_bytes, largest_size),
             *[MISSING if math.isnan(row.size_share) else f"{100 * row.size_share:.1f} %"] * shared,
+            *(
+                shown.text(row.further.get(shown.cost.column, math.nan), most[shown.cost.column])
+                for shown in further
+            ),
             " ".join(MISSING if math.isnan(value) else f"{value:3.{value < 10:d}f}" for value in row.bits),
             *[row.words] * worded,
         ]
@@ -248,6 +263,8 @@ def _values(row: dict[str, Any], counted: str) -> dict[str, Any]:
     for key, value in row.items():
         if key == "quality":
             values |= row["metrics"]
+        elif key == "further":
+            values |= row["further"]
         elif key not in hidden:
             values[key] = value
     size = row["size_bytes"]
@@ -297,6 +314,10 @@ def print_front(
     if any(not math.isnan(row.estimate) for row in rows):
         splits += ", estimate: what all trials say of other images"
     star = f"{STAR} {star_note(run, default_choice(run))}"
+    source += "".join(
+        f"{shown.cost.title}: modelled{f' by {by}' if (by := run.spec.get(shown.cost.name)) else ''}; "
+        for shown in further_costs(run.front.columns)
+    )
     legend = f"{splits}; {source}MB = 10^6 bytes of the {run.size_of} file"
     console.print()
     notes = [*latency_notes(run, rows), *accuracy_notes(run, rows), *failure_notes(run)]

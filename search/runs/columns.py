@@ -12,7 +12,7 @@ from bitfront.evaluators.tasks.metric import DECIMALS, Metric
 from bitfront.evaluators.tasks.quality import EXPECTED_DIFFERENCE
 from bitfront.evaluators.tasks.registry import CLASSIFICATION, task_named
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR
+from bitfront.search.problem.objectives import COSTS, ESTIMATE, ESTIMATE_ERROR, FURTHER_COSTS
 from bitfront.spaces import FORMATS, KINDS, Kind, SearchSpace
 
 # The paired standard error, on the test split, of the difference to the float model in quality.
@@ -57,6 +57,8 @@ ERROR = Column("error", "text")
 # What the float model's probabilities expect of a trial (see ``evaluators/tasks/quality.py``).
 EXPECTED = Column(EXPECTED_DIFFERENCE, decimals=DECIMALS)
 # Behind all others of front.csv: whether a point is on the shortlist, and which listed trial stands for it.
+# Of further costs that were asked for; behind the estimates in front.csv, behind the state in trials.csv.
+FURTHER = tuple(Column(cost.column, decimals=cost.decimals) for cost in FURTHER_COSTS.values())
 SHORTLIST = (Column("listed", "flag"), Column("stands_for", decimals=0))
 _TEST = "test_"
 
@@ -140,7 +142,7 @@ class Schema:
     def by_name(self) -> dict[str, Column]:
         """All columns but those of genes and violations."""
         own = (*self.measured, *self.final, *self.estimated)
-        found = (*self.leading, *STATE, *own, ERROR, EXPECTED, *SHORTLIST)
+        found = (*self.leading, *STATE, *own, ERROR, EXPECTED, *FURTHER, *SHORTLIST)
         return {column.name: column for column in found}
 
     @property

@@ -50,11 +50,11 @@ def evaluations_of(folder: Path, spec: RunSpec) -> list[KnownEvaluation]:
 
 
 def _quality(trial: Trial) -> Quality:
-    counts = {name: int(trial.values[name]) for name in _COUNTS}
+    images, lost, won = (int(trial.values[name]) for name in _COUNTS)
     others = (*ANALYTIC, *_COUNTS, EXPECTED_DIFFERENCE)
     values = {name: float(value) for name, value in trial.values.items() if name not in others}
     expected = trial.values.get(EXPECTED_DIFFERENCE)
-    return Quality(values=values, seconds=0.0, right=trial.right, expected_difference=expected, **counts)
+    return Quality(images, values, lost, won, 0.0, trial.right, expected)
 
 
 def write_known(folder: RunFolder, evaluations: Sequence[KnownEvaluation]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.hypervolume import HypervolumeBox
 from bitfront.search.problem.limits import FASTER, Limit
 from bitfront.search.problem.objectives import parse_objectives
-from bitfront.search.problem.problem import SearchProblem
+from bitfront.search.problem.problem import SearchProblem, least_of, priced_columns
 from bitfront.search.problem.references import EIGHT_BIT_NAME, Reference, References
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import Trial
@@ -25,7 +25,7 @@ from bitfront.search.runs.files import FRONT, TRIALS, damaged_file, read_table
 from bitfront.search.runs.folder import read_space
 from bitfront.search.runs.names import run_command
 from bitfront.search.runs.reader import Prices, RecordedRun
-from bitfront.search.runs.recorded_costs import RecordedCosts
+from bitfront.search.runs.recorded_costs import RecordedCost, RecordedCosts
 from bitfront.search.runs.study_reader import recorded_trials
 from bitfront.search.runs.tables import TableTexts
 from bitfront.spaces import BitConfig, SearchSpace, UserError
@@ -125,14 +125,26 @@ def _problem(
     known = run.trials[["digest", _SIZE]].dropna().to_dict("records")
     sizes = {str(row["digest"]): int(row[_SIZE]) for row in known}
     least, most = (int(corner.get(_SIZE, 0)) for corner in corners)
-    cost = RecordedCosts(latency, sizes, least, most)
-    minima = {_LATENCY: cost.minimum_latency_ms(space, spec.structural), _SIZE: float(least)}
+    further = _further(run, references, corners[0])
+    cost = RecordedCosts(latency, sizes, least, most, further)
+    minima = {column: least_of(cost, column, space, spec.structural) for column in priced_columns(cost)}
     box = HypervolumeBox.fixed(objectives, references, minima, float(most))
     return SearchProblem(
         space, objectives, spec.structural, tuple(limits), cost, box, run.schema.task,
         spec.evaluation.metrics, whole.values.get(run.schema.task.counted), whole.right, whole.images,
         whole.test_images, spec.confidence,
     )  # fmt: skip
+
+
+def _further(run: RecordedRun, references: References, ideal: Mapping[str, float]) -> dict[str, RecordedCost]:
+    """The further costs of a run, which are not those of a latency source and stay."""
+    found = {}
+    for column, whole in references.float_model.costs.items():
+        known = run.trials[["digest", column]].dropna().to_dict("records")
+        values = {str(row["digest"]): float(row[column]) for row in known}
+        least = float(ideal.get(column, min(values.values(), default=0.0)))
+        found[column] = RecordedCost(str(run.spec.get("energy") or ""), whole, values, least)
+    return found
 
 
 def _priced_trial(problem: SearchProblem, trial: Trial, latency: TableLatency) -> Trial:

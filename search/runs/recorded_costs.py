@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bitfront.evaluators.latency.costs import least_cost
+from bitfront.evaluators.latency.costs import FurtherCost, least_cost
 from bitfront.evaluators.latency.table import TableLatency, TimedEncoder
 from bitfront.search.runs.files import damaged_file, read_json
 from bitfront.search.runs.folder import RunFolder
@@ -37,6 +37,31 @@ def read_encoders(folder: Path) -> tuple[TimedEncoder, ...] | None:
 
 
 @dataclass(frozen=True)
+class RecordedCost:
+    """A further cost of a run's own trials, as it was recorded.
+
+    Attributes:
+        source: Where its figures come from.
+        float_value: Of the float model.
+        values: By digest.
+        least_value: Of the space.
+    """
+
+    source: str
+    float_value: float
+    values: Mapping[str, float]
+    least_value: float
+
+    def of(self, config: BitConfig) -> float:
+        """The recorded value; KeyError for a configuration that is no trial."""
+        return self.values[config.digest]
+
+    def least(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:  # noqa: ARG002
+        """As it was recorded."""
+        return self.least_value
+
+
+@dataclass(frozen=True)
 class RecordedCosts:
     """The cost model of a run's own trials: latencies by a table, sizes as they were recorded.
 
@@ -45,12 +70,14 @@ class RecordedCosts:
         sizes: Bytes by digest.
         least_bytes: Of the space.
         most_bytes: Of the space.
+        further: Other costs that the search asked for, by column.
     """
 
     latency: TableLatency
     sizes: Mapping[str, int]
     least_bytes: int
     most_bytes: int
+    further: Mapping[str, FurtherCost] = field(default_factory=dict)
 
     @property
     def latency_source(self) -> str:

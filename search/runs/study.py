@@ -27,6 +27,7 @@ from bitfront.search.runs.study_reader import (
     DIGEST,
     ELAPSED,
     ERROR,
+    KNOWN,
     MEASURED,
     RIGHT,
     checksum_of,
@@ -246,7 +247,8 @@ class StudyRecord:
         columns = [objective.column for objective in self._problem.objectives] if complete else []
         rest = {k: v for k, v in trial.values.items() if k not in columns and k not in handle.user_attrs}
         # One attribute for all: each one written is a line forced to the disk.
-        known = {RIGHT: trial.right} if trial.right else {}
+        known: dict[str, Any] = {RIGHT: trial.right} if trial.right else {}
+        known |= {KNOWN: True} if trial.known else {}
         known |= {CHECKSUM: checksum_of(trial)}
         handle.set_user_attr(MEASURED, {**rest, **known, ELAPSED: trial.elapsed_s})
         if trial.error is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # User attributes of a trial; what is in the last two is an entry of MEASURED.
 DIGEST, MEASURED, ERROR, ELAPSED, RIGHT = "digest", "measured", "error", "elapsed_s", "right"
+# Another entry of MEASURED, where the evaluation was taken from an earlier run.
+KNOWN = "known"
 # Of a trial, so that a file that was damaged or edited is not gone on with; earlier versions wrote none.
 CHECKSUM = "checksum"
 # By the names of Optuna's states; its pruned trials are candidates that were rejected, and those that were
@@ -59,7 +61,7 @@ def read_trial(
     measured: dict[str, Any] = attributes.pop(MEASURED, {})
     attributes |= measured
     elapsed, right = float(attributes.pop(ELAPSED, 0.0)), str(attributes.pop(RIGHT, ""))
-    checksum = attributes.pop(CHECKSUM, None)
+    checksum, known = attributes.pop(CHECKSUM, None), bool(attributes.pop(KNOWN, False))
     state = _STATES[frozen.state.name]
     if state == "complete":
         pairs = zip(objectives, frozen.values, strict=True)
@@ -68,7 +70,7 @@ def read_trial(
         state = _SCREENED
     genome = tuple(gene.choices.index(frozen.params[gene.name]) for gene in space.genes)
     violations = {name: frozen.constraints[name] for name in constraints if name in frozen.constraints}
-    trial = Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right)
+    trial = Trial(frozen.number, digest, genome, state, attributes, violations, error, elapsed, right, known)
     if checksum not in (None, checksum_of(dataclasses.replace(trial, violations=dict(frozen.constraints)))):
         raise ValueError(f"trial {trial.number} differs from its checksum")
     return trial

@@ -19,6 +19,7 @@ from bitfront.search.runs.columns import (
     DIFFERENCE_ERROR,
     ERROR,
     EXPECTED,
+    FURTHER,
     SHORTLIST,
     STATE,
     Column,
@@ -72,7 +73,7 @@ class TableTexts:
 
     def front(self, front: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """One row for each front point: figures, the bits of every gene, the estimate, then the shortlist."""
-        return self._csv(front, final, (*self.schema.estimated, *SHORTLIST))
+        return self._csv(front, final, (*self.schema.estimated, *self._further, *SHORTLIST))
 
     def trials(self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement]) -> str:
         """The same for every trial, with its state, every violation and all else that was measured."""
@@ -85,8 +86,14 @@ class TableTexts:
             ERROR,
             EXPECTED,
             *self.schema.estimated,
+            *self._further,
         )
         return self._csv(trials, final, further)
+
+    @property
+    def _further(self) -> tuple[Column, ...]:
+        """Further costs that were asked for."""
+        return tuple(column for column in FURTHER if column.name in self._problem.cost.further)
 
     def _csv(
         self, trials: Iterable[Trial], final: Mapping[int, FinalMeasurement], further: Sequence[Column]

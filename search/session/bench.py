@@ -28,13 +28,14 @@ from bitfront.search.session.specs import (
     recorded_evaluation,
     recorded_spec,
 )
-from bitfront.spaces import BitConfig, Choices, UserError
+from bitfront.spaces import BitConfig, BitfrontError, Choices, UserError
 from bitfront.spaces.quantities import count_of
 from bitfront.spaces.schemes import DEPLOY
 
 if TYPE_CHECKING:
     from bitfront.evaluators.latency.bench.entry import Candidate
     from bitfront.evaluators.latency.bench.measuring import Measured
+    from bitfront.evaluators.latency.bench.rapl import EnergyCounters
     from bitfront.evaluators.latency.bench.suite import BenchedModel, NamedConfig, Suite
     from bitfront.evaluators.tasks.quality import Quality
 
@@ -132,10 +133,16 @@ def bench(
     qualities = _tested(model, entries, reporter) if tested else {}
     with tempfile.TemporaryDirectory() as scratch, InterruptGuard() as guard:
         suite = _suite(options, model, entries, Path(scratch), reporter)
-        rows = _measure(options, suite.candidates, guard, reporter)
+        counters, uncounted = _energy_counters()
+        rows = _measure(options, suite.candidates, guard, reporter, counters)
     if not rows:
         raise KeyboardInterrupt
-    notes = [*options.notes, *suite.notes, *([RANDOM_WEIGHTS] if model.weights == "random" else [])]
+    notes = [
+        *options.notes,
+        *suite.notes,
+        *uncounted,
+        *([RANDOM_WEIGHTS] if model.weights == "random" else []),
+    ]
     figures = bench_document(spec, model.weights, rows, findings(rows), notes, guard.requested, qualities)
     write_atomically(place / CSV, csv_text(figures))
     write_atomically(place / MARKDOWN, markdown(figures))
@@ -247,8 +254,22 @@ def _suite(
     return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
+def _energy_counters() -> tuple[EnergyCounters | None, list[str]]:
+    """The processor's counters of energy, or why there are none."""
+    from bitfront.evaluators.latency.bench.rapl import EnergyCounters
+
+    try:
+        return EnergyCounters.found(), []
+    except BitfrontError as error:
+        return None, [f"joules per image are not known: {error}"]
+
+
 def _measure(
-    options: BenchOptions, candidates: Sequence[Candidate], guard: InterruptGuard, reporter: Reporter
+    options: BenchOptions,
+    candidates: Sequence[Candidate],
+    guard: InterruptGuard,
+    reporter: Reporter,
+    counters: EnergyCounters | None = None,
 ) -> list[Measured]:
     """Every batch by itself; the budget is shared so that about as many iterations fall to each."""
     from bitfront.evaluators.latency.bench.measuring import measure_memory, measure_times
@@ -265,7 +286,7 @@ def _measure(
         started = time.monotonic()
         protocol = TimingProtocol(budget_seconds=left * batch / sum(options.batches[place:]))
         with reporter.stage(f"timing {count_of(count, 'candidate')} in turn, batch {batch}") as share_done:
-            rows += measure_times(candidates, batch, memory, protocol, share_done, stopped)
+            rows += measure_times(candidates, batch, memory, protocol, share_done, stopped, counters)
         left = max(1.0, left - (time.monotonic() - started))
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.metric import Metric
+from bitfront.search.engine.kept_pool import known_or_made
 from bitfront.search.problem.references import References
 from bitfront.search.problem.trial import Trial
 from bitfront.search.runs.tables import FinalMeasurement
@@ -20,6 +22,7 @@ from bitfront.spaces import BitfrontError, SearchSpace
 
 if TYPE_CHECKING:
     from bitfront.evaluators.context.context import EvaluationContext
+    from bitfront.evaluators.context.kept_evaluations import KeptEvaluations
     from bitfront.evaluators.latency.timed_runtime import TimedRuntime
     from bitfront.evaluators.tasks.quality import Quality
 
@@ -53,6 +56,7 @@ def held_out_qualities(
     front: Sequence[Trial],
     metric: Metric,
     share_done: ShareDone,
+    kept: KeptEvaluations | None = None,
 ) -> tuple[dict[int, Tested], dict[int, str]]:
     """Qualities on the test split, and why there is none, by trial number.
 
@@ -62,6 +66,7 @@ def held_out_qualities(
         front: What is measured.
         metric: By which the front is judged.
         share_done: Is told the share that is done.
+        kept: Evaluations on the test split that the cache has; None where they are not shared.
     """
     found: dict[int, Tested] = {}
     failures: dict[int, str] = {}
@@ -69,8 +74,12 @@ def held_out_qualities(
         config = space.decode(np.array(trial.genome, dtype=np.int64))
         try:
             counted = metric.name == context.task.counted
-            quality, errors = context.quality_with_errors(config, "test", () if counted else (metric,))
-            found[trial.number] = quality, None if counted else errors[metric.name].difference
+            if counted:
+                quality = known_or_made(kept, config, functools.partial(context.quality, config, "test"))
+                found[trial.number] = quality, None
+            else:  # the error needs the outputs, which are not kept
+                quality, errors = context.quality_with_errors(config, "test", (metric,))
+                found[trial.number] = quality, errors[metric.name].difference
         except BitfrontError as error:
             logger.warning("trial %d (%s) failed on the test split: %s", trial.number, trial.digest, error)
             failures[trial.number] = str(error)
@@ -114,10 +123,24 @@ def whole_latencies(
 
 
 def completed_references(
-    context: EvaluationContext, references: References, float_ms: float, eight_bit_ms: float
+    context: EvaluationContext,
+    references: References,
+    float_ms: float,
+    eight_bit_ms: float,
+    kept: KeptEvaluations | None = None,
 ) -> References:
-    """The references with their test quality and whole-model latency."""
-    eight, whole = context.quality(eight_bit_config(context), "test"), context.float_quality("test")
+    """The references with their test quality and whole-model latency.
+
+    Args:
+        context: The prepared model and its data.
+        references: On the search split.
+        float_ms: Latency of the whole float model, in milliseconds.
+        eight_bit_ms: That of the whole uniform 8-bit model.
+        kept: Evaluations on the test split that the cache has; None where they are not shared.
+    """
+    config = eight_bit_config(context)
+    eight = known_or_made(kept, config, lambda: context.quality(config, "test"))
+    whole = context.float_quality("test")
     known: dict[str, Any] = {"test_images": whole.images}
     return References(
         dataclasses.replace(

@@ -25,6 +25,7 @@ from bitfront.search.runs.folder import GENE_SCORES, SPACE, SPECTRAL_SCORES, SPL
 from bitfront.search.runs.recorded_costs import write_encoders
 from bitfront.search.samplers.known_scores import GRADIENT, SPECTRAL, KnownScores
 from bitfront.search.samplers.registry import scores_of
+from bitfront.search.session.further_costs import further_costs
 from bitfront.spaces import BitConfig, SearchSpace, UserError, triples
 from bitfront.spaces.quantities import count_of
 
@@ -120,7 +121,8 @@ def prepare_run(
     )
     write_encoders(folder, timed_encoders(context.prepared.blueprint))
     costs, notes = _costs(spec, source, folder, context, space, stage)
-    notes = (*notes, *_noisy(costs))
+    further, further_notes = further_costs(spec, folder, context, costs.latency_batch)
+    costs, notes = dataclasses.replace(costs, further=further), (*notes, *_noisy(costs), *further_notes)
     with stage(f"scoring the float and 8-bit models on {count_of(len(context.splits.search), 'image')}"):
         references, seconds = _references(context, costs)
     resolution = _resolution(spec, context, references, seconds)
@@ -331,6 +333,7 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> tuple[Referenc
         images=whole.images,
         test_images=len(context.splits.test),
         right=whole.right,
+        costs={column: cost.float_value for column, cost in costs.further.items()},
     )
     eight_bit = dataclasses.replace(
         float_model,
@@ -341,5 +344,6 @@ def _references(context: EvaluationContext, costs: ModelCosts) -> tuple[Referenc
         lost=eight.lost,
         won=eight.won,
         right=eight.right,
+        costs={column: cost.of(config) for column, cost in costs.further.items()},
     )
     return References(float_model, eight_bit), eight.seconds

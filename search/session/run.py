@@ -115,6 +115,7 @@ class Run(RecordedRun):
         *,
         max_latency: str | None = None,
         max_size: str | None = None,
+        max_energy: str | None = None,
         min_top1: float | None = None,
         min_metric: str | Sequence[str] = (),
         max_metric: str | Sequence[str] = (),
@@ -126,6 +127,7 @@ class Run(RecordedRun):
         Args:
             max_latency: Such as ``12ms``, or ``0.9x`` of the float model's.
             max_size: Such as ``4MB``, or ``0.6x`` of the float model's.
+            max_energy: Such as ``20mJ``, or ``0.6x`` of the float model's, where the search computed energy.
             min_top1: Lowest top-1 in percent.
             min_metric: Lowest values of metrics, such as ``macro_f1=70``.
             max_metric: Highest values of metrics of which smaller ones are better, such as ``loss=0.5``.
@@ -140,6 +142,7 @@ class Run(RecordedRun):
         asked = {
             "max_latency": max_latency,
             "max_size": max_size,
+            "max_energy": max_energy,
             "min_top1": min_top1,
             "min_metric": min_metric,
             "max_metric": max_metric,

@@ -29,6 +29,7 @@ from bitfront.search.session.begin_from import Beginning, genes_that_pay
 from bitfront.search.session.inputs import RunInputs, prepare_run
 from bitfront.search.session.reporter import Reporter
 from bitfront.search.session.run import Run, open_run
+from bitfront.search.session.shared_evaluations import kept_evaluations, known_words, sharing_pool
 from bitfront.search.session.worker_pool import (
     WorkerOptions,
     note_options,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from bitfront.evaluators.data.given_images import LabelledImages
     from bitfront.evaluators.latency.source import LatencySource
+    from bitfront.search.engine.protocols import AccuracyPool
     from bitfront.search.engine.result import SearchResult
     from bitfront.search.problem.problem import SearchProblem
     from bitfront.search.runs.tables import RunTables
@@ -196,13 +198,22 @@ class SearchSession:
                 told = ProgressWriter(folder)
                 observers = (display, FolderWriter(tables, record), told)
                 qualities = {known.config.digest: known.quality for known in beginning.known}
-                asked = KnownPool(pool, qualities, len(ready.context.splits.search)) if qualities else pool
+                asked = self._sharing(pool, ready)
+                asked = KnownPool(asked, qualities, len(ready.context.splits.search)) if qualities else asked
                 engine = SearchEngine(problem, sampler, asked, record, budget, observers, beginning.batches)
                 result = engine.run()
                 told.write(result.progress)
+                if told_known := known_words(result):
+                    self.reporter.note(told_known)
                 return result
         finally:
             pool.close()
+
+    def _sharing(self, pool: AccuracyPool, ready: RunInputs) -> AccuracyPool:
+        """The pool behind the evaluations that the cache has of earlier runs, where they are shared."""
+        kept = kept_evaluations(ready.context, "search", self.options, self.reporter.note)
+        whole = ready.references.float_model
+        return pool if kept is None else sharing_pool(pool, kept, ready.context.spec, whole.right)
 
     def _measure_front(
         self, result: SearchResult, ready: RunInputs, tables: RunTables, stands_for: Mapping[int, int]
@@ -221,7 +232,10 @@ class SearchSession:
         images = count_of(len(ready.context.splits.test), "image")
         context = on_freed_processors(ready.context, self.options)
         with stage(f"test accuracy of {points} on {images}") as share:
-            tested, failures = held_out_qualities(context, ready.space, result.front, schema.quality, share)
+            kept = kept_evaluations(context, "test", self.options, self.reporter.note)
+            tested, failures = held_out_qualities(
+                context, ready.space, result.front, schema.quality, share, kept
+            )
         tables.write(result.trials, result.front, final_measurements(tested, {}, stands_for))
         self._write_summary(result, ready, failures)
         batch, timer = ready.costs.latency_batch, ready.timer
@@ -234,7 +248,9 @@ class SearchSession:
                 "the machine"
             )
         tables.write(result.trials, result.front, final_measurements(tested, latency.by_trial, stands_for))
-        references = completed_references(context, ready.references, latency.float_ms, latency.eight_bit_ms)
+        references = completed_references(
+            context, ready.references, latency.float_ms, latency.eight_bit_ms, kept
+        )
         self.folder.write_json("references.json", references.to_json())
         write_right_images(self.folder, references, result.trials, final_measurements(tested, {}))
 

@@ -16,6 +16,7 @@ from bitfront.search.export.folder import BIT_CONFIG
 from bitfront.search.export.places import check_places, with_folders
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.samplers.registry import check_sampler, default_population
+from bitfront.search.session.further_costs import settled_costs
 from bitfront.spaces import KINDS, BitConfig, BitfrontError, Choices, Triple, UserError, parse_uniform
 from bitfront.spaces.schemes import AUTO, DEPLOY, FQ_VIT
 
@@ -67,7 +68,8 @@ def checked_spec(spec: RunSpec) -> RunSpec:
     spec.evaluation.check()
     spec.check()
     population = default_population(spec.sampler) if spec.population is None else spec.population
-    return dataclasses.replace(spec, population=population)
+    costs: dict[str, Any] = settled_costs(spec)
+    return dataclasses.replace(spec, population=population, **costs)
 
 
 def settled_spec(spec: EvaluationSpec, latency: str = AUTO) -> tuple[EvaluationSpec, str]:

@@ -40,6 +40,7 @@ class WorkerOptions:
         worker_memory: Most memory, in bytes, that a worker of this machine may take; a text such as ``4GB``
             is read as such. None for an equal share.
         send_data: Whether the workers of a cluster are sent the model and the images.
+        evaluate_all: Whether also what the cache knows from earlier runs is evaluated.
 
     Raises:
         UserError: A text cannot be read, or an option asks for what another rules out.
@@ -50,6 +51,7 @@ class WorkerOptions:
     evaluation_timeout: float | str | None = None
     worker_memory: int | str | None = None
     send_data: bool = False
+    evaluate_all: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options against each other."""
@@ -83,6 +85,14 @@ class WorkerOptions:
         return self.cluster is not None or self.workers not in (0, 1)
 
     @property
+    def share_evaluations(self) -> bool:
+        """Whether evaluations are taken from the cache and kept there.
+
+        Not those of a cluster, whose processors may round otherwise than this one.
+        """
+        return self.cluster is None and not self.evaluate_all
+
+    @property
     def processes(self) -> int:
         """Evaluating processes of this machine, this one where there are no others."""
         return (self.workers or 1) if self.cluster is None else 1
@@ -111,6 +121,7 @@ def note_options(folder: RunFolder, given: WorkerOptions) -> None:
         "workers": given.workers,
         "cluster": given.cluster,
         "send_data": given.send_data or None,
+        "evaluate_all": given.evaluate_all or None,
         "evaluation_timeout": given.settings.evaluation_timeout_s,
         "worker_memory": given.settings.memory_bytes,
     }

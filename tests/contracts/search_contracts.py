@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bitfront.search.engine.protocols import AccuracyPool, Completed, Progress, SearchObserver, TrialRecord
+from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import CostModel, SearchProblem
 from bitfront.search.problem.spec import RunSpec
 from bitfront.search.problem.trial import EvaluationFailure, Trial
@@ -173,6 +174,16 @@ class CostModelContract:
             assert cost.latency_ms(config) == cost.latency_ms(config) >= least_ms * (1 - 1e-9)
             assert cost.size_bytes(config) == cost.size_bytes(config) >= least_bytes
             assert cost.size_bytes(config) <= cost.maximum_size_bytes(space)
+
+    def test_further_costs_are_so_too(self, cost: CostModel, space: SearchSpace) -> None:
+        for column, further in cost.further.items():
+            assert column in ANALYTIC
+            assert further.source
+            assert further.float_value > 0
+            least = further.least(space)
+            for genome in space.sample(np.random.default_rng(0), 8):
+                config = space.decode(genome)
+                assert further.of(config) == further.of(config) >= least * (1 - 1e-9) > 0
 
 
 class StructuralConstraintContract:

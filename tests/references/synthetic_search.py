@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class Cost:
 
     latency_source = "model:synthetic"
     latency_noise = 0.0
+    further: ClassVar[dict] = {}
 
     def latency_ms(self, config: BitConfig) -> float:
         return float(2.0 + (bits_of(config) * [0.05, 0.1, 0.025]).sum())

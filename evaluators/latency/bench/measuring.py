@@ -13,6 +13,7 @@ import numpy as np
 from bitfront.evaluators.context.machine import available_cpus
 from bitfront.evaluators.latency.bench.entry import Candidate, Label, Loaded, Products
 from bitfront.evaluators.latency.bench.memory import Memory, memory_in_fresh_process
+from bitfront.evaluators.latency.bench.rapl import EnergyCounters
 from bitfront.evaluators.latency.timed_runtime import (
     Samples,
     TimingProtocol,
@@ -45,6 +46,7 @@ class Measured:
         file_bytes: Bytes of the saved model.
         memory: Peak memory in a fresh process; None where it is not known.
         products: Matrix products as executed.
+        joules_per_image: What the processor counts of energy; None where it is not known.
     """
 
     label: Label
@@ -59,10 +61,17 @@ class Measured:
     file_bytes: int
     memory: Memory | None
     products: Products
+    joules_per_image: float | None = None
 
     @classmethod
     def of(
-        cls, candidate: Candidate, batch: int, samples: Samples, memory: Memory | None, products: Products
+        cls,
+        candidate: Candidate,
+        batch: int,
+        samples: Samples,
+        memory: Memory | None,
+        products: Products,
+        joules_per_image: float | None = None,
     ) -> Measured:
         """The figures of some samples."""
         values = [value for repeat in samples.repeats for value in repeat]
@@ -79,6 +88,7 @@ class Measured:
             file_bytes=candidate.file_bytes,
             memory=memory,
             products=products,
+            joules_per_image=joules_per_image,
         )
 
 
@@ -109,6 +119,7 @@ def measure_times(
     protocol: TimingProtocol,
     progress: ShareDone,
     stopped: Stopped,
+    counters: EnergyCounters | None = None,
 ) -> list[Measured]:
     """Times candidates side by side.
 
@@ -119,6 +130,7 @@ def measure_times(
         protocol: How often they run.
         progress: Is told the share that is done.
         stopped: Whether that is enough.
+        counters: Of energy, where there are some: candidates then run once more, one after the other.
 
     Returns:
         Their figures; none where it was stopped before the first one was timed. Those whose file cannot be
@@ -134,6 +146,7 @@ def measure_times(
             logger.warning("%s is left out: %s", _named(candidate), error)
     runs = {label: each.run for label, each in loaded.items()}
     samples = sample_interleaved(runs, protocol, progress, stopped)
+    energies = {} if counters is None else _joules(counters, runs, stopped)
     return [
         Measured.of(
             candidate,
@@ -141,10 +154,26 @@ def measure_times(
             samples[candidate.label],
             memory.get(candidate.label),
             loaded[candidate.label].products(),
+            energies[candidate.label] / batch if candidate.label in energies else None,
         )
         for candidate in candidates
         if candidate.label in samples
     ]
+
+
+def _joules(
+    counters: EnergyCounters, runs: Mapping[Label, Callable[[], object]], stopped: Stopped
+) -> dict[Label, float]:
+    """Joules of one run of each candidate, as far as counters can be read."""
+    found: dict[Label, float] = {}
+    for label, run in runs.items():
+        if stopped():
+            break
+        try:
+            found[label] = counters.joules_of(run)
+        except BitfrontError as error:
+            logger.warning("energy of %s in %s: %s", label.short, label.runtime, error)
+    return found
 
 
 def _named(candidate: Candidate) -> str:

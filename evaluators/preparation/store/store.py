@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 LIMIT_VARIABLE = "BITFRONT_CACHE_LIMIT"
 DEFAULT_LIMIT = 4 * 2**30
 _KEY = r"[0-9a-f]{64}"
-_ENTRY = re.compile(rf"{_KEY}\.safetensors")
+# Of the files that keep evaluations, and settings that were measured, which share the folder and its limit.
+EVALUATIONS_SUFFIX, SETTING_SUFFIX = ".evaluations.jsonl", ".setting.json"
+_SUFFIXES = "|".join(map(re.escape, (".safetensors", EVALUATIONS_SUFFIX, SETTING_SUFFIX)))
+_ENTRY = re.compile(rf"{_KEY}({_SUFFIXES})")
 _PART = re.compile(rf"\.[0-9a-f]+\.[0-9a-f]+{re.escape(UNFINISHED)}")
 _ABANDONED_SECONDS = 3600.0  # no file takes so long to write: its writer was killed
 
@@ -139,7 +142,7 @@ class PreparationStore:
             # Not forced to the disk, which takes long: after a power cut, the digest tells.
             with replacing(self.folder / name, durable=False) as part:
                 part.write_bytes(content)
-            _keep_within(self.folder, self.limit_bytes, name)
+            keep_within(self.folder, self.limit_bytes, name)
         except OSError as error:
             logger.warning("the prepared model is not kept: cannot write to %s: %s", self.folder, error)
 
@@ -150,8 +153,14 @@ def _file_name(key: str) -> str:
     return f"{key}.safetensors"
 
 
-def _keep_within(folder: Path, limit: int, newest: str) -> None:
-    """Removes files, the least recently used first, until all together are within the limit."""
+def keep_within(folder: Path, limit: int, newest: str) -> None:
+    """Removes files of the cache, the least recently used first, until all together are within the limit.
+
+    Args:
+        folder: That of the cache; files of other names in it do not count.
+        limit: Bytes.
+        newest: Name of a file that stays in any case.
+    """
     entries: list[tuple[int, str, int]] = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process may be removing files too
@@ -163,7 +172,7 @@ def _keep_within(folder: Path, limit: int, newest: str) -> None:
     total = sum(size for _, _, size in entries)
     for _, name, size in sorted(entries):
         if total > limit and name != newest:
-            logger.info("removed the least recently used preparation %s", name)
+            logger.info("removed the least recently used file %s of the cache", name)
             _remove(folder / name)
             total -= size
 

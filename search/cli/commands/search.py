@@ -72,6 +72,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_generation_options(parser)
     group = parser.add_argument_group("run and machine")
     add_worker_options(group)
+    known = "evaluate also what the cache knows from earlier runs of the same model, data, splits and recipe"
+    option(group, "--evaluate-all", known)
     add_machine_options(group)
     option(group, "--storage URL", "database for the Optuna study (default: the run folder)")
     name = group.add_mutually_exclusive_group()

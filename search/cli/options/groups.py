@@ -28,7 +28,10 @@ from bitfront.spaces import GRANULARITIES, SCHEMES
 from bitfront.spaces.schemes import AUTO
 
 # Names of the options that choose among the points of a front.
-_CHOICE_LIMITS = ("max_latency", "max_size", "min_top1", "min_metric", "max_metric", "max_drop", "confidence")
+_CHOICE_LIMITS = (
+    *("max_latency", "max_size", "max_energy"),
+    *("min_top1", "min_metric", "max_metric", "max_drop", "confidence"),
+)
 
 
 def add_model_options(
@@ -255,10 +258,15 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     option(group, "--allow-uniform", uniform)
     metrics = ", ".join(metric_names(CLASSIFICATION))
     traded = (
-        f"what is traded off: latency, size and metrics of the task, such as {metrics} (default: "
+        f"what is traded off: latency, size, energy and metrics of the task, such as {metrics} (default: "
         "top1,latency,size, or the first metric of another task)"
     )
     option(group, "--objectives LIST", traded, default=())
+    energy = (
+        "hardware profile that energy is computed by: model:NAME or model:FILE.toml with a section [energy], "
+        "such as model:horowitz45 (default: that of --latency model:NAME)"
+    )
+    option(group, "--energy PROFILE", energy, default="")
     add_latency_option(group)
 
 
@@ -298,6 +306,7 @@ def choice_words(args: argparse.Namespace) -> list[str]:
 def _add_cost_limits(group: Group) -> None:
     option(group, "--max-latency TIME", "such as 12ms, or 0.9x of the float model's")
     option(group, "--max-size SIZE", "such as 4MB, or 0.6x of the float model's")
+    option(group, "--max-energy ENERGY", "of an image, such as 20mJ, or 0.6x of the float model's")
 
 
 def _add_metric_limits(group: Group, confidence: float | None = None) -> None:

@@ -135,7 +135,7 @@ def chosen_workers(args: argparse.Namespace) -> WorkerOptions:
     Raises:
         UserError: An option cannot be read, or rules out another.
     """
-    return WorkerOptions(**{name: getattr(args, name) for name in WORKER_OPTIONS})
+    return WorkerOptions(**{name: getattr(args, name) for name in WORKER_OPTIONS if hasattr(args, name)})
 
 
 def check_resumable(args: argparse.Namespace, what: str, changeable: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.metric import Metric
 from bitfront.search.problem.objectives import COSTS, ESTIMATE, objective_named
-from bitfront.search.problem.wording import is_modelled
+from bitfront.search.problem.wording import further_costs, is_modelled
 from bitfront.search.runs.columns import gene_columns_named, mean_bits
 from bitfront.search.runs.reader import RecordedRun
 from bitfront.spaces import KINDS
@@ -76,6 +76,10 @@ def axes_of(run: RecordedRun) -> list[Axis]:
         ("latency", f"latency (ms, {modelled}{source})", short, "ms", 3),
         ("measured", f"latency of the whole model ({run.latency_measured_source})", "whole model", "ms", 3),
     ]
+    costs += [
+        (shown.cost.name, f"{shown.cost.title} ({shown.unit}, modelled)", shown.cost.title, shown.unit, 4)
+        for shown in further_costs(known)
+    ]
     found += [Axis(key, title, short, unit, -1, digits, "cost") for key, title, short, unit, digits in costs]
     for metric in run.schema.task.measured(run.schema.further):
         if metric.name != quality.name and metric.name in known:
@@ -98,14 +102,19 @@ def column_of(run: RecordedRun, key: str) -> Floats:
     table = run.trials
     if key.startswith("bits_"):
         return _mean_bits(run)[:, KINDS.index(key.removeprefix("bits_"))]
-    column = {"size": "size_bytes", "latency": "latency_ms", "measured": "latency_measured_ms"}.get(key, key)
+    column = "latency_measured_ms" if key == "measured" else COSTS[key].column if key in COSTS else key
     found = np.full(len(table), np.nan)
     if column in table.columns:
         found = table[column].to_numpy(dtype=np.float64)
     if column in run.front.columns:
         own = table["trial"].map(run.front.set_index("trial")[column]).to_numpy(dtype=np.float64)
         found = np.where(np.isfinite(own), own, found)
-    return found * (MB if key == "size" else 1.0)
+    return found * scale_of(key)
+
+
+def scale_of(key: str) -> float:
+    """What values of an axis are multiplied with: bytes are shown in MB."""
+    return MB if key in COSTS and COSTS[key].unit == "bytes" else 1.0
 
 
 def _mean_bits(run: RecordedRun) -> Floats:
@@ -119,7 +128,7 @@ def objective_of(run: RecordedRun, name: str) -> Objective:
     """An objective of the run, by the axis that decides it."""
     found = objective_named(name, run.schema.task)
     if name in COSTS:
-        return Objective(name, -1, found.least * (MB if name == "size" else 1.0), None, cost=True)
+        return Objective(name, -1, found.least * scale_of(name), None, cost=True)
     key = quality_key(run) if name == run.quality.name else name
     best = found.span(0)[0] if found.span is not None else None
     return Objective(key, 1 if found.direction == "maximise" else -1, found.least, best, cost=False)

@@ -30,13 +30,13 @@ from bitfront.search.reports.front_rows import (
     star_note,
 )
 from bitfront.search.reports.interactive.axes import (
-    MB,
     Axis,
     Objective,
     axes_of,
     column_of,
     objective_of,
     quality_key,
+    scale_of,
 )
 from bitfront.search.reports.interactive.facts import run_facts
 from bitfront.search.reports.interactive.reasons import GROUPS, reasons_of
@@ -287,8 +287,8 @@ def _reference_values(run: RecordedRun, reference: Any, axes: Sequence[Axis]) ->
     quality = run.quality.name
     known: dict[str, float | None] = {
         **reference.values,
+        **{name: (reference.known(cost.column) or math.nan) * scale_of(name) for name, cost in COSTS.items()},
         **{f"test_{name}": value for name, value in reference.test_values.items()},
-        "size": reference.size_bytes * MB,
         "latency": reference.latency_ms if timed else None,
         "measured": reference.latency_measured_ms,
         f"{quality}{ESTIMATE}": reference.values.get(quality),
@@ -301,7 +301,7 @@ def _reference_values(run: RecordedRun, reference: Any, axes: Sequence[Axis]) ->
 
 
 def _limits(run: RecordedRun, axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    keys = {"size_bytes": ("size", MB), "latency_ms": ("latency", 1.0)}
+    keys = {cost.column: (name, scale_of(name)) for name, cost in COSTS.items()}
     there, found = {axis.key for axis in axes}, []
     for limit in run.limits:
         key, scale = keys.get(limit.column, (limit.column, 1.0))

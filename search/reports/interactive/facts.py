@@ -63,7 +63,9 @@ def _search(run: RecordedRun) -> Iterator[tuple[str, str]]:
     counts = count_of(int(paid), "evaluation") if isinstance(paid, int | float) else ""
     seconds = summary.get("seconds")
     took = f" in {duration(float(seconds))}" if isinstance(seconds, int | float) and counts else ""
-    yield "evaluations", f"{counts}{took}"
+    known = summary.get("known_evaluations")
+    before = f", {known} of them known from earlier runs" if known else ""
+    yield "evaluations", f"{counts}{took}{before}"
     yield "state", run_state(run.path, summary)
 
 

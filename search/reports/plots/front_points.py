@@ -233,7 +233,7 @@ def _marks(run: RecordedRun, axis: Axis) -> list[Mark]:
     marks, quality = [], run.quality
     for reference in run.references:
         timed_alike = axis.column != "latency_ms" or reference.latency_source in ("", run.latency_source)
-        cost = float(getattr(reference, axis.column)) * axis.scale
+        cost = float(reference.known(axis.column) or np.nan) * axis.scale
         height = quality.sign * reference.values.get(quality.name, np.nan)
         if timed_alike and np.isfinite([cost, height]).all():
             marks.append(Mark(reference.name, cost, height))

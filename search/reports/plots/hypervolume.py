@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bitfront.evaluators.tasks.task import Task
-from bitfront.search.problem.wording import megabytes, milliseconds
+from bitfront.search.problem.wording import further_costs, megabytes, milliseconds
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.layout import Heading, fit, inches, write_heading, write_legend
 from bitfront.search.reports.plots.picture import SCREEN, PictureSize
@@ -74,6 +74,8 @@ def _in_words(task: Task, column: str, value: float) -> str:
         return f"{megabytes(value)} MB"
     if column == "latency_ms":
         return f"{milliseconds(value)} ms"
+    for shown in further_costs([column]):
+        return f"{shown.cost.title} {shown.text(value)} {shown.unit}"
     metric = task.metric(column)
     return f"{metric.title} {value:.3g} {metric.unit}".rstrip()
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR
+from bitfront.search.problem.objectives import ESTIMATE, ESTIMATE_ERROR, USUAL_COLUMNS
 from bitfront.search.problem.wording import quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.comparable import check_comparable, same_box
@@ -84,6 +84,7 @@ def overlay_figures(
     infos = {
         name: [collect_front(run, axis, everything) for run in alike]
         for name, axis in cost_axes(runs[0]).items()
+        if axis.column in USUAL_COLUMNS or all(cost_axes(run).get(name) == axis for run in runs)
     }
     panels = {name: shown for name, shown in infos.items() if name in wanted or "front" in wanted}
     drawn = by_picture(

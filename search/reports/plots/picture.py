@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitfront.evaluators.files import check_writable
+from bitfront.search.problem.objectives import FURTHER_COSTS
 from bitfront.spaces import UserError
 
 FORMATS = ("png", "svg", "pdf")
 # Of a run; several runs together have no bit map. Others of a run are drawn where they are named.
-USUAL_PICTURES = ("front", "front_size", "front_latency", "bit_map", "hypervolume")
+USUAL_PICTURES = (
+    *("front", "front_size", "front_latency", *(f"front_{cost}" for cost in FURTHER_COSTS)),
+    *("bit_map", "hypervolume"),
+)
 # Of one run by several sources of latencies.
 BY_SOURCE = "front_by_source"
 PICTURES = (*USUAL_PICTURES, "front_costs", "hypervolume_time", "sensitivities", BY_SOURCE)

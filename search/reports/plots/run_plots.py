@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bitfront.evaluators.data.registry import path_of
 from bitfront.search.export.selection import on_all
-from bitfront.search.problem.wording import choice_ends, narrowed_words, points, quantization
+from bitfront.search.problem.wording import choice_ends, further_costs, narrowed_words, points, quantization
 from bitfront.search.reports.plots import style
 from bitfront.search.reports.plots.bit_map import LONGEST_TITLE, collect_bit_map, draw_bit_map
 from bitfront.search.reports.plots.front import draw_fronts
@@ -50,9 +50,10 @@ def run_figures(
         only: Names of those that are drawn; None for the usual ones.
 
     Returns:
-        Figures by name: ``front`` (against size and latency side by side), ``front_size``, ``front_latency``,
-        ``bit_map`` and ``hypervolume``, and where they are named ``front_costs`` (three objectives at once),
-        ``hypervolume_time`` and ``sensitivities``; without those for which nothing has been recorded.
+        Figures by name: ``front`` (against each cost side by side), ``front_size``, ``front_latency``,
+        ``front_energy``, ``bit_map`` and ``hypervolume``, and where they are named ``front_costs`` (three
+        objectives at once), ``hypervolume_time`` and ``sensitivities``; without those for which nothing has
+        been recorded.
     """
     wanted = USUAL_PICTURES if only is None else only
     infos = {name: collect_front(run, axis, everything) for name, axis in cost_axes(run).items()}
@@ -135,7 +136,11 @@ def _further(
 def cost_axes(run: RecordedRun) -> dict[str, style.Axis]:
     """The costs that a run's quality is drawn against, by the name of the picture."""
     latency = style.latency_axis(run.latency_source, run.latency_batch, run.latency_threads)
-    return {"front_size": style.size_axis(run.size_of), "front_latency": latency}
+    further = {
+        f"front_{shown.cost.name}": style.further_axis(shown, str(run.spec.get(shown.cost.name) or ""))
+        for shown in further_costs(run.front.columns)
+    }
+    return {"front_size": style.size_axis(run.size_of), "front_latency": latency, **further}
 
 
 def by_picture(panels: Mapping[str, T]) -> dict[str, list[T]]:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from bitfront.evaluators.files import explained, write_atomically
-from bitfront.search.problem.wording import is_modelled
+from bitfront.search.problem.wording import ShownCost, is_modelled
 from bitfront.search.reports.plots.picture import SCREEN, SCREEN_DPI, PictureSize
 
 INK = "#222222"
@@ -131,6 +131,12 @@ def latency_axis(source: str, batch: int | None = None, threads: int = 1) -> Axi
     else:
         label = f"{what} (ms, {source})" if source else f"{what} (ms)"
     return Axis("latency_ms", label, 1.0, "ms")
+
+
+def further_axis(shown: ShownCost, source: str) -> Axis:
+    """A cost beside latency and size, which is modelled; ``source`` says by what, where known."""
+    by = f", {source}" if source else ""
+    return Axis(shown.cost.column, f"modelled {shown.cost.title} ({shown.unit}{by})", shown.scale, shown.unit)
 
 
 @contextmanager

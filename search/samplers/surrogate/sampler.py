@@ -11,7 +11,6 @@ from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.archive import objective_point
 from bitfront.search.problem.cost_tables import CostTables
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.problem.within_limits import WithinLimits
@@ -105,8 +104,8 @@ class SurrogateSampler:
     def _additive_optima(self, additive: Array) -> list[GenomeTuple]:
         """Optima of the sum of scores within costs that are evenly spread over their range and limits."""
         tables = self._costs.by_gene()
-        latency, size = (table / (_ranges(table).sum() or 1.0) for table in tables)
-        mixed = [share * latency + (1.0 - share) * size for share in MIXES]
+        latency, size, *further = (table / (_ranges(table).sum() or 1.0) for table in tables)
+        mixed = [*(share * latency + (1.0 - share) * size for share in MIXES), *further]
         room = self._within.bounds - self._costs.base
         limited = [table for table, bound in zip(tables, room, strict=True) if np.isfinite(bound)]
         bounds = [float(bound) for bound in room if np.isfinite(bound)]
@@ -167,7 +166,8 @@ class SurrogateSampler:
     def _expectation(self, genomes: Genomes) -> Expectation:
         """Objectives in minimisation form, and the sum of relative violations of the limits."""
         costs = self._costs(genomes)
-        known = {column: costs[:, i] for i, column in enumerate(ANALYTIC)} | self._model.mean(genomes)
+        known = {column: costs[:, i] for i, column in enumerate(self._costs.columns)}
+        known |= self._model.mean(genomes)
         signs = [-1.0 if o.direction == "maximise" else 1.0 for o in self._problem.objectives]
         mean = np.stack(
             [sign * known[o.column] for sign, o in zip(signs, self._problem.objectives, strict=True)], axis=1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitfront.search.estimation.estimates import ROUNDING, judging_archive
-from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.objectives import USUAL_COLUMNS
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.trial import Trial
 from bitfront.search.session.comparison.document import tight_box
@@ -72,4 +72,4 @@ def marks_of(
 
 
 def _no_costlier(trial: Trial, pick: Trial) -> bool:
-    return all(trial.values[cost] <= pick.values[cost] * (1.0 + ROUNDING) for cost in ANALYTIC)
+    return all(trial.values[cost] <= pick.values[cost] * (1.0 + ROUNDING) for cost in USUAL_COLUMNS)

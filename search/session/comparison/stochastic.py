@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from bitfront.search.engine.protocols import GenomeTuple
 from bitfront.search.problem.cost_tables import CostTables
-from bitfront.search.problem.objectives import ANALYTIC
 from bitfront.search.problem.problem import SearchProblem
 
 # How far sizes may be apart: encoders of a hierarchical model are not equally large.
@@ -34,7 +33,8 @@ def equal_assignments(
     Returns:
         Different ones; fewer where too few of so many permutations are equal in size.
     """
-    size, price, found = ANALYTIC.index("size_bytes"), CostTables(problem), dict[GenomeTuple, None]()
+    price, found = CostTables(problem), dict[GenomeTuple, None]()
+    size = price.columns.index("size_bytes")
     target = problem.prepare(genome).values["size_bytes"]
     for rows in _permutations(problem, genome, rng):
         near = np.abs(price(rows)[:, size] / target - 1.0) <= SIZE_SHARE + _SLACK

@@ -13,7 +13,7 @@ from bitfront.evaluators.progress import ShareDone
 from bitfront.evaluators.tasks.quality import Quality
 from bitfront.search.estimation.estimates import judging_archive
 from bitfront.search.problem.archive import Point
-from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.objectives import USUAL_COLUMNS
 from bitfront.search.problem.problem import SearchProblem
 from bitfront.search.problem.references import References
 from bitfront.search.problem.trial import EvaluationFailure, Trial
@@ -63,7 +63,7 @@ class TestImages:
         for trial in trials:
             quality = self.qualities.get(trial.digest)
             if quality is not None:
-                values = {column: trial.values[column] for column in ANALYTIC}
+                values = {column: trial.values[column] for column in USUAL_COLUMNS}
                 for column in (o.column for o in problem.objectives if not o.analytic):
                     whole = self.whole.values[column]
                     values[column] = self.searched.get(column, whole) + quality.values[column] - whole

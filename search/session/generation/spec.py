@@ -13,7 +13,7 @@ from bitfront.evaluators.generation.features import AUTO
 from bitfront.evaluators.generation.jobs import SEEDS
 from bitfront.evaluators.tasks.generation.task import GENERATION
 from bitfront.search.problem.limits import AskedLimit, read_bounds, read_limits
-from bitfront.search.problem.objectives import COSTS, Objective, objective_named
+from bitfront.search.problem.objectives import USUAL_COSTS, Objective, objective_named
 from bitfront.search.problem.spec import bitfront_version
 from bitfront.search.samplers.known_scores import SPECTRAL
 from bitfront.search.samplers.registry import scores_of
@@ -117,7 +117,7 @@ class GenerationSpec:
         Raises:
             UserError: One is unknown or repeated.
         """
-        known = (*(metric.name for metric in GENERATION.metrics), *COSTS)
+        known = (*(metric.name for metric in GENERATION.metrics), *USUAL_COSTS)
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise UserError(f"--objectives: give each once, among {', '.join(known)}")
         unknown = [name for name in self.objectives if name not in known]
@@ -135,7 +135,8 @@ class GenerationSpec:
             UserError: One cannot be read or met.
         """
         least, most = read_bounds("--min", self.min_metric), read_bounds("--max", self.max_metric)
-        return read_limits(self.max_latency, self.max_size, least, most, {}, GENERATION)
+        costs = {"latency": self.max_latency, "size": self.max_size}
+        return read_limits(costs, least, most, {}, GENERATION)
 
     def check(self) -> None:
         """Refuses what can be seen to be impossible before anything is loaded.

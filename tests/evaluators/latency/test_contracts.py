@@ -11,6 +11,7 @@ from search_contracts import CostModelContract
 
 from bitfront.evaluators.deployment.runtimes.registry import runtime_is_installed
 from bitfront.evaluators.latency.costs import ModelCosts
+from bitfront.evaluators.latency.energy import energy_cost
 from bitfront.evaluators.latency.hardware_profile import profile_named
 from bitfront.evaluators.latency.registry import TIMED_RUNTIMES, timed_runtime_named
 from bitfront.evaluators.latency.roofline import model_table
@@ -52,7 +53,9 @@ class TestModelCosts(CostModelContract):
         sizes = SizeModel(
             prepared.blueprint, trace_sites(prepared.blueprint, prepared.scheme), prepared.scheme
         )
-        return ModelCosts(TableLatency(table, timed_encoders(prepared.blueprint), triples((4, 8))), sizes)
+        energy = energy_cost(profile_named("horowitz45"), prepared.blueprint, (4, 8), prepared.scheme)
+        latency = TableLatency(table, timed_encoders(prepared.blueprint), triples((4, 8)))
+        return ModelCosts(latency, sizes, {"energy_mj": energy})
 
     @pytest.fixture
     def space(self, subject: Subject, layers_of: Callable[[Blueprint], list[EncoderLayers]]) -> SearchSpace:

@@ -31,7 +31,7 @@ def test_shipped_profiles_say_what_they_are(name: str) -> None:
     assert found.rate(8, 8) < found.rate(4, 4)
     first = found.notes((4, 8))[0]
     assert "modelled, not measured" in first
-    assert name == "bops" or "peak" in found.description
+    assert name in ("bops", "horowitz45") or "peak" in found.description
 
 
 def test_bit_operations_are_labelled_as_such() -> None:
@@ -112,7 +112,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_unknown_names_are_answered_with_the_known(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"'model:h100': choose one of a100, bitfusion, bops, t4, or give a file"
+        UserError, match=r"'model:h100': choose one of a100, bitfusion, bops, horowitz45, t4, or give a file"
     ):
         profile_named("h100")
     with pytest.raises(UserError, match="unknown latency profile"):

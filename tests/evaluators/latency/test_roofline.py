@@ -64,20 +64,22 @@ class TestOperators:
         matrix = 2 * 2 * 17 * 17 * t
         assert found == [
             Operator(tokens * 32 * (stream + a)),
-            Operator(tokens * (32 + 96) * a + 32 * 96 * w, tokens * 32 * 96, (w, a)),
+            Operator(tokens * (32 + 96) * a + 32 * 96 * w, tokens * 32 * 96, (w, a), 32 * 96 * w),
             Operator(tokens * 64 * a + matrix, 2 * PRODUCT, (a, a)),
             Operator(tokens * 64 * a + matrix, 2 * PRODUCT, (t, a)),
-            Operator(tokens * 32 * (a + 2 * stream) + 32 * 32 * w, tokens * 32 * 32, (w, a)),
+            Operator(tokens * 32 * (a + 2 * stream) + 32 * 32 * w, tokens * 32 * 32, (w, a), 32 * 32 * w),
             Operator(tokens * 32 * (stream + a)),
-            Operator(tokens * (32 + 128) * a + 32 * 128 * w, tokens * 32 * 128, (w, a)),
-            Operator(tokens * (128 * a + 2 * 32 * stream) + 32 * 128 * w, tokens * 32 * 128, (w, a)),
+            Operator(tokens * (32 + 128) * a + 32 * 128 * w, tokens * 32 * 128, (w, a), 32 * 128 * w),
+            Operator(
+                tokens * (128 * a + 2 * 32 * stream) + 32 * 128 * w, tokens * 32 * 128, (w, a), 32 * 128 * w
+            ),
         ]
 
     def test_outside_the_encoders_by_hand(self, blueprint: Blueprint) -> None:
         embedding, norm, head = outer_operators(blueprint, Widths(8, 8, 8, 32), 2)
-        assert embedding == Operator(32 * (48 * 8 + 32 * 32) + 48 * 32 * 8, 32 * 48 * 32, (8, 8))
+        assert embedding == Operator(32 * (48 * 8 + 32 * 32) + 48 * 32 * 8, 32 * 48 * 32, (8, 8), 48 * 32 * 8)
         assert norm == Operator(2 * 32 * (32 + 8))
-        assert head == Operator(2 * 32 * 8 + 7 * 32 * 8 + 2 * 7 * 32, 2 * 7 * 32, (8, 8))
+        assert head == Operator(2 * 32 * 8 + 7 * 32 * 8 + 2 * 7 * 32, 2 * 7 * 32, (8, 8), 7 * 32 * 8)
 
     def test_float_multiplies_float(self, blueprint: Blueprint) -> None:
         widths = Widths(16, 16, 16, 16, whole=True)

@@ -82,7 +82,7 @@ def test_a_runtime_that_is_not_installed_is_told(missing: None) -> None:
 def test_unknown_sources_are_refused(name: str) -> None:
     expected = (
         r"choose measured, measured:torch, measured:onnxruntime, measured:openvino, table:FILE, model:NAME "
-        r"\(a100, bitfusion, bops, t4\) or model:FILE.toml"
+        r"\(a100, bitfusion, bops, horowitz45, t4\) or model:FILE.toml"
     )
     with pytest.raises(UserError, match=expected) as caught:
         latency_source(name, "fq-vit")

@@ -7,7 +7,7 @@ import pytest
 from synthetic_search import UNEVEN
 
 from bitfront.search.problem.cost_tables import CostTables
-from bitfront.search.problem.objectives import ANALYTIC
+from bitfront.search.problem.objectives import USUAL_COLUMNS
 
 
 @pytest.mark.parametrize("granularity", ["encoder", "encoder-kind", "layer"])
@@ -18,7 +18,7 @@ def test_costs_of_many_genomes_are_those_of_each(synthetic, granularity, widths)
     problem = synthetic.problem(searched=synthetic.space(granularity, 3, widths))
     tables = CostTables(problem)
     genomes = problem.space.sample(np.random.default_rng(1), 30)
-    one_by_one = [[problem.prepare(g).values[column] for column in ANALYTIC] for g in genomes]
+    one_by_one = [[problem.prepare(g).values[column] for column in USUAL_COLUMNS] for g in genomes]
     assert tables.additive
     np.testing.assert_allclose(tables(genomes), one_by_one, rtol=1e-4)
     alone = np.zeros((1, len(problem.space)), dtype=np.int64)

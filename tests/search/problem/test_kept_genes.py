@@ -45,6 +45,7 @@ class Cost:
 
     def __init__(self, table: Mapping[Triple, float], sizes: Mapping[str, float], noise: float = 0.0) -> None:
         self.table, self.sizes, self.latency_noise = table, sizes, noise
+        self.further: dict[str, object] = {}
 
     def latency_ms(self, config: BitConfig) -> float:
         return 0.5 + sum(

@@ -124,7 +124,9 @@ def test_objectives_by_name():
 
 @pytest.mark.parametrize("names", ["", "top1,", "speed", "top1,top1", []])
 def test_wrong_objectives_are_refused(names):
-    with pytest.raises(UserError, match="among top1, latency, size, top5, loss, kl, agreement, macro_f1, "):
+    with pytest.raises(
+        UserError, match="among top1, latency, size, energy, top5, loss, kl, agreement, macro_f1, "
+    ):
         parse_objectives(names)
 
 

@@ -10,7 +10,9 @@ from bitfront.search.problem.resolution import Resolution
 
 
 def drops(**drops):
-    return read_limits("0.9x", "4MB", {"top1": 70.0}, {}, drops, task_named("classification"))
+    return read_limits(
+        {"latency": "0.9x", "size": "4MB"}, {"top1": 70.0}, {}, drops, task_named("classification")
+    )
 
 
 def test_images_tell_two_standard_errors_of_a_paired_difference():
