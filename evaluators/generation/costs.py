@@ -7,12 +7,14 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from bitfront.evaluators.generation.compiled import HALF, CompiledPart
 from bitfront.evaluators.generation.graphs import Arrays
 from bitfront.evaluators.generation.parts import Part
 from bitfront.evaluators.generation.workbench import Workbench
+from bitfront.evaluators.latency.costs import FurtherCost
 from bitfront.evaluators.latency.table import Latency
 from bitfront.evaluators.latency.timed_runtime import TimedRun, TimingProtocol, time_interleaved
 from bitfront.evaluators.progress import ShareDone, unreported
@@ -126,6 +128,8 @@ class GenerationCosts:
     """
 
     latency_source = SOURCE
+    # No other costs are known of pictures.
+    further: Mapping[str, FurtherCost] = MappingProxyType({})
 
     def __init__(self, table: CostTable, space: FormatSpace) -> None:
         self.table, self._space = table, space

@@ -39,7 +39,12 @@ class ByteLayout:
 
     @classmethod
     def centred(cls, grid: AffineGrid) -> ByteLayout:
-        """Codes about the middle byte: attention kernels of integers have no other zero point."""
+        """Codes about the middle byte: attention kernels of integers have no other zero point.
+
+        As many codes as there are bytes lie where they are.
+        """
+        if grid.qmax == WIDEST:
+            return cls.of(grid, grid.zero_point)
         return cls(SIGNED, SIGNED - grid.zero_point, SIGNED - grid.zero_point + grid.qmax)
 
     def clipped(self, writer: GraphWriter, x: str, scale: float) -> str:

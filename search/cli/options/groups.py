@@ -262,11 +262,6 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
         "top1,latency,size, or the first metric of another task)"
     )
     option(group, "--objectives LIST", traded, default=())
-    energy = (
-        "hardware profile that energy is computed by: model:NAME or model:FILE.toml with a section [energy], "
-        "such as model:horowitz45 (default: that of --latency model:NAME)"
-    )
-    option(group, "--energy PROFILE", energy, default="")
     add_latency_option(group)
 
 
@@ -274,6 +269,11 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Limits on what is measured."""
     group = parser.add_argument_group("limits")
     _add_cost_limits(group)
+    energy = (
+        "hardware profile that energy is computed by: model:NAME or model:FILE.toml with a section [energy], "
+        "such as model:horowitz45 (default: that of --latency model:NAME)"
+    )
+    option(group, "--energy PROFILE", energy, default="")
     sized = (
         "the files whose size is limited and traded off (default: with --max-size those of the runtime that "
         "latency is measured in, else packed)"

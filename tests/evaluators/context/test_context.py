@@ -51,7 +51,10 @@ class TestSpec:
             ({"scheme": "w8"}, "unknown scheme 'w8': choose one of fq-vit, deploy"),
             ({"device": "tpu"}, "--device 'tpu' is unknown"),
             ({"observer": "max"}, "unknown observer 'max': choose one of auto, minmax, ema"),
-            ({"recipe": "worst"}, "unknown recipe 'worst': choose one of best, gptq, fq-vit, vq-vit"),
+            (
+                {"recipe": "worst"},
+                "unknown recipe 'worst': choose one of best, runtime, gptq, fq-vit, vq-vit",
+            ),
             (
                 {"without": ("salt",)},
                 "unknown ingredient 'salt': choose from rotated-stream, norm-channels, ",

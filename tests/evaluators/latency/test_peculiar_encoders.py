@@ -60,9 +60,9 @@ def test_a_gate_has_twice_the_outputs() -> None:
     assert encoder.fc1.weight.shape == (2 * hidden, 32)
     *_, first, second = encoder_operators(encoder, WIDTHS, 2)
     size = 2 * hidden * 32
-    assert first == Operator(tokens * (32 + hidden) * A + size * W, tokens * size, (W, A))
+    assert first == Operator(tokens * (32 + hidden) * A + size * W, tokens * size, (W, A), size * W)
     moved = tokens * (hidden * A + 2 * 32 * STREAM) + size // 2 * W
-    assert second == Operator(moved, tokens * size // 2, (W, A))
+    assert second == Operator(moved, tokens * size // 2, (W, A), size // 2 * W)
 
 
 def test_norms_within_move_data() -> None:

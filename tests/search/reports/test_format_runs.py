@@ -82,6 +82,7 @@ def test_latency_tables_group_formats_that_take_as_long(capsys: pytest.CaptureFi
         "latency_source": "measured:torch",
         "machine": "here",
         "batch": 1,
+        "threads": 1,
         "encoders": same + apart,
         "rest": whole,
         "float_model": whole,
