@@ -17,6 +17,9 @@ from bitfront.evaluators.models.float_forward import forward
 from bitfront.evaluators.models.parts import WindowParts
 from bitfront.spaces import UserError
 
+# Small ones of each kind are tested every time.
+BIG = (pytest.mark.slow, pytest.mark.thorough)
+
 SmallSwin = Callable[..., Any]
 
 
@@ -152,8 +155,8 @@ class TestAccepted:
         "name",
         [
             "swin_tiny_patch4_window7_224",
-            pytest.param("swin_small_patch4_window7_224", marks=pytest.mark.slow),
-            pytest.param("swin_base_patch4_window7_224", marks=pytest.mark.slow),
+            pytest.param("swin_small_patch4_window7_224", marks=BIG),
+            pytest.param("swin_base_patch4_window7_224", marks=BIG),
         ],
     )
     def test_published_models(self, timm: Any, name: str) -> None:

@@ -17,6 +17,9 @@ from bitfront.evaluators.preparation.calibration import calibrate
 from bitfront.evaluators.quantizers.registry import observer_named
 from bitfront.spaces import BitfrontError, UserError
 
+# Small ones of each kind are tested every time.
+BIG = (pytest.mark.slow, pytest.mark.thorough)
+
 SmallVit = Callable[..., Any]
 
 
@@ -325,9 +328,9 @@ class TestPublishedModels:
         ("name", "options"),
         [
             ("deit_small_patch16_224", {}),
-            pytest.param("deit_base_patch16_224", {}, marks=pytest.mark.slow),
-            pytest.param("vit_base_patch16_224", {}, marks=pytest.mark.slow),
-            pytest.param("vit_large_patch16_224", {"depth": 4}, marks=pytest.mark.slow),
+            pytest.param("deit_base_patch16_224", {}, marks=BIG),
+            pytest.param("vit_base_patch16_224", {}, marks=BIG),
+            pytest.param("vit_large_patch16_224", {"depth": 4}, marks=BIG),
             ("vit_base_patch32_clip_224", {"depth": 2}),
             ("vit_small_patch14_reg4_dinov2", {"depth": 2, "num_classes": 10}),
             ("vit_little_patch16_reg4_gap_256", {"depth": 2}),

@@ -25,6 +25,7 @@ _TIMED = "latency_measured_ms"
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_a_second_search_of_the_same_settings_makes_no_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
