@@ -106,33 +106,22 @@ def settled_batch(name: str, own: int | None, asked: int | None) -> int:
     Raises:
         UserError: It is for another batch.
     """
-    if own is None:
-        return 1 if asked is None else asked
-    if asked not in (None, own):
-        raise UserError(
-            f"--latency-batch {asked}: {name} is for batches of {own}: leave the option out, or "
-            f"give a table for that batch (`bitfront latency-table --latency-batch {asked}`)"
-        )
-    return own
+    return _settled_number("--latency-batch", "batch", f"{name} is for batches of {own}", own, asked)
 
 
 def settled_threads(name: str, own: int | None, asked: int | None) -> int:
-    """The threads of an inference.
+    """The threads of an inference; see :func:`settled_batch`."""
+    has = f"{name} is for {count_of(own or 1, 'thread')}"
+    return _settled_number("--latency-threads", "number", has, own, asked)
 
-    Args:
-        name: Of the latency source.
-        own: The only number that it has times for; None where any can be asked for.
-        asked: What was asked for; None for its own, or 1.
 
-    Raises:
-        UserError: It is for another number.
-    """
+def _settled_number(option: str, what: str, has: str, own: int | None, asked: int | None) -> int:
     if own is None:
         return 1 if asked is None else asked
     if asked not in (None, own):
         raise UserError(
-            f"--latency-threads {asked}: {name} is for {count_of(own, 'thread')}: leave the option out, or "
-            f"give a table for that number (`bitfront latency-table --latency-threads {asked}`)"
+            f"{option} {asked}: {has}: leave the option out, or give a table for that {what} "
+            f"(`bitfront latency-table {option} {asked}`)"
         )
     return own
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bitfront.evaluators.latency.costs import least_cost
-from bitfront.evaluators.latency.table import TimedEncoder
+from bitfront.evaluators.latency.table import TimedEncoder, summed
 from bitfront.spaces import BitConfig, SearchSpace, StructuralConstraint, Triple
 
 FORMAT = "bitfront/summed-cost"
@@ -17,9 +16,6 @@ FORMAT = "bitfront/summed-cost"
 @dataclass(frozen=True)
 class SummedCost:
     """A cost as the sum of entries; lower is better.
-
-    An encoder whose layers differ in width takes the mean of the entries of its layers' widths, weighted by
-    the layers' multiply-accumulates, as latencies do.
 
     Attributes:
         source: Where the figures come from.
@@ -36,20 +32,8 @@ class SummedCost:
     encoders: tuple[TimedEncoder, ...]
 
     def of(self, config: BitConfig) -> float:
-        """The cost of a configuration.
-
-        Equal shares of equal entries are counted and added without rounding in between: configurations of the
-        same cost have it to the last bit.
-        """
-        counts: dict[tuple[int, float], int] = {}
-        for bits in config.encoders:
-            encoder = self.encoders[bits.index]
-            whole = sum(encoder.macs.values())
-            for layer, count in encoder.macs.items():
-                triple = bits.bits("weights", layer), bits.bits("activations", layer), bits.attention
-                key = whole, self.entries[encoder.shape, triple]
-                counts[key] = counts.get(key, 0) + count
-        return math.fsum((self.rest, *(value * (count / whole) for (whole, value), count in counts.items())))
+        """The cost of a configuration; see :func:`summed`."""
+        return summed(config, self.encoders, lambda *key: self.entries[key], self.rest)
 
     def least(self, space: SearchSpace, rules: Sequence[StructuralConstraint] = ()) -> float:
         """The least of the configurations of a space that satisfy the rules."""

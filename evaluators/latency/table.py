@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,32 @@ def timed_encoders(blueprint: Blueprint) -> tuple[TimedEncoder, ...]:
 
 # Where repeats spread more than this tells, they tell of other work on the machine.
 MOST_NOISE = 0.1
+
+
+def summed(
+    config: BitConfig, encoders: Sequence[TimedEncoder], entry: Callable[[str, Triple], float], rest: float
+) -> float:
+    """A cost as the sum over encoders of what their layers' formats cost.
+
+    An encoder whose layers differ takes the mean of their entries, weighted by multiply-accumulates. Equal
+    shares of equal entries are counted and added without rounding in between: configurations of the same cost
+    have it to the last bit, whichever of their encoders costs what.
+
+    Args:
+        config: The configuration.
+        encoders: Those of the model, in their order.
+        entry: The cost of a whole encoder by its shape and (weights, activations, attention).
+        rest: That of everything else.
+    """
+    counts: dict[tuple[int, float], int] = {}
+    for bits in config.encoders:
+        encoder = encoders[bits.index]
+        whole = sum(encoder.macs.values())
+        for layer, count in encoder.macs.items():
+            triple = bits.bits("weights", layer), bits.bits("activations", layer), bits.attention
+            key = whole, entry(encoder.shape, triple)
+            counts[key] = counts.get(key, 0) + count
+    return math.fsum((rest, *(value * (count / whole) for (whole, value), count in counts.items())))
 
 
 # How far sums may miss whole models, as a share, on average and at worst.
@@ -163,8 +189,8 @@ class TableLatency:
         self, table: LatencyTable, encoders: Sequence[TimedEncoder], needed: Iterable[Triple]
     ) -> None:
         self.table = table
+        self._encoders = tuple(encoders)
         self._shapes = [encoder.shape for encoder in encoders]
-        self._macs = [encoder.macs for encoder in encoders]
         self._keys = list(
             itertools.product(sorted(set(self._shapes)), sorted(needed, key=_wide, reverse=True))
         )
@@ -199,16 +225,12 @@ class TableLatency:
     def latency_ms(self, config: BitConfig) -> float:
         """Milliseconds of a batch; lower is better.
 
-        Equal shares of equal times are counted and added without rounding in between: configurations that
-        take equally long have the same latency to the last bit, whichever of their encoders takes what.
+        Configurations that take equally long have the same latency to the last bit; see :func:`summed`.
         """
-        macs: dict[tuple[int, float], int] = {}
-        for bits in config.encoders:
-            shape, by_layer = self._shapes[bits.index], self._macs[bits.index]
-            whole = sum(by_layer.values())
-            for layer, count in by_layer.items():
-                triple = bits.bits("weights", layer), bits.bits("activations", layer), bits.attention
-                key = whole, self.table.encoders[shape, triple].milliseconds
-                macs[key] = macs.get(key, 0) + count
-        times = (milliseconds * (count / whole) for (whole, milliseconds), count in macs.items())
-        return math.fsum((self.table.rest.milliseconds, *times))
+        entries = self.table.encoders
+        return summed(
+            config,
+            self._encoders,
+            lambda shape, triple: entries[shape, triple].milliseconds,
+            self.table.rest.milliseconds,
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bitfront.evaluators.context.screening import growing, hopeless
+from bitfront.search.engine.known_pool import AnsweringPool
 from bitfront.search.engine.protocols import AccuracyPool, Completed
 from bitfront.search.problem.trial import EvaluationFailure
 from bitfront.spaces import BitConfig
@@ -67,7 +67,7 @@ class LookingOn:
         return None  # not reached: the last step is the whole split
 
 
-class KeptPool:
+class KeptPool(AnsweringPool):
     """Answers for what the cache knows of the same evaluation, hands the rest on, and keeps what comes back.
 
     What is taken is exactly what an evaluation would have come to, on as many images: one that would be given
@@ -81,41 +81,30 @@ class KeptPool:
     """
 
     def __init__(self, pool: AccuracyPool, kept: KeptEvaluations, looking_on: LookingOn) -> None:
-        self._pool, self._kept, self._looking_on = pool, kept, looking_on
-        self._ready: deque[Completed] = deque()
+        super().__init__(pool)
+        self._kept, self._looking_on = kept, looking_on
         self._digests: dict[int, str] = {}
 
-    @property
-    def capacity(self) -> int:
-        """That of the pool that evaluates."""
-        return self._pool.capacity
-
-    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
-        """Takes a candidate; one that is known is ready at once."""
+    def known(self, config: BitConfig, required: float | None) -> Quality | None:
+        """See :class:`AnsweringPool`."""
         longest = self._kept.longest(config.digest)
         end = None if longest is None else self._looking_on.end(longest, required)
-        quality = None if end is None else self._kept.get(config.digest, end)
-        if quality is not None:
-            self._ready.append((key, dataclasses.replace(quality, known=True)))
-            return
-        self._digests[key] = config.digest
-        self._pool.submit(key, config, required)
+        return None if end is None else self._kept.get(config.digest, end)
 
-    def next_completed(self, timeout: float) -> Completed | None:
-        """The next result: one that is known, else the pool's, which is kept."""
-        if self._ready:
-            return self._ready.popleft()
-        completed = self._pool.next_completed(timeout)
+    def hand_on(self, key: int, config: BitConfig, required: float | None) -> None:
+        """See :class:`AnsweringPool`."""
+        self._digests[key] = config.digest
+        super().hand_on(key, config, required)
+
+    def evaluated(self, timeout: float) -> Completed | None:
+        """See :class:`AnsweringPool`; what comes back is kept."""
+        completed = super().evaluated(timeout)
         if completed is not None:
             key, outcome = completed
             digest = self._digests.pop(key)
             if not isinstance(outcome, EvaluationFailure):
                 self._kept.add(digest, outcome)
         return completed
-
-    def close(self) -> None:
-        """Ends the pool that evaluates."""
-        self._pool.close()
 
 
 def known_or_made(

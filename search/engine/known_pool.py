@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,8 +16,53 @@ if TYPE_CHECKING:
     from bitfront.evaluators.tasks.quality import Quality
 
 
-class KnownPool:
+class AnsweringPool(ABC):
     """Answers for configurations whose quality is known, and hands the others on.
+
+    Args:
+        pool: Evaluates.
+    """
+
+    def __init__(self, pool: AccuracyPool) -> None:
+        self._pool = pool
+        self._ready: deque[Completed] = deque()
+
+    @abstractmethod
+    def known(self, config: BitConfig, required: float | None) -> Quality | None:
+        """What an evaluation would come to; None where that is not known."""
+
+    def hand_on(self, key: int, config: BitConfig, required: float | None) -> None:
+        """Gives a candidate to the pool that evaluates."""
+        self._pool.submit(key, config, required)
+
+    def evaluated(self, timeout: float) -> Completed | None:
+        """The next result of that pool."""
+        return self._pool.next_completed(timeout)
+
+    @property
+    def capacity(self) -> int:
+        """That of the pool that evaluates."""
+        return self._pool.capacity
+
+    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
+        """Takes a candidate; one that is known is ready at once."""
+        quality = self.known(config, required)
+        if quality is None:
+            self.hand_on(key, config, required)
+        else:
+            self._ready.append((key, dataclasses.replace(quality, known=True)))
+
+    def next_completed(self, timeout: float) -> Completed | None:
+        """The next result: one that is known, else the pool's."""
+        return self._ready.popleft() if self._ready else self.evaluated(timeout)
+
+    def close(self) -> None:
+        """Ends the pool that evaluates."""
+        self._pool.close()
+
+
+class KnownPool(AnsweringPool):
+    """Answers by qualities that are given.
 
     One that was given up on a part of the images is known where what it must reach now is out of its reach,
     too, by the same rule; else it is evaluated whole.
@@ -28,27 +74,12 @@ class KnownPool:
     """
 
     def __init__(self, pool: AccuracyPool, known: Mapping[str, Quality], images: int) -> None:
-        self._pool, self._known, self._images = pool, known, images
-        self._ready: deque[Completed] = deque()
+        super().__init__(pool)
+        self._known, self._images = known, images
 
-    @property
-    def capacity(self) -> int:
-        """That of the pool that evaluates."""
-        return self._pool.capacity
-
-    def submit(self, key: int, config: BitConfig, required: float | None = None) -> None:
-        """Takes a candidate; one that is known is ready at once."""
+    def known(self, config: BitConfig, required: float | None) -> Quality | None:
+        """See :class:`AnsweringPool`."""
         quality = self._known.get(config.digest)
-        whole = quality is not None and quality.images >= self._images
-        if quality is not None and (whole or (required is not None and hopeless(quality, required))):
-            self._ready.append((key, dataclasses.replace(quality, known=True)))
-        else:
-            self._pool.submit(key, config, required)
-
-    def next_completed(self, timeout: float) -> Completed | None:
-        """The next result: one that is known, else the pool's."""
-        return self._ready.popleft() if self._ready else self._pool.next_completed(timeout)
-
-    def close(self) -> None:
-        """Ends the pool that evaluates."""
-        self._pool.close()
+        if quality is None or quality.images >= self._images:
+            return quality
+        return quality if required is not None and hopeless(quality, required) else None
