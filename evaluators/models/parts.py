@@ -46,6 +46,11 @@ class NormParts:
     centred: bool = True
 
 
+def with_last_token(tokens: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """``[batch, tokens + 1, channels]``: a row ``[channels]`` behind each image's tokens, in their type."""
+    return torch.cat([tokens, row.to(tokens).expand(len(tokens), 1, -1)], dim=1)
+
+
 @dataclass(frozen=True)
 class WindowParts:
     """Attention with position biases, within windows of the image or over all of it.
@@ -82,7 +87,7 @@ class WindowParts:
         """Queries, keys and values ``[batch, tokens, 3 * heads * head_dim]`` with the padding behind them."""
         if self.padding is None:
             return operands
-        return torch.cat([operands, self.padding.to(operands).expand(len(operands), 1, -1)], dim=1)
+        return with_last_token(operands, self.padding)
 
     @cached_property
     def table_entries(self) -> int:

@@ -47,14 +47,12 @@ class ProbeFolder:
 
     Attributes:
         path: The folder.
-        files: How many graphs it has.
         size_bytes: All of it.
         probes: Graphs that are timed, by runtime.
         fitted: Times of a table that follow from others.
     """
 
     path: Path
-    files: int
     size_bytes: int
     probes: Mapping[str, int]
     fitted: int
@@ -136,7 +134,7 @@ def write_probes(
     write_atomically(folder / runner.MANIFEST, json.dumps(manifest, indent=1))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     counts = {name: len(found["probes"]) for name, found in documents.items()}
-    return ProbeFolder(folder, len(hashes), size, counts, sum(name is None for name in plan.entries.values()))
+    return ProbeFolder(folder, size, counts, sum(name is None for name in plan.entries.values()))
 
 
 def _graph(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitfront.evaluators.models.parts import with_last_token
 from bitfront.evaluators.quantizers.minifloats import MinifloatGrid
 
 # Values of logarithmic codes are whole numbers, in two bytes, of this unit's inverse.
@@ -104,8 +105,7 @@ class AttentionTerms:
         """``qkv [batch * tokens, width]`` with the padding as each image's last token."""
         if self.padding is None:
             return qkv
-        by_image = qkv.view(batch, -1, qkv.shape[-1])
-        return torch.cat([by_image, self.padding.expand(batch, 1, -1)], dim=1).flatten(0, 1)
+        return with_last_token(qkv.view(batch, -1, qkv.shape[-1]), self.padding).flatten(0, 1)
 
     def unpadded(self, context: torch.Tensor, batch: int) -> torch.Tensor:
         """What attention made of :meth:`padded` codes, without each image's last token."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bitfront.evaluators.models.float_stages import hidden, normed, operands
-from bitfront.evaluators.models.parts import EncoderParts, NormParts
+from bitfront.evaluators.models.parts import EncoderParts, NormParts, with_last_token
 from bitfront.evaluators.models.sites import LAYER_INPUTS
 from bitfront.evaluators.preparation.layer_fit import FittedLayer
 from bitfront.evaluators.quantized.kernels.attention_terms import AttentionTerms
@@ -168,8 +168,7 @@ class LearnedEncoder(nn.Module):
         step, out = steps["attn.qkv"].double(), steps["attn.context"].double()
         if window is not None and window.padding is not None:
             padding = self._requantized("attn.qkv", window.padding[None], steps["attn.qkv"])
-            by_image = qkv.view(batch, -1, qkv.shape[-1])
-            qkv = torch.cat([by_image, padding.expand(batch, 1, -1)], dim=1).flatten(0, 1)
+            qkv = with_last_token(qkv.view(batch, -1, qkv.shape[-1]), padding[0]).flatten(0, 1)
         tokens = qkv.view(batch, -1, 3, terms.heads, terms.head_dim)
         tokens = tokens[:, None] if window is None else tokens[:, terms.rows.long()]
         q, k, v = tokens.permute(3, 0, 1, 4, 2, 5)

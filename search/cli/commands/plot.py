@@ -20,6 +20,7 @@ from bitfront.search.reports.plots.picture import (
     SCREEN_DPI,
     SIZES,
     USUAL_PICTURES,
+    PictureSize,
     Place,
     checked_dpi,
     checked_pictures,
@@ -129,7 +130,7 @@ def _formats(args: argparse.Namespace, run: GenerationRun) -> int:
     size = picture_size(args.size)
     place = Place.of(args.output, run.path / "plots", args.format, args.only)
     figures = generation_figures(run, args.only or ([place.single] if place.single else None), size)
-    paths = write_figures(figures, place, size.dpi if args.dpi is None else checked_dpi(args.dpi))
+    paths = write_figures(figures, place, _resolution(args, size))
     if args.json:
         print_json({"run": run.name, "plots": paths, "notes": []})
         return 0
@@ -145,7 +146,7 @@ def _draw(args: argparse.Namespace, runs: Sequence[Run], apart: bool) -> tuple[S
     from bitfront.spaces.errors import UserError
 
     size = picture_size(args.size)
-    dpi = size.dpi if args.dpi is None else checked_dpi(args.dpi)
+    dpi = _resolution(args, size)
     only = None if args.only is None else checked_pictures(args.only)
     place = Place.of(args.output, _folder(runs), args.format, only)
     prices = runs[0].prices
@@ -186,7 +187,7 @@ def _draw_together(args: argparse.Namespace, runs: Sequence[Run]) -> Sequence[Pa
     size = picture_size(args.size)
     place = Place.of(args.output, runs[0].path / "plots", args.format, (BY_SOURCE,))
     figure = figure_by_source(runs, args.all, size, "" if args.no_title else args.title)
-    dpi = size.dpi if args.dpi is None else checked_dpi(args.dpi)
+    dpi = _resolution(args, size)
     return write_figures({BY_SOURCE: figure}, place, dpi) if figure is not None else ()
 
 
@@ -195,6 +196,11 @@ def _folder(runs: Sequence[Run]) -> Path:
     folder = runs[0].path / "plots" if len(runs) == 1 else together_folder([run.path for run in runs])
     prices = runs[0].prices
     return folder if prices is None else _beside(folder, prices.label)
+
+
+def _resolution(args: argparse.Namespace, size: PictureSize) -> int:
+    """Pixels per inch: what was asked for, or those of pictures of a size."""
+    return size.dpi if args.dpi is None else checked_dpi(args.dpi)
 
 
 def _beside(folder: Path, label: str) -> Path:
